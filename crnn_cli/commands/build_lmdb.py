@@ -1,0 +1,5 @@
+"""`crnn build-lmdb`."""
+
+
+def command() -> None:
+    """To come."""

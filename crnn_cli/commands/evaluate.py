@@ -1,0 +1,5 @@
+"""`crnn evaluate`."""
+
+
+def command() -> None:
+    """To come."""

@@ -1,0 +1,5 @@
+"""`crnn export`."""
+
+
+def command() -> None:
+    """To come."""

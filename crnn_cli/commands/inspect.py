@@ -1,0 +1,5 @@
+"""`crnn inspect`."""
+
+
+def command() -> None:
+    """To come."""

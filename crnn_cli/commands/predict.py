@@ -1,0 +1,5 @@
+"""`crnn predict`."""
+
+
+def command() -> None:
+    """To come."""

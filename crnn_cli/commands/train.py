@@ -1,0 +1,5 @@
+"""`crnn train`."""
+
+
+def command() -> None:
+    """To come."""

@@ -1,0 +1,202 @@
+"""Every setting, with its one default, as frozen dataclasses. No torch.
+
+A `ModelConfig` builds a model and is saved with it; `DataConfig` and `TrainConfig` make a run. An unusable value is
+refused when the dataclass is made, with a `UsageFault` that names the field and what it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from crnn_cli.errors import UsageFault
+
+Backbone = Literal[
+    "vgg", "tiny", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"
+]
+Rnn = Literal["lstm", "gru"]
+Normalization = Literal["NFC", "NFD", "NFKC", "NFKD", "none"]
+Direction = Literal["ltr", "rtl"]
+Case = Literal["keep", "lower"]
+Optimizer = Literal["adamw", "adadelta", "sgd"]
+Schedule = Literal["cosine", "onecycle", "constant"]
+Loss = Literal["ctc", "focal"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Augmentation = Literal["none", "mild", "strong"]
+Freeze = Literal["none", "backbone"]
+
+# The recurrent layers and units that each backbone gets where none are asked for.
+RECURRENT: dict[str, tuple[int, int]] = {
+    "vgg": (2, 256),  # the paper's
+    "tiny": (1, 128),
+    "small": (1, 128),
+    "resnet": (2, 256),
+    "mobilenet_v3_small": (2, 128),
+    "mobilenet_v3_large": (2, 256),
+    "shufflenet_v2_x1_0": (2, 256),
+}
+
+
+def _one_of(name: str, value: object, kind: object) -> None:
+    if value not in get_args(kind):
+        raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, get_args(kind)))}")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UsageFault(f"{name} is {value}: take at least {least}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is, complete: with the weights it makes a recogniser, and nothing else is needed.
+
+    Attributes:
+        alphabet: the characters; the k-th, counted from 1, is class k; class 0 is the CTC blank.
+        backbone: the convolutions; see `crnn_cli.core.backbones`.
+        height: pixels to which images are scaled, a multiple of 16, at least 32.
+        channels: 1 for grey, 3 for RGB.
+        minimum_width: pixels; images narrower than this after scaling are stretched to it.
+        rnn, layers, units, dropout: the recurrent part; None stands for the backbone's own, see `RECURRENT`.
+        normalization, direction, case: the codec's conventions; see `crnn_cli.core.codec.Codec`.
+        mean, std: pixels enter the network as (pixel / 255 - mean) / std.
+        temperature: divides log-probabilities before a confidence is computed.
+    """
+
+    alphabet: str
+    backbone: Backbone = "tiny"
+    height: int = 32
+    channels: int = 1
+    minimum_width: int = 32
+    rnn: Rnn = "lstm"
+    layers: int | None = None
+    units: int | None = None
+    dropout: float = 0.0
+    normalization: Normalization = "NFC"
+    direction: Direction = "ltr"
+    case: Case = "keep"
+    mean: float = 0.5
+    std: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _one_of("backbone", self.backbone, Backbone)
+        _one_of("rnn", self.rnn, Rnn)
+        _one_of("normalization", self.normalization, Normalization)
+        _one_of("direction", self.direction, Direction)
+        _one_of("case", self.case, Case)
+        if self.height < 32 or self.height % 16:
+            raise UsageFault(f"height is {self.height}: take a multiple of 16, at least 32")
+        if self.channels not in (1, 3):
+            raise UsageFault(f"channels is {self.channels}: take 1 (grey) or 3 (RGB)")
+        layers, units = RECURRENT[self.backbone]
+        object.__setattr__(self, "layers", layers if self.layers is None else self.layers)
+        object.__setattr__(self, "units", units if self.units is None else self.units)
+        _at_least("minimum width", self.minimum_width, 8)
+        _at_least("layers", self.layers or 0, 1)
+        _at_least("units", self.units or 0, 1)
+        if not 0 <= self.dropout < 1:
+            raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it is kept in a model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """The inverse of `to_dict`; settings this version does not know are a fault, never dropped.
+
+        Raises:
+            UsageFault: an unknown or unusable setting.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise UsageFault(f"unknown model settings: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a model learns from.
+
+    Attributes:
+        sources: (path, weight) of each training set; a set of weight 3 is drawn from three times as often as one of 1.
+        val: paths of the validation sets; empty: a part of the training sets is split off by content hash.
+        val_fraction: the share split off, 0 to 0.5.
+        drop_unknown: drop characters outside the alphabet from labels (counted) where they would be refused.
+        augment: how far training images are changed; see `crnn_cli.data.augment`.
+        workers: processes that decode images beside the training process; None: chosen from the machine's cores.
+    """
+
+    sources: tuple[tuple[str, float], ...] = (("dataset.lmdb", 1.0),)
+    val: tuple[str, ...] = ()
+    val_fraction: float = 0.05
+    drop_unknown: bool = False
+    augment: Augmentation = "mild"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("augment", self.augment, Augmentation)
+        if not 0 <= self.val_fraction <= 0.5:
+            raise UsageFault(f"val-fraction is {self.val_fraction}: take 0 to 0.5")
+        for path, weight in self.sources:
+            if not weight > 0:
+                raise UsageFault(f"the weight of {path} is {weight}: take one above 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model learns.
+
+    The run ends at the first of `epochs`, `steps` and `max_minutes`; the schedule follows the fraction of the run that
+    is done, so that it always ends annealed.
+
+    Attributes:
+        epochs, steps, max_minutes: how long; None: not limited by it (`epochs` is the last resort).
+        batch_size: images a step, over all processes' micro-batches.
+        optimizer, lr, weight_decay, clip: `lr` None stands for the optimizer's own; `clip` bounds the gradient's norm.
+        schedule, warmup: shape of the rate after a linear rise over the first `warmup` of the run (a fraction).
+        ema: decay of the running mean of the weights that is validated and saved; 0 turns it off.
+        loss: "ctc", or "focal": loss * (1 - exp(-loss))^2.
+        precision: of the forward pass; "auto": bf16 where the device has it, else fp32.
+        freeze: "backbone" leaves the convolutions as they are.
+        patience: validations without a better result before the run stops early; 0: never.
+        seed: of the weights, the order and the augmentation.
+        compile: run the model through `torch.compile`.
+    """
+
+    epochs: int | None = 100
+    steps: int | None = None
+    max_minutes: float | None = None
+    batch_size: int = 32
+    optimizer: Optimizer = "adamw"
+    lr: float | None = None
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    schedule: Schedule = "cosine"
+    warmup: float = 0.05
+    ema: float = 0.999
+    loss: Loss = "ctc"
+    precision: Precision = "auto"
+    freeze: Freeze = "none"
+    patience: int = 0
+    seed: int = 0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, Optimizer)
+        _one_of("schedule", self.schedule, Schedule)
+        _one_of("loss", self.loss, Loss)
+        _one_of("precision", self.precision, Precision)
+        _one_of("freeze", self.freeze, Freeze)
+        _at_least("batch-size", self.batch_size, 1)
+        for name in ("epochs", "steps", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0")
+        if self.epochs is None and self.steps is None and self.max_minutes is None:
+            raise UsageFault("the run has no end: give epochs, steps or max-minutes")
+        for name, value in (("warmup", self.warmup), ("ema", self.ema)):
+            if not 0 <= value < 1:
+                raise UsageFault(f"{name} is {value}: take at least 0 and less than 1")

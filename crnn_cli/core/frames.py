@@ -1,0 +1,87 @@
+"""Frame arithmetic, without torch: how many frames an image of a given width gives, and how many a label needs.
+
+Building a dataset, training, reading with an exported model and the model itself all ask here, so they cannot differ.
+A network is described by the windows that change a length; everything else in it (3x3 convolutions with padding 1,
+norms, activations) keeps lengths. `tests/test_model.py` holds the table against the real networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+
+Length = TypeVar("Length", int, np.ndarray)
+
+
+class Window(NamedTuple):
+    """A convolution or pooling along one axis: a length n becomes (n + 2 * padding - kernel) // stride + 1."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def __call__(self, length: Length) -> Length:
+        return cast(Length, (length + 2 * self.padding - self.kernel) // self.stride + 1)
+
+
+class Windows(NamedTuple):
+    """The windows of a backbone from input to features, along the height and along the width."""
+
+    vertical: tuple[Window, ...]
+    horizontal: tuple[Window, ...]
+
+
+_HALF = Window(3, 2, 1)  # a 3x3 convolution of stride 2: ceil(n / 2)
+_POOL = Window(2, 2, 0)  # a 2x2 pooling of stride 2: floor(n / 2)
+
+_MOBILE = Windows((_HALF,) * 5, (_HALF,) * 2)
+
+BACKBONES: dict[str, Windows] = {
+    # the paper's last two poolings are 2x2, stride (2, 1), padding (0, 1); its last convolution is 2x2 without padding
+    "vgg": Windows((_POOL,) * 4 + (Window(2, 1, 0),), (_POOL,) * 2 + (Window(2, 1, 1),) * 2 + (Window(2, 1, 0),)),
+    "tiny": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
+    "small": Windows((_POOL,) * 3, (_POOL,) * 2),
+    "resnet": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
+    "mobilenet_v3_small": _MOBILE,
+    "mobilenet_v3_large": _MOBILE,
+    "shufflenet_v2_x1_0": _MOBILE,
+}
+
+
+def frames(width: Length, backbone: str) -> Length:
+    """Number of frames T that `backbone` gives for an image `width` pixels wide (an int, or an array of them)."""
+    for window in BACKBONES[backbone].horizontal:
+        width = window(width)
+    return width
+
+
+def feature_height(height: int, backbone: str) -> int:
+    """Rows H' of the feature map of `backbone` for an image `height` pixels high."""
+    for window in BACKBONES[backbone].vertical:
+        height = window(height)
+    return height
+
+
+def minimum_frames(labels: Sequence[int]) -> int:
+    """Frames that CTC needs for `labels`: one each, and a blank between two equal neighbours (Graves et al. 2006)."""
+    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+
+
+def minimum_width(frames_needed: int, backbone: str) -> int:
+    """The narrowest width whose `frames(width, backbone)` is at least `frames_needed`."""
+    width = 1
+    while frames(width, backbone) < frames_needed:
+        width += 1
+    return width
+
+
+def scaled_width(width: Length, height: Length, target_height: int, least: int) -> Length:
+    """Width in pixels after scaling an image to `target_height` with its aspect ratio kept.
+
+    Rounded half up; never below `least`, to which narrower images are stretched. All integers, so that an int and
+    an array give the same answer.
+    """
+    scaled = (2 * width * target_height + height) // (2 * height)
+    return cast(Length, np.maximum(scaled, least) if isinstance(scaled, np.ndarray) else max(scaled, least))

@@ -1,0 +1,217 @@
+"""Running ordinary torch layers over a batch padded on the right, as if each image were alone.
+
+The convention of the whole network: columns beyond an image's own width are zero. Alone, an image meets the zero
+padding of a convolution there, so a layer that keeps them zero, and keeps them out of its statistics, gives an image
+the same features whatever stands beside it in the batch. `run` says for every kind of layer how that is kept up; a
+kind it has not been told about is refused. A convolution without bias is followed by its norm, which sets the padding
+to zero again for both. A max pooling follows a ReLU, so that zero is as good as the minus infinity it pads with.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import mobilenetv3, shufflenetv2
+from torchvision.ops.misc import SqueezeExcitation
+
+
+@singledispatch
+def run(layer: nn.Module, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply `layer` to a padded batch.
+
+    Args:
+        x: (N, C, H, W) with zeros beyond each image's width.
+        widths: (N,) int64, in columns of x.
+
+    Returns:
+        The layer's output, padded with zeros again, and the widths in its columns.
+
+    Raises:
+        TypeError: it is not known how this kind of layer treats padding.
+    """
+    raise TypeError(f"it is not known how {type(layer).__name__} treats padding")
+
+
+def valid(widths: Tensor, columns: int) -> Tensor:
+    """(N, columns) booleans: True within each width."""
+    return torch.arange(columns, device=widths.device) < widths[:, None]
+
+
+def zero_padding(x: Tensor, widths: Tensor) -> Tensor:
+    """`x` (N, C, H, W) with zeros beyond each width."""
+    if torch.compiler.is_compiling():
+        return x * valid(widths, x.shape[3])[:, None, None, :]
+    first = int(widths.min())  # only columns from here on can be padding
+    if first >= x.shape[3]:
+        return x
+    return _ZeroFrom.apply(x, _padding_mask(x, widths, first), first)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _padding_mask(x: Tensor, widths: Tensor, first: int) -> Tensor:
+    """(N, 1, 1, W - first) in the type of `x`: 1 within each width, 0 beyond, from column `first` on."""
+    mask = valid(widths - first, x.shape[3] - first)
+    return mask[:, None, None, :].to(x.device, x.dtype)
+
+
+class _ZeroFrom(torch.autograd.Function):
+    """Multiplies the columns from `first` on by a mask, in place: little padding costs little."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, first: int) -> Tensor:
+        ctx.first = first
+        ctx.save_for_backward(mask)
+        ctx.mark_dirty(x)
+        x[..., first:].mul_(mask)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.clone()
+        gradient[..., ctx.first :].mul_(ctx.saved_tensors[0])
+        return gradient, None, None
+
+
+@run.register
+def _(layer: nn.Sequential, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    for part in layer:
+        x, widths = run(part, x, widths)
+    return x, widths
+
+
+@run.register(nn.ReLU)
+@run.register(nn.Hardswish)
+@run.register(nn.Identity)
+@run.register(nn.Dropout)
+def _(layer: nn.Module, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    return layer(x), widths  # each gives zero for zero
+
+
+@run.register
+def _(layer: nn.Conv2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    widths = _window(widths, layer.kernel_size[1], layer.stride[1], int(layer.padding[1]))
+    x = layer(x)
+    return (x if layer.bias is None else zero_padding(x, widths)), widths
+
+
+@run.register
+def _(layer: nn.MaxPool2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    kernel, stride, padding = (
+        v if isinstance(v, int) else v[1] for v in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    widths = _window(widths, kernel, stride, padding)
+    return zero_padding(layer(x), widths), widths
+
+
+def _window(widths: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    return (widths + 2 * padding - kernel) // stride + 1
+
+
+@run.register
+def _(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    if not layer.training:
+        return zero_padding(layer(x), widths), widths
+    out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps)  # type: ignore[no-untyped-call]
+    count = x.shape[2] * int(widths.sum())
+    with torch.no_grad():
+        assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
+        layer.running_mean.lerp_(mean, layer.momentum)
+        layer.running_var.lerp_(variance * (count / max(1, count - 1)), layer.momentum)
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.add_(1)
+    return out, widths
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Batch normalisation (Ioffe and Szegedy 2015, algorithm 1) whose statistics leave the padding out.
+
+    Sums are taken over all columns and those of the padding subtracted: padding is little, a masked copy is not.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, widths: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        first = int(widths.min())
+        padded = first < x.shape[3]
+        count = x.shape[2] * int(widths.sum())
+        mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        if padded:
+            mask = _padding_mask(x, widths, first)
+            total = x.numel() // x.shape[1]
+            tail = (x[..., first:] * (1 - mask)).float()
+            mean_all = mean
+            mean = (total * mean_all - tail.sum((0, 2, 3))) / count
+            # deviations from the new mean; the padding's zeroed cells are not part of `tail`'s own sum of squares
+            off = (tail - mean[:, None, None]).square_().mul_(1 - mask.float()).sum((0, 2, 3))
+            variance = ((total * (variance + (mean_all - mean).square()) - off) / count).clamp_min_(0)
+        out = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        if padded:
+            out[..., first:].mul_(mask)
+        ctx.save_for_backward(x, mean, torch.rsqrt(variance + eps), weight, mask if padded else None)
+        ctx.first, ctx.count = first, count
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, scale, weight, mask = ctx.saved_tensors
+        if mask is not None:
+            gradient = gradient.clone()
+            gradient[..., ctx.first :].mul_(mask)
+        total = gradient.sum((0, 2, 3), dtype=torch.float32)
+        dot = (gradient * x).sum((0, 2, 3), dtype=torch.float32)
+        along = (dot - mean * total) * scale  # the gradient of the weight
+        slope = weight * scale
+        by_x = -slope * scale * along / ctx.count
+        constant = -slope * total / ctx.count - by_x * mean
+
+        def cast(v: Tensor) -> Tensor:
+            return v[:, None, None].to(gradient.dtype)
+
+        to_x = torch.addcmul(cast(constant), x, cast(by_x)).addcmul_(gradient, cast(slope))
+        if mask is not None:
+            to_x[..., ctx.first :].mul_(mask)
+        return to_x, None, along, total, None
+
+
+@run.register
+def _(layer: nn.InstanceNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    inside = valid(widths, x.shape[3])[:, None, None, :].to(x.device)
+    count = (x.shape[2] * widths)[:, None, None, None].to(x.device)
+    x32 = x.float() * inside  # sums of squares want more than half precision
+    mean = x32.sum((2, 3), keepdim=True) / count
+    centred = (x32 - mean) * inside
+    variance = centred.square().sum((2, 3), keepdim=True) / count
+    out = centred * torch.rsqrt(variance + layer.eps)
+    if layer.affine:
+        out = (out * layer.weight[:, None, None] + layer.bias[:, None, None]) * inside
+    return out.to(x.dtype), widths
+
+
+@run.register
+def _(layer: SqueezeExcitation, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    count = (x.shape[2] * widths)[:, None, None, None].to(x.device)
+    mean = x.sum((2, 3), keepdim=True, dtype=torch.float32) / count
+    scale = layer.scale_activation(layer.fc2(layer.activation(layer.fc1(mean.to(x.dtype)))))
+    return x * scale, widths
+
+
+@run.register
+def _(layer: mobilenetv3.InvertedResidual, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    out, after = run(layer.block, x, widths)
+    return (x + out if layer.use_res_connect else out), after
+
+
+@run.register
+def _(layer: shufflenetv2.InvertedResidual, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    if layer.stride == 1:
+        left, right = x.chunk(2, dim=1)
+        right, after = run(layer.branch2, right, widths)
+    else:
+        left, after = run(layer.branch1, x, widths)
+        right, _ = run(layer.branch2, x, widths)
+    return shufflenetv2.channel_shuffle(torch.cat((left, right), dim=1), 2), after

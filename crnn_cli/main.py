@@ -1,0 +1,68 @@
+"""The Typer app: one registration a verb, the version, and the boundary where errors become messages.
+
+Nothing heavy is imported here or by the command modules, so that `--help` and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from crnn_cli.commands import build_lmdb, evaluate, export, inspect, predict, train
+from crnn_cli.errors import CrnnError
+
+app = typer.Typer(
+    name="crnn",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (build_lmdb, train, evaluate, predict, export, inspect):
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    app.command(name, no_args_is_help=module in (build_lmdb, predict, inspect))(module.command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"crnn-cli {version('crnn-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Build datasets, train, evaluate, export and run your own text recognisers."""
+
+
+def run() -> None:
+    """The `crnn` script: every error a user can cause ends in one message on stderr and an exit status."""
+    try:
+        app()
+    except CrnnError as fault:
+        _fail(str(fault), fault.exit_code)
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else ""
+        _fail(f"{where}{fault.strerror or fault}", 1)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    from crnn_cli import console
+
+    if "--debug" in sys.argv[1:]:
+        traceback.print_exc()
+    console.error(message)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    run()
