@@ -1,0 +1,38 @@
+"""Train, evaluate, export and run your own CRNN text recognisers.
+
+import crnn_cli
+for line in crnn_cli.load("model.safetensors").read(["a.png", "b.png"]):
+    print(line.text, line.confidence)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crnn_cli.errors import CrnnError
+    from crnn_cli.prediction import Character, Recognition, Recognizer, load
+
+    __version__: str
+
+__all__ = ["Character", "CrnnError", "Recognition", "Recognizer", "__version__", "load"]
+
+_HOMES = {
+    "CrnnError": "crnn_cli.errors",
+    **dict.fromkeys(("Character", "Recognition", "Recognizer", "load"), "crnn_cli.prediction"),
+}
+
+
+def __getattr__(name: str) -> Any:  # late, so that `import crnn_cli` costs nothing
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("crnn-cli")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -54,7 +54,9 @@ class Header:
             values = json.loads(text)
             found = values["format"]
             if found != FORMAT:
-                raise ModelError(f"{where}: model format {found!r}, this version reads format {FORMAT}: update crnn-cli")
+                raise ModelError(
+                    f"{where}: model format {found!r}, this version reads format {FORMAT}: update crnn-cli"
+                )
             return cls(ModelConfig.from_dict(values["config"]), values["record"])
         except ModelError:
             raise
@@ -82,7 +84,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise ModelError(f"{path}: not a crnn model file (expected safetensors)") from None
     if KEY not in metadata:
-        raise ModelError(f"{path}: a safetensors file, but not one that `crnn train` wrote (no {KEY!r} in its metadata)")
+        raise ModelError(
+            f"{path}: a safetensors file, but not one that `crnn train` wrote (no {KEY!r} in its metadata)"
+        )
     if path.stat().st_size < 8 + length + end:
         raise ModelError(f"{path}: truncated ({path.stat().st_size:,} of {8 + length + end:,} bytes): copy it again")
     return Header.from_json(metadata[KEY], path)

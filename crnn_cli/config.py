@@ -121,15 +121,16 @@ class DataConfig:
     """What a model learns from.
 
     Attributes:
-        sources: (path, weight) of each training set; a set of weight 3 is drawn from three times as often as one of 1.
+        sources: (path, weight) of each training set. Where any has a weight, draws are shared out by weight (None
+            counts as 1) whatever the sizes; where none has, every sample is drawn equally often.
         val: paths of the validation sets; empty: a part of the training sets is split off by content hash.
         val_fraction: the share split off, 0 to 0.5.
         drop_unknown: drop characters outside the alphabet from labels (counted) where they would be refused.
         augment: how far training images are changed; see `crnn_cli.data.augment`.
-        workers: processes that decode images beside the training process; None: chosen from the machine's cores.
+        workers: threads that read and decode images ahead of the step; None: chosen from the machine's cores.
     """
 
-    sources: tuple[tuple[str, float], ...] = (("dataset.lmdb", 1.0),)
+    sources: tuple[tuple[str, float | None], ...] = (("dataset.lmdb", None),)
     val: tuple[str, ...] = ()
     val_fraction: float = 0.05
     drop_unknown: bool = False
@@ -141,19 +142,22 @@ class DataConfig:
         if not 0 <= self.val_fraction <= 0.5:
             raise UsageFault(f"val-fraction is {self.val_fraction}: take 0 to 0.5")
         for path, weight in self.sources:
-            if not weight > 0:
+            if weight is not None and not weight > 0:
                 raise UsageFault(f"the weight of {path} is {weight}: take one above 0")
+
+
+EPOCHS = 100  # of a run that is given no end
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model learns.
 
-    The run ends at the first of `epochs`, `steps` and `max_minutes`; the schedule follows the fraction of the run that
-    is done, so that it always ends annealed.
+    The run ends at the first of `epochs`, `steps` and `max_minutes` that is given, and after `EPOCHS` epochs where none
+    is; the schedule follows the fraction of the run that is done, so that it always ends annealed.
 
     Attributes:
-        epochs, steps, max_minutes: how long; None: not limited by it (`epochs` is the last resort).
+        epochs, steps, max_minutes: how long; None: not limited by it.
         batch_size: images a step, over all processes' micro-batches.
         optimizer, lr, weight_decay, clip: `lr` None stands for the optimizer's own; `clip` bounds the gradient's norm.
         schedule, warmup: shape of the rate after a linear rise over the first `warmup` of the run (a fraction).
@@ -163,10 +167,9 @@ class TrainConfig:
         freeze: "backbone" leaves the convolutions as they are.
         patience: validations without a better result before the run stops early; 0: never.
         seed: of the weights, the order and the augmentation.
-        compile: run the model through `torch.compile`.
     """
 
-    epochs: int | None = 100
+    epochs: int | None = None
     steps: int | None = None
     max_minutes: float | None = None
     batch_size: int = 32
@@ -182,7 +185,6 @@ class TrainConfig:
     freeze: Freeze = "none"
     patience: int = 0
     seed: int = 0
-    compile: bool = False
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, Optimizer)
@@ -196,7 +198,7 @@ class TrainConfig:
             if value is not None and not value > 0:
                 raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0")
         if self.epochs is None and self.steps is None and self.max_minutes is None:
-            raise UsageFault("the run has no end: give epochs, steps or max-minutes")
+            object.__setattr__(self, "epochs", EPOCHS)
         for name, value in (("warmup", self.warmup), ("ema", self.ema)):
             if not 0 <= value < 1:
                 raise UsageFault(f"{name} is {value}: take at least 0 and less than 1")

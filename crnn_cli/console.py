@@ -88,3 +88,23 @@ def progress(
     from tqdm import tqdm
 
     return iter(tqdm(items, description, total, unit=unit, file=sys.stderr, disable=not interactive(), leave=False))
+
+
+class Meter:
+    """A bar for work that knows what fraction of it is done."""
+
+    def __init__(self, description: str) -> None:
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
+        self._bar = tqdm(
+            desc=description, total=1.0, bar_format=form, file=sys.stderr, disable=not interactive(), leave=False
+        )
+
+    def show(self, fraction: float, text: str) -> None:
+        """Move to `fraction` (0 to 1), with `text` behind the bar."""
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(fraction - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,5 +1,102 @@
 """`crnn build-lmdb`."""
 
+from __future__ import annotations
 
-def command() -> None:
-    """To come."""
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crnn_cli import console
+from crnn_cli.config import Backbone, DataConfig, ModelConfig
+from crnn_cli.data.labels import Format, read
+
+if TYPE_CHECKING:
+    from crnn_cli.building import Build, Infeasible
+
+_OUTPUT = Path(DataConfig.sources[0][0])
+_SHOWN = 3  # infeasible rows named on stderr
+
+
+def command(
+    images: Annotated[Path, typer.Argument(help="Folder that the images' paths start from.", show_default=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Argument(help="Label file; left out where a .gt.txt stands beside each image.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to make.")] = _OUTPUT,
+    format: Annotated[
+        Format | None,
+        typer.Option(help="Format of the label file.", show_default="the one that finds most images"),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the label file.")] = "utf-8",
+    height: Annotated[int, typer.Option(help="Model height for which labels are checked.")] = ModelConfig.height,
+    backbone: Annotated[
+        Backbone, typer.Option(help="Model backbone for which labels are checked.")
+    ] = ModelConfig.backbone,
+    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a row cannot be used.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUTPUT, once the new dataset is whole.")
+    ] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to the dataset OUTPUT.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Threads that decode images.", show_default="one a core")] = None,
+) -> None:
+    """Build a dataset (LMDB) from images and their labels.
+
+    Rows that cannot be used are skipped, counted and listed in OUTPUT's .rejected.tsv.
+
+    [bold]Examples[/bold]
+
+    crnn build-lmdb words/ labels.tsv
+
+    crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
+    """
+    from crnn_cli import building
+
+    options = building.BuildOptions(
+        height=height, backbone=backbone, strict=strict, overwrite=overwrite, append=append, workers=workers
+    )
+    reading = read(labels, images, format, encoding)
+    console.note(
+        f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,} images found"
+    )
+    build = building.Build(reading, output, options)
+    for _ in console.progress(build, "building", len(build)):
+        pass
+    _summarize(build, output)
+
+
+def _summarize(build: Build, output: Path) -> None:
+    from crnn_cli import building
+
+    for cause, count in build.causes().most_common():
+        console.warn(f"{count:,} skipped: {cause}")
+    if build.rejected:
+        console.note(f"they are listed in {building.rejected_path(output)}")
+    if build.infeasible:
+        console.warn(_infeasible(build.infeasible, building.infeasible_path(output)))
+    console.note(f"{output}: {build.stored:,} images stored, {len(build.characters):,} different characters")
+
+
+def _infeasible(rows: list[Infeasible], path: Path) -> str:
+    named = "".join(
+        f"\n  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}" for row in rows[:_SHOWN]
+    )
+    more = f"\n  and {len(rows) - _SHOWN:,} more, listed in {path}" if len(rows) > _SHOWN else f"\n  listed in {path}"
+    return (
+        f"{len(rows):,} labels need more frames than their image's width gives; kept, but training skips them:"
+        f"{named}{more}\n  remedy: {_remedy(rows)}"
+    )
+
+
+def _remedy(rows: list[Infeasible]) -> str:
+    heights = sorted(row.height for row in rows)
+    half, most = heights[(len(rows) - 1) // 2], heights[-1]
+    remedies = [f"--height {most} for all of them"]
+    if half < most:
+        remedies.insert(0, f"--height {half} for {sum(height <= half for height in heights):,}")
+    finer = {name: sum(name in row.backbones for row in rows) for row in rows for name in row.backbones}
+    if finer:
+        best = max(finer, key=lambda name: finer[name])
+        remedies.append(f"--backbone {best} for {finer[best]:,}")
+    return ", ".join(remedies)

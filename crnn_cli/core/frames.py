@@ -8,6 +8,7 @@ norms, activations) keeps lengths. `tests/test_model.py` holds the table against
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ class Window(NamedTuple):
     padding: int
 
     def __call__(self, length: Length) -> Length:
-        return cast(Length, (length + 2 * self.padding - self.kernel) // self.stride + 1)
+        return (length + 2 * self.padding - self.kernel) // self.stride + 1
 
 
 class Windows(NamedTuple):
@@ -66,15 +67,15 @@ def feature_height(height: int, backbone: str) -> int:
 
 def minimum_frames(labels: Sequence[int]) -> int:
     """Frames that CTC needs for `labels`: one each, and a blank between two equal neighbours (Graves et al. 2006)."""
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
-def minimum_width(frames_needed: int, backbone: str) -> int:
-    """The narrowest width whose `frames(width, backbone)` is at least `frames_needed`."""
-    width = 1
-    while frames(width, backbone) < frames_needed:
-        width += 1
-    return width
+def minimum_width(frames_needed: Length, backbone: str) -> Length:
+    """The narrowest width whose `frames(width, backbone)` is at least `frames_needed` (one or more, or an array)."""
+    length = frames_needed
+    for kernel, stride, padding in reversed(BACKBONES[backbone].horizontal):
+        length = (length - 1) * stride + kernel - 2 * padding
+    return cast(Length, np.maximum(length, 1))
 
 
 def scaled_width(width: Length, height: Length, target_height: int, least: int) -> Length:

@@ -69,7 +69,7 @@ def map_to_sequence(features: Tensor) -> Tensor:
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer that reads both ways, each within an image's true length, with a linear layer after it if asked.
+    """A recurrent layer that reads both ways, each within an image's true length; a linear layer after it if asked.
 
     The backward direction reads the sequence turned round within its length, so its first step is the image's own last
     frame and never the padding; unlike packed sequences this exports, and runs on oneDNN's and cuDNN's fast paths.

@@ -44,11 +44,11 @@ def valid(widths: Tensor, columns: int) -> Tensor:
 def zero_padding(x: Tensor, widths: Tensor) -> Tensor:
     """`x` (N, C, H, W) with zeros beyond each width."""
     if torch.compiler.is_compiling():
-        return x * valid(widths, x.shape[3])[:, None, None, :]
+        return x * valid(widths, x.shape[3])[:, None, None, :].to(x.device)
     first = int(widths.min())  # only columns from here on can be padding
     if first >= x.shape[3]:
         return x
-    return _ZeroFrom.apply(x, _padding_mask(x, widths, first), first)  # type: ignore[no-any-return, no-untyped-call]
+    return _ZeroFrom.apply(x, _padding_mask(x, widths, first), first)  # type: ignore[no-any-return]
 
 
 def _padding_mask(x: Tensor, widths: Tensor, first: int) -> Tensor:
@@ -107,6 +107,8 @@ def _(layer: nn.MaxPool2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _window(widths: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    if stride == 1 and 2 * padding == kernel - 1:
+        return widths
     return (widths + 2 * padding - kernel) // stride + 1
 
 

@@ -1,13 +1,16 @@
-"""Runners: what turns a batch of images into log-probabilities. One protocol, so that the reading loop knows no engine."""
+"""Runners: what turns a batch of images into log-probabilities. One protocol: the reading loop knows no engine."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.config import ModelConfig
+from crnn_cli.errors import ModelError
 
 
 class Runner(Protocol):
@@ -35,3 +38,30 @@ class Runner(Protocol):
             frames: (N,) the true length of each.
         """
         ...
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Runner:
+    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx by ONNX Runtime without torch.
+
+    Args:
+        path: what `crnn train` or `crnn export` wrote.
+        device: see `crnn_cli.devices.resolve`; "auto" falls back to the CPU where the engine cannot use a GPU.
+
+    Raises:
+        ModelError: no such file, not a model file, damaged or truncated; the message names it.
+        DeviceError: the machine or the engine lacks the device.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ModelError(f"{path}: a folder: give a model file (.safetensors, .onnx or .pt2)")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    if path.suffix == ".onnx":
+        from crnn_cli.runners.onnx_runner import OnnxRunner
+
+        return OnnxRunner.load(path, device)
+    if path.suffix in (".safetensors", ".pt2"):
+        from crnn_cli.runners.torch_runner import TorchRunner
+
+        return TorchRunner.load(path, device)
+    raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors, .onnx or .pt2")

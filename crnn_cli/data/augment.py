@@ -1,0 +1,152 @@
+"""Augmentation of whole batches, on the device where they are: a few tensor operations whatever the batch size.
+
+Every number that is drawn for a sample is a function of its key, so a sample is changed the same way whatever batch,
+worker or resumed run it is met in. The changes are those of a camera or scanner and keep the text legible.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from crnn_cli.config import Augmentation
+from crnn_cli.core.frames import minimum_width
+from crnn_cli.data.sampling import uniforms
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The widest changes; each sample draws its own between none and these.
+
+    Attributes:
+        rotation: degrees either way.
+        shear: slant as dx/dy.
+        stretch: of the width, a factor either way (1.15: up to 1.15 and down to 1 / 1.15).
+        scale: of the height, a factor by which the text becomes smaller.
+        shift: share of the height, in both directions.
+        wave: displacement by a slow sine along the line, share of the height.
+        contrast: least factor.
+        brightness: share of the range.
+        blur: greatest share of a blurred copy.
+        noise: greatest standard deviation, share of the range.
+        invert: probability.
+    """
+
+    rotation: float
+    shear: float
+    stretch: float
+    scale: float
+    shift: float
+    wave: float
+    contrast: float
+    brightness: float
+    blur: float
+    noise: float
+    invert: float
+
+
+STRENGTHS: dict[Augmentation, Strength] = {
+    "mild": Strength(2.0, 0.15, 1.15, 1.15, 0.06, 0.04, 0.7, 0.1, 0.6, 0.04, 0.0),
+    "strong": Strength(5.0, 0.35, 1.3, 1.3, 0.10, 0.08, 0.4, 0.25, 1.0, 0.08, 0.1),
+}
+
+_DRAWS = 16  # numbers a sample
+
+
+class Augmenter:
+    """Changes batches of images.
+
+    Args:
+        kind: how far; "none" leaves them.
+        backbone: whose frames decide how far a sample may be narrowed before its label no longer fits.
+    """
+
+    def __init__(self, kind: Augmentation, backbone: str, device: torch.device | str) -> None:
+        self.strength = STRENGTHS.get(kind)
+        self.backbone = backbone
+        self.device = torch.device(device)
+        noise = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+        self._noise = noise.to(
+            self.device
+        )  # drawn once: fresh noise for each image would cost more than the convolutions
+
+    def __call__(
+        self, images: Tensor, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]
+    ) -> tuple[Tensor, Tensor]:
+        """Change a batch.
+
+        Args:
+            images: (N, C, H, W) uint8. widths: (N,) on the CPU. needed: (N,) frames of each label. keys: (N,).
+
+        Returns:
+            (N, C, H, W') float32, 0 to 255, and the new widths.
+        """
+        if self.strength is None:
+            return images, widths
+        drawn = torch.from_numpy(uniforms(keys, _DRAWS))
+        new_widths = self._stretched(widths, needed, drawn[:, 0])
+        x = self._warp(images, widths, new_widths, drawn)
+        return self._recolour(x, drawn).clamp_(0, 255), new_widths
+
+    def _stretched(self, widths: Tensor, needed: NDArray[np.int64], drawn: Tensor) -> Tensor:
+        assert self.strength is not None
+        factor = torch.exp((2 * drawn - 1) * math.log(self.strength.stretch))
+        least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
+        return torch.maximum((widths * factor).round().long(), least)
+
+    def _warp(self, images: Tensor, widths: Tensor, new_widths: Tensor, drawn: Tensor) -> Tensor:
+        """Stretch, rotation, shear, scale, shift and a slow wave as one resampling; the edge is repeated outwards."""
+        s = self.strength
+        assert s is not None
+        height, width = images.shape[2:]
+        out_width = int(new_widths.max())
+        signed = (2 * drawn - 1).to(self.device)
+        unit = drawn.to(self.device)
+        old, new = widths.to(self.device).float()[:, None, None], new_widths.to(self.device).float()[:, None, None]
+
+        def per_sample(column: int, bound: float, source: Tensor = signed) -> Tensor:
+            return (source[:, column] * bound)[:, None, None]
+
+        # centred pixel coordinates of the output, in the input's scale
+        y = torch.arange(height, device=self.device).float()[None, :, None] - (height - 1) / 2
+        x = (torch.arange(out_width, device=self.device).float()[None, None, :] - (new - 1) / 2) * (old / new)
+        scale = torch.exp(per_sample(1, math.log(s.scale), unit))
+        # long lines turn less: their ends shall stay within the image
+        angle = per_sample(2, math.radians(s.rotation)) * (3 * height / old).clamp(max=1)
+        wave_length = height * (3 + 5 * unit[:, 4])[:, None, None]
+        wave = per_sample(3, s.wave * height) * torch.sin(2 * math.pi * (x / wave_length + unit[:, 5, None, None]))
+        y_from = y * scale + x * torch.tan(angle) + per_sample(6, s.shift * height) + wave
+        x_from = x + y * per_sample(7, s.shear) + per_sample(8, s.shift * height)
+        x_from = (x_from + (old - 1) / 2).clamp(min=0).minimum(old - 1)  # never into the padding
+        y_from = (y_from + (height - 1) / 2).clamp(0, height - 1)
+        grid = torch.stack((x_from * (2 / max(1, width - 1)) - 1, y_from * (2 / (height - 1)) - 1), dim=3)
+        return F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=True)
+
+    def _recolour(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Blur, contrast, brightness, noise, inversion."""
+        s = self.strength
+        assert s is not None
+        unit = drawn.to(self.device)[:, :, None, None, None]
+        share = s.blur * (2 * unit[:, 9] - 1).clamp(min=0)  # half of the samples stay sharp
+        x = torch.lerp(x, transforms.gaussian_blur(x, [3, 3], [1.0, 1.0]), share)
+        contrast = 1 - (1 - s.contrast) * unit[:, 10]
+        brightness = 255 * s.brightness * (2 * unit[:, 11] - 1)
+        x = (x - 127.5).mul_(contrast).add_(127.5 + brightness)
+        x = torch.where(unit[:, 12] < s.invert, 255 - x, x)
+        return x.addcmul_(self._noise_like(x, drawn[:, 13]), 255 * s.noise * unit[:, 14] ** 2)
+
+    def _noise_like(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Noise of the shape of `x`: each row of pixels is a piece of one long stored line of it."""
+        channels, height, width = x.shape[1:]
+        step = (len(self._noise) - width) // (2 * channels * height)  # rows start this far apart
+        starts = (drawn * (len(self._noise) // 2)).long().tolist()
+        return torch.stack(
+            [self._noise.as_strided((channels, height, width), (height * step, step, 1), a) for a in starts]
+        )

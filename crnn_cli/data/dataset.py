@@ -1,0 +1,227 @@
+"""The samples of a run: opened stores, encoded labels, what is left out and why, the split of the validation part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.config import DataConfig, ModelConfig
+from crnn_cli.core.codec import Alphabet, Codec, normalize, show
+from crnn_cli.core.frames import frames, minimum_frames, scaled_width
+from crnn_cli.data import images
+from crnn_cli.data.batching import collate
+from crnn_cli.data.store import Reader
+from crnn_cli.errors import AlphabetError, StoreError
+
+_CACHE_BYTES = 2 * 1024**3  # prepared images are kept up to this size: small sets are decoded once
+_MOST_VALIDATION = 5000  # images; more would cost time and tell little
+
+
+@dataclass
+class Skipped:
+    """What of the data does not take part, counted and named."""
+
+    empty: list[str] = field(default_factory=list)
+    infeasible: list[str] = field(default_factory=list)
+    lost_in_reordering: list[str] = field(default_factory=list)
+    characters: dict[str, int] = field(default_factory=dict)  # dropped from labels
+
+    def summary(self) -> Iterable[str]:
+        """A sentence for each cause that occurred."""
+        for rows, cause in (
+            (self.empty, "an empty label"),
+            (self.infeasible, "a label that needs more frames than the image gives (try a greater --height)"),
+            (self.lost_in_reordering, "a label that does not survive the way to visual order and back"),
+        ):
+            if rows:
+                yield f"{len(rows):,} samples with {cause} left out: {_some(rows)}"
+        if self.characters:
+            named = (f"{show(c)} {n:,} times" for c, n in sorted(self.characters.items(), key=lambda p: -p[1]))
+            yield f"characters outside the alphabet dropped from labels: {_some(list(named))}"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+class Samples:
+    """Rows of stores with encoded labels, ready to be batched.
+
+    Attributes:
+        widths: (n,) pixels at the model's height.
+        sources: (n,) number of the store of each.
+        hashes: (n,) content hash of each image.
+        needed: (n,) frames that each label needs.
+    """
+
+    def __init__(self, stores: Sequence[Reader], config: ModelConfig) -> None:
+        self.stores = stores
+        self.config = config
+        self.widths = np.zeros(0, np.int64)
+        self.sources = np.zeros(0, np.int64)
+        self.rows = np.zeros(0, np.int64)
+        self.hashes = np.zeros(0, np.uint64)
+        self.needed = np.zeros(0, np.int64)
+        self.labels: list[NDArray[np.int32]] = []
+        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._room = _CACHE_BYTES
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """The row as a message names it: `words.lmdb:17`, its place counted from 1."""
+        return f"{self.stores[self.sources[index]].name}:{self.rows[index] + 1}"
+
+    def text(self, index: int) -> str:
+        """The label as it stands in the store."""
+        store: Reader = self.stores[self.sources[index]]
+        return store.label(int(self.rows[index]))
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """(C, H, w) prepared for the model.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        kept = self._cache.get(index)
+        if kept is not None:
+            return kept
+        data = self.stores[self.sources[index]].image(int(self.rows[index]))
+        decoded = images.decode(data, self.config.channels, self.name(index))
+        prepared = images.to_height(decoded, self.config.height, self.config.minimum_width)
+        if prepared.nbytes <= self._room:
+            self._room -= prepared.nbytes
+            self._cache[index] = prepared
+        return prepared
+
+    def batch(self, indices: Iterable[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """(N, C, H, W) images and (N,) widths."""
+        return collate([self.image(int(i)) for i in indices])
+
+    def take(self, keep: NDArray[np.bool_]) -> Samples:
+        """The samples that `keep` marks."""
+        taken = Samples(self.stores, self.config)
+        for name in ("widths", "sources", "rows", "hashes", "needed"):
+            setattr(taken, name, getattr(self, name)[keep])
+        taken.labels = [label for label, kept in zip(self.labels, keep, strict=True) if kept]
+        return taken
+
+
+def open_stores(paths: Iterable[str]) -> list[Reader]:
+    """Readers of `paths`, each seen to be sound.
+
+    Raises:
+        StoreError: a path that is missing, damaged or empty.
+    """
+    stores = [Reader(Path(path)) for path in paths]
+    for store in stores:
+        len(store)
+    return stores
+
+
+def derive_alphabet(stores: Iterable[Reader], config: ModelConfig) -> Alphabet:
+    """The characters of all labels, in the form and case that the model would learn.
+
+    Raises:
+        StoreError: no label has any.
+    """
+    found: set[str] = set()
+    for store in stores:
+        for label in store.labels():
+            found.update(normalize(label, config.normalization, config.case))
+    if not found:
+        raise StoreError(f"{', '.join(store.name for store in stores)}: every label is empty, so there is no alphabet")
+    return Alphabet(sorted(found))
+
+
+def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) -> tuple[Samples, Skipped]:
+    """The samples that can be learned from, and what was left out.
+
+    Raises:
+        AlphabetError: characters outside the alphabet, unless `drop_unknown`.
+    """
+    codec = Codec.of(config)
+    samples, skipped = Samples(stores, config), Skipped()
+    refused: dict[str, tuple[int, str]] = {}  # how many rows have it, and the first
+    for number, store in enumerate(stores):
+        sizes = store.sizes().astype(np.int64)
+        widths = scaled_width(sizes[:, 0], sizes[:, 1], config.height, config.minimum_width)
+        available = frames(widths, config.backbone)
+        kept = np.zeros(len(store), np.bool_)
+        needed = np.zeros(len(store), np.int64)
+        for row, text in enumerate(store.labels()):
+            name = f"{store.name}:{row + 1}"
+            for character in codec.unknown(text):
+                if drop_unknown:
+                    skipped.characters[character] = skipped.characters.get(character, 0) + text.count(character)
+                else:
+                    count, first = refused.get(character, (0, name))
+                    refused[character] = count + 1, first
+            labels = codec.encode(text, drop_unknown=True)
+            needed[row] = minimum_frames(labels)
+            if not labels:
+                skipped.empty.append(name)
+            elif not codec.survives(text):
+                skipped.lost_in_reordering.append(name)
+            elif needed[row] > available[row]:
+                skipped.infeasible.append(name)
+            else:
+                kept[row] = True
+                samples.labels.append(np.array(labels, np.int32))
+        rows = np.flatnonzero(kept)
+        samples.rows = np.concatenate((samples.rows, rows))
+        samples.sources = np.concatenate((samples.sources, np.full(len(rows), number)))
+        samples.widths = np.concatenate((samples.widths, widths[kept]))
+        samples.needed = np.concatenate((samples.needed, needed[kept]))
+        samples.hashes = np.concatenate((samples.hashes, store.hashes()[kept]))
+    if refused:
+        named = [f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())]
+        raise AlphabetError(
+            f"labels have {len(refused)} characters that the alphabet lacks: {_some(named, 10)}; "
+            "add them to --alphabet, or drop them from labels with --drop-unknown"
+        )
+    return samples, skipped
+
+
+def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
+    """Training and validation part, by content hash: equal images never stand on both sides, whatever the order.
+
+    At least one image is split off; never more than some thousands.
+
+    Raises:
+        StoreError: too few different images to split.
+    """
+    wanted = min(max(1, round(fraction * len(samples))), _MOST_VALIDATION)
+    distinct = np.unique(samples.hashes)
+    if len(distinct) < 2:
+        raise StoreError("too few different images to split off a validation part: give one with --val")
+    bound = np.sort(samples.hashes)[wanted - 1]
+    bound = min(bound, distinct[-2])  # something is left to train on
+    held = samples.hashes <= bound
+    return samples.take(~held), samples.take(held)
+
+
+def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, Skipped]:
+    """Training samples, validation samples, and what was left out of both.
+
+    Raises:
+        StoreError: a store that cannot be used, or nothing left to train on.
+        AlphabetError: see `encode`.
+    """
+    stores = open_stores(path for path, _ in data.sources)
+    samples, skipped = encode(stores, config, data.drop_unknown)
+    if not len(samples):
+        raise StoreError("no sample can be learned from: " + "; ".join(skipped.summary()))
+    if data.val:
+        held, left_out = encode(open_stores(data.val), config, drop_unknown=True)
+        if not len(held):
+            raise StoreError("no validation sample can be used: " + "; ".join(left_out.summary()))
+        return samples, held, skipped
+    train, held = split(samples, data.val_fraction)
+    return train, held, skipped

@@ -1,0 +1,232 @@
+"""Image files to arrays: decoding, and scaling to a model's height. Numpy and cv2 only.
+
+Everything comes out as 8 bits, upright (EXIF) and opaque (transparency lies on white). A file that is cut off or
+damaged is refused, never returned half grey. Safe to call from several threads: cv2 decodes without holding the GIL.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.core.frames import scaled_width
+from crnn_cli.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
+_EXIF_MARKER = 0xFFE1
+_ORIENTATION = 0x0112
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is for the caller to report
+
+
+def decode(data: bytes, channels: int, where: str) -> Pixels:
+    """The image in the bytes of a PNG, JPEG, TIFF (its first page), BMP or WebP file.
+
+    Args:
+        channels: 1 for grey, 3 for RGB.
+        where: what the message of an error starts with.
+
+    Returns:
+        (H, W) if channels == 1 else (H, W, 3), 0 to 255.
+
+    Raises:
+        ImageError: empty, cut off, damaged, or no image.
+    """
+    _refuse_fragment(data, where)
+    if data.startswith(_TIFFS):
+        return _converted(_on_white(_imdecode(data, cv2.IMREAD_UNCHANGED, where), multiplied=True), channels)
+    transparency = _transparency(data, where)
+    if transparency is None:
+        if channels == 1:
+            return cast(Pixels, _imdecode(data, cv2.IMREAD_GRAYSCALE, where))
+        return cast(Pixels, cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR, where), cv2.COLOR_BGR2RGB))
+    image, (grey_key, exif) = _imdecode(data, cv2.IMREAD_UNCHANGED, where), transparency
+    if image.ndim == 2 and grey_key is not None:
+        image = np.where(image == grey_key, np.iinfo(image.dtype).max, image)
+    return _upright(_converted(_on_white(image), channels), _orientation(exif))
+
+
+def pages(data: bytes, channels: int, where: str) -> list[Pixels]:
+    """All pages of a TIFF, the one image of any other file; see `decode`."""
+    if not data.startswith(_TIFFS):
+        return [decode(data, channels, where)]
+    try:
+        whole, images = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        whole, images = False, ()
+    if not whole or not images:
+        raise ImageError(f"{where}: cannot be decoded: its data is damaged or of an unknown kind")
+    return [_converted(_on_white(_known_depth(image, where), multiplied=True), channels) for image in images]
+
+
+def to_height(image: Pixels, height: int, minimum_width: int) -> Pixels:
+    """`image`, (H, W) or (H, W, C), scaled to `height` rows as (C, height, w), contiguous.
+
+    The aspect ratio is kept and w == `scaled_width(...)`: narrower images are stretched to `minimum_width`.
+    """
+    rows, columns = image.shape[:2]
+    width = scaled_width(columns, rows, height, minimum_width)
+    if (rows, columns) != (height, width):
+        interpolation = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
+        image = cast(Pixels, cv2.resize(image, (width, height), interpolation=interpolation))
+    return np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))  # (C, H, W)
+
+
+def size(data: bytes, where: str) -> tuple[int, int]:
+    """(width, height) that `decode` would give, from the header alone where that is enough.
+
+    Raises:
+        ImageError: see `decode`.
+    """
+    if data.startswith(_PNG) and len(data) > 24 and b"eXIf" not in data:
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    found = _jpeg_size(data) if data.startswith(_JPEG) else None
+    if found is None:
+        height, width = decode(data, 1, where).shape
+        return width, height
+    return found
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """From the frame header; None where only decoding can tell (EXIF may turn the image)."""
+    at = 2
+    while at + 9 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        if marker == _EXIF_MARKER:
+            return None
+        at += 2 + length
+    return None
+
+
+def _imdecode(data: bytes, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as fault:  # larger than cv2's limit of pixels
+        raise ImageError(f"{where}: cannot be decoded ({fault.err})") from None
+    if image is None:
+        raise ImageError(f"{where}: cannot be decoded: its data is damaged or of an unknown kind")
+    return _known_depth(image, where)
+
+
+def _known_depth(image: NDArray[np.generic], where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{where}: samples of type {image.dtype} are not supported: convert it to 8 or 16 bits")
+    return cast("NDArray[np.uint8] | NDArray[np.uint16]", image)
+
+
+def _refuse_fragment(data: bytes, where: str) -> None:
+    """Some decoders fill what is missing with grey."""
+    if not data:
+        raise ImageError(f"{where}: the file is empty")
+    if data.startswith(_JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0:
+        raise ImageError(f"{where}: truncated: the end of the JPEG is missing")
+
+
+def _transparency(data: bytes, where: str) -> tuple[int | None, bytes] | None:
+    """None for an opaque image; else the grey value that stands for "transparent" (or None), and the EXIF block."""
+    if data.startswith(_PNG):
+        chunks = _png_chunks(data, where)
+        depth, color = chunks[b"IHDR"][8:10]
+        key = chunks.get(b"tRNS")
+        if not color & 4 and key is None:
+            return None
+        grey = int.from_bytes(key[:2], "big") * (255 // (2**depth - 1) or 1) if key and color == 0 else None
+        return grey, bytes(chunks.get(b"eXIf", b""))
+    if data[8:15] == b"WEBPVP8" and len(data) > 25:
+        extended = data[15:16] == b"X"
+        if (extended and data[20] & 0x10) or (data[15:16] == b"L" and data[24] & 0x10):
+            return None, _webp_exif(data) if extended else b""
+    return None
+
+
+def _png_chunks(data: bytes, where: str) -> dict[bytes, memoryview]:
+    """The first chunk of each type. Checks what libpng would complain of on stderr, past any handler of ours."""
+    view, at, found = memoryview(data), len(_PNG), dict[bytes, memoryview]()
+    try:
+        while b"IEND" not in found:
+            length, kind = struct.unpack_from(">I4s", data, at)
+            (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
+            critical = not kind[0] & 0x20
+            if critical and zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
+                raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
+            found.setdefault(kind, view[at + 8 : at + 8 + length])
+            at += 12 + length
+    except struct.error:
+        raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
+    if len(found.get(b"IHDR", b"")) < 13:
+        raise ImageError(f"{where}: damaged: the header of the PNG is missing")
+    return found
+
+
+def _webp_exif(data: bytes) -> bytes:
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind == b"EXIF":
+            return data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
+        at += 8 + length + length % 2
+    return b""
+
+
+def _orientation(exif: bytes) -> int:
+    """The orientation in an EXIF block (TIFF 6.0, section 2), 1 to 8; 1 where it says none."""
+    order = ">" if exif.startswith(b"MM") else "<"
+    try:
+        (at,) = struct.unpack_from(order + "I", exif, 4)
+        (entries,) = struct.unpack_from(order + "H", exif, at)
+        for entry in range(entries):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, at + 2 + 12 * entry)
+            if tag == _ORIENTATION:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _upright(image: Pixels, orientation: int) -> Pixels:
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _on_white(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = False) -> Pixels:
+    """(H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha, on a white ground.
+
+    Args:
+        multiplied: whether the colours of an 8 bit image are multiplied by its alpha already (libtiff does so).
+    """
+    multiplied &= image.dtype == np.uint8
+    eight = image.astype(np.uint8) if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    if eight.ndim == 2 or eight.shape[2] < 4:
+        return eight
+    color, alpha = eight[..., :3].astype(np.uint16), eight[..., 3:].astype(np.uint16)
+    if not multiplied:
+        color = (color * alpha + 127) // 255
+    return cast(Pixels, np.minimum(color + (255 - alpha), 255).astype(np.uint8))
+
+
+def _converted(image: Pixels, channels: int) -> Pixels:
+    """(H, W) or BGR (H, W, 3) to grey (H, W) or RGB (H, W, 3)."""
+    if image.ndim == 3:
+        return cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB))
+    return image if channels == 1 else cast(Pixels, cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))

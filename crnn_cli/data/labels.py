@@ -1,0 +1,301 @@
+"""Label files: which image shows which text. Six formats; which one a file has is found out from the images it finds.
+
+tab      path<TAB>text          split at the first tab; the text is kept exactly
+space    path text              split at the first blank; the text is kept exactly
+csv      path,text              or with ";"; quotes as in RFC 4180; a header may name the columns
+icdar    path, "text"           the word lists of the ICDAR competitions
+jsonl    {"path": ..., "text": ...}
+pairs    no label file: beside image.png stands image.gt.txt
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from crnn_cli.errors import LabelError, UsageFault
+
+Format = Literal["tab", "space", "csv", "icdar", "jsonl", "pairs"]
+
+_PATH_NAMES = ("path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "img", "imgpath")
+_TEXT_NAMES = (
+    "text",
+    "label",
+    "labels",
+    "transcription",
+    "transcript",
+    "words",
+    "word",
+    "groundtruth",
+    "gt",
+    "content",
+)
+_ICDAR = re.compile(r'\s*(.+?)\s*,\s*"((?:\\"|[^"])*)"\s*')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PAIR = ".gt.txt"
+
+
+class Row(NamedTuple):
+    """A line of a label file.
+
+    Attributes:
+        path: of the image, as it is written there.
+        text: its label.
+        where: for messages: `labels.tsv:12`.
+    """
+
+    path: str
+    text: str
+    where: str
+
+
+class Reading(NamedTuple):
+    """A label file as one format reads it.
+
+    Attributes:
+        format: the format.
+        rows: the lines that it can read.
+        files: for each row the path at which its image lies, None where there is none.
+        faults: complaints about the other lines.
+    """
+
+    format: Format
+    rows: list[Row]
+    files: list[str | None]
+    faults: list[str]
+
+    @property
+    def found(self) -> int:
+        """How many rows have an image."""
+        return len(self.files) - self.files.count(None)
+
+    def labelled(self) -> list[tuple[str | None, str]]:
+        """(file, text) of the rows that have an image."""
+        return [(file, row.text) for file, row in zip(self.files, self.rows, strict=True) if file is not None]
+
+
+def read(labels: Path | None, images: Path, format: Format | None = None, encoding: str = "utf-8") -> Reading:
+    """The rows of the file `labels`, or, where it is None, of the `.gt.txt` files under `images`.
+
+    Without a `format` it is the one that finds most images. Paths are tried under `images`, then under the label file's
+    folder.
+
+    Raises:
+        LabelError: the file has no rows, a line that its format cannot read, or bytes that are not of `encoding`; it
+            finds no image; without a `format`: fewer than half, or two formats find as many but read them differently.
+        UsageFault: an unknown encoding, or a format that does not go with `labels`.
+    """
+    if not images.is_dir():
+        raise LabelError(f"{images}: no such folder of images")
+    if labels is None:
+        if format not in (None, "pairs"):
+            raise UsageFault(f"format {format} needs a label file: give LABELS")
+        return _pairs(images, encoding)
+    if format == "pairs":
+        raise UsageFault("format pairs takes no label file: leave LABELS out")
+    text = _decoded(labels, encoding)
+    folders = [str(images), str(labels.parent)]
+    readings = [_parse(text, str(labels), name, split, folders) for name, split in _FORMATS if format in (None, name)]
+    reading = _choose(readings, labels, images, named=format is not None)
+    if reading.faults:
+        more = f" (and {len(reading.faults) - 1:,} lines more)" if len(reading.faults) > 1 else ""
+        raise LabelError(reading.faults[0] + more)
+    return reading
+
+
+def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool) -> Reading:
+    """The reading that finds most images; of those that agree, the first."""
+    if not any(reading.rows or reading.faults for reading in readings):
+        raise LabelError(f"{labels}: the file has no rows")
+    best = max(readings, key=lambda reading: reading.found)
+    total = len(best.rows) + len(best.faults)
+    if best.found < (1 if named else total / 2):
+        shown = [reading for reading in readings if reading.rows and reading.found == best.found] or [best]
+        remedy = "give the folder that the paths start from" + ("" if named else ", or the right --format")
+        raise LabelError(
+            f"{labels}: {best.found:,} of {total:,} images found under {images} or {labels.parent}: {remedy}\n"
+            + "\n".join(map(_shown, shown))
+        )
+    rivals = [r for r in readings if r.found == best.found and r.labelled() != best.labelled()]
+    if rivals:
+        raise LabelError(
+            f"{labels}: several formats find {best.found:,} images: say which is right with --format\n"
+            + "\n".join(map(_shown, [best, *rivals]))
+        )
+    return best
+
+
+def _shown(reading: Reading) -> str:
+    """Two rows as they were read."""
+    rows = [f"  {row.where}: path {row.path!r}, text {row.text!r}" for row in reading.rows[:2]]
+    return "\n".join([f"as {reading.format}:", *(rows or reading.faults[:2])])
+
+
+def _decoded(path: Path, encoding: str) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except LookupError:
+        raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
+    except UnicodeDecodeError as fault:
+        line = data[: fault.start].decode(encoding, "ignore").count("\n") + 1
+        raise LabelError(
+            f"{path}:{line}: not {encoding} (byte 0x{data[fault.start]:02X}): name the right --encoding, such as cp1252"
+        ) from None
+
+
+# A record is a path and a text, or a complaint.
+Record = tuple[str, str] | str
+Splitter = Callable[[str], Iterator[tuple[int, Record]]]
+
+
+def _parse(text: str, name: str, format: Format, split: Splitter, folders: Sequence[str]) -> Reading:
+    rows, faults = [], []
+    for line, record in split(text):
+        if isinstance(record, str):
+            faults.append(f"{name}:{line}: {record}")
+        else:
+            rows.append(Row(*record, f"{name}:{line}"))
+    return Reading(format, rows, [_locate(row.path, folders) for row in rows], faults)
+
+
+def _locate(path: str, folders: Sequence[str]) -> str | None:
+    for folder in folders:
+        # unlike pathlib's, this isfile() takes any string: a wrong reading asks for the strangest names
+        file = os.path.join(folder, path)  # noqa: PTH118
+        if os.path.isfile(file):  # noqa: PTH113
+            return file
+    return None
+
+
+def _linewise(split: Callable[[str], Record]) -> Splitter:
+    def records(text: str) -> Iterator[tuple[int, Record]]:
+        for number, line in enumerate(text.split("\n"), start=1):
+            line = line.removesuffix("\r")
+            if line and not line.isspace():
+                yield number, split(line)
+
+    return records
+
+
+def _tab(line: str) -> Record:
+    path, tab, text = line.partition("\t")
+    return (path, text) if tab else "expected path<TAB>text, got 1 field"
+
+
+def _space(line: str) -> Record:
+    path, blank, text = line.partition(" ")
+    return (path, text) if blank else "expected path, blank, text, got 1 field"
+
+
+def _icdar(line: str) -> Record:
+    match = _ICDAR.fullmatch(line)
+    return (match[1], match[2].replace('\\"', '"')) if match else f'expected path, "text", got {line[:60]!r}'
+
+
+def _jsonl(line: str) -> Record:
+    try:
+        values = json.loads(line) if line.lstrip().startswith("{") else None
+    except ValueError as fault:
+        return f"expected a JSON object, got one that is damaged ({fault})"
+    if not isinstance(values, dict):
+        return f"expected a JSON object, got {line[:60]!r}"
+    columns = _columns(list(values))
+    if columns is None:
+        return f'expected the keys "path" and "text", got {", ".join(map(repr, values))}'
+    path, text = (list(values.values())[column] for column in columns)
+    if not isinstance(path, str) or not isinstance(text, str):
+        return f"expected path and text to be strings, got {path!r} and {text!r}"
+    if _SURROGATE.search(path + text):
+        return f"half a surrogate pair is no character: {path!r}, {text!r}"
+    return path, text
+
+
+def _csv(separator: str) -> Splitter:
+    def records(text: str) -> Iterator[tuple[int, Record]]:
+        columns, width = (0, 1), 2
+        for number, (line, fields) in enumerate(_csv_fields(text, separator)):
+            if isinstance(fields, str):
+                yield line, fields
+            elif number == 0 and _columns(fields):
+                columns, width = _columns(fields) or columns, len(fields)
+            elif len(fields) != width:
+                yield line, f"expected {width} fields, got {len(fields)}: quote a text that has a {separator!r}"
+            else:
+                yield line, (fields[columns[0]], fields[columns[1]])
+
+    return records
+
+
+def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line, fields or complaint) of every record that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields: list[str] | str = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as fault:
+            fields = f"not CSV ({fault})"
+        if fields:
+            yield line, fields
+
+
+def _columns(names: Sequence[str]) -> tuple[int, int] | None:
+    """Which of the columns (or keys) are the path's and the text's; None where either is not there."""
+    plain = [re.sub(r"[\s_-]", "", name).lower() for name in names]
+    path = next((plain.index(name) for name in _PATH_NAMES if name in plain), None)
+    text = next((plain.index(name) for name in _TEXT_NAMES if name in plain), None)
+    return None if path is None or text is None else (path, text)
+
+
+# Where readings agree, the first of them is named.
+_FORMATS: tuple[tuple[Format, Splitter], ...] = (
+    ("tab", _linewise(_tab)),
+    ("jsonl", _linewise(_jsonl)),
+    ("icdar", _linewise(_icdar)),
+    ("csv", _csv(",")),
+    ("csv", _csv(";")),
+    ("space", _linewise(_space)),
+)
+
+
+def _pairs(images: Path, encoding: str) -> Reading:
+    """Every image that has a text beside it, in sorted order."""
+    from crnn_cli.data.images import SUFFIXES  # late: it imports cv2, and a command's --help asks here for Format
+
+    rows: list[Row] = []
+    files: list[str | None] = []
+    seen = 0
+    for folder, folders, names in os.walk(images):
+        folders.sort()
+        present = frozenset(names)
+        for name in sorted(names):
+            if Path(name).suffix.lower() not in SUFFIXES:
+                continue
+            seen += 1
+            texts = [base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)]
+            partner = next((text for text in texts if text in present), None)
+            if partner is not None:
+                file = Path(folder, name)
+                rows.append(Row(str(file.relative_to(images)), *_single_line(Path(folder, partner), encoding)))
+                files.append(str(file))
+    if not rows:
+        problem = f"none of its {seen:,} images has a {_PAIR} file beside it" if seen else "there are no images in it"
+        raise LabelError(f"{images}: {problem}: give the folder of the images and the label file")
+    return Reading("pairs", rows, files, [])
+
+
+def _single_line(path: Path, encoding: str) -> tuple[str, str]:
+    """The text of a `.gt.txt` file, and its name for messages."""
+    text = _decoded(path, encoding).rstrip("\r\n")
+    if "\n" in text:
+        raise LabelError(f"{path}:2: expected one line of text")
+    return text, f"{path}:1"

@@ -1,0 +1,113 @@
+"""Training batches, read and decoded ahead of the step by threads (LMDB and OpenCV release Python's lock)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.data.batching import collate
+from crnn_cli.data.dataset import Samples
+from crnn_cli.data.sampling import Draw
+from crnn_cli.errors import ImageError
+
+
+@dataclass
+class Batch:
+    """One process's part of a training batch.
+
+    Attributes:
+        images: (N, C, H, W) uint8. widths: (N,). labels: all labels, one after another. lengths: (N,) of each.
+        needed: (N,) frames of each label. keys: (N,) of the augmentation. names: of the samples.
+        unreadable: names of the samples that were to be here and cannot be decoded.
+    """
+
+    images: NDArray[np.uint8]
+    widths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    needed: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    names: list[str]
+    unreadable: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def split(self, pieces: int) -> list[Batch]:
+        """At most `pieces` micro-batches of like size, in order."""
+        edges = np.linspace(0, len(self), min(pieces, len(self)) + 1).astype(int).tolist()
+        ends = np.concatenate(([0], np.cumsum(self.lengths)))
+        return [
+            Batch(
+                self.images[a:b], self.widths[a:b], self.labels[ends[a] : ends[b]], self.lengths[a:b],
+                self.needed[a:b], self.keys[a:b], self.names[a:b],
+            )
+            for a, b in pairwise(edges)
+        ]  # fmt: skip
+
+
+class Loader:
+    """Makes batches of draws, a few ahead.
+
+    Args:
+        rank, size: of every draw, this process takes each `size`-th sample from `rank` on.
+        workers: threads; None: half of the cores, at most 8.
+    """
+
+    def __init__(self, samples: Samples, rank: int = 0, size: int = 1, workers: int | None = None) -> None:
+        self.samples = samples
+        self.rank, self.size = rank, size
+        self.workers = max(1, min(8, (os.cpu_count() or 2) // 2)) if workers is None else max(1, workers)
+        self._known_bad: set[int] = set()
+
+    def load(self, draws: Sequence[Draw]) -> Iterator[Batch]:
+        """The batches of `draws`, in order.
+
+        Raises:
+            ImageError: of a whole batch, no image can be read.
+        """
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self.workers, "loader") as pool:
+            try:
+                for draw in draws:
+                    waiting.append(pool.submit(self._make, draw))
+                    if len(waiting) > 2 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, draw: Draw) -> Batch:
+        images, kept, unreadable = [], [], []
+        for place in range(self.rank, len(draw.samples), self.size):
+            index = int(draw.samples[place])
+            try:
+                images.append(self.samples.image(index))
+                kept.append(place)
+            except ImageError:
+                if index not in self._known_bad:  # named once
+                    self._known_bad.add(index)
+                    unreadable.append(self.samples.name(index))
+        if not kept:
+            raise ImageError(f"none of a batch's images can be read: {', '.join(unreadable)}: build the dataset again")
+        indices = draw.samples[kept]
+        batch, widths = collate(images)
+        labels = [self.samples.labels[int(i)] for i in indices]
+        return Batch(
+            images=batch,
+            widths=widths,
+            labels=np.concatenate(labels).astype(np.int64),
+            lengths=np.array([len(x) for x in labels]),
+            needed=self.samples.needed[indices],
+            keys=draw.keys[kept],
+            names=[self.samples.name(int(i)) for i in indices],
+            unreadable=unreadable,
+        )

@@ -1,0 +1,162 @@
+"""Scoring a model on labelled datasets: read every record, compare it with its label, report.
+
+Labels are compared as they stand after the model's own `Codec.clean` (Unicode form, and case where the model has one):
+what the model was taught is what it is held to. Every sample counts: a label with characters that the alphabet lacks,
+or too long for its image, is scored like any other, and an image that cannot be read counts as read empty.
+
+numpy is imported where it is used, so that a command can show this module's defaults without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crnn_cli.core.codec import Codec
+from crnn_cli.inputs import Item
+from crnn_cli.prediction import ReadOptions, recognize
+
+if TYPE_CHECKING:
+    from crnn_cli.core.metrics import Confusion, Scores
+    from crnn_cli.data.store import Reader
+    from crnn_cli.runners import Runner
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is reported.
+
+    Attributes:
+        worst: how many of the readings farthest from their reference.
+        confusions: how many of the most frequent confusions.
+        resamples, seed: of the bootstrap intervals.
+    """
+
+    worst: int = 10
+    confusions: int = 10
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A record and what the model made of it.
+
+    Attributes:
+        name: `path:number` of the record, counted from 1.
+        reference: its label after `Codec.clean`.
+        reading, confidence: the model's; empty and 0 where `error` says why the image cannot be read.
+        unknown: the characters of the reference that the alphabet lacks, each once.
+    """
+
+    name: str
+    reference: str
+    reading: str
+    confidence: float
+    unknown: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A reading beside its reference, `distance` characters apart."""
+
+    name: str
+    reference: str
+    reading: str
+    distance: int
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """One dataset's part of a report.
+
+    Attributes:
+        name: its path.
+        scores: the figures.
+        unreadable: (name, why) of the records whose image cannot be read.
+        without_alphanumerics: names of the records whose reference the alphanumeric protocol leaves empty.
+        unknown: the characters that the alphabet lacks, sorted, and how many labels have one.
+    """
+
+    name: str
+    scores: Scores
+    unreadable: tuple[tuple[str, str], ...]
+    without_alphanumerics: tuple[str, ...]
+    unknown: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every dataset's figures, and those of all samples pooled."""
+
+    sets: tuple[SetReport, ...]
+    overall: Scores
+    confusions: tuple[Confusion, ...]
+    worst: tuple[Wrong, ...]
+
+
+def read(reader: Reader, runner: Runner, options: ReadOptions | None = None) -> Iterator[Sample]:
+    """Every record of `reader`, in order, as the model reads it; of an image of several pages, the first.
+
+    Raises:
+        StoreError: a label is missing or is no text.
+    """
+    codec = Codec.of(runner.config)
+    labels = reader.labels()
+    for recognition in recognize(_images(reader), runner, options):
+        number, _, page = recognition.name.removeprefix(f"{reader.name}:").partition("#")
+        if page not in ("", "1"):
+            continue
+        reference = codec.clean(next(labels))
+        yield Sample(
+            f"{reader.name}:{number}",
+            reference,
+            recognition.text,
+            recognition.confidence,
+            codec.unknown(reference),
+            recognition.error,
+        )
+
+
+def _images(reader: Reader) -> Iterator[Item]:
+    for index in range(len(reader)):
+        yield f"{reader.name}:{index + 1}", partial(reader.image, index)
+
+
+def report(samples: Mapping[str, Sequence[Sample]], options: EvaluateOptions) -> Report:
+    """The report on the samples of each dataset, by its name."""
+    from crnn_cli.core import metrics
+
+    everything = [sample for part in samples.values() for sample in part]
+    pairs = [(sample.reference, sample.reading) for sample in everything]
+    return Report(
+        tuple(_report_set(name, part, options) for name, part in samples.items()),
+        metrics.score(pairs, options.resamples, options.seed),
+        tuple(metrics.confusions(pairs, options.confusions)),
+        tuple(_worst(everything, options.worst)),
+    )
+
+
+def _report_set(name: str, samples: Sequence[Sample], options: EvaluateOptions) -> SetReport:
+    from crnn_cli.core import metrics
+
+    unknown = [sample.unknown for sample in samples if sample.unknown]
+    return SetReport(
+        name,
+        metrics.score(((s.reference, s.reading) for s in samples), options.resamples, options.seed),
+        tuple((s.name, s.error) for s in samples if s.error is not None),
+        tuple(s.name for s in samples if not metrics.alphanumeric(s.reference)),
+        ("".join(sorted(set("".join(unknown)))), len(unknown)),
+    )
+
+
+def _worst(samples: Sequence[Sample], most: int) -> list[Wrong]:
+    """The `most` readings farthest from their reference; the surer one first of two equally far."""
+    from crnn_cli.core import metrics
+
+    wrong = [(metrics.distance(s.reference, s.reading), s) for s in samples if s.reference != s.reading]
+    wrong.sort(key=lambda entry: (-entry[0], -entry[1].confidence))
+    return [Wrong(s.name, s.reference, s.reading, away) for away, s in wrong[:most]]

@@ -1,0 +1,251 @@
+"""A trained model as ONNX or as `torch.export`'s `.pt2`: `(images, widths) -> (log_probs, frames)`, any batch and width.
+
+Both files are complete: beside the network they carry the model's description (alphabet, height, normalisation,
+decoder settings), under the key `crnn` in ONNX's metadata, as the extra file `crnn.json` in a `.pt2`. A file is written
+only once it has proved itself: read back and run, it gave what torch gives on batches unlike the one that was traced.
+Tracing needs torch >= 2.9; reading the file needs whatever runs it, not this version.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from crnn_cli import checkpoint
+from crnn_cli.checkpoint import Header
+from crnn_cli.config import ModelConfig
+from crnn_cli.core.model import CRNN
+from crnn_cli.errors import ExportError, UsageFault
+
+TOLERANCE = 1e-4  # of log-probabilities, in float32
+TORCH = (2, 9)  # the least version whose tracing is known to serve
+PT2_HEADER = f"{checkpoint.KEY}.json"
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
+Run = Callable[[NDArray[np.uint8], NDArray[np.int64]], Outputs]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file and its proof.
+
+    Attributes:
+        path: the file. size: its bytes.
+        difference: the largest between torch's log-probabilities and the file's, over all true frames of `batches`
+            batches of `images` images in all.
+        torch: the version that wrote it.
+    """
+
+    path: Path
+    size: int
+    difference: float
+    batches: int
+    images: int
+    torch: str
+
+
+def export(model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, overwrite: bool = False) -> Exported:
+    """Write the model file `model` as `out`, ONNX or `.pt2` by its suffix; `model.onnx` beside it if none is given.
+
+    Raises:
+        UsageFault: another suffix.
+        ExportError: the output is in the way, the exporter is missing or fails, or the file does not agree with torch;
+            nothing is written.
+        ModelError: see `checkpoint.load_model`.
+    """
+    target = Path(model).with_suffix(".onnx") if out is None else Path(out)
+    if target.suffix not in _FORMATS:
+        raise UsageFault(f"{target}: take a name that ends in {' or '.join(_FORMATS)}")
+    if target.exists() and not overwrite:
+        raise ExportError(f"{target} exists: give --overwrite to replace it, or another name with -o")
+    if not target.parent.is_dir():
+        raise ExportError(f"{target.parent}: no such folder: make it first")
+    network, header = checkpoint.load_model(model)
+    pack, open_ = _FORMATS[target.suffix]
+    with _quiet(), _recurrence_as_one_step():
+        data = pack(_trace(network), header)
+    batches = proof_batches(header.config)
+    difference = largest_difference(eager(network), open_(data), batches)
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"{target}: not written: its log-probabilities are {difference:.3g} away from torch's, more than "
+            f"{TOLERANCE:g} (torch {torch.__version__}): update torch, onnx and onnxscript"
+        )
+    checkpoint.write_whole(target, data)
+    images = sum(len(widths) for _, widths in batches)
+    return Exported(target, len(data), difference, len(batches), images, torch.__version__)
+
+
+def _trace(network: CRNN) -> ExportedProgram:
+    """The network as a graph whose batch and width are free."""
+    config = network.config
+    width = 2 * config.minimum_width
+    images = torch.zeros((3, config.channels, config.height, width), dtype=torch.uint8)
+    widths = torch.tensor((width, config.minimum_width, width - 3))
+    shapes = {"images": {0: Dim("batch"), 3: Dim("width", min=8)}, "widths": {0: Dim("batch")}}
+    try:
+        with torch.no_grad():
+            program = torch.export.export(network, (images, widths), dynamic_shapes=shapes, strict=False)
+    except Exception as fault:  # torch raises many kinds, few of them documented
+        raise ExportError(
+            f"torch {torch.__version__} cannot trace this model; the export needs torch >= {'.'.join(map(str, TORCH))} "
+            f"({_first_line(fault)})"
+        ) from fault
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names this machine's folders
+    return program
+
+
+def _onnx_bytes(program: ExportedProgram, header: Header) -> bytes:
+    try:
+        import onnxscript  # noqa: F401 - torch's own message hides what to install
+
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=["images", "widths"],
+            output_names=["log_probs", "frames"],
+        )
+    except ImportError as fault:
+        raise ExportError(f"writing ONNX needs {fault.name}: pip install 'crnn-cli[export]'") from None
+    except Exception as fault:
+        raise ExportError(f"torch {torch.__version__} cannot write this model as ONNX ({_first_line(fault)})") from fault
+    assert exported is not None
+    for node in exported.model.graph.all_nodes():
+        node.metadata_props.clear()
+    exported.model.metadata_props[checkpoint.KEY] = header.to_json()
+    return exported.model_proto.SerializeToString()
+
+
+def _pt2_bytes(program: ExportedProgram, header: Header) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={PT2_HEADER: header.to_json()})
+    return buffer.getvalue()
+
+
+def _open_onnx(data: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def run(images: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
+        log_probs, frames = session.run(["log_probs", "frames"], {"images": images, "widths": widths})
+        return log_probs, frames
+
+    return run
+
+
+def _open_pt2(data: bytes) -> Run:
+    return eager(torch.export.load(io.BytesIO(data)).module())
+
+
+def eager(network: torch.nn.Module) -> Run:
+    """`network`, called as an exported file is: with arrays."""
+
+    def run(images: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
+        with torch.no_grad():
+            log_probs, frames = network(torch.from_numpy(images), torch.from_numpy(widths))
+        return log_probs.numpy(), frames.numpy()
+
+    return run
+
+
+_FORMATS: dict[str, tuple[Callable[[ExportedProgram, Header], bytes], Callable[[bytes], Run]]] = {
+    ".onnx": (_onnx_bytes, _open_onnx),
+    ".pt2": (_pt2_bytes, _open_pt2),
+}
+
+
+def proof_batches(config: ModelConfig) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Batches of noise, (N, C, H, W) and (N,), unlike the traced one in number and in widths, mixed in each.
+
+    The padding is noise as well, so that a file which looks at it is caught.
+    """
+    random, least = np.random.default_rng(0), config.minimum_width
+    batches = []
+    for widths in ((least,), (least + 1, 3 * least + 2), (7 * least, least, 2 * least + 5, 5 * least + 3, 4 * least)):
+        shape = (len(widths), config.channels, config.height, max(widths))
+        batches.append((random.integers(0, 256, shape, dtype=np.uint8), np.array(widths, dtype=np.int64)))
+    return batches
+
+
+def largest_difference(
+    reference: Run, candidate: Run, batches: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64]]]
+) -> float:
+    """Largest absolute difference of log-probabilities over the true frames; nan where either has one.
+
+    Raises:
+        ExportError: the candidate fails, or its frames differ.
+    """
+    differences = []
+    for images, widths in batches:
+        expected, frames = reference(images, widths)
+        where = f"on {len(images)} images of widths {', '.join(map(str, widths))}"
+        try:
+            found, found_frames = candidate(images, widths)
+        except Exception as fault:  # the runner's own kinds
+            raise ExportError(f"not written: the exported model fails {where} ({_first_line(fault)})") from fault
+        if not np.array_equal(frames, found_frames) or found.shape != expected.shape:
+            raise ExportError(f"not written: the exported model gives {found_frames} frames, not {frames}, {where}")
+        live = np.arange(expected.shape[1]) < frames[:, None]
+        differences.append(np.abs(found - expected)[live].max())
+    return float(np.max(differences))
+
+
+def _first_line(fault: Exception) -> str:
+    return next(iter(str(fault).strip().splitlines()), type(fault).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of torch's exporter about its own inner workings: the proof says what matters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _recurrence_as_one_step() -> Iterator[None]:
+    """Makes torch trace LSTM and GRU as one operator each, by its shapes.
+
+    Torch's own rule for their shapes runs them frame by frame, and so ties the graph to the traced width.
+    """
+    keys = (torch._C.DispatchKey.CompositeImplicitAutograd, torch._C.DispatchKey.Autograd)
+    rules: dict[Any, Callable[..., tuple[Tensor, ...]]] = {
+        torch.ops.aten.lstm.input: _lstm_shapes,
+        torch.ops.aten.gru.input: _gru_shapes,
+    }
+    before = {operator: dict(operator.py_kernels) for operator in rules}
+    try:
+        for operator, rule in rules.items():
+            operator.py_kernels.update(dict.fromkeys(keys, rule))
+            operator._dispatch_cache.clear()
+        yield
+    finally:
+        for operator, kernels in before.items():
+            operator.py_kernels.clear()
+            operator.py_kernels.update(kernels)
+            operator._dispatch_cache.clear()
+
+
+def _lstm_shapes(x: Tensor, states: Sequence[Tensor], *_: object) -> tuple[Tensor, ...]:
+    """(N, T, features) and two (1, N, units) to (N, T, units) and the last states; the values do not matter."""
+    hidden, cell = states
+    return x.new_empty((x.shape[0], x.shape[1], hidden.shape[2])), torch.empty_like(hidden), torch.empty_like(cell)
+
+
+def _gru_shapes(x: Tensor, hidden: Tensor, *_: object) -> tuple[Tensor, ...]:
+    return x.new_empty((x.shape[0], x.shape[1], hidden.shape[2])), torch.empty_like(hidden)

@@ -1,0 +1,122 @@
+"""What a user names to be read: files, folders, patterns, datasets, lists on stdin; as names and sources of bytes.
+
+Nothing is read before its turn: a million inputs start at once and stay out of memory.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Union
+
+from crnn_cli.errors import CrnnError, ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads the bytes when its turn
+# has come (and may raise a CrnnError), or the reason why there is nothing.
+Source = Union[bytes, "NDArray[np.uint8]", Callable[[], bytes], CrnnError]
+Item = tuple[str, Source]
+
+
+def expand(names: Iterable[str], stdin: BinaryIO | None = None, null: bool = False) -> Iterator[Item]:
+    """What `names` stand for, in their order.
+
+    A file stands for itself, a folder for the images under it (sorted, hidden ones left out), a dataset for its
+    records, a pattern that the shell left for what it matches, "-" for the names on `stdin`. What is missing keeps its
+    place.
+
+    Args:
+        stdin: a binary stream with a name a line, or ended by NUL if `null`.
+
+    Raises:
+        ImageError: there are no names on `stdin`.
+    """
+    for name in names:
+        if name == "-" and stdin is not None:
+            for listed in _listed(stdin, null):
+                yield from _found(listed)
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matched = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+            for path in matched:
+                yield from _found(path)
+            if not matched:
+                yield name, ImageError(f"{name}: no file matches")
+        else:
+            yield from _found(name)
+
+
+def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
+    separator, rest, count = b"\0" if null else b"\n", b"", 0
+    while True:
+        chunk = stdin.read(2**16)
+        *names, rest = (rest + chunk).split(separator)
+        if not chunk:
+            names.append(rest)
+        for name in names:
+            name = name if null else name.rstrip(b"\r")
+            if name:
+                count += 1
+                yield os.fsdecode(name)
+        if not chunk:
+            break
+    if not count:
+        raise ImageError(f"-: nothing on stdin: expected paths of images, {'ended by NUL' if null else 'one a line'}")
+
+
+def _found(name: str) -> Iterator[Item]:
+    path = Path(name)
+    if path.name == "data.mdb" or (path / "data.mdb").is_file():
+        yield from _records(name)
+    elif path.is_dir():
+        found = False
+        for item in _images(name):
+            found = True
+            yield item
+        if not found:
+            yield name, ImageError(f"{name}: no images in this folder")
+    else:
+        yield name, partial(read_file, name)
+
+
+def _records(name: str) -> Iterator[Item]:
+    from crnn_cli.data.store import Reader
+
+    try:
+        reader = Reader(name)
+        for index in range(len(reader)):
+            yield f"{name}:{index + 1}", partial(reader.image, index)
+    except CrnnError as fault:
+        yield name, fault
+
+
+def _images(folder: str) -> Iterator[Item]:
+    from crnn_cli.data.images import SUFFIXES
+
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as fault:
+        yield folder, ImageError(f"{folder}: {fault.strerror}")
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _images(entry.path)
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            yield entry.path, partial(read_file, entry.path)
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file; ImageError where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
+        raise ImageError(f"{path}: {getattr(fault, 'strerror', None) or fault}") from None

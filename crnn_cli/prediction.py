@@ -1,0 +1,308 @@
+"""Reading: inputs to text, in their order, as results come, in flat memory.
+
+    load: item -> lines           decoded and scaled on a few threads, ahead of the network
+    read: lines -> Recognitions   a window of lines at a time, in batches of like widths
+
+numpy and cv2 are imported where they are used, so that a command can show this module's defaults without them.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crnn_cli import devices
+from crnn_cli.core.codec import Codec
+from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault
+from crnn_cli.inputs import Item, read_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crnn_cli.config import ModelConfig
+    from crnn_cli.core.decoding import Decoded
+    from crnn_cli.runners import Runner
+
+BUNDLED = Path(__file__).parent / "weights" / "base.onnx"
+_WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
+_WINDOW_AREA = 2**26  # pixels of a window, so that a thousand very wide lines are not kept at once
+_PAUSE = 0.2  # seconds without input after which what is there is read
+
+
+@dataclass(frozen=True)
+class Character:
+    """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width."""
+
+    text: str
+    confidence: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was read from one image.
+
+    Attributes:
+        name: the input's; `path#page` for the pages of a TIFF that has several, `path:index` for a dataset's records.
+        text: in logical order.
+        confidence: P(text | image), 0 to 1; see `crnn_cli.core.decoding`.
+        characters: from left to right in the image.
+        error: why the image could not be read, and None otherwise.
+    """
+
+    name: str
+    text: str = ""
+    confidence: float = 0.0
+    characters: tuple[Character, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the reading loop works; none of it changes a result.
+
+    Attributes:
+        batch_size: the most images that the network reads at once.
+        window: the most images among which like widths are looked for; the first windows are smaller.
+        threads: that decode images; None: chosen from the machine's cores.
+    """
+
+    batch_size: int = 64
+    window: int = 1024
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "window", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageFault(f"{name.replace('_', '-')} is {value}: take at least 1")
+
+
+class Recognizer:
+    """A loaded model that reads images; `crnn_cli.load` makes one."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def read(self, inputs: Iterable[str | os.PathLike[str] | bytes | NDArray[np.uint8]]) -> list[Recognition]:
+        """Read images: paths, the bytes of files, or pixels as uint8 arrays (H, W) or RGB (H, W, 3).
+
+        Returns:
+            One Recognition an image in input order, one a page of a TIFF that has several.
+
+        Raises:
+            ImageError: an image that cannot be read.
+        """
+        if isinstance(inputs, str | bytes | os.PathLike) or hasattr(inputs, "dtype"):
+            inputs = [inputs]  # type: ignore[list-item]
+        items = (_item(place, given) for place, given in enumerate(inputs, start=1))
+        recognitions = []
+        for recognition in recognize(items, self.runner):
+            if recognition.error is not None:
+                raise ImageError(recognition.error)
+            recognitions.append(recognition)
+        return recognitions
+
+
+def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Recognizer:
+    """The recogniser of a model file; without one, of the model that `find_model` finds.
+
+    Raises:
+        ModelError, DeviceError: see `crnn_cli.runners.load`.
+    """
+    from crnn_cli import runners
+
+    path, _ = find_model(None if model is None else os.fspath(model))
+    return Recognizer(runners.load(path, device))
+
+
+def find_model(given: str | None) -> tuple[str, str]:
+    """The path of the model to use and why it is this one.
+
+    Raises:
+        ModelError: none was given and none is in the places looked at.
+    """
+    if given is not None:
+        return given, "--model"
+    if os.environ.get("CRNN_MODEL"):
+        return os.environ["CRNN_MODEL"], "$CRNN_MODEL"
+    if Path("model.safetensors").exists():
+        return "model.safetensors", "./model.safetensors"
+    if BUNDLED.exists():
+        return str(BUNDLED), "bundled"
+    raise ModelError(
+        "no model: --model was not given, $CRNN_MODEL is not set, there is no ./model.safetensors and none came with "
+        "this installation: give --model FILE, or train one with `crnn train`"
+    )
+
+
+def _item(place: int, given: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> Item:
+    """An input of `Recognizer.read`; what has no name is called by its place, counted from 1."""
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given), partial(read_file, os.fspath(given))
+    return f"input {place}", given
+
+
+def recognize(
+    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None
+) -> Generator[Recognition, None, None]:
+    """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
+
+    At most two windows of images are in memory. `items` is iterated on a thread of its own, ahead of the network; when
+    it pauses, what has come so far is read.
+    """
+    options = options or ReadOptions()
+    with closing(_ahead(items, partial(_load, config=runner.config), runner.device, options)) as loaded:
+        for window in _windows(loaded, options):
+            yield from _read(window, runner, options)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An image ready for the network: (C, H, w), and the width in pixels that it had."""
+
+    name: str
+    image: NDArray[np.uint8]
+    width: int
+
+
+Loaded = list[_Line | Recognition]  # the pages of one item, or why there are none
+
+
+def _load(item: Item, config: ModelConfig) -> Loaded:
+    from crnn_cli.data import images
+
+    name, source = item
+    try:
+        if isinstance(source, CrnnError):
+            raise source
+        data = source() if callable(source) else source
+        if not isinstance(data, bytes):
+            return [_line(name, _with_channels(data, config.channels, name), config)]
+        pages = images.pages(data, config.channels, name)
+    except CrnnError as fault:
+        return [Recognition(name, error=str(fault))]
+    names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
+    return [_line(page_name, page, config) for page_name, page in zip(names, pages, strict=True)]
+
+
+def _line(name: str, image: NDArray[np.uint8], config: ModelConfig) -> _Line | Recognition:
+    from crnn_cli.data import images
+
+    height, width = image.shape[:2]
+    if width * config.height > _WIDEST * height:
+        return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
+    return _Line(name, images.to_height(image, config.height, config.minimum_width), width)
+
+
+def _with_channels(image: NDArray[np.uint8], channels: int, name: str) -> NDArray[np.uint8]:
+    """Pixels given as an array, grey or RGB as the model wants them."""
+    import numpy as np
+
+    colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
+        raise ImageError(f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}")
+    if colour and channels == 1:
+        grey: NDArray[np.uint8] = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
+        return grey
+    return image if colour or channels == 1 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _ahead(
+    items: Iterable[Item], load: Callable[[Item], Loaded], device: str, options: ReadOptions
+) -> Generator[Loaded | None, None, None]:
+    """`load` of each item, in order, done on threads ahead of the caller; None whenever `items` pauses."""
+    # on a CPU the network has the cores; decoding is a small part of the work
+    threads = options.threads or max(1, devices.cores() // 2 if device == "cpu" else devices.cores())
+    pool = ThreadPoolExecutor(threads)
+    futures: queue.Queue[Future[Loaded] | None] = queue.Queue(options.window)
+    ended = threading.Event()
+
+    def feed() -> None:
+        try:
+            for item in items:
+                futures.put(pool.submit(load, item))  # waits while a window is under way
+                if ended.is_set():
+                    return
+            futures.put(None)
+        except BaseException as fault:  # whatever it is, it is the caller's
+            failed: Future[Loaded] = Future()
+            failed.set_exception(fault)
+            futures.put(failed)
+
+    # a daemon: it may be waiting for a line of stdin when the program ends
+    threading.Thread(target=feed, name="crnn-inputs", daemon=True).start()
+    try:
+        while True:
+            try:
+                future = futures.get(timeout=_PAUSE)
+            except queue.Empty:
+                yield None
+                continue
+            if future is None:
+                return
+            yield future.result()
+    finally:
+        ended.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        while not futures.empty():  # lets the feeder go on, and so see that it is over
+            futures.get()
+
+
+def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded]:
+    """Windows of lines; each is twice the one before, so that the first results come soon."""
+    size, area = min(options.batch_size, options.window), 0
+    window: Loaded = []
+    for lines in loaded:
+        for line in lines or ():
+            window.append(line)
+            area += line.image.size if isinstance(line, _Line) else 0
+        if window and (lines is None or len(window) >= size or area >= _WINDOW_AREA):
+            yield window
+            size, area, window = min(2 * size, options.window), 0, []
+    if window:
+        yield window
+
+
+def _read(window: Loaded, runner: Runner, options: ReadOptions) -> Iterator[Recognition]:
+    from crnn_cli.core.decoding import greedy
+    from crnn_cli.data import batching
+
+    config, codec = runner.config, Codec.of(runner.config)
+    places = [place for place, line in enumerate(window) if isinstance(line, _Line)]
+    lines = [line for line in window if isinstance(line, _Line)]
+    read: dict[int, Recognition] = {}
+    for batch in batching.plan([line.image.shape[2] for line in lines], config.height, options.batch_size):
+        log_probs, frames = runner(*batching.collate([lines[index].image for index in batch]))
+        decoded = greedy(log_probs, frames, config.temperature)
+        for index, own, length in zip(batch, decoded, frames.tolist(), strict=True):
+            read[places[index]] = _recognition(lines[index], own, length, codec)
+    for place, line in enumerate(window):
+        yield line if isinstance(line, Recognition) else read[place]
+
+
+def _recognition(line: _Line, decoded: Decoded, frames: int, codec: Codec) -> Recognition:
+    pixels = line.width / frames  # of the original image, a frame
+    characters = tuple(
+        Character(codec.alphabet[label - 1], confidence, start * pixels, end * pixels)
+        for label, confidence, (start, end) in zip(decoded.labels, decoded.confidences, decoded.spans, strict=True)
+    )
+    return Recognition(line.name, codec.decode(decoded.labels), decoded.confidence, characters)
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def escape(text: str) -> str:
+    """`text` fit for a field of a TSV file: backslash, tab, newline and carriage return as \\\\, \\t, \\n and \\r."""
+    return text.translate(_ESCAPES)

@@ -1,0 +1,87 @@
+"""Exported models (.onnx) run by ONNX Runtime. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from crnn_cli import checkpoint, devices
+from crnn_cli.config import ModelConfig
+from crnn_cli.errors import DeviceError, ModelError
+
+INPUTS = ("images", "widths")
+OUTPUTS = ("log_probs", "frames")
+
+
+class OnnxRunner:
+    """A `Runner` (see `crnn_cli.runners`) around an ONNX Runtime session."""
+
+    def __init__(self, session: ort.InferenceSession, config: ModelConfig, device: str) -> None:
+        self.session = session
+        self.config = config
+        self.device = device
+
+    @classmethod
+    def load(cls, path: Path, device: str = "auto") -> OnnxRunner:
+        """Raises ModelError and DeviceError, see `crnn_cli.runners.load`."""
+        place = _place(device)
+        session = _session(path, place)
+        if place != "cpu" and "CUDAExecutionProvider" not in session.get_providers():  # its libraries would not load
+            if device != "auto":
+                raise DeviceError(f"device {device}: ONNX Runtime cannot load its CUDA part: use --device cpu")
+            place = "cpu"
+        return cls(session, _header(session, path).config, place)
+
+    def __call__(
+        self, images: NDArray[np.uint8], widths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
+        return log_probs, frames
+
+
+def _place(device: str) -> str:
+    """Where ONNX Runtime can run what `device` asks for: "cpu" or "cuda:N"."""
+    place = devices.resolve(device)
+    if place == "cpu" or (place.startswith("cuda") and "CUDAExecutionProvider" in ort.get_available_providers()):
+        return place
+    if device == "auto":
+        return "cpu"
+    remedy = "install onnxruntime-gpu, or use --device cpu" if place != "mps" else "use --device cpu"
+    raise DeviceError(f"device {device}: this ONNX Runtime cannot use it: {remedy}")
+
+
+def _session(path: Path, place: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = devices.cores()
+    options.enable_mem_pattern = False  # a pattern is kept for every new shape, and widths make ever new ones
+    options.log_severity_level = 3  # errors only: what matters is said by us
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if place != "cpu":
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": place.partition(":")[2]}))
+    data = path.read_bytes()  # ONNX Runtime opens no path that is not UTF-8
+    try:
+        return ort.InferenceSession(data, options, providers=providers)
+    except Exception as fault:  # ONNX Runtime's errors share no base
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        raise ModelError(f"{path}: not an ONNX model, damaged or truncated ({reason})") from None
+
+
+def _header(session: ort.InferenceSession, path: Path) -> checkpoint.Header:
+    """The model's own description, held against its inputs and outputs."""
+    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    if checkpoint.KEY not in metadata:
+        raise ModelError(
+            f"{path}: an ONNX model, but not one that `crnn export` wrote (no {checkpoint.KEY!r} in its metadata)"
+        )
+    header = checkpoint.Header.from_json(metadata[checkpoint.KEY], path)
+    outputs = {output.name: output.shape for output in session.get_outputs()}
+    if {i.name for i in session.get_inputs()} != set(INPUTS) or not set(OUTPUTS) <= outputs.keys():
+        raise ModelError(f"{path}: expected {INPUTS} -> {OUTPUTS}, as `crnn export` writes them")
+    classes = outputs["log_probs"][-1]
+    if isinstance(classes, int) and classes != len(header.config.alphabet) + 1:
+        raise ModelError(f"{path}: gives {classes} classes, its alphabet needs {len(header.config.alphabet) + 1}")
+    return header

@@ -1,0 +1,13 @@
+"""Training: `begin` opens the data and builds the model, `Run` holds what a run is, `fit` runs it and yields events."""
+
+from __future__ import annotations
+
+from crnn_cli.training.distributed import World, join
+from crnn_cli.training.loop import Event, Note, Run, Step, Validated, fit
+from crnn_cli.training.record import Record
+from crnn_cli.training.start import Settings, Start, begin, read_alphabet
+
+__all__ = [
+    "Event", "Note", "Record", "Run", "Settings", "Start", "Step", "Validated", "World", "begin", "fit", "join",
+    "read_alphabet",
+]  # fmt: skip

@@ -1,0 +1,71 @@
+"""Several processes under torchrun, or one alone: the same loop serves both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+_PATIENCE = timedelta(hours=2)  # while rank 0 validates, the others wait
+
+
+class World:
+    """The processes of a run.
+
+    Attributes:
+        rank: this process, from 0; rank 0 alone validates and writes.
+        size: how many there are.
+        device: this process's own.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank, self.size, self.device = rank, size, device
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """`model` with gradients averaged over the processes; each keeps its own batch statistics."""
+        if self.size == 1:
+            return model
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+    def agree(self, elapsed: float, signum: int) -> tuple[float, int]:
+        """Rank 0's clock and the greatest signal number that any process got, the same on all."""
+        if self.size == 1:
+            return elapsed, signum
+        shared = torch.tensor([elapsed if self.leads else -1.0, float(signum)], dtype=torch.float64, device=self.device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return float(shared[0]), int(shared[1])
+
+    def share(self, value: float) -> float:
+        """Rank 0's value, on all; waits for it."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared[0])
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did; CUDA devices are dealt out by local rank."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield World(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()

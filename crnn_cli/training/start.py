@@ -1,0 +1,136 @@
+"""From settings to a run that can begin: alphabet, model, fine-tuning from another model, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crnn_cli import checkpoint
+from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
+from crnn_cli.core.codec import PRESETS, Alphabet
+from crnn_cli.core.model import CRNN
+from crnn_cli.data.dataset import Samples, derive_alphabet, open_stores, prepare
+from crnn_cli.errors import ConfigError, TrainingError, UsageFault
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run depends on.
+
+    Attributes:
+        model: its `alphabet` is "" where it is to be derived.
+        init: model file whose weights to start from, or None.
+        device: as the user named it.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    init: str | None = None
+    device: str = "auto"
+
+
+@dataclass
+class Start:
+    """A run at its first step.
+
+    Attributes:
+        notes: what the user should know of the data and the weights, a sentence each.
+    """
+
+    model: CRNN
+    train: Samples
+    held: Samples
+    notes: list[str] = field(default_factory=list)
+
+
+def read_alphabet(given: str) -> str:
+    """The characters of a preset, or of a UTF-8 file: each character in it but line ends, the space included.
+
+    Raises:
+        ConfigError: neither a preset nor a readable file.
+    """
+    if given in PRESETS:
+        return PRESETS[given]
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        presets = ", ".join(PRESETS)
+        raise ConfigError(f"--alphabet {given}: neither one of {presets} nor a readable UTF-8 file ({fault})") from None
+    return Alphabet("".join(text.splitlines())).characters
+
+
+def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
+    """Open the data, settle the alphabet, build the model; where a `state` is resumed, the model is as it says.
+
+    Raises:
+        CrnnError: whatever of the settings, the data or the initial model cannot be used.
+    """
+    torch.manual_seed(settings.train.seed)
+    notes: list[str] = []
+    known = checkpoint.read_header(settings.init).config if settings.init and state is None else None
+    if state is None:
+        config = replace(settings.model, alphabet=_settle_alphabet(settings, known, notes))
+    else:
+        config = ModelConfig.from_dict(state["config"])
+    train, held, skipped = prepare(config, settings.data)
+    notes.extend(skipped.summary())
+    if state is not None and state["samples"] != len(train):
+        raise TrainingError(
+            f"the run began with {state['samples']:,} training samples, now there are {len(train):,}: bring back the "
+            "data as it was, or start another run with --init"
+        )
+    notes.append(f"{len(train):,} samples to train on, {len(held):,} to validate on, {len(config.alphabet)} characters")
+    model = CRNN(config)
+    if settings.init and known:
+        notes.append(_take_weights(model, settings.init, known))
+    if settings.train.freeze == "backbone":
+        model.backbone.requires_grad_(False)
+    return Start(model, train, held, notes)
+
+
+def _settle_alphabet(settings: Settings, known: ModelConfig | None, notes: list[str]) -> str:
+    """The given alphabet; else the initial model's and what the data adds to it; else the data's."""
+    if settings.model.alphabet:
+        return settings.model.alphabet
+    found = derive_alphabet(open_stores(path for path, _ in settings.data.sources), settings.model)
+    if known is None:
+        notes.append(f"alphabet: the {len(found)} characters of the labels")
+        return found.characters
+    added = "".join(c for c in found if c not in known.alphabet)
+    if added:
+        notes.append(
+            f"alphabet: the initial model's {len(known.alphabet)} characters and {len(added)} new ones: {added}"
+        )
+    return known.alphabet + added
+
+
+def _take_weights(model: CRNN, path: str, known: ModelConfig) -> str:
+    """Copy the weights of a model file into `model`; the classes of characters it does not know start fresh.
+
+    Raises:
+        UsageFault: the models differ in more than the alphabet.
+    """
+    mine = model.config
+    for name in ("backbone", "height", "channels", "rnn", "layers", "units"):
+        if getattr(mine, name) != getattr(known, name):
+            raise UsageFault(
+                f"{path} has {name} {getattr(known, name)}, this run asks for {getattr(mine, name)}: "
+                "leave the option out, so that the initial model's holds"
+            )
+    _, state = checkpoint.load(path)
+    rows = {character: k for k, character in enumerate(known.alphabet, start=1)}
+    kept = [(k, rows[c]) for k, c in enumerate(mine.alphabet, start=1) if c in rows]
+    to, source = (torch.tensor([0, *side]) for side in zip(*kept, strict=True)) if kept else (torch.tensor([0]),) * 2
+    own = model.state_dict()
+    for name in ("head.weight", "head.bias"):
+        merged: Tensor = own[name].clone()
+        merged[to] = state[name][source]
+        state[name] = merged
+    model.load_state_dict(state)
+    return f"weights of {path} taken; {len(kept)} of {len(mine.alphabet)} characters known to it"

@@ -1,0 +1,114 @@
+"""Compose images of digit sequences from the handwritten digits of MNIST or EMNIST.
+
+    python examples/compose_digits.py digits --root ~/mnist
+    python examples/compose_digits.py digits --root data --download
+
+`--root` is a folder as torchvision lays it out, or a flat one that holds the four IDX files (gzipped or not). Writes
+`digits/images/` with `digits/labels.tsv`, made of training digits only, and `digits/images_test/` with
+`digits/labels_test.tsv`, made of test digits only.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from torchvision.datasets import EMNIST, MNIST
+
+Source = Literal["mnist", "emnist"]
+Images = NDArray[np.uint8]  # (N, 28, 28), 0 where there is no ink
+
+PREFIXES = {"mnist": ("train-", "t10k-"), "emnist": ("emnist-digits-train-", "emnist-digits-test-")}
+
+
+@contextmanager
+def torchvision_root(root: Path, source: Source) -> Iterator[Path]:
+    """`root` itself, or where it holds the IDX files directly, a temporary folder laid out as torchvision reads it."""
+    names = [prefix + kind for prefix in PREFIXES[source] for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    files = {name: next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None) for name in names}
+    if not any(files.values()):
+        yield root
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, source.upper(), "raw")
+        raw.mkdir(parents=True)
+        for name, path in files.items():
+            if path is None:
+                raise SystemExit(f"{root}: has no {name} or {name}.gz beside the other files")
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed, (raw / name).open("wb") as out:
+                shutil.copyfileobj(packed, out)
+        yield Path(folder)
+
+
+def read_digits(root: Path, source: Source, train: bool, download: bool) -> tuple[Images, NDArray[np.int64]]:
+    """Digits (N, 28, 28) and what they are (N,), of the training or the test part."""
+    if source == "emnist":
+        data: MNIST = EMNIST(str(root), split="digits", train=train, download=download)
+        images = data.data.numpy().transpose(0, 2, 1)  # the set is stored on its side
+    else:
+        data = MNIST(str(root), train=train, download=download)
+        images = data.data.numpy()
+    return images, data.targets.numpy()
+
+
+def compose(digits: Images, rng: np.random.Generator) -> Images:
+    """(L, 28, 28) digits to one image (32, W) of dark ink on light paper, with uneven steps and some overlap."""
+    page = np.zeros((32, 40 * (len(digits) + 1)), np.uint8)
+    x = end = int(rng.integers(1, 7))
+    for digit in digits:
+        left, _, width, _ = cv2.boundingRect(digit)
+        y = int(rng.integers(0, 5))
+        place = page[y : y + 28, x : x + width]
+        np.maximum(place, digit[:, left : left + width], out=place)
+        end = x + width
+        x = end + int(rng.integers(-2, 7))
+    return 255 - page[:, : end + int(rng.integers(1, 7))]
+
+
+def write(
+    folder: Path, part: str, count: int, length: int, source: tuple[Images, NDArray[np.int64]], rng: np.random.Generator
+) -> None:
+    """`count` images under `folder/imagesPART` and their rows in `folder/labelsPART.tsv`."""
+    digits, values = source
+    images = folder / f"images{part}"
+    images.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(1, count + 1):
+        chosen = rng.integers(0, len(digits), length)
+        path = images / f"{index:06d}.png"
+        path.write_bytes(cv2.imencode(".png", compose(digits[chosen], rng))[1].tobytes())
+        rows.append(f"{images.name}/{path.name}\t{''.join(map(str, values[chosen]))}\n")
+    (folder / f"labels{part}.tsv").write_text("".join(rows), encoding="utf-8")
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    root: Annotated[Path, typer.Option(help="Where the digits are, or go with --download.")],
+    source: Annotated[Source, typer.Option(help="Which handwritten digits.")] = "mnist",
+    download: Annotated[bool, typer.Option("--download", help="Download the digits into --root.")] = False,
+    count: Annotated[int, typer.Option(help="Sequences to learn from.", min=0)] = 20000,
+    test: Annotated[int, typer.Option(help="Sequences kept aside.", min=0)] = 2000,
+    length: Annotated[int, typer.Option(help="Digits a sequence.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+) -> None:
+    """Compose labelled images of digit sequences from MNIST or EMNIST."""
+    with torchvision_root(root, source) as found:
+        try:
+            parts = [read_digits(found, source, train, download) for train in (True, False)]
+        except RuntimeError as fault:
+            raise SystemExit(f"{root}: {fault} (or put the four IDX files there)") from None
+    for name, number, digits, stream in zip(("", "_test"), (count, test), parts, (0, 1), strict=True):
+        write(folder, name, number, length, digits, np.random.default_rng((seed, stream)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

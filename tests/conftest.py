@@ -1,0 +1,53 @@
+"""What the tests share: the command line in-process, and images of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crnn_cli.main import run
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def crnn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs `crnn ARGS...` as the script does; gives exit status, stdout and stderr."""
+
+    def call(*args: object) -> Result:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["crnn", *map(str, args)])
+        try:
+            run()
+            code: object = 0
+        except SystemExit as end:
+            code = end.code or 0
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        assert isinstance(code, int)
+        return Result(code, out, err)
+
+    return call
+
+
+def render(text: str, height: int = 32, ink: int = 0, paper: int = 255) -> NDArray[np.uint8]:
+    """`text` (ASCII) in a plain face, (H, W) uint8."""
+    scale = height / 40
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
+    image = np.full((height, max(8, width + 8)), paper, np.uint8)
+    cv2.putText(image, text, (4, int(height * 0.72)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 2, cv2.LINE_AA)
+    return image
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()

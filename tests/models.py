@@ -1,0 +1,91 @@
+"""Models for tests: one whose readings are known beforehand, and an untrained CRNN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli import checkpoint
+from crnn_cli.config import Backbone, ModelConfig
+
+STRIPES = ModelConfig("ab", minimum_width=8)
+_INK = {"a": 128, "b": 0}
+# logits = brightness of a column (0 to 1) * slope + bias: white is blank, grey is "a", black is "b"
+_SLOPES = np.array([[40, 0, -40]], np.float32)
+_BIASES = np.array([-30, 0, 10], np.float32)
+
+
+def stripes(text: str, height: int = 32) -> NDArray[np.uint8]:
+    """(height, 8 * len + 8): each "a" of the text a grey stripe, each "b" a black one, 4 wide, 4 apart, from 4 on."""
+    image = np.full((height, 8 * len(text) + 8), 255, np.uint8)
+    for place, character in enumerate(text):
+        image[:, 8 * place + 4 : 8 * place + 8] = _INK[character]
+    return image
+
+
+class StripesRunner:
+    """A runner that reads `stripes`, one frame a column, without any engine. Counts the images it was given."""
+
+    device = "cpu"
+
+    def __init__(self, config: ModelConfig = STRIPES) -> None:
+        self.config = config
+        self.images = 0
+
+    def __call__(self, images, widths):
+        self.images += len(images)
+        logits = (images.mean((1, 2)) / 255)[:, :, None] * _SLOPES[0] + _BIASES  # (N, T, K)
+        return (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32), widths
+
+
+def save_stripes_onnx(path: Path, config: ModelConfig = STRIPES, description: str | None = None) -> Path:
+    """The same as an ONNX file, made by hand."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["columns"], axes=[1, 2], keepdims=0),  # (N, T)
+        helper.make_node("Unsqueeze", ["columns", "last"], ["bright"]),
+        helper.make_node("MatMul", ["bright", "slopes"], ["sloped"]),
+        helper.make_node("Add", ["sloped", "biases"], ["logits"]),
+        helper.make_node("LogSoftmax", ["logits"], ["log_probs"], axis=2),
+        helper.make_node("Identity", ["widths"], ["frames"]),
+    ]
+    constants = {"last": np.array([2]), "slopes": _SLOPES / 255, "biases": _BIASES}
+    graph = helper.make_graph(
+        nodes,
+        "stripes",
+        [
+            helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 1, "H", "W"]),
+            helper.make_tensor_value_info("widths", TensorProto.INT64, ["N"]),
+        ],
+        [
+            helper.make_tensor_value_info("log_probs", TensorProto.FLOAT, ["N", "W", 3]),
+            helper.make_tensor_value_info("frames", TensorProto.INT64, ["N"]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    text = checkpoint.Header(config).to_json() if description is None else description
+    if text:
+        helper.set_model_props(model, {checkpoint.KEY: text})
+    checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def save_untrained(path: Path, alphabet: str = "abcdefgh", backbone: Backbone = "tiny") -> Path:
+    """A CRNN of random weights, its head made bold enough that different images give different texts."""
+    import torch
+
+    from crnn_cli.core.model import CRNN
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CRNN(ModelConfig(alphabet, backbone=backbone, units=16))
+        with torch.no_grad():
+            model.head.weight *= 200
+    checkpoint.save(path, checkpoint.Header(model.config), model.state_dict())
+    return path

@@ -1,0 +1,194 @@
+"""Evaluation: every record counts, in order; sets pool; what was found odd is named. Images are read by a stand-in."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crnn_cli import runners
+from crnn_cli.config import ModelConfig
+from crnn_cli.core import metrics
+from crnn_cli.data.store import Reader, Writer
+from crnn_cli.evaluation import EvaluateOptions, Sample, read, report
+from tests.conftest import Result, png
+
+ALPHABET = "abcdeé\t\\ "
+STEP = 20  # grey levels from one label to the next
+Crnn = Callable[..., Result]
+
+
+def paint(text: str) -> NDArray[np.uint8]:
+    """(32, W): four columns of a grey level that stands for a character, then four of black."""
+    columns = [level for c in text for level in [STEP * (ALPHABET.index(c) + 1)] * 4 + [0] * 4]
+    return np.tile(np.array(columns + [0] * max(8, 32 - len(columns)), np.uint8), (32, 1))
+
+
+class Barcode:
+    """A runner that reads what `paint` writes, a frame every four columns."""
+
+    config = ModelConfig(alphabet=ALPHABET)
+    device = "cpu"
+
+    def __call__(
+        self, images: NDArray[np.uint8], widths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        labels = np.rint(images[:, 0, 16, 2::4] / STEP).astype(int)
+        probabilities = np.where(np.eye(len(ALPHABET) + 1)[labels] > 0, 0.95, 0.05 / len(ALPHABET))
+        return np.log(probabilities).astype(np.float32), widths // 4
+
+
+def build(path: Path, rows: Sequence[tuple[bytes | str, str]]) -> Path:
+    """A dataset of (image, or what it shows; label)."""
+    with Writer(path) as writer:
+        for number, (image, label) in enumerate(rows, start=1):
+            data = image if isinstance(image, bytes) else png(paint(image))
+            writer.add(data, label, 8 * len(label), 32, f"{number}.png")
+    return path
+
+
+@pytest.fixture
+def evaluate(crnn: Crnn, monkeypatch: pytest.MonkeyPatch) -> Crnn:
+    monkeypatch.setattr(runners, "load", lambda path, device: Barcode())
+    return lambda *args: crnn("evaluate", *args, "--model", "barcode.onnx")
+
+
+def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
+    texts = [("abcde" * 3)[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
+    store = build(tmp_path / "a b é.lmdb", [(text, text) for text in texts])
+    samples = list(read(Reader(store), Barcode()))
+    assert [s.reading for s in samples] == [s.reference for s in samples] == texts
+    assert [s.name for s in samples] == [f"{store}:{i}" for i in range(1, 151)]
+    assert all(0 < s.confidence < 1 for s in samples)
+
+
+def test_labels_are_compared_in_the_models_form(tmp_path: Path) -> None:
+    store = build(tmp_path / "nfd.lmdb", [("é", unicodedata.normalize("NFD", "é"))])
+    (sample,) = read(Reader(store), Barcode())
+    assert (sample.reference, sample.reading, sample.unknown) == ("é", "é", "")
+
+
+def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
+    store = build(tmp_path / "damaged.lmdb", [("ab", "ab"), (png(paint("abcd"))[:60], "abcd"), ("cd", "cd")])
+    samples = list(read(Reader(store), Barcode()))
+    assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
+    (part,) = report({"x": samples}, EvaluateOptions()).sets
+    assert [name for name, _ in part.unreadable] == [f"{store}:2"]
+    assert part.scores.samples == 3
+    assert part.scores.cer.value == pytest.approx(4 / 8)
+
+
+def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
+    pages = tmp_path / "pages.tif"
+    cv2.imwritemulti(str(pages), [paint("ab"), paint("cd")])
+    store = build(tmp_path / "pages.lmdb", [(pages.read_bytes(), "ab"), ("e", "e")])
+    assert [(s.reference, s.reading) for s in read(Reader(store), Barcode())] == [("ab", "ab"), ("e", "e")]
+
+
+def sample(reference: str, reading: str, confidence: float = 0.5) -> Sample:
+    return Sample(f"{reference}:1", reference, reading, confidence)
+
+
+def test_overall_is_all_samples_pooled() -> None:
+    sets = {"one": [sample("abc", "abd")], "two": [sample("a", "a"), sample("b", "")], "three": []}
+    made = report(sets, EvaluateOptions())
+    assert [part.scores.samples for part in made.sets] == [1, 2, 0]
+    pooled = [(s.reference, s.reading) for part in sets.values() for s in part]
+    assert made.overall == metrics.score(pooled)
+    assert made.overall.cer.value == pytest.approx(2 / 5)
+
+
+def test_the_worst_readings_are_the_farthest_then_the_surest() -> None:
+    samples = [sample("ab", "ab"), sample("abc", "abd", 0.2), sample("a", "b", 0.9), sample("abcd", "", 0.0)]
+    worst = report({"x": samples}, EvaluateOptions(worst=3)).worst
+    assert [(w.reference, w.distance) for w in worst] == [("abcd", 4), ("a", 1), ("abc", 1)]
+    assert len(report({"x": samples}, EvaluateOptions(worst=1)).worst) == 1
+
+
+def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
+    one = build(tmp_path / "one.lmdb", [("abc", "abd"), ("ab", "ab"), ("a", "ab")])
+    two = build(tmp_path / "two.lmdb", [("e", "e")])
+    code, out, err = evaluate(one, two)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED"]
+    assert lines[1].split() == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
+    assert lines[3].split() == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
+    assert lines[4].split() == ["100.00-100.00"] * 2 + ["0.00-0.00"] * 2 + ["100.00-100.00"]
+    assert lines[5].split()[:3] == ["overall", "4", "50.00"]
+    assert "       1  'd' (U+0064) read as 'c' (U+0063)" in lines
+    assert "       1  'b' (U+0062) read as ∅" in lines
+    assert lines[-6:-3] == [f"       1  {one}:1", "   label  abd", " reading  abc"]
+    assert "model: barcode.onnx (--model), on cpu" in err
+
+
+def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
+    store = build(tmp_path / "one.lmdb", [("abc", "abd"), ("é", "é")])
+    made = json.loads(evaluate(store, "--json", "--worst", 5).out)
+    assert made["model"] == "barcode.onnx"
+    assert made["sets"][0]["name"] == str(store)
+    assert made["overall"] == made["sets"][0]["scores"]
+    assert made["overall"]["exact"]["value"] == 0.5
+    assert made["overall"]["cer"]["low"] == 0.0
+    assert made["confusions"] == [{"reference": "d", "reading": "c", "count": 1}]
+    assert made["worst"] == [{"name": f"{store}:1", "reference": "abd", "reading": "abc", "distance": 1}]
+
+
+def test_what_may_surprise_is_said_on_stderr(evaluate: Crnn, tmp_path: Path) -> None:
+    store = build(tmp_path / "odd.lmdb", [("a", "aß"), ("b", "ß"), ("c", "\\"), (b"no image", "d")])
+    code, out, err = evaluate(store)
+    assert code == 0
+    assert f"{store}: 2 labels have characters that the model's alphabet lacks: 'ß' (U+00DF)" in err
+    assert f"{store}: 2 labels have nothing of 0-9 and a-z" in err
+    assert f"{store}:4" in err
+    assert "counts as read empty" in err
+    assert out.splitlines()[1].split()[1:3] == ["4", "0.00"]
+
+
+def test_predictions_escape_what_would_break_a_row(evaluate: Crnn, tmp_path: Path) -> None:
+    store = build(tmp_path / "one.lmdb", [("a\tb\\", "a\tb\\"), (b"no image", "d")])
+    file = tmp_path / "out.tsv"
+    assert evaluate(store, "--predictions", file).code == 0
+    first, second = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    assert first[:3] == [f"{store}:1", "a\\tb\\\\", "a\\tb\\\\"]
+    assert 0 < float(first[3]) < 1
+    assert second == [f"{store}:2", "d", "", ""]
+
+
+def test_predictions_never_replace_a_file_unasked(evaluate: Crnn, tmp_path: Path) -> None:
+    store = build(tmp_path / "one.lmdb", [("a", "a")])
+    file = tmp_path / "out.tsv"
+    file.write_text("mine")
+    code, out, err = evaluate(store, "--predictions", file)
+    assert (code, out, file.read_text()) == (2, "", "mine")
+    assert f"{file}: exists: choose another name, or give --overwrite" in err
+    assert evaluate(store, "--predictions", file, "--overwrite").code == 0
+    assert file.read_text().startswith(f"{store}:1\ta\ta\t")
+
+
+def test_predictions_need_a_folder(evaluate: Crnn, tmp_path: Path) -> None:
+    code, _, err = evaluate("nowhere.lmdb", "--predictions", tmp_path / "no" / "out.tsv")
+    assert code == 2
+    assert f"there is no folder {tmp_path / 'no'}" in err
+
+
+def test_without_data_the_default_dataset_is_scored(
+    evaluate: Crnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = evaluate()
+    assert code == 1
+    assert "dataset.lmdb: no such dataset" in err
+    build(tmp_path / "dataset.lmdb", [("a", "a")])
+    assert evaluate().out.splitlines()[1].split()[:3] == ["dataset.lmdb", "1", "100.00"]
+
+
+def test_a_dataset_named_twice_is_scored_once(evaluate: Crnn, tmp_path: Path) -> None:
+    store = build(tmp_path / "one.lmdb", [("a", "a")])
+    assert json.loads(evaluate(store, f"{store}/data.mdb", "--json").out)["overall"]["samples"] == 1

@@ -1,0 +1,85 @@
+"""Help and shell completion: they answer for every verb, explain every option, and load nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from crnn_cli.main import app
+
+HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "lmdb", "numpy"}
+VERBS = ("build-lmdb", "train", "evaluate", "predict", "export", "inspect")
+
+# runs the script's own entry point, then says on stderr's last line which heavy modules are loaded
+SCRIPT = f"""
+import atexit, sys
+atexit.register(lambda: print(*sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))
+sys.argv[0] = "crnn"
+from crnn_cli.main import run
+run()
+"""
+
+
+def crnn(*args: str, **environment: str) -> tuple[int, str, str]:
+    """Exit status, stdout, and the heavy modules that were loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *args],
+        env={**os.environ, "COLUMNS": "100", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.splitlines()[-1]
+
+
+def commands() -> dict[str, typer.core.TyperCommand]:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    return group.commands  # type: ignore[return-value]
+
+
+def test_the_verbs() -> None:
+    assert set(commands()) == set(VERBS)
+
+
+@pytest.mark.parametrize("args", [(), *((verb,) for verb in VERBS)], ids=str)
+def test_help_answers_without_heavy_modules(args: tuple[str, ...]) -> None:
+    code, out, loaded = crnn(*args, "--help")
+    assert (code, loaded) == (0, "")
+    assert "Usage: crnn" in out
+
+
+def test_version_answers_without_heavy_modules() -> None:
+    code, out, loaded = crnn("--version")
+    assert (code, loaded) == (0, "")
+    assert out.startswith("crnn-cli ")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_explained(verb: str) -> None:
+    command = commands()[verb]
+    assert command.help
+    assert [p.name for p in command.params if not getattr(p, "help", None)] == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_answers_without_heavy_modules(shell: str) -> None:
+    code, out, loaded = crnn(
+        _CRNN_COMPLETE=f"complete_{shell}",
+        COMP_WORDS="crnn eva",
+        COMP_CWORD="1",
+        _TYPER_COMPLETE_ARGS="crnn eva",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert (code, loaded) == (0, "")
+    assert "evaluate" in out
+
+
+def test_completion_knows_the_options() -> None:
+    code, out, loaded = crnn(_CRNN_COMPLETE="complete_bash", COMP_WORDS="crnn evaluate --pre", COMP_CWORD="2")
+    assert (code, loaded) == (0, "")
+    assert out.split() == ["--predictions"]

@@ -1,0 +1,189 @@
+"""Decoding: every format gives the same upright, opaque pixels or a named error; scaling keeps its law of widths."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from crnn_cli.core.frames import scaled_width
+from crnn_cli.data import images
+from crnn_cli.errors import ImageError
+
+NOISE = np.random.default_rng(0).integers(0, 256, (24, 40, 4), dtype=np.uint8)
+LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
+FILES = {**LOSSLESS, "JPEG": {}, "LZW": {"compression": "tiff_lzw"}}
+
+
+def file(image: Image.Image, format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF" if format == "LZW" else format, **{**FILES.get(format, {}), **options})
+    return buffer.getvalue()
+
+
+def on_white(image: Image.Image) -> np.ndarray:
+    ground = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB"))
+
+
+def close(a: np.ndarray, b: np.ndarray, tolerance: int = 1) -> bool:
+    return a.shape == b.shape and np.abs(a.astype(int) - b.astype(int)).max() <= tolerance
+
+
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_lossless_formats_give_their_pixels(format):
+    rgb = NOISE[..., :3]
+    data = file(Image.fromarray(rgb), format)
+    assert np.array_equal(images.decode(data, 3, "a"), rgb)
+    grey = images.decode(data, 1, "a")
+    assert close(grey, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), 2)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_grey_and_palette(format, mode):
+    image = Image.fromarray(NOISE[..., 0]).convert(mode)
+    expected = np.asarray(image.convert("L"))
+    assert close(images.decode(file(image, format), 1, "a"), expected, 1)
+    assert close(images.decode(file(image, format), 3, "a"), np.stack([expected] * 3, 2), 1)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_transparency_lies_on_white(format):
+    image = Image.fromarray(NOISE, "RGBA") if format != "WEBP" else Image.fromarray(NOISE.clip(1), "RGBA")
+    assert close(images.decode(file(image, format), 3, "a"), on_white(image), 2)
+    assert images.decode(file(Image.new("RGBA", (9, 9)), format), 1, "a").min() == 255
+
+
+def test_grey_with_alpha_and_transparent_colours():
+    grey = Image.fromarray(NOISE[..., 0]).convert("LA")
+    grey.putalpha(Image.fromarray(NOISE[..., 1]))
+    assert close(images.decode(file(grey, "PNG"), 3, "a"), on_white(grey))
+    for mode, key in (("L", int(NOISE[0, 0, 0])), ("RGB", tuple(map(int, NOISE[0, 0, :3]))), ("P", 3), ("1", 0)):
+        image = Image.fromarray(NOISE[..., :3] if mode == "RGB" else NOISE[..., 0])
+        data = file(image.convert(mode), "PNG", transparency=key)
+        expected = on_white(Image.open(io.BytesIO(data)))
+        assert close(images.decode(data, 3, "a"), expected), mode
+        assert (expected == 255).all(2).any()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [None, 3, 4])
+def test_sixteen_bits_are_scaled_to_eight(suffix, channels):
+    shape = (8, 8) if channels is None else (8, 8, channels)
+    values = np.random.default_rng(1).integers(0, 65536, shape, dtype=np.uint16)
+    if channels == 4:
+        values[..., 3] = 65535
+    expected = cv2.cvtColor((values[..., :3] >> 8).astype(np.uint8), cv2.COLOR_BGR2RGB) if channels else values >> 8
+    data = cv2.imencode(suffix, values)[1].tobytes()
+    assert close(images.decode(data, 3 if channels else 1, "a"), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG", "TIFF"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_exif_orientation(format, alpha, orientation):
+    if alpha and format == "JPEG":
+        pytest.skip("JPEG has no alpha")
+    image = Image.new("RGBA" if alpha else "RGB", (40, 24), "white")
+    image.paste((200, 0, 0, 255), (0, 0, 16, 8))
+    image.paste((0, 0, 0, 128), (24, 16, 40, 24))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = file(image, format, **({"tiffinfo": {274: orientation}} if format == "TIFF" else {"exif": exif}))
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = on_white(ImageOps.exif_transpose(opened))
+    got = images.decode(data, 3, "a")
+    assert close(got, expected, 60 if format == "JPEG" else 2)
+    assert images.size(data, "a") == (got.shape[1], got.shape[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "BMP", "WEBP", "LZW"]), st.floats(0, 1, exclude_max=True))
+def test_a_part_of_a_file_is_refused_by_name(format, part):
+    data = file(Image.fromarray(NOISE[..., :3]), format)
+    with pytest.raises(ImageError, match=r"^some/file\.x: "):
+        images.decode(data[: int(part * len(data))], 1, "some/file.x")
+
+
+def test_png_and_jpeg_missing_only_their_end_are_refused():
+    for format in ("PNG", "JPEG"):
+        data = file(Image.fromarray(NOISE[..., 0]), format)
+        with pytest.raises(ImageError, match="truncated"):
+            images.decode(data[:-1], 1, "a")
+
+
+def test_damage_is_reported_to_the_caller_alone(capfd):
+    png = bytearray(file(Image.fromarray(NOISE[..., 0]), "PNG"))
+    png[len(png) // 2] ^= 255
+    tiff = file(Image.fromarray(NOISE[..., 0]), "TIFF")[:-30]
+    floats = file(Image.fromarray(NOISE[..., 0].astype(np.float32)), "TIFF")
+    for data in (
+        b"",
+        b"hello",
+        bytes(png),
+        tiff,
+        floats,
+        b"\x89PNG\r\n\x1a\n",
+        b"II*\0",
+        b"RIFF....WEBPVP8X" + bytes(20),
+    ):
+        with pytest.raises(ImageError, match="^a: "):
+            images.decode(data, 1, "a")
+        with pytest.raises(ImageError, match="^a: "):
+            images.pages(data, 1, "a")
+        with pytest.raises(ImageError, match="^a: "):
+            images.size(b"" if data[:4] == b"\x89PNG" else data, "a")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_size_is_that_of_the_decoded_image(format):
+    data = file(Image.fromarray(NOISE[..., 0]), format)
+    assert images.size(data, "a") == (40, 24)
+    assert images.decode(data, 1, "a").shape == (24, 40)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pages(channels):
+    sheets = [Image.fromarray(NOISE[: 8 + n, :, 0]) for n in range(3)]
+    data = file(sheets[0], "LZW", save_all=True, append_images=sheets[1:])
+    pages = images.pages(data, channels, "a")
+    assert [page.shape[0] for page in pages] == [8, 9, 10]
+    assert np.array_equal(pages[0], images.decode(data, channels, "a"))
+    assert len(images.pages(file(sheets[0], "PNG"), channels, "a")) == 1
+
+
+def test_threads_decode_alike():
+    data = [file(Image.fromarray(NOISE[: 4 + n % 20]), "PNG") for n in range(64)]
+    alone = [images.decode(d, 3, "a") for d in data]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda d: images.decode(d, 3, "a"), data)
+        assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([32, 48, 80]), st.sampled_from([8, 32]), st.booleans())
+def test_to_height_keeps_the_law_of_widths_and_flat_colours(rows, columns, height, least, color):
+    image = np.full((rows, columns, 3) if color else (rows, columns), 77, np.uint8)
+    scaled = images.to_height(image, height, least)
+    assert scaled.shape == (3 if color else 1, height, scaled_width(columns, rows, height, least))
+    assert scaled.flags.c_contiguous
+    assert scaled.dtype == np.uint8
+    assert (scaled == 77).all()
+
+
+def test_to_height_leaves_an_image_of_that_height():
+    image = NOISE[..., :3]
+    assert np.array_equal(images.to_height(image, 24, 8), image.transpose(2, 0, 1))
+
+
+def test_shrinking_averages():
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    assert close(images.to_height(stripes, 32, 8)[0], np.full((32, 32), 128), 1)

@@ -1,0 +1,220 @@
+"""The reading loop: order, places, neighbours, memory; and what it says of each image."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import crnn_cli
+from crnn_cli import prediction, runners
+from crnn_cli.config import ModelConfig
+from crnn_cli.errors import ImageError, ModelError, UsageFault
+from crnn_cli.prediction import ReadOptions, Recognizer, recognize
+from tests.conftest import png, render
+from tests.models import STRIPES, StripesRunner, save_untrained, stripes
+
+texts = st.text("ab", max_size=12)
+
+
+def read(items, options=None, runner=None):
+    return list(recognize(items, runner or StripesRunner(), options))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.one_of(texts, st.none()), max_size=40), st.integers(1, 9), st.integers(1, 12), st.sampled_from([1, 4])
+)
+def test_every_image_keeps_its_place_and_its_text(given_texts, batch_size, window, threads):
+    items = [(str(k), b"no image" if text is None else png(stripes(text))) for k, text in enumerate(given_texts)]
+    found = read(items, ReadOptions(batch_size, window, threads))
+    assert [r.name for r in found] == [name for name, _ in items]
+    assert [None if r.error else r.text for r in found] == given_texts
+
+
+def test_results_do_not_depend_on_batch_window_or_threads(tmp_path):
+    runner = runners.load(save_untrained(tmp_path / "model.safetensors"), "cpu")
+    words = ["a", "hello", "W", "many more words beside", "x y", "0123456789", "mm", "narrow", "wide" * 6]
+    items = [(word, png(render(word))) for word in words]
+    alone = [read([item], runner=runner)[0] for item in items]
+    assert len({r.text for r in alone}) > 5  # the model tells them apart, so that a mix-up would show
+    for options in (ReadOptions(), ReadOptions(3, 4, 1), ReadOptions(2, 100, 4)):
+        together = read(items, options, runner)
+        assert [r.text for r in together] == [r.text for r in alone]
+        assert [r.confidence for r in together] == pytest.approx([r.confidence for r in alone], abs=1e-4)
+
+
+@given(texts.filter(bool), st.sampled_from([32, 64, 128]))
+def test_characters_stand_where_they_are_in_the_image_as_given(text, height):
+    factor = height // 32
+    image = cv2.resize(stripes(text), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    (found,) = read([("x", png(image))])
+    assert "".join(c.text for c in found.characters) == found.text == text
+    starts = [8 * place + 4 for place in range(len(text))]
+    assert [c.start for c in found.characters] == pytest.approx([s * factor for s in starts])
+    assert [c.end for c in found.characters] == pytest.approx([(s + 4) * factor for s in starts])
+    assert all(0.99 < c.confidence <= 1 for c in found.characters)
+    assert 0.9 < found.confidence <= 1
+
+
+def test_right_to_left_text_is_logical_and_its_characters_go_from_left_to_right():
+    runner = StripesRunner(ModelConfig("אב", minimum_width=8, direction="rtl"))
+    (found,) = read([("x", png(stripes("aab")))], runner=runner)
+    assert found.text == "באא"
+    assert [c.text for c in found.characters] == ["א", "א", "ב"]
+
+
+def test_the_temperature_of_the_model_lowers_confidence_and_leaves_the_text():
+    item = ("x", png(stripes("abba")))
+    (cold,) = read([item])
+    (warm,) = read([item], runner=StripesRunner(ModelConfig("ab", minimum_width=8, temperature=4.0)))
+    assert warm.text == cold.text
+    assert warm.confidence < cold.confidence
+
+
+def test_an_endless_input_is_read_as_far_as_it_is_asked_for():
+    taken = itertools.count()
+    one = png(stripes("ab"))
+    options = ReadOptions(batch_size=4, window=8)
+    found = recognize(((str(next(taken)), one) for _ in itertools.repeat(None)), StripesRunner(), options)
+    assert [r.name for r in itertools.islice(found, 100)] == [str(k) for k in range(100)]
+    found.close()
+    assert next(taken) <= 100 + 3 * options.window  # the window being read, the one under way, and a few
+
+
+def test_closing_early_ends_the_thread_of_the_input():
+    found = recognize(((str(k), b"") for k in itertools.count()), StripesRunner())
+    next(found)
+    (feeder,) = [t for t in threading.enumerate() if t.name == "crnn-inputs" and t.is_alive()]
+    found.close()
+    feeder.join(10)
+    assert not feeder.is_alive()
+
+
+def test_an_input_that_pauses_does_not_hold_back_what_has_come():
+    answered = threading.Event()
+
+    def items():
+        yield "first", png(stripes("ab"))
+        yield "second", png(stripes("b"))
+        assert answered.wait(30)
+        yield "third", png(stripes("a"))
+
+    found = recognize(items(), StripesRunner())
+    assert [next(found).text, next(found).text] == ["ab", "b"]
+    answered.set()
+    assert [r.text for r in found] == ["a"]
+
+
+def test_an_error_of_the_input_itself_reaches_the_caller():
+    def items():
+        yield "first", png(stripes("ab"))
+        raise ImageError("the list broke off")
+
+    with pytest.raises(ImageError, match="the list broke off"):
+        read(items())
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_unreadable_image_costs_no_other(place):
+    items = [(str(k), png(stripes("ab"))) for k in range(3)]
+    items[place] = ("bad", ImageError("bad: gone"))
+    found = read(items)
+    assert [r.text for r in found] == ["" if k == place else "ab" for k in range(3)]
+    assert found[place] == prediction.Recognition("bad", error="bad: gone")
+
+
+def test_pages_of_a_tiff_are_read_one_by_one(tmp_path):
+    cv2.imwritemulti(str(tmp_path / "pages.tif"), [stripes("ab"), stripes("b" * 9), stripes("")])
+    cv2.imwrite(str(tmp_path / "page.tif"), stripes("aa"))
+    items = [(name, (tmp_path / name).read_bytes()) for name in ("pages.tif", "page.tif")]
+    found = [(r.name, r.text) for r in read(items)]
+    assert found == [("pages.tif#1", "ab"), ("pages.tif#2", "b" * 9), ("pages.tif#3", ""), ("page.tif", "aa")]
+
+
+def test_what_is_no_line_is_refused_before_it_fills_the_memory():
+    (found,) = read([("strip", np.zeros((1, 100_000), np.uint8))])
+    assert found.error is not None
+    assert "strip: 100000 x 1 pixels" in found.error
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_read_as_the_files_that_hold_them(channels):
+    grey = stripes("abab")
+    runner = StripesRunner(ModelConfig("ab", minimum_width=8, channels=channels))
+    reader = Recognizer(runner)
+    colour = np.stack([grey, np.full_like(grey, 255), np.full_like(grey, 255)], axis=2)  # RGB: reds stay
+    for array, file in ((grey, png(grey)), (colour, png(colour[:, :, ::-1]))):
+        (by_array,), (by_file,) = reader.read([array]), reader.read([file])
+        assert by_array.text == by_file.text
+        assert by_array.confidence == pytest.approx(by_file.confidence, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((32, 40)), np.zeros((32, 40, 4), np.uint8), np.zeros((0, 40), np.uint8), np.zeros(5, np.uint8)]
+)
+def test_arrays_of_another_kind_are_refused(array):
+    with pytest.raises(ImageError, match="input 1: expected uint8"):
+        Recognizer(StripesRunner()).read([array])
+
+
+def test_python_users_read_paths_bytes_and_arrays(tmp_path):
+    path = tmp_path / "é.png"
+    path.write_bytes(png(stripes("ab")))
+    found = Recognizer(StripesRunner()).read([path, str(path), png(stripes("b")), stripes("a")])
+    assert [(r.name, r.text) for r in found] == [
+        (str(path), "ab"), (str(path), "ab"), ("input 3", "b"), ("input 4", "a")
+    ]  # fmt: skip
+    assert [r.text for r in Recognizer(StripesRunner()).read(path)] == ["ab"]
+
+
+def test_python_users_are_told_of_an_unreadable_image(tmp_path):
+    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
+        Recognizer(StripesRunner()).read([tmp_path / "gone.png"])
+
+
+def test_the_package_shows_its_public_face(tmp_path):
+    model = save_untrained(tmp_path / "model.safetensors")
+    (found,) = crnn_cli.load(model, device="cpu").read([render("hello")])
+    assert isinstance(found, crnn_cli.Recognition)
+    assert crnn_cli.__version__.count(".") == 2
+    assert set(crnn_cli.__all__) <= set(dir(crnn_cli))
+    assert issubclass(ImageError, crnn_cli.CrnnError)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = crnn_cli.nonsense
+
+
+@pytest.mark.parametrize("name", ["batch_size", "window", "threads"])
+def test_options_below_one_are_refused(name):
+    with pytest.raises(UsageFault, match=name.replace("_", "-")):
+        ReadOptions(**{name: 0})
+
+
+def test_the_model_is_looked_for_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CRNN_MODEL", raising=False)
+    monkeypatch.setattr(prediction, "BUNDLED", tmp_path / "base.onnx")
+    with pytest.raises(ModelError, match=r"--model.*\$CRNN_MODEL.*\./model\.safetensors.*crnn train"):
+        prediction.find_model(None)
+    (tmp_path / "base.onnx").touch()
+    assert prediction.find_model(None) == (os.fspath(tmp_path / "base.onnx"), "bundled")
+    (tmp_path / "model.safetensors").touch()
+    assert prediction.find_model(None) == ("model.safetensors", "./model.safetensors")
+    monkeypatch.setenv("CRNN_MODEL", "mine.onnx")
+    assert prediction.find_model(None) == ("mine.onnx", "$CRNN_MODEL")
+    assert prediction.find_model("this.onnx") == ("this.onnx", "--model")
+
+
+def test_stripes_read_alike_by_both_of_their_models(tmp_path):
+    from tests.models import save_stripes_onnx
+
+    items = [(text, png(stripes(text))) for text in ("", "a", "abba", "b" * 20)]
+    runner = runners.load(save_stripes_onnx(tmp_path / "stripes.onnx"), "cpu")
+    assert runner.config == STRIPES
+    assert [r.text for r in read(items, runner=runner)] == [text for text, _ in items]

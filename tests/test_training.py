@@ -1,0 +1,427 @@
+"""Laws of a training run: stopped and resumed it is one never stopped, whatever the workers; nothing is lost silently."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli import checkpoint, training
+from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
+from crnn_cli.core.model import CRNN
+from crnn_cli.data.store import Writer
+from crnn_cli.errors import AlphabetError, CrnnError, Interrupted, ModelError, StoreError, TrainingError, UsageFault
+from tests.conftest import Result, png, render
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build(path: Path, labels: list[str]) -> Path:
+    with Writer(path) as writer:
+        for number, label in enumerate(labels):
+            image = render(label or "x")
+            image[0, number % image.shape[1]] = number % 251  # no two alike
+            writer.add(png(image), label, image.shape[1], image.shape[0], f"{number}.png")
+    return path
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    return build(tmp_path / "words.lmdb", WORDS * 3)
+
+
+def settings(
+    data: Path, model: ModelConfig | None = None, workers: int = 1, init: str | None = None, **train: object
+) -> training.Settings:
+    options: dict[str, object] = {"epochs": 4, "batch_size": 8, "precision": "fp32", **train}
+    return training.Settings(
+        model or ModelConfig("", units=16),
+        DataConfig(sources=((str(data), None),), workers=workers, val_fraction=0.2),
+        TrainConfig(**options),  # type: ignore[arg-type]
+        init,
+        "cpu",
+    )
+
+
+def run(
+    wanted: training.Settings, output: Path, resume: bool = False, stop_at: int | None = None
+) -> list[training.Event]:
+    record = training.Record(output)
+    state = record.load_state() if resume else None
+    if not resume:
+        record.create(overwrite=False)
+    events: list[training.Event] = []
+    with training.join(torch.device("cpu")) as world:
+        under_way = training.Run(wanted, training.begin(wanted, state), record, world, state)
+        for event in training.fit(under_way):
+            events.append(event)
+            if isinstance(event, training.Step) and event.step == stop_at:
+                under_way.signum = signal.SIGTERM
+    return events
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path)[1]
+
+
+def assert_same(a: Path, b: Path) -> None:
+    one, other = weights(a), weights(b)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6])
+def test_a_stopped_and_resumed_run_gives_the_weights_of_one_never_stopped(
+    words: Path, tmp_path: Path, stop: int
+) -> None:
+    whole, torn = tmp_path / "whole.safetensors", tmp_path / "torn.safetensors"
+    run(settings(words), whole)
+    with pytest.raises(Interrupted) as stopped:
+        run(settings(words), torn, stop_at=stop)
+    assert stopped.value.exit_code == 143
+    assert "--resume" in str(stopped.value)
+    run(settings(words, workers=3), torn, resume=True)
+    assert_same(whole, torn)
+
+
+def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> None:
+    for workers in (1, 4):
+        run(settings(words, workers=workers, steps=3), tmp_path / f"{workers}.safetensors")
+    assert_same(tmp_path / "1.safetensors", tmp_path / "4.safetensors")
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
+    events = run(settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors")
+    last = [event for event in events if isinstance(event, training.Validated)][-1]
+    assert last.outcome.cer < 0.2
+
+
+def test_the_log_has_a_line_a_validation_and_the_model_its_record(words: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    events = run(settings(words), output)
+    lines = [json.loads(line) for line in (tmp_path / "m.run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [e.step for e in events if isinstance(e, training.Validated)]
+    header = checkpoint.read_header(output)
+    assert header.config.alphabet == "".join(sorted(set("".join(WORDS))))
+    assert header.record["settings"]["train"]["epochs"] == 4
+
+
+def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None:
+    data = build(tmp_path / "d.lmdb", [*WORDS, ""])
+    with Writer(data, append=True) as writer:
+        writer.add(png(render("x")), "far too long for it", 24, 32, "narrow.png")
+    start = training.begin(settings(data))
+    assert len(start.train) + len(start.held) == len(WORDS)
+    notes = "\n".join(start.notes)
+    assert "1 samples with an empty label left out" in notes
+    assert "d.lmdb:13" in notes
+    assert "more frames than the image gives" in notes
+    assert "d.lmdb:14" in notes
+
+
+def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) -> None:
+    data = build(tmp_path / "d.lmdb", WORDS)
+    with Writer(data, append=True) as writer:
+        writer.add(b"no image at all", "bad", 64, 32, "bad.png")
+    wanted = replace(settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),)))
+    notes = [e.message for e in run(wanted, tmp_path / "m.safetensors") if isinstance(e, training.Note)]
+    assert [note for note in notes if "d.lmdb:13" in note and "cannot be read" in note]
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(log_probs: torch.Tensor, *_: object) -> torch.Tensor:
+        return log_probs.sum((1, 2)) * float("inf")
+
+    monkeypatch.setattr("crnn_cli.training.loop.ctc_loss", broken)
+    before = training.begin(settings(words)).model.state_dict()
+    events: list[training.Event] = []
+    record = training.Record(tmp_path / "m.safetensors")
+    record.create(overwrite=False)
+    with training.join(torch.device("cpu")) as world:
+        under_way = training.Run(settings(words), training.begin(settings(words)), record, world)
+        with pytest.raises(TrainingError, match="10 steps in a row.*--lr"):
+            events.extend(training.fit(under_way))
+    for name, parameter in under_way.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crnn_cli.core.ctc import ctc_loss
+
+    calls = iter(range(1000))
+
+    def once(*given: torch.Tensor) -> torch.Tensor:
+        losses = ctc_loss(*given)
+        if next(calls) == 1:
+            losses = losses * torch.tensor([float("inf")] + [1.0] * (len(losses) - 1))
+        return losses
+
+    monkeypatch.setattr("crnn_cli.training.loop.ctc_loss", once)
+    events = run(settings(words, steps=4), tmp_path / "m.safetensors")
+    notes = [e.message for e in events if isinstance(e, training.Note)]
+    assert len(notes) == 1
+    assert "step 2 skipped" in notes[0]
+    assert notes[0].count("words.lmdb:") == 1
+
+
+def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.loop.Run._piece
+
+    def small_gpu(self: training.Run, batch: training.loop.Batch, of: int) -> torch.Tensor:
+        if len(batch) > 4:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return whole(self, batch, of)
+
+    monkeypatch.setattr(training.loop.Run, "_piece", small_gpu)
+    events = run(settings(words, steps=3), tmp_path / "m.safetensors")
+    notes = [e.message for e in events if isinstance(e, training.Note)]
+    assert len(notes) == 1
+    assert "2 micro-batches" in notes[0]
+    assert sum(isinstance(e, training.Step) for e in events) == 3
+
+
+def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = ModelConfig("etn#", units=16)
+    old = CRNN(config)
+    checkpoint.save(tmp_path / "old.safetensors", checkpoint.Header(config), old.state_dict())
+    wanted = settings(words, init=str(tmp_path / "old.safetensors"))
+    start = training.begin(wanted)
+    alphabet = start.model.config.alphabet
+    assert alphabet.startswith("etn#")
+    assert set(alphabet) == set("etn#") | set("".join(WORDS))
+    assert torch.equal(start.model.head.weight[:5], old.head.weight)
+    assert torch.equal(start.model.backbone[0].weight, old.backbone[0].weight)
+    chosen = replace(wanted, model=replace(wanted.model, alphabet="nxe"), data=replace(wanted.data, drop_unknown=True))
+    fresh = training.begin(chosen)
+    assert torch.equal(fresh.model.head.weight[[0, 1, 3]], old.head.weight[[0, 3, 1]])
+
+
+def test_a_frozen_backbone_stays(words: Path, tmp_path: Path) -> None:
+    config = ModelConfig("".join(sorted(set("".join(WORDS)))), units=16)
+    old = CRNN(config)
+    path = tmp_path / "old.safetensors"
+    checkpoint.save(path, checkpoint.Header(config), old.state_dict())
+    run(settings(words, init=str(path), freeze="backbone", steps=3), tmp_path / "new.safetensors")
+    before, after = weights(path), weights(tmp_path / "new.safetensors")
+    assert all(torch.equal(before[n], after[n]) for n in before if n.startswith("backbone."))
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_another_architecture_than_the_initial_models_is_refused(words: Path, tmp_path: Path) -> None:
+    config = ModelConfig("abc", units=8)
+    checkpoint.save(tmp_path / "old.safetensors", checkpoint.Header(config), CRNN(config).state_dict())
+    with pytest.raises(UsageFault, match="units 8, this run asks for 16"):
+        training.begin(settings(words, init=str(tmp_path / "old.safetensors")))
+
+
+def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
+    with Writer(tmp_path / "d.lmdb") as writer:
+        for number in range(60):
+            image = render(WORDS[number % 12])
+            writer.add(png(image), WORDS[number % 12], image.shape[1], image.shape[0], f"{number}.png")
+    start = training.begin(settings(tmp_path / "d.lmdb"))
+    assert len(start.held) % 5 == 0
+    assert len(start.held) > 0
+    assert not set(start.train.hashes.tolist()) & set(start.held.hashes.tolist())
+
+
+def refused(fault: type[CrnnError], match: str, wanted: training.Settings) -> None:
+    with pytest.raises(fault, match=match):
+        training.begin(wanted)
+
+
+def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Path) -> None:
+    alphabet = ModelConfig("onetwhr", units=16)
+    refused(AlphabetError, r"'f' \(U\+0066\).*words.lmdb:4.*--drop-unknown", settings(words, alphabet))
+    refused(StoreError, "missing.lmdb", settings(tmp_path / "missing.lmdb"))
+    refused(StoreError, "every label is empty", settings(build(tmp_path / "empty.lmdb", ["", ""])))
+    refused(StoreError, "--val", settings(build(tmp_path / "one.lmdb", ["one"])))
+    dropped = replace(settings(words, alphabet), data=replace(settings(words).data, drop_unknown=True))
+    assert any("'f' (U+0066) 6 times" in note for note in training.begin(dropped).notes)
+
+
+def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    run(settings(words, steps=1), output)
+    before = output.read_bytes()
+    with pytest.raises(ModelError, match="--resume.*--overwrite"):
+        training.Record(output).create(overwrite=False)
+    assert output.read_bytes() == before
+
+
+def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    run(settings(words, steps=1), output)
+    other = build(tmp_path / "other.lmdb", WORDS)
+    with pytest.raises(TrainingError, match="training samples"):
+        training.begin(settings(other), training.Record(output).load_state())
+
+
+def test_a_damaged_state_is_refused(words: Path, tmp_path: Path) -> None:
+    record = training.Record(tmp_path / "m.safetensors")
+    run(settings(words, steps=1), record.model)
+    record.state.write_bytes(record.state.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="damaged"):
+        record.load_state()
+
+
+def test_the_schedule_ends_annealed() -> None:
+    from crnn_cli.training.optimization import rate_at
+
+    for schedule in ("cosine", "onecycle"):
+        shares = [rate_at(f, 0.05, schedule) for f in np.linspace(0, 1, 101)]  # type: ignore[arg-type]
+        top = int(np.argmax(shares))
+        assert shares[top] == pytest.approx(1, abs=0.01)
+        assert shares[-1] == pytest.approx(0, abs=1e-6)
+        assert shares[:top] == sorted(shares[:top])
+        assert shares[top:] == sorted(shares[top:], reverse=True)
+
+
+def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -> None:
+    events = run(settings(words, epochs=None, max_minutes=0.02), tmp_path / "m.safetensors")
+    last = [e for e in events if isinstance(e, training.Step)][-1]
+    assert last.fraction == 1
+    assert any(isinstance(e, training.Validated) for e in events)
+
+
+# The command line
+
+
+def test_train_evaluates_its_options_config_and_resume(
+    crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = ("train", words, "--epochs", 1, "--batch-size", 8, "--units", 16, "--device", "cpu")
+    first = crnn(*base)
+    assert (first.code, first.out) == (0, ""), first.err
+    again = crnn(*base)
+    assert again.code == 1
+    assert "--overwrite" in again.err
+    config = Path("model.run/config.toml").read_text()
+    assert "units = 16" in config
+    other = crnn("train", "--config", "model.run/config.toml", "--seed", 3, "-o", "other.safetensors")
+    assert other.code == 0, other.err
+    record = checkpoint.read_header("other.safetensors").record["settings"]["train"]
+    assert (record["epochs"], record["batch_size"], record["seed"]) == (1, 8, 3)
+    resumed = crnn("train", "--resume")
+    assert resumed.code == 0, resumed.err
+    changed = crnn("train", "--resume", "--units", 32)
+    assert changed.code == 2
+    assert "--units 32" in changed.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--height", "40"), 2, "multiple of 16"),
+        (("--backbone", "nope"), 2, "nope"),
+        (("--optimizer", "nope"), 2, "nope"),
+        (("--device", "cuda:99"), 2, "cuda:99"),
+        (("--device", "abacus"), 2, "abacus"),
+        (("--alphabet", "no-such-file"), 1, "no-such-file"),
+        (("--init", "nothing.safetensors"), 1, "nothing.safetensors"),
+        (("--resume",), 1, "nothing to resume"),
+        (("--config", "nothing.toml"), 1, "nothing.toml"),
+        (("--batch-size", "0"), 2, "batch-size is 0"),
+        (("-o", "words.lmdb/data.mdb/m.safetensors"), 1, "data.mdb"),
+    ],
+)
+def test_faults_are_one_clear_line(
+    crnn: Callable[..., Result],
+    words: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = crnn("train", words, "--steps", 1, *options)
+    assert result.code == code, result.err
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_unknown_setting_in_a_file_is_named(
+    crnn: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text("max-minutes = 3\nlearning-rate = 1\n")
+    result = crnn("train", "--config", "run.toml")
+    assert (result.code, "learning_rate" in result.err) == (1, True)
+
+
+def start_process(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
+    program = "import torch; torch.set_num_threads(1); from crnn_cli.main import run; run()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "train", "words.lmdb", "--steps", "100000", "--units", "16", *args],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_a_validation(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step"):
+            return
+    raise AssertionError("the run ended before its first validation")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(words: Path, tmp_path: Path, signum: signal.Signals, code: int) -> None:
+    process = start_process(tmp_path)
+    wait_for_a_validation(process)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "--resume" in err
+    assert training.Record(tmp_path / "model.safetensors").load_state()["step"] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_kill_9_leaves_the_last_model_whole(words: Path, tmp_path: Path) -> None:
+    process = start_process(tmp_path)
+    wait_for_a_validation(process)
+    process.kill()
+    process.communicate(timeout=60)
+    checkpoint.load_model(tmp_path / "model.safetensors")
+
+
+def test_two_processes_under_torchrun_agree_and_one_writes(words: Path, tmp_path: Path) -> None:
+    program = tmp_path / "go.py"
+    program.write_text("import torch; torch.set_num_threads(1)\nfrom crnn_cli.main import run\nrun()\n")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program),
+            "train", "words.lmdb", "--epochs", "2", "--batch-size", "8", "--units", "16", "--device", "cpu",
+            "-o", "two.safetensors",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("samples to train on") == 1
+    checkpoint.load_model(tmp_path / "two.safetensors")
