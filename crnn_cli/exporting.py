@@ -1,9 +1,8 @@
-"""A trained model as ONNX or as `torch.export`'s `.pt2`: `(images, widths) -> (log_probs, frames)`, any batch and width.
+"""A trained model as ONNX or `.pt2` (torch.export): `(images, widths) -> (log_probs, frames)`, of any batch and width.
 
 Both files are complete: beside the network they carry the model's description (alphabet, height, normalisation,
 decoder settings), under the key `crnn` in ONNX's metadata, as the extra file `crnn.json` in a `.pt2`. A file is written
 only once it has proved itself: read back and run, it gave what torch gives on batches unlike the one that was traced.
-Tracing needs torch >= 2.9; reading the file needs whatever runs it, not this version.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from crnn_cli.core.model import CRNN
 from crnn_cli.errors import ExportError, UsageFault
 
 TOLERANCE = 1e-4  # of log-probabilities, in float32
-TORCH = (2, 9)  # the least version whose tracing is known to serve
+TESTED = "torch 2.13 and 2.15 (a GRU as ONNX: 2.15)"
 PT2_HEADER = f"{checkpoint.KEY}.json"
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -56,7 +55,9 @@ class Exported:
     torch: str
 
 
-def export(model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, overwrite: bool = False) -> Exported:
+def export(
+    model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, overwrite: bool = False
+) -> Exported:
     """Write the model file `model` as `out`, ONNX or `.pt2` by its suffix; `model.onnx` beside it if none is given.
 
     Raises:
@@ -94,14 +95,13 @@ def _trace(network: CRNN) -> ExportedProgram:
     width = 2 * config.minimum_width
     images = torch.zeros((3, config.channels, config.height, width), dtype=torch.uint8)
     widths = torch.tensor((width, config.minimum_width, width - 3))
-    shapes = {"images": {0: Dim("batch"), 3: Dim("width", min=8)}, "widths": {0: Dim("batch")}}
+    shapes = {"images": {0: Dim.DYNAMIC, 3: Dim.DYNAMIC}, "widths": {0: Dim.DYNAMIC}}
     try:
         with torch.no_grad():
             program = torch.export.export(network, (images, widths), dynamic_shapes=shapes, strict=False)
     except Exception as fault:  # torch raises many kinds, few of them documented
         raise ExportError(
-            f"torch {torch.__version__} cannot trace this model; the export needs torch >= {'.'.join(map(str, TORCH))} "
-            f"({_first_line(fault)})"
+            f"torch {torch.__version__} cannot trace this model ({_reason(fault)}); the export works with {TESTED}"
         ) from fault
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names this machine's folders
@@ -122,12 +122,16 @@ def _onnx_bytes(program: ExportedProgram, header: Header) -> bytes:
     except ImportError as fault:
         raise ExportError(f"writing ONNX needs {fault.name}: pip install 'crnn-cli[export]'") from None
     except Exception as fault:
-        raise ExportError(f"torch {torch.__version__} cannot write this model as ONNX ({_first_line(fault)})") from fault
+        raise ExportError(
+            f"torch {torch.__version__} cannot write this model as ONNX ({_reason(fault)}); the export works "
+            f"with {TESTED}"
+        ) from fault
     assert exported is not None
     for node in exported.model.graph.all_nodes():
         node.metadata_props.clear()
     exported.model.metadata_props[checkpoint.KEY] = header.to_json()
-    return exported.model_proto.SerializeToString()
+    data: bytes = exported.model_proto.SerializeToString()
+    return data
 
 
 def _pt2_bytes(program: ExportedProgram, header: Header) -> bytes:
@@ -197,7 +201,7 @@ def largest_difference(
         try:
             found, found_frames = candidate(images, widths)
         except Exception as fault:  # the runner's own kinds
-            raise ExportError(f"not written: the exported model fails {where} ({_first_line(fault)})") from fault
+            raise ExportError(f"not written: the exported model fails {where} ({_reason(fault)})") from fault
         if not np.array_equal(frames, found_frames) or found.shape != expected.shape:
             raise ExportError(f"not written: the exported model gives {found_frames} frames, not {frames}, {where}")
         live = np.arange(expected.shape[1]) < frames[:, None]
@@ -205,7 +209,10 @@ def largest_difference(
     return float(np.max(differences))
 
 
-def _first_line(fault: Exception) -> str:
+def _reason(fault: BaseException) -> str:
+    """The first line of what went wrong at the bottom."""
+    while fault.__cause__ is not None:
+        fault = fault.__cause__
     return next(iter(str(fault).strip().splitlines()), type(fault).__name__)
 
 

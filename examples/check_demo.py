@@ -20,10 +20,10 @@ def main(folder: Path, least: float) -> None:
     labels = dict(rows(words / "labels_test.tsv"))
     readings = {Path(path).relative_to(words).as_posix(): text for path, text, _ in rows(folder / "readings.tsv")}
     predicted = sum(readings[path] == text for path, text in labels.items()) / len(labels)
-    print(f"kept aside: {len(labels)} images; exact: {evaluated:.1%} by the model, {predicted:.1%} by its export")
-    print(f"{len(readings)} readings are in {folder / 'readings.tsv'}")
+    summary = f"kept aside: {len(labels)} images; exact: {evaluated:.1%} by the model, {predicted:.1%} by its export"
     if min(evaluated, predicted) < least:
-        raise SystemExit(f"expected at least {least:.0%}")
+        raise SystemExit(f"{summary}; expected at least {least:.0%}")
+    print(f"{summary}; {len(readings):,} readings are in {folder / 'readings.tsv'}")
 
 
 if __name__ == "__main__":

@@ -60,14 +60,14 @@ def find_faces(folder: Path | None) -> list[Face]:
 def photograph(coverage: Grey, rng: np.random.Generator) -> Grey:
     """`coverage` slanted, scaled, put on paper, blurred a little and made noisy: (H, W), dark on light."""
     h, w = coverage.shape
-    slant = rng.uniform(-0.15, 0.25)
+    slant = rng.uniform(-0.1, 0.2)
     shear = np.array([[1, -slant, max(0, slant * h)], [0, 1, 0]])
     leaning = cv2.warpAffine(coverage, shear, (int(w + abs(slant) * h) + 1, h))
-    scale = rng.uniform(22, 36) / 40
+    scale = rng.uniform(24, 36) / 40
     small = cv2.resize(leaning, None, fx=scale * rng.uniform(0.9, 1.1), fy=scale, interpolation=cv2.INTER_AREA)
     top, bottom, left, right = (int(x) for x in rng.integers(2, 8, 4))
     ink = cv2.copyMakeBorder(small, top, bottom, left, right, cv2.BORDER_CONSTANT).astype(np.float32) / 255
-    ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.3, 0.9)).astype(np.float32)
+    ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.3, 0.7)).astype(np.float32)
     dark, light = rng.uniform(0, 90), rng.uniform(170, 250)
     page = light + (dark - light) * ink + rng.normal(0, rng.uniform(0, 9), ink.shape)
     return page.clip(0, 255).astype(np.uint8)

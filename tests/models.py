@@ -77,15 +77,19 @@ def save_stripes_onnx(path: Path, config: ModelConfig = STRIPES, description: st
 
 
 def save_untrained(path: Path, alphabet: str = "abcdefgh", backbone: Backbone = "tiny") -> Path:
-    """A CRNN of random weights, its head made bold enough that different images give different texts."""
+    """A CRNN of random weights that gives different texts for different images."""
     import torch
 
     from crnn_cli.core.model import CRNN
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = CRNN(ModelConfig(alphabet, backbone=backbone, units=16))
-        with torch.no_grad():
-            model.head.weight *= 200
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0  # one batch makes the statistics, so that no layer is mute
+        model(torch.randint(0, 256, (4, 1, 32, 64)), torch.tensor([64] * 4))
+        model.head.weight *= 50
+        model.head.bias.zero_()
     checkpoint.save(path, checkpoint.Header(model.config), model.state_dict())
     return path

@@ -86,11 +86,11 @@ def test_sixteen_bits_are_scaled_to_eight(suffix, channels):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG", "TIFF"])
-@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(
+    ("format", "alpha"),
+    [("JPEG", False), ("PNG", False), ("PNG", True), ("WEBP", False), ("WEBP", True), ("TIFF", False), ("TIFF", True)],
+)
 def test_exif_orientation(format, alpha, orientation):
-    if alpha and format == "JPEG":
-        pytest.skip("JPEG has no alpha")
     image = Image.new("RGBA" if alpha else "RGB", (40, 24), "white")
     image.paste((200, 0, 0, 255), (0, 0, 16, 8))
     image.paste((0, 0, 0, 128), (24, 16, 40, 24))
@@ -134,12 +134,10 @@ def test_damage_is_reported_to_the_caller_alone(capfd):
         b"II*\0",
         b"RIFF....WEBPVP8X" + bytes(20),
     ):
-        with pytest.raises(ImageError, match="^a: "):
+        with pytest.raises(ImageError, match=r"^a: "):
             images.decode(data, 1, "a")
-        with pytest.raises(ImageError, match="^a: "):
+        with pytest.raises(ImageError, match=r"^a: "):
             images.pages(data, 1, "a")
-        with pytest.raises(ImageError, match="^a: "):
-            images.size(b"" if data[:4] == b"\x89PNG" else data, "a")
     assert capfd.readouterr() == ("", "")
 
 

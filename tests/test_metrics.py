@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.core.metrics import (
@@ -34,16 +34,19 @@ def naive(a: str, b: str) -> int:
     return row[-1]
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_distance_is_the_recurrences(a: str, b: str) -> None:
     assert distance(a, b) == naive(a, b)
 
 
+@settings(deadline=None)
 @given(long_texts, long_texts)
 def test_distance_of_long_texts_is_the_recurrences(a: str, b: str) -> None:
     assert distance(a, b) == naive(a, b)
 
 
+@settings(deadline=None)
 @given(texts, texts, texts)
 def test_distance_is_a_metric(a: str, b: str, c: str) -> None:
     assert distance(a, b) == distance(b, a)
@@ -55,6 +58,7 @@ def test_distance_of_words_counts_words() -> None:
     assert distance(["the", "quick", "fox"], ["a", "quick", "brown", "fox"]) == 2
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_an_alignment_spells_both_sides_at_the_cost_of_the_distance(a: str, b: str) -> None:
     pairs = align(a, b)
@@ -64,6 +68,7 @@ def test_an_alignment_spells_both_sides_at_the_cost_of_the_distance(a: str, b: s
     assert sum(x != y for x, y in pairs) == distance(a, b)
 
 
+@settings(deadline=None)
 @given(long_texts, long_texts)
 def test_a_long_alignment_costs_the_distance(a: str, b: str) -> None:
     assert sum(x != y for x, y in align(a, b)) == distance(a, b)
@@ -86,6 +91,7 @@ def test_scores_of_a_worked_example() -> None:
     assert scores.one_minus_ned.value == pytest.approx(1 - (2 / 11 + 1 / 3 + 1 / 2 + 1 + 0) / 5)
 
 
+@settings(deadline=None)
 @given(pairs_of_texts)
 def test_scores_of_readings_that_are_right(pairs: list[tuple[str, str]]) -> None:
     scores = score((reference, reference) for reference, _ in pairs)
@@ -94,6 +100,7 @@ def test_scores_of_readings_that_are_right(pairs: list[tuple[str, str]]) -> None
     assert (scores.cer, scores.wer) == (zero, zero)
 
 
+@settings(deadline=None)
 @given(pairs_of_texts)
 def test_intervals_are_ordered_and_the_seed_settles_them(pairs: list[tuple[str, str]]) -> None:
     scores = score(pairs, resamples=50, seed=7)
@@ -131,6 +138,7 @@ def test_confusions_are_counted_and_ranked() -> None:
     assert confusions(pairs, 1) == [Confusion("a", "u", 2)]
 
 
+@settings(deadline=None)
 @given(pairs_of_texts)
 def test_confusions_add_up_to_the_distances(pairs: list[tuple[str, str]]) -> None:
     assert sum(c.count for c in confusions(pairs, 1000)) == sum(distance(a, b) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Laws of a training run: stopped and resumed it is one never stopped, whatever the workers; nothing is lost silently."""
+"""Laws of a training run: stopped and resumed it is one never stopped; whatever is skipped is named."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
     record.create(overwrite=False)
     with training.join(torch.device("cpu")) as world:
         under_way = training.Run(settings(words), training.begin(settings(words)), record, world)
-        with pytest.raises(TrainingError, match="10 steps in a row.*--lr"):
+        with pytest.raises(TrainingError, match=r"10 steps in a row.*--lr"):
             events.extend(training.fit(under_way))
     for name, parameter in under_way.model.named_parameters():
         assert torch.equal(parameter, before[name])
@@ -267,7 +267,7 @@ def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> 
     output = tmp_path / "m.safetensors"
     run(settings(words, steps=1), output)
     before = output.read_bytes()
-    with pytest.raises(ModelError, match="--resume.*--overwrite"):
+    with pytest.raises(ModelError, match=r"--resume.*--overwrite"):
         training.Record(output).create(overwrite=False)
     assert output.read_bytes() == before
 

@@ -84,7 +84,7 @@ def _infeasible(rows: list[Infeasible], path: Path) -> str:
     )
     more = f"\n  and {len(rows) - _SHOWN:,} more, listed in {path}" if len(rows) > _SHOWN else f"\n  listed in {path}"
     return (
-        f"{len(rows):,} labels need more frames than their image's width gives; kept, but training skips them:"
+        f"{len(rows):,} infeasible: label needs more frames than the image's width gives; kept, but training skips it"
         f"{named}{more}\n  remedy: {_remedy(rows)}"
     )
 

@@ -1,5 +1,157 @@
 """`crnn inspect`."""
 
+from __future__ import annotations
 
-def command() -> None:
-    """To come."""
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import combining, east_asian_width
+
+import typer
+
+from crnn_cli import console
+
+if TYPE_CHECKING:
+    from crnn_cli.inspection import Dataset, Model
+
+_BAR = 40  # characters of the longest bar
+_SHOWN = 100  # characters of an alphabet listed with their counts
+
+
+def command(
+    path: Annotated[Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")],
+    width: Annotated[int, typer.Option(min=8, help="Pixels of the image that a model's table is made for.")] = 100,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of sample images with their labels.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show what is in a model file or a dataset.
+
+    For a model: its layers with shapes, parameters and multiply-adds, its alphabet, how it was trained.
+    For a dataset: counts, alphabet, lengths and widths.
+
+    [bold]Examples[/bold]
+
+    crnn inspect model.safetensors
+
+    crnn inspect dataset.lmdb --sheet samples.png
+    """
+    from crnn_cli import inspection
+    from crnn_cli.data.store import Reader
+
+    if inspection.is_model(path):
+        if sheet:
+            raise typer.BadParameter("a model has no samples to draw", param_hint="--sheet")
+        model = inspection.model(path, width)
+        _write(model.to_dict() if as_json else _model_lines(model))
+        return
+    reader = Reader(path)
+    dataset = inspection.dataset(reader)
+    _write(dataset.to_dict() if as_json else _dataset_lines(dataset))
+    if sheet:
+        png, shown = inspection.sheet(reader)
+        sheet.write_bytes(png)
+        console.note(f"{sheet}: {len(shown)} samples")
+        undrawn = [f"  {index + 1} {label}" for index, label in shown if not label.isascii()]
+        if undrawn:
+            console.note("\n".join(("labels that stand there as numbers:", *undrawn)))
+
+
+def _write(result: dict[str, Any] | Iterable[str]) -> None:
+    if isinstance(result, dict):
+        typer.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for line in result:
+        typer.echo(line)
+
+
+def _model_lines(model: Model) -> Iterable[str]:
+    from crnn_cli.core.codec import Codec
+
+    config = model.header.config
+    codec = Codec.of(config)
+    if model.layers:
+        yield from _columns(_layer_rows(model), right=(3, 4))
+        yield ""
+    network = f"{config.backbone}, {config.layers} bidirectional {config.rnn.upper()} of {config.units} units"
+    reading = "right to left" if config.direction == "rtl" else "left to right"
+    settings = {
+        "network": network,
+        "images": f"height {config.height}, {'grey' if config.channels == 1 else 'RGB'}, "
+        f"at least {config.minimum_width} wide, (pixel / 255 - {config.mean}) / {config.std}",
+        "alphabet": f"{len(config.alphabet)} characters: {config.alphabet}",
+        "classes": f"{codec.classes}, the CTC blank is class 0",
+        "text": f"{config.normalization}, {reading}, case {'lowered' if config.case == 'lower' else 'kept'}",
+        "temperature": config.temperature,
+        **_flat(model.header.record),
+    }
+    yield from _columns(settings.items())
+
+
+def _layer_rows(model: Model) -> Iterable[Sequence[str]]:
+    yield "layer", "kind", f"output at {model.width}", "parameters", "mult-adds"
+    for layer in model.layers:
+        shape = "x".join(map(str, layer.shape))
+        yield layer.name, layer.kind, shape, f"{layer.parameters:,}", _mega(layer.multiply_adds)
+    for name, part in (("backbone", "backbone."), ("total", "")):
+        parameters, multiply_adds = model.totals(part)
+        yield name, "", "", f"{parameters:,}", _mega(multiply_adds)
+
+
+def _dataset_lines(dataset: Dataset) -> Iterable[str]:
+    from crnn_cli.inspection import histogram
+
+    counts = {
+        "samples": f"{dataset.samples:,}",
+        "empty labels": f"{dataset.empty:,}",
+        "infeasible": f"{dataset.infeasible:,} labels need more frames than the default model gives",
+        "alphabet": f"{len(dataset.characters):,} characters: {''.join(dataset.characters)}",
+    }
+    yield from _columns(counts.items())
+    for title, values in (("characters in a label", dataset.lengths), ("width in pixels at height 32", dataset.widths)):
+        yield f"\n{title}"
+        rows = [(str(low) if low == high else f"{low}-{high}", n) for low, high, n in histogram(values)]
+        yield from _bars(rows)
+    frequent = sorted(dataset.characters.items(), key=lambda pair: -pair[1])
+    yield "\nfrequency of characters"
+    yield from _bars([(_visible(character), n) for character, n in frequent[:_SHOWN]])
+    if len(frequent) > _SHOWN:
+        yield f"and {len(frequent) - _SHOWN:,} rarer ones; --json has all"
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() and not character.isspace() else f"U+{ord(character):04X}"
+
+
+def _mega(multiply_adds: int) -> str:
+    return f"{multiply_adds / 1e6:.2f} M" if multiply_adds else ""
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `data.sources: ...`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _bars(rows: Sequence[tuple[str, int]]) -> Iterable[str]:
+    most = max((count for _, count in rows), default=1)
+    return _columns([(name, f"{n:,}", "#" * -(-_BAR * n // most)) for name, n in rows], right=(1,))
+
+
+def _columns(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Iterable[str]:
+    """Rows as lines of columns of fixed width; the columns numbered in `right` stand on the right."""
+    cells = [list(map(str, row)) for row in rows]
+    widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        aligned = []
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            room = " " * (width - _cells(cell))
+            aligned.append(room + cell if index in right else cell + room)
+        yield "  ".join(aligned).rstrip()
+
+
+def _cells(text: str) -> int:
+    """The cells of a terminal that `text` fills: Chinese, Japanese and Korean characters fill two, marks none."""
+    return sum(1 + (east_asian_width(c) in "WF") - bool(combining(c)) for c in text)

@@ -61,9 +61,8 @@ def command(
         console.note(f"model: {path} ({why}), on {runner.device}")
         items = expand(inputs, _stdin() if "-" in inputs else None, null)
         with closing(prediction.recognize(items, runner, ReadOptions(batch_size))) as recognitions:
-            for recognition in (
-                recognitions if _writes_to_terminal(output) else console.progress(recognitions, "reading")
-            ):
+            quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
+            for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
                 if recognition.error is not None:
                     failed += 1
@@ -73,10 +72,6 @@ def command(
     if failed:
         console.warn(f"{failed:,} of {count:,} images could not be read")
         raise typer.Exit(1)
-
-
-def _writes_to_terminal(output: Path | None) -> bool:
-    return output is None and sys.stdout.isatty()
 
 
 def _stdin() -> BinaryIO:

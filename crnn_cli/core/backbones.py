@@ -103,9 +103,9 @@ def resnet(channels: int) -> tuple[nn.Module, int]:
     ), 320  # fmt: skip
 
 
-def _torchvision(name: str, channels: int, out: int, stages: Callable[[nn.Module], list[nn.Module]]) -> tuple[
-    nn.Module, int
-]:
+def _torchvision(
+    name: str, channels: int, out: int, stages: Callable[[nn.Module], list[nn.Module]]
+) -> tuple[nn.Module, int]:
     """A torchvision network without its classifier: of its five halvings, the last three leave the width."""
     network = nn.Sequential(*stages(getattr(models, name)(weights=None)))
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))

@@ -124,7 +124,9 @@ class Codec:
 
     def unknown(self, text: str) -> str:
         """The characters of the cleaned `text` that the alphabet lacks, each once, in order of appearance."""
-        return "".join(dict.fromkeys(c for c in self.clean(text) if c not in self.alphabet))
+        text = self.clean(text)
+        shown = self._visual(text)  # right to left, brackets are drawn as their mirror images
+        return "".join(dict.fromkeys(c for c in text + shown if c not in self.alphabet))
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
         """Labels of `text`, in the order in which they stand in the image from left to right.

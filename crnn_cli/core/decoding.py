@@ -76,7 +76,8 @@ def temper(log_probs: Floats, temperature: float) -> Floats:
         return log_probs
     scaled = log_probs / np.float32(temperature)
     scaled -= scaled.max(-1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
+    normalized: Floats = scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
+    return normalized
 
 
 def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]) -> NDArray[np.float64]:

@@ -116,7 +116,7 @@ def _window(widths: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
 def _(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     if not layer.training:
         return zero_padding(layer(x), widths), widths
-    out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps)  # type: ignore[no-untyped-call]
+    out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps)
     count = x.shape[2] * int(widths.sum())
     with torch.no_grad():
         assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
@@ -140,7 +140,8 @@ class _BatchNorm(torch.autograd.Function):
         first = int(widths.min())
         padded = first < x.shape[3]
         count = x.shape[2] * int(widths.sum())
-        mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        unused = torch.zeros_like(weight)  # given so that the statistics are float32 whatever x is
+        mean, variance = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
         if padded:
             mask = _padding_mask(x, widths, first)
             total = x.numel() // x.shape[1]

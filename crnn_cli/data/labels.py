@@ -133,8 +133,8 @@ def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool
 
 def _shown(reading: Reading) -> str:
     """Two rows as they were read."""
-    rows = [f"  {row.where}: path {row.path!r}, text {row.text!r}" for row in reading.rows[:2]]
-    return "\n".join([f"as {reading.format}:", *(rows or reading.faults[:2])])
+    rows = [f"{row.where}: path {row.path!r}, text {row.text!r}" for row in reading.rows[:2]]
+    return "\n  ".join([f"as {reading.format}:", *[*rows, *reading.faults[:2]][:2]])
 
 
 def _decoded(path: Path, encoding: str) -> str:
@@ -244,7 +244,7 @@ def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | st
             return
         except csv.Error as fault:
             fields = f"not CSV ({fault})"
-        if fields:
+        if "".join(fields).strip():
             yield line, fields
 
 

@@ -56,13 +56,15 @@ class Reader:
         self._file = _data_file(given)
         self.name = str(given.parent if given.name == _DATA and given.parent.name else given)
         self._environment: tuple[int, lmdb.Environment] | None = None
+        self._sizes: NDArray[np.int32] | None = None
+        self._hashes: NDArray[np.uint64] | None = None
         self._count = self._read_count()
 
     def __len__(self) -> int:
         return self._count
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environment": None}
+        return {**self.__dict__, "_environment": None, "_sizes": None, "_hashes": None}
 
     def close(self) -> None:
         """Let go of the LMDB; the next read opens it again."""
@@ -90,22 +92,26 @@ class Reader:
                 yield self._text(key, self._present(key, value))
 
     def sizes(self) -> NDArray[np.int32]:
-        """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through.
+        """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through, once.
 
         Raises:
             ImageError: an image of such a dataset cannot be decoded.
         """
-        stored = self._packed(_SIZES, np.dtype("<i4"), 2)
-        if stored is None:
-            stored = np.array([images.size(self.image(i), f"{self.name}:{i + 1}") for i in range(self._count)])
-        return stored.reshape(-1, 2).astype(np.int32)
+        if self._sizes is None:
+            found = self._packed(_SIZES, np.dtype("<i4"), 2)
+            if found is None:
+                found = np.array([images.size(self.image(i), f"{self.name}:{i + 1}") for i in range(self._count)])
+            self._sizes = found.reshape(-1, 2).astype(np.int32)
+        return self._sizes
 
     def hashes(self) -> NDArray[np.uint64]:
-        """(n,): `content_hash` of every image. A dataset that does not tell them is read through."""
-        stored = self._packed(_HASHES, np.dtype("<u8"), 1)
-        if stored is None:
-            stored = np.array([content_hash(self.image(i)) for i in range(self._count)], dtype=np.uint64)
-        return stored.astype(np.uint64)
+        """(n,): `content_hash` of every image. A dataset that does not tell them is read through, once."""
+        if self._hashes is None:
+            found = self._packed(_HASHES, np.dtype("<u8"), 1)
+            if found is None:
+                found = np.array([content_hash(self.image(i)) for i in range(self._count)], dtype=np.uint64)
+            self._hashes = found.astype(np.uint64)
+        return self._hashes
 
     def marks(self) -> dict[int, str]:
         """What `Writer.add` was told of single samples, by index."""

@@ -1,0 +1,91 @@
+"""How well `crnn train` learns real sets in a given time, through the command line alone.
+
+    python benchmarks/learning.py DATA --set captcha_train --aside 5 --minutes 8 --seeds 3
+    python benchmarks/learning.py DATA --set fraktur_train --aside 10 --minutes 25 -- --backbone resnet
+
+DATA holds a folder a set, with `labels.tsv` and `images/`. One image in `--aside`, chosen by the hash of its bytes, is
+kept aside: no training, validation or choice of settings sees it. What stands after `--` goes to `crnn train` as it is.
+Prints a row a run as it ends, and mean and spread over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+CRNN = [sys.executable, "-m", "crnn_cli.main"]
+
+
+def crnn(*args: object) -> str:
+    """stdout of a `crnn` command; its stderr goes to ours."""
+    done = subprocess.run([*CRNN, *map(str, args)], stdout=subprocess.PIPE, check=True, text=True)
+    return done.stdout
+
+
+def split(folder: Path, aside: int, into: Path) -> tuple[Path, Path]:
+    """The set's label file as two: what is trained on, and one image in `aside` that is not."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines(keepends=True):
+        image = (folder / line.split("\t")[0]).read_bytes()
+        held = int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "big") % aside == 0
+        parts[held].append(line)
+    files = into / "train.tsv", into / "aside.tsv"
+    for file, lines in zip(files, parts, strict=True):
+        file.write_text("".join(lines), encoding="utf-8")
+    return files
+
+
+def measure(folder: Path, aside: int, minutes: float, seed: int, options: list[str]) -> dict[str, Any]:
+    """Train and score once."""
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for labels in split(folder, aside, work):
+            crnn("build-lmdb", folder, labels, "-o", labels.with_suffix(".lmdb"))
+        model = work / "model.safetensors"
+        crnn("train", work / "train.lmdb", "-o", model, "--max-minutes", minutes, "--seed", seed, *options)
+        scores = json.loads(crnn("evaluate", work / "aside.lmdb", "--model", model, "--json"))
+    figures: dict[str, Any] = scores["overall"]
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
+    parser.add_argument("--aside", type=int, default=5, help="one image in this many is kept aside (default 5)")
+    parser.add_argument("--minutes", type=float, action="append", required=True, help="may be given again")
+    parser.add_argument("--seeds", type=int, default=1)
+    own = sys.argv[1:]
+    options = own[own.index("--") + 1 :] if "--" in own else []
+    given = parser.parse_args(own[: own.index("--")] if "--" in own else own)
+
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    print(f"machine: {machine}; options: {' '.join(options) or 'defaults'}")
+    print("| set | minutes | seed | aside | exact | CER |\n|---|---|---|---|---|---|", flush=True)
+    for name in given.set:
+        for minutes in given.minutes:
+            runs = []
+            for seed in range(given.seeds):
+                runs.append(measure(given.data / name, given.aside, minutes, seed, options))
+                exact, cer = runs[-1]["exact"]["value"], runs[-1]["cer"]["value"]
+                row = (name, f"{minutes:g}", seed, runs[-1]["samples"], f"{exact:.2%}", f"{cer:.2%}")
+                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+            if given.seeds > 1:
+                means = []
+                for figure in ("exact", "cer"):
+                    values = [run[figure]["value"] for run in runs]
+                    means.append(f"{statistics.mean(values):.2%} ± {statistics.stdev(values):.2%}")
+                print(f"| {name} | {minutes:g} | mean | {runs[-1]['samples']} | {' | '.join(means)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

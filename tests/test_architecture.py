@@ -1,0 +1,69 @@
+"""Imports run only downward, as CONTRIBUTING.md draws them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import crnn_cli
+
+ROOT = Path(crnn_cli.__file__).parent
+LEVELS = [
+    "errors",
+    "config",
+    "core",
+    "checkpoint devices",
+    "data synth runners",
+    "ENGINES",
+    "console",
+    "commands",
+    "main",
+]
+FORBIDDEN = {
+    "core": {"cv2", "lmdb", "typer", "rich", "tqdm"},
+    "ENGINES": {"typer", "rich", "tqdm"},
+    "data synth runners": {"typer", "rich", "tqdm"},
+    "console": {"torch", "cv2", "lmdb", "typer"},
+    "commands": {"rich", "tqdm", "click"},
+}
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def level(module: str) -> int:
+    """Of `crnn_cli.core.model`, where `core` stands; a module that no level names is an engine."""
+    part = module.split(".")[1] if "." in module else "ENGINES"
+    return next((i for i, names in enumerate(LEVELS) if part in names.split()), LEVELS.index("ENGINES"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            assert node.module
+            yield from (f"{node.module}.{a.name}" if node.module == "crnn_cli" else node.module for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downward(path):
+    module = "crnn_cli." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    own = level(module)
+    for name in imported(path):
+        if name.startswith("crnn_cli."):
+            assert level(name) <= own, f"{module} imports {name}"
+            assert not (name.startswith("crnn_cli.console") and own < level("crnn_cli.commands"))
+            assert not (name.startswith("crnn_cli.core.model") and module.startswith("crnn_cli.data"))
+        assert name.split(".")[0] not in FORBIDDEN.get(LEVELS[own], set()), f"{module} imports {name}"
+
+
+def test_files_are_named_after_their_nouns():
+    assert not {path.stem for path in FILES} & {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

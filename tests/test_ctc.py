@@ -1,0 +1,78 @@
+"""The production loss against CTC by its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli.core.ctc import ctc_loss
+from crnn_cli.core.decoding import score
+from crnn_cli.core.frames import minimum_frames
+from tests.paths import enumerated, forward
+
+LABELS = [(), (1,), (2, 1), (1, 1), (1, 2, 1), (2, 2, 2), (1, 1, 2, 2)]
+FRAMES = [5, 4, 3, 3, 5, 5, 6]
+
+
+def case(seed):
+    random = torch.Generator().manual_seed(seed)
+    log_probs = (2 * torch.randn(len(LABELS), 6, 3, generator=random)).log_softmax(2)
+    flat = torch.tensor([label for labels in LABELS for label in labels])
+    return log_probs, torch.tensor(FRAMES), flat, torch.tensor([len(labels) for labels in LABELS])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_forward_algorithm_enumeration_and_score_agree(seed):
+    log_probs, frames, flat, lengths = case(seed)
+    losses = ctc_loss(log_probs, frames, flat, lengths)
+    scores = score(log_probs.numpy(), frames.numpy(), LABELS)
+    for row, (labels, t) in enumerate(zip(LABELS, FRAMES, strict=True)):
+        probabilities = log_probs[row, :t].double().exp().numpy()
+        expected = enumerated(probabilities, labels)
+        assert forward(probabilities, labels) == pytest.approx(expected, rel=1e-9)
+        assert np.exp(-losses[row].item()) == pytest.approx(expected, rel=1e-4)
+        assert np.exp(scores[row]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_probabilities_of_all_labellings_add_up_to_one():
+    probabilities = case(0)[0][0, :4].double().exp().numpy()
+    texts = {()} | {tuple(t) for n in range(1, 5) for t in np.ndindex(*[3] * n) if 0 not in t}
+    assert sum(forward(probabilities, labels) for labels in texts) == pytest.approx(1)
+
+
+def test_a_label_that_the_frames_cannot_hold_costs_infinity_and_no_other():
+    log_probs, _, flat, lengths = case(0)
+    for frames in range(1, 7):
+        losses = ctc_loss(log_probs, torch.full((len(LABELS),), frames), flat, lengths)
+        scores = score(log_probs.numpy(), np.full(len(LABELS), frames), LABELS)
+        expected = [minimum_frames(labels) > frames for labels in LABELS]
+        assert losses.isinf().tolist() == expected
+        assert np.isinf(scores).tolist() == expected
+
+
+def test_frames_beyond_the_length_have_no_part_in_the_loss():
+    log_probs, frames, flat, lengths = case(0)
+    log_probs.requires_grad_()
+    losses = ctc_loss(log_probs, frames, flat, lengths)
+    losses.sum().backward()
+    beyond = torch.arange(6) >= frames[:, None]
+    assert not log_probs.grad[beyond].any()
+    other = log_probs.detach().masked_fill(beyond[:, :, None], 3.0)
+    assert torch.equal(ctc_loss(other, frames, flat, lengths), losses)
+
+
+def test_half_precision_log_probabilities_give_a_loss_in_float32():
+    log_probs, *rest = case(0)
+    loss = ctc_loss(log_probs.bfloat16(), *rest)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, ctc_loss(log_probs.bfloat16().float(), *rest))
+
+
+def test_the_focal_loss_weighs_by_what_is_not_yet_read():
+    log_probs, frames, flat, lengths = case(1)
+    plain = ctc_loss(log_probs, frames, flat, lengths)
+    focal = ctc_loss(log_probs, frames, flat, lengths, focal=True)
+    torch.testing.assert_close(focal, plain * (1 - torch.exp(-plain)) ** 2)
+    certain = torch.tensor([[[0.0, -1000.0], [0.0, -1000.0]]])
+    assert ctc_loss(certain, torch.tensor([2]), flat[:0], torch.tensor([0]), focal=True).item() == 0

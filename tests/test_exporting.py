@@ -1,0 +1,147 @@
+"""Exported models are their sources: any batch, any width, and everything needed to read with them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crnn_cli import checkpoint, exporting, inspection, runners
+from crnn_cli.checkpoint import Header
+from crnn_cli.config import ModelConfig
+from crnn_cli.core.model import CRNN
+from crnn_cli.data.batching import collate
+from crnn_cli.errors import ExportError, ModelError, UsageFault
+from tests.conftest import render
+
+# Every backbone and recurrence goes the same way; all 28 take minutes, these are those that once needed care.
+CASES = [
+    ("tiny", "lstm", 1, "model.onnx"),
+    ("tiny", "gru", 2, "model.onnx"),
+    ("vgg", "lstm", 2, "model.pt2"),
+    ("small", "gru", 1, "model.pt2"),
+    ("mobilenet_v3_small", "lstm", 1, "model.pt2"),
+]
+RECORD = {"steps": 7, "data": {"sources": ["Wörter.lmdb"]}}
+
+
+def saved(folder: Path, **settings) -> Path:
+    torch.manual_seed(0)
+    model = CRNN(ModelConfig(**{"alphabet": "abcé", "units": 16, **settings}))
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    path = folder / "model.safetensors"
+    checkpoint.save(path, Header(model.config, RECORD), model.state_dict())
+    return path
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "model.safetensors")
+
+
+@pytest.mark.parametrize(("backbone", "rnn", "layers", "name"), CASES)
+def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, layers, name):
+    source = saved(tmp_path, backbone=backbone, rnn=rnn, layers=layers, temperature=1.5)
+    exported = exporting.export(source, tmp_path / name)
+    assert exported.difference <= exporting.TOLERANCE
+    assert exported.size == exported.path.stat().st_size
+
+    ours, theirs = runners.load(source, "cpu"), runners.load(exported.path, "cpu")
+    assert theirs.config == ours.config
+    assert inspection.model(exported.path).header == Header(ours.config, RECORD)
+    for texts in (["ab"], ["a", "abc ab", "bcbcbcbcbc"], ["c" * n for n in range(1, 8)]):
+        images, widths = collate([render(text)[None] for text in texts])
+        expected, frames = ours(images, widths)
+        found, found_frames = theirs(images, widths)
+        assert found_frames.tolist() == frames.tolist()
+        live = np.arange(expected.shape[1]) < frames[:, None]
+        np.testing.assert_allclose(found[live], expected[live], atol=1e-4)
+    assert str(Path(exporting.__file__).parent).encode() not in exported.path.read_bytes()
+
+
+def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(tmp_path, crnn):
+    result = crnn("export", saved(tmp_path), "-o", tmp_path / "modèle 1.pt2")
+    assert (result.code, result.out) == (0, "")
+    assert "differ by at most" in result.err
+    assert torch.__version__ in result.err
+    assert len(result.err.splitlines()) == 1
+    assert leftovers(tmp_path) == ["modèle 1.pt2"]
+
+
+@pytest.mark.parametrize("keep", ["log_probs", "frames", "nothing"])
+def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
+    def wrong(data: bytes) -> exporting.Run:
+        right = opened(data)
+
+        def run(images, widths):
+            log_probs, frames = right(images, widths)
+            if keep == "nothing":
+                raise RuntimeError("no kernel")
+            return (log_probs, frames - 1) if keep == "log_probs" else (log_probs + 2e-4, frames)
+
+        return run
+
+    pack, opened = exporting._FORMATS[".pt2"]
+    monkeypatch.setitem(exporting._FORMATS, ".pt2", (pack, wrong))
+    with pytest.raises(ExportError, match="not written"):
+        exporting.export(saved(tmp_path), tmp_path / "model.pt2")
+    assert leftovers(tmp_path) == []
+
+
+def test_the_difference_is_that_of_true_frames_and_nan_is_one():
+    images, widths = np.zeros((2, 1, 32, 8), np.uint8), np.array([8, 4])
+    expected = np.zeros((2, 4, 3), np.float32)
+    padded, broken = expected.copy(), expected.copy()
+    padded[1, 2:], broken[0, 1, 0] = 9.0, np.nan
+    padded[0, 3, 2] = -0.25
+
+    def gives(log_probs):
+        return lambda _images, _widths: (log_probs, np.array([4, 2]))
+
+    assert exporting.largest_difference(gives(expected), gives(padded), [(images, widths)]) == 0.25
+    assert np.isnan(exporting.largest_difference(gives(expected), gives(broken), [(images, widths)]))
+
+
+def test_the_proof_uses_batches_and_widths_that_were_not_traced():
+    batches = exporting.proof_batches(ModelConfig("a", channels=3, height=48))
+    assert {images.shape[:3] for images, _ in batches} == {(1, 3, 48), (2, 3, 48), (5, 3, 48)}
+    assert all(images.shape[3] == widths.max() for images, widths in batches)
+    assert all(len(set(widths.tolist())) == len(widths) for _, widths in batches)
+
+
+def test_tracing_leaves_torch_as_it_was():
+    operators = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
+    before = [dict(operator.py_kernels) for operator in operators]
+    with exporting._recurrence_as_one_step():
+        assert [dict(operator.py_kernels) for operator in operators] != before
+    assert [dict(operator.py_kernels) for operator in operators] == before
+
+
+def test_without_the_exporter_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ExportError, match=r"onnxscript: pip install 'crnn-cli\[export\]'"):
+        exporting.export(saved(tmp_path))
+    assert leftovers(tmp_path) == []
+
+
+def test_an_existing_output_is_refused_and_kept(tmp_path, crnn):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"mine")
+    result = crnn("export", saved(tmp_path))
+    assert result.code == 1
+    assert "--overwrite" in result.err
+    assert target.read_bytes() == b"mine"
+
+
+def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
+    source = saved(tmp_path)
+    with pytest.raises(UsageFault, match=r"\.onnx or \.pt2"):
+        exporting.export(source, tmp_path / "model.bin")
+    with pytest.raises(ExportError, match="no such folder"):
+        exporting.export(source, tmp_path / "none" / "model.onnx")
+    with pytest.raises(ModelError, match="no such model file"):
+        exporting.export(tmp_path / "other.safetensors")

@@ -1,0 +1,128 @@
+"""What a name stands for: every kind of input, in order, the missing in their places."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from crnn_cli.data.store import Writer
+from crnn_cli.errors import CrnnError, ImageError
+from crnn_cli.inputs import expand
+from tests.conftest import png
+from tests.models import stripes
+
+
+def names(*given, stdin=None, null=False):
+    return [name for name, _ in expand(given, None if stdin is None else io.BytesIO(stdin), null)]
+
+
+def faults(*given):
+    return [str(source) for _, source in expand(given) if isinstance(source, CrnnError)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "b.png",
+        "a/2.JPG",
+        "a/10.tiff",
+        "c d/é.webp",
+        "a/notes.txt",
+        ".hidden/x.png",
+        "a/._2.jpg",
+        "z[1].bmp",
+    ):
+        path = Path("in", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def test_a_folder_stands_for_the_images_under_it_sorted_and_hidden_ones_left_out(folder):
+    expected = ["in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d/é.webp", "in/z[1].bmp"]
+    assert names("in") == [str(Path(name)) for name in expected]
+
+
+def test_a_file_is_read_when_its_turn_comes(folder):
+    ((name, source),) = expand(["in/b.png"])
+    Path("in/b.png").write_bytes(b"changed since")
+    assert (name, source()) == ("in/b.png", b"changed since")
+
+
+def test_names_keep_their_order_and_files_may_have_any_suffix(folder):
+    assert names("in/b.png", "in/a/notes.txt", "in/b.png") == ["in/b.png", "in/a/notes.txt", "in/b.png"]
+
+
+def test_patterns_that_the_shell_left_are_matched_sorted(folder):
+    assert names("in/*/*.[Jt]*") == [str(Path(p)) for p in ("in/a/10.tiff", "in/a/2.JPG", "in/a/notes.txt")]
+    assert names("in/**/2.JPG") == [str(Path("in/a/2.JPG"))]
+    assert faults("in/*.gif") == ["in/*.gif: no file matches"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder):
+    assert names("in/z[1].bmp") == ["in/z[1].bmp"]
+
+
+def test_a_missing_file_fails_when_it_is_read_not_before(folder):
+    (_, source), _ = expand(["gone.png", "in/b.png"])
+    with pytest.raises(ImageError, match=r"^gone\.png: no such file$"):
+        source()
+
+
+def test_a_folder_without_images_keeps_a_place(folder):
+    Path("empty").mkdir()
+    assert faults("in/b.png", "empty") == ["empty: no images in this folder"]
+
+
+@pytest.mark.parametrize("given", ["set.lmdb", "set.lmdb/data.mdb"])
+def test_a_dataset_stands_for_its_records_counted_from_one(folder, given):
+    with Writer("set.lmdb") as writer:
+        for text in ("a", "b"):
+            image = stripes(text)
+            writer.add(png(image), text, image.shape[1], image.shape[0], f"{text}.png")
+    found = list(expand([given]))
+    assert [name for name, _ in found] == [f"{given}:1", f"{given}:2"]
+    assert [source() for _, source in found] == [png(stripes("a")), png(stripes("b"))]
+
+
+def test_a_damaged_dataset_keeps_a_place(folder):
+    Path("bad.lmdb").mkdir()
+    Path("bad.lmdb/data.mdb").write_bytes(b"no lmdb at all")
+    (fault,) = faults("bad.lmdb")
+    assert "bad.lmdb" in fault
+
+
+@pytest.mark.parametrize(
+    ("listed", "null", "expected"),
+    [
+        (b"in/b.png\nin/a\n", False, ["in/b.png", "in/a/10.tiff", "in/a/2.JPG"]),
+        (b"in/b.png\r\n\r\nin/*.png", False, ["in/b.png", "in/*.png"]),  # the list of Windows; no patterns in lists
+        (b"one\ntwo.png\0in/b.png\0", True, ["one\ntwo.png", "in/b.png"]),
+        (b"caf\xe9.png\n", False, [os.fsdecode(b"caf\xe9.png")]),
+    ],
+)
+def test_a_list_on_stdin(folder, listed, null, expected):
+    if sys.platform == "win32" and b"\xe9" in listed:
+        pytest.skip("file names are text on Windows")
+    assert names("x.png", "-", stdin=listed, null=null) == ["x.png", *map(str, map(Path, expected))]
+
+
+def test_a_list_comes_whole_however_its_bytes_are_cut():
+    class Trickle(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(3)
+
+    listed = [f"name-{k}.png" for k in range(50)]
+    found = expand(["-"], Trickle("\n".join(listed).encode()))
+    assert [name for name, _ in found] == listed
+
+
+@pytest.mark.parametrize("nothing", [b"", b"\n\n"])
+def test_an_empty_list_is_an_error(nothing):
+    with pytest.raises(ImageError, match="nothing on stdin: expected paths of images, one a line"):
+        names("-", stdin=nothing)

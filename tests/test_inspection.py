@@ -1,0 +1,139 @@
+"""What `crnn inspect` says of models and datasets."""
+
+from __future__ import annotations
+
+import json
+import string
+import zipfile
+from itertools import pairwise
+from typing import get_args
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_cli import checkpoint, inspection
+from crnn_cli.checkpoint import Header
+from crnn_cli.config import Backbone, ModelConfig
+from crnn_cli.core.model import CRNN
+from crnn_cli.data.store import Reader, Writer
+from tests.conftest import png, render
+
+
+def test_the_papers_network_costs_what_the_paper_says():
+    network = CRNN(ModelConfig(string.digits + string.ascii_lowercase, backbone="vgg", channels=3)).eval()
+    model = inspection.Model("", Header(network.config), 100, tuple(inspection.layers(network, 100)))
+    assert model.totals("backbone.") == (5_551_232, 636_772_352)
+    assert model.totals()[0] == 8_331_173
+    features = [layer for layer in model.layers if layer.name.startswith("backbone.")][-1]
+    assert features.shape == (512, 1, 26)
+    # 26 frames: two directions of 4 * 256 * (512 + 256), the linear layer, two of 4 * 256 * (256 + 256), the classes
+    recurrent = 26 * (2 * 4 * 256 * 768 + 512 * 256 + 2 * 4 * 256 * 512 + 512 * 37)
+    assert model.totals()[1] == 636_772_352 + recurrent
+
+
+@pytest.mark.parametrize("backbone", get_args(Backbone))
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+def test_every_parameter_stands_in_the_table(backbone, rnn):
+    network = CRNN(ModelConfig("abc", backbone=backbone, rnn=rnn, units=8)).eval()
+    layers = inspection.layers(network, 64)
+    assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
+    assert layers[-1].shape == (network.frames(64), 4)
+    gates = 4 if rnn == "lstm" else 3
+    last = next(layer for layer in reversed(layers) if layer.kind == rnn.upper())
+    inside = network.rnn[-1].forwards.input_size
+    assert last.multiply_adds == network.frames(64) * gates * 8 * (inside + 8)
+
+
+@pytest.fixture
+def model(tmp_path):
+    network = CRNN(ModelConfig("ab漢", units=8, direction="rtl"))
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, Header(network.config, {"steps": 12, "val": {"cer": 0.25}}), network.state_dict())
+    return path
+
+
+def test_a_model_is_shown_in_columns(model, crnn):
+    result = crnn("inspect", model, "--width", 200)
+    assert (result.code, result.err) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in result.out.splitlines() if line)
+    assert lines["alphabet"] == "3 characters: ab漢"
+    assert lines["text"] == "NFC, right to left, case kept"
+    assert lines["steps"] == "12"
+    assert lines["val.cer"] == "0.25"
+    assert lines["head"].split()[:2] == ["Linear", "50x4"]
+
+
+def test_a_model_as_json(model, crnn):
+    values = json.loads(crnn("inspect", model, "--json").out)
+    assert ModelConfig.from_dict(values["config"]) == checkpoint.read_header(model).config
+    assert values["parameters"] == sum(layer["parameters"] for layer in values["layers"])
+
+
+def test_a_pt2_tells_its_description_without_being_loaded(tmp_path, crnn):
+    header = Header(ModelConfig("xyz"))
+    with zipfile.ZipFile(tmp_path / "model.pt2", "w") as archive:
+        archive.writestr("archive/extra/crnn.json", header.to_json())
+    assert "3 characters: xyz" in crnn("inspect", tmp_path / "model.pt2").out
+    (tmp_path / "other.pt2").write_bytes(b"PK")
+    result = crnn("inspect", tmp_path / "other.pt2")
+    assert (result.code, result.out) == (1, "")
+    assert "other.pt2" in result.err
+
+
+@pytest.fixture
+def words(tmp_path):
+    with Writer(tmp_path / "words.lmdb") as writer:
+        for label in ["abba", "cab", "", "漢字", "a" * 60]:
+            image = render("abc")
+            writer.add(png(image), label, image.shape[1], image.shape[0], f"{len(label)}.png")
+        writer.add(b"no image", "lost", 40, 32, "lost.png")
+    return tmp_path / "words.lmdb"
+
+
+def test_a_dataset_is_counted(words):
+    found = inspection.dataset(Reader(words))
+    assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
+    assert found.characters == {"a": 63, "b": 3, "c": 1, "l": 1, "o": 1, "s": 1, "t": 1, "字": 1, "漢": 1}
+    assert found.lengths.tolist() == [4, 3, 0, 2, 60, 4]
+    assert found.widths.tolist() == [render("abc").shape[1]] * 5 + [40]
+
+
+def test_a_dataset_is_shown_and_as_json(words, crnn):
+    text = crnn("inspect", words).out
+    assert "9 characters: abclost字漢" in text
+    values = json.loads(crnn("inspect", words, "--json").out)
+    assert values["infeasible"] == 1
+    assert values["characters"]["a"] == 63
+
+
+def test_a_sheet_shows_every_sample_with_its_label(words, tmp_path, crnn):
+    result = crnn("inspect", words, "--sheet", tmp_path / "sheet.png")
+    assert result.code == 0
+    assert "4 漢字" in result.err  # cv2 cannot draw it
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    cells = [cell for row in np.vsplit(picture, 2) for cell in np.hsplit(row, 5)]
+    assert [bool((cell[:60] < 128).any()) for cell in cells] == [True] * 5 + [False] * 5
+    assert [bool((cell[60:] < 128).any()) for cell in cells] == [True] * 6 + [False] * 4
+
+
+def test_a_model_has_no_sheet(model, tmp_path, crnn):
+    assert crnn("inspect", model, "--sheet", tmp_path / "sheet.png").code == 2
+
+
+def test_what_is_not_there_is_named(tmp_path, crnn):
+    for name in ("none.lmdb", "none.safetensors", "none.onnx", "none.pt2"):
+        result = crnn("inspect", tmp_path / name)
+        assert (result.code, result.out) == (1, "")
+        assert name in result.err
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1))
+def test_a_histogram_holds_every_value_in_adjacent_ranges(values):
+    ranges = inspection.histogram(np.array(values))
+    assert 1 <= len(ranges) <= 12
+    assert [n for _, _, n in ranges] == [sum(low <= v <= high for v in values) for low, high, _ in ranges]
+    assert sum(n for _, _, n in ranges) == len(values)
+    assert all(high + 1 == low for (_, high, _), (low, _, _) in pairwise(ranges))

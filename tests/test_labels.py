@@ -1,0 +1,222 @@
+"""Label files: six formats say the same, and which one it is is found out or refused with both readings shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crnn_cli.data.labels import read
+from crnn_cli.errors import LabelError, UsageFault
+
+# Texts that each of the formats can say: one line, not only blanks.
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
+    lambda text: text.strip() and "\ufeff" not in text
+)
+
+
+def folder_of(parent: Path, names) -> Path:
+    images = parent / "my images"
+    images.mkdir(exist_ok=True)
+    for name in names:
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).touch()
+    return images
+
+
+def written(format: str, rows) -> str:
+    """A label file of `format` that says `rows`."""
+    if format in ("csv", "csv with header", "csv;"):
+        out = io.StringIO()
+        writer = csv.writer(out, delimiter=";" if format == "csv;" else ",", quoting=csv.QUOTE_ALL)
+        if format == "csv with header":
+            writer.writerow(["id", "Label", "File Name"])
+            writer.writerows((n, text, path) for n, (path, text) in enumerate(rows))
+        else:
+            writer.writerows(rows)
+        return out.getvalue()
+    lines = {
+        "tab": lambda path, text: f"{path}\t{text}",
+        "space": lambda path, text: f"{path} {text}",
+        "icdar": lambda path, text: f'{path}, "{text.replace(chr(34), chr(92) + chr(34))}"',
+        "jsonl": lambda path, text: json.dumps({"file_name": path, "extra": 1, "text": text}),
+    }
+    return "".join(lines[format](*row) + "\n" for row in rows)
+
+
+FORMATS = ["tab", "space", "icdar", "jsonl", "csv", "csv with header", "csv;"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(TEXT, min_size=1, max_size=6), bom=st.sampled_from(["", "\ufeff"]), crlf=st.booleans())
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_format_by_name_gives_the_rows_written(tmp_path_factory, format, texts, bom, crlf):
+    if format == "icdar":
+        texts = [text.replace("\\", "/") for text in texts]
+    rows = [(f"{n}.png", text) for n, text in enumerate(texts)]
+    folder = tmp_path_factory.mktemp("labels")
+    images = folder_of(folder, [path for path, _ in rows])
+    content = bom + written(format, rows)
+    content = content.replace("\r\n", "\n").replace("\n", "\r\n" if crlf else "\n")
+    (folder / "l.txt").write_bytes(content.encode())
+    reading = read(folder / "l.txt", images, format.rstrip(";").split()[0])
+    assert [row[:2] for row in reading.rows] == rows
+    assert reading.files == [str(images / path) for path, _ in rows]
+
+
+WORDS = [("a.png", "Hello"), ("b.png", 'it\'s "so", they say'), ("sub/c.png", "two  words; and more")]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_format_is_found_out(tmp_path, format):
+    images = folder_of(tmp_path, [path for path, _ in WORDS])
+    labels = tmp_path / "labels"
+    labels.write_text(written(format, WORDS))
+    reading = read(labels, images)
+    assert reading.format == format.rstrip(";").split()[0]
+    assert [row[:2] for row in reading.rows] == WORDS
+    first = 2 if format == "csv with header" else 1
+    assert [row.where for row in reading.rows] == [f"{labels}:{n}" for n in range(first, first + 3)]
+
+
+def test_pairs(tmp_path):
+    images = folder_of(tmp_path, ["b.png", "a.png", "sub/c.bin.png", "d.jpg", "unlabelled.png", "notes.txt"])
+    for name, text in {"a": "A \r\n", "b": "\ufeffB", "sub/c": "C\n", "d.jpg": "D\n"}.items():
+        (images / f"{name}.gt.txt").write_bytes(text.encode())
+    reading = read(None, images)
+    rows = [("a.png", "A "), ("b.png", "B"), ("d.jpg", "D"), (str(Path("sub", "c.bin.png")), "C")]
+    assert [row[:2] for row in reading.rows] == rows
+    assert reading.rows[3].where == f"{images / 'sub' / 'c.gt.txt'}:1"
+    assert reading == read(None, images, "pairs")
+    (images / "a.gt.txt").write_text("two\nlines\n")
+    with pytest.raises(LabelError, match=r"a\.gt\.txt:2: expected one line"):
+        read(None, images)
+
+
+def test_paths_are_tried_under_images_then_beside_the_label_file(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "b.png").touch()
+    (tmp_path / "c.png").touch()
+    labels = tmp_path / "labels.tsv"
+    labels.write_text(f"a.png\tA\nb.png\tB\nc.png\tC\n{images / 'a.png'}\tagain\nnone.png\tN\n")
+    expected = [images / "a.png", images / "b.png", tmp_path / "c.png", images / "a.png"]
+    assert read(labels, images).files == [*map(str, expected), None]
+
+
+def test_tab_keeps_the_text_exactly_and_blank_lines_are_no_rows(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "b b.png"])
+    labels = tmp_path / "labels"
+    labels.write_bytes("a.png\t  x\ty \u2028z \r\n\r\n \nb b.png\t\n".encode())
+    reading = read(labels, images)
+    assert [row.text for row in reading.rows] == ["  x\ty \u2028z ", ""]
+    assert reading.rows[1].where == f"{labels}:4"
+
+
+def test_csv_texts_over_several_lines(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text('path,text\na.png,"one\ntwo"\nb.png,three\n')
+    reading = read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
+    assert [(row.text, row.where.rpartition(":")[2]) for row in reading.rows] == [("one\ntwo", "2"), ("three", "4")]
+
+
+def test_readings_that_say_the_same_are_no_tie(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text('a.png, "A"\nb.png, "B, C"\n')  # as CSV too
+    assert read(labels, folder_of(tmp_path, ["a.png", "b.png"])).format == "icdar"
+
+
+def test_a_tie_shows_two_rows_as_each_reads_them(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "a.png x", "b.png", "b.png y"])
+    labels = tmp_path / "labels"
+    labels.write_text("a.png x\t1\nb.png y\t2\n")
+    with pytest.raises(LabelError) as fault:
+        read(labels, images)
+    message = str(fault.value)
+    assert "several formats find 2 images: say which is right with --format" in message
+    for shown in ("as tab:", "path 'a.png x', text '1'", "path 'b.png y', text '2'", "as space:", r"text 'x\t1'"):
+        assert shown in message
+    assert [row.path for row in read(labels, images, "space").rows] == ["a.png", "b.png"]
+
+
+def test_fewer_than_half_found_shows_rows_unless_the_format_is_named(tmp_path):
+    images = folder_of(tmp_path, ["a.png"])
+    labels = tmp_path / "labels"
+    labels.write_text("a.png\tA\nb.png\tB\nc.png\tC\n")
+    with pytest.raises(LabelError, match="1 of 3 images found under") as fault:
+        read(labels, images)
+    assert "path 'a.png', text 'A'" in str(fault.value)
+    assert "path 'b.png', text 'B'" in str(fault.value)
+    assert read(labels, images, "tab").found == 1
+    (images / "a.png").unlink()
+    with pytest.raises(LabelError, match="0 of 3 images found"):
+        read(labels, images, "tab")
+
+
+def test_a_reading_without_two_rows_shows_its_complaint(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text("a.png,Hello, world\nb.png,x\n")
+    with pytest.raises(LabelError) as fault:
+        read(labels, folder_of(tmp_path, ["a.png"]))
+    assert "b.png', text 'x'" in str(fault.value)
+    assert f"{labels}:1: expected 2 fields, got 3" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("format", "line", "complaint"),
+    [
+        ("tab", "b.png", "expected path<TAB>text, got 1 field"),
+        ("space", "b.png", "expected path, blank, text, got 1 field"),
+        ("csv", "b.png,x,y", "expected 2 fields, got 3: quote a text that has a ','"),
+        ("csv", 'b.png,"x"y', "not CSV"),
+        ("icdar", "b.png, x", 'expected path, "text", got'),
+        ("jsonl", '{"file": "b.png"', "expected a JSON object, got one that is damaged"),
+        ("jsonl", "[1]", "expected a JSON object, got"),
+        ("jsonl", '{"file": "b.png", "size": 3}', "expected the keys \"path\" and \"text\", got 'file', 'size'"),
+        ("jsonl", '{"file": "b.png", "text": 3}', "expected path and text to be strings"),
+        ("jsonl", '{"file": "b.png", "text": "\\ud800"}', "half a surrogate pair"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path, format, line, complaint):
+    labels = tmp_path / "labels"
+    labels.write_text(written(format, [("a.png", "A")]).rstrip() + f"\n{line}\n")
+    with pytest.raises(LabelError) as fault:
+        read(labels, folder_of(tmp_path, ["a.png", "b.png"]), format)
+    assert str(fault.value).startswith(f"{labels}:2: {complaint}")
+
+
+def test_encodings(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "b.png"])
+    labels = tmp_path / "labels"
+    labels.write_bytes("a.png\tA\nb.png\tÄ\n".encode("latin-1"))
+    with pytest.raises(LabelError, match=r"labels:2: not utf-8 \(byte 0xC4\): name the right --encoding"):
+        read(labels, images)
+    assert read(labels, images, encoding="latin-1").rows[1].text == "Ä"
+    labels.write_bytes("a.png\tA\nb.png\tÄ\n".encode("utf-16"))
+    assert read(labels, images, encoding="utf-16").rows[1].text == "Ä"
+    for unknown in ("utf-99", "rot13"):
+        with pytest.raises(UsageFault, match="unknown encoding"):
+            read(labels, images, encoding=unknown)
+
+
+def test_nothing_to_read_is_named(tmp_path):
+    images = folder_of(tmp_path, [])
+    with pytest.raises(LabelError, match="there are no images in it"):
+        read(None, images)
+    folder_of(tmp_path, ["a.png"])
+    with pytest.raises(LabelError, match=r"none of its 1 images has a \.gt\.txt file beside it"):
+        read(None, images)
+    for content in ("", "\n \r\n"):
+        (tmp_path / "labels").write_text(content)
+        with pytest.raises(LabelError, match="labels: the file has no rows"):
+            read(tmp_path / "labels", images)
+    with pytest.raises(LabelError, match="no such folder of images"):
+        read(tmp_path / "labels", tmp_path / "none")
+    with pytest.raises(UsageFault, match="takes no label file"):
+        read(tmp_path / "labels", images, "pairs")
+    with pytest.raises(UsageFault, match="needs a label file"):
+        read(None, images, "tab")

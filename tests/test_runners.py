@@ -1,0 +1,212 @@
+"""Runners: the same numbers whatever runs the model; files and devices that cannot be used are refused by name."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from crnn_cli import checkpoint, devices, runners
+from crnn_cli.config import ModelConfig
+from crnn_cli.data.batching import collate
+from crnn_cli.errors import DeviceError, ModelError
+from crnn_cli.runners import torch_runner
+from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes
+
+
+def batch():
+    return collate([stripes(text)[None] for text in ("ab", "", "babab")])
+
+
+class Stripes(nn.Module):
+    """`StripesRunner` as a torch module."""
+
+    def forward(self, images, widths):
+        bright = images.float().mean((1, 2))[:, :, None] / 255
+        slopes, biases = torch.tensor([40.0, 0.0, -40.0]), torch.tensor([-30.0, 0.0, 10.0])
+        return (bright * slopes + biases).log_softmax(2), widths.clone()
+
+
+def save_stripes_pt2(path, extra_files=None):
+    images, widths = (torch.from_numpy(x) for x in batch())
+    size, width = torch.export.Dim("n"), torch.export.Dim("w", min=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Stripes(), (images, widths), dynamic_shapes=({0: size, 3: width}, {0: size}))
+        torch.export.save(program, path, extra_files=extra_files)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One whole model file of each kind."""
+    folder = tmp_path_factory.mktemp("models")
+    extra = {torch_runner.EXTRA_FILE: checkpoint.Header(STRIPES).to_json()}
+    return {
+        ".onnx": save_stripes_onnx(folder / "model.onnx"),
+        ".pt2": save_stripes_pt2(folder / "model.pt2", extra),
+        ".safetensors": save_untrained(folder / "model.safetensors"),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_exported_models_give_what_was_exported_on_shapes_not_seen(files, suffix):
+    runner = runners.load(files[suffix], "cpu")
+    assert runner.config == STRIPES
+    assert runner.device == "cpu"
+    for texts in (["ab", "", "babab"], ["a" * 30]):
+        images, widths = collate([stripes(text)[None] for text in texts])
+        (log_probs, frames), (expected, lengths) = runner(images, widths), StripesRunner()(images, widths)
+        assert log_probs.dtype == np.float32
+        assert frames.dtype == np.int64
+        np.testing.assert_allclose(log_probs, expected, atol=1e-4)
+        assert np.array_equal(frames, lengths)
+
+
+def test_a_checkpoint_gives_what_its_model_gives(files):
+    runner = runners.load(files[".safetensors"], "cpu")
+    model, header = checkpoint.load_model(files[".safetensors"])
+    images, widths = batch()
+    with torch.inference_mode():
+        expected, lengths = model(torch.from_numpy(images), torch.from_numpy(widths))
+    log_probs, frames = runner(images, widths)
+    assert runner.config == header.config
+    np.testing.assert_allclose(log_probs, expected.numpy(), atol=1e-6)
+    assert np.array_equal(frames, lengths.numpy())
+
+
+SUFFIXES = [".onnx", ".pt2", ".safetensors"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_missing_model_is_named(tmp_path, suffix):
+    with pytest.raises(ModelError, match=rf"gone\{suffix}: no such model file"):
+        runners.load(tmp_path / f"gone{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("data", [b"", b"no model at all, but some text that is long enough to be taken for one"])
+def test_a_foreign_file_is_refused(tmp_path, suffix, data):
+    path = tmp_path / f"foreign{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=rf"foreign\{suffix}: "):
+        runners.load(path, "cpu")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_model_is_refused(files, tmp_path, suffix, share):
+    whole = files[suffix].read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError, match=rf"cut\{suffix}: "):
+        runners.load(path, "cpu")
+
+
+def test_exports_of_other_programs_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"other\.onnx: an ONNX model, but not one that `crnn export` wrote"):
+        runners.load(save_stripes_onnx(tmp_path / "other.onnx", description=""))
+    with pytest.raises(ModelError, match=r"other\.pt2: a \.pt2 file, but not one that `crnn export` wrote"):
+        runners.load(save_stripes_pt2(tmp_path / "other.pt2"), "cpu")
+
+
+def test_a_description_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="gives 3 classes, its alphabet needs 5"):
+        runners.load(save_stripes_onnx(tmp_path / "model.onnx", ModelConfig("abcd")))
+    with pytest.raises(ModelError, match="its model description is damaged"):
+        runners.load(save_stripes_onnx(tmp_path / "model.onnx", description="{}"))
+
+
+@pytest.mark.parametrize("name", ["model.pth", "model"])
+def test_an_unknown_suffix_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(ModelError, match=rf"{name}: .*ends in \.safetensors, \.onnx or \.pt2"):
+        runners.load(tmp_path / name)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match="a folder"):
+        runners.load(tmp_path)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes this machine one with `cuda` GPUs, or a Mac."""
+
+    def make(cuda=0, mps=False):
+        monkeypatch.setattr(devices, "cuda_devices", lambda: cuda)
+        monkeypatch.setattr(devices, "has_mps", lambda: mps)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "asked", "found"),
+    [
+        (0, False, "auto", "cpu"),
+        (0, True, "auto", "mps"),
+        (2, False, "auto", "cuda:0"),
+        (2, False, "cuda", "cuda:0"),
+        (2, False, "cuda:1", "cuda:1"),
+        (2, True, "cpu", "cpu"),
+        (0, True, "mps", "mps"),
+    ],
+)
+def test_devices_resolve(machine, cuda, mps, asked, found):
+    machine(cuda, mps)
+    assert devices.resolve(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("cuda", "asked", "message"),
+    [
+        (0, "cuda", "no CUDA GPU"),
+        (0, "cuda:0", "no CUDA GPU"),
+        (2, "cuda:2", r"has 2 CUDA GPU\(s\)"),
+        (0, "mps", "no Mac"),
+        (2, "gpu", "take auto, cuda, cuda:N, mps or cpu"),
+        (2, "cuda:", "take auto"),
+        (2, "cpu:0", "take auto"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(machine, cuda, asked, message):
+    machine(cuda)
+    with pytest.raises(DeviceError, match=message) as caught:
+        devices.resolve(asked)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_that_torch_cannot_use(machine, monkeypatch):
+    machine(cuda=1)
+    assert devices.torch_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(DeviceError, match="built without CUDA"):
+        devices.torch_device("cuda")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(DeviceError, match="cannot use it"):
+        devices.torch_device("cuda")
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use(machine, files, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    machine(cuda=1)
+    assert runners.load(files[".onnx"]).device == "cpu"
+    with pytest.raises(DeviceError, match="install onnxruntime-gpu"):
+        runners.load(files[".onnx"], "cuda")
+    machine(mps=True)
+    assert runners.load(files[".onnx"]).device == "cpu"
+    with pytest.raises(DeviceError, match="cannot use it: use --device cpu"):
+        runners.load(files[".onnx"], "mps")
+
+
+def test_this_machine_has_cores_and_an_answer_about_cuda():
+    assert devices.cores() >= 1
+    assert devices.cuda_devices() >= 0

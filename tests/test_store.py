@@ -1,0 +1,275 @@
+"""Datasets: what is written comes back; a store is complete or not there; damage and others' sets are met by name."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crnn_cli.data import store
+from crnn_cli.data.store import Reader, Writer, content_hash
+from crnn_cli.errors import StoreError
+
+from .conftest import png, render
+
+SAMPLES = st.lists(
+    st.tuples(
+        st.binary(max_size=50),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        st.integers(1, 9999),
+        st.integers(1, 9999),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just(os.fsdecode(b"\xff.png")),
+        st.sampled_from(["", "a mark"]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def write(path: Path, samples, **options) -> None:
+    with Writer(path, **options) as writer:
+        for sample in samples:
+            writer.add(*sample)
+
+
+def interrupted(path: Path, samples, **options) -> None:
+    with Writer(path, **options) as writer:
+        for sample in samples:
+            writer.add(*sample)
+        raise KeyboardInterrupt
+
+
+def simple(count: int, text: str = "text") -> list:
+    return [(png(render(text)), f"{text}{n}", 10, 32, f"{n}.png") for n in range(count)]
+
+
+def foreign(path: Path, items: dict[bytes, bytes], subdir: bool = True) -> Path:
+    """A dataset as other programs write it: no keys of ours."""
+    with lmdb.open(str(path), subdir=subdir) as environment, environment.begin(write=True) as transaction:
+        for key, value in items.items():
+            transaction.put(key, value)
+    return path
+
+
+def read(path: Path) -> list:
+    reader = Reader(path)
+    marks = reader.marks()
+    rows = [
+        (reader.image(n), reader.label(n), *map(int, size), reader.path(n), marks.get(n, ""))
+        for n, size in enumerate(reader.sizes())
+    ]
+    assert list(reader.labels()) == [row[1] for row in rows]
+    assert reader.hashes().tolist() == [content_hash(row[0]) for row in rows]
+    assert len(reader) == len(rows)
+    reader.close()
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=SAMPLES, second=SAMPLES, third=SAMPLES)
+def test_what_is_written_appended_and_replaced_comes_back(tmp_path_factory, first, second, third):
+    path = tmp_path_factory.mktemp("store") / "ünï code.lmdb"
+    write(path, first)
+    assert read(path) == first
+    write(path, second, append=True)
+    assert read(path) == first + second
+    write(path, third, overwrite=True)
+    assert read(path) == third
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_batches_and_a_growing_map(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_FIRST_MAP", 1 << 16)
+    monkeypatch.setattr(store, "_BATCH", 7)
+    samples = [(bytes([n]) * 9000, str(n), n, n, str(n), "") for n in range(1, 60)]
+    write(tmp_path / "a.lmdb", samples[:40])
+    write(tmp_path / "a.lmdb", samples[40:], append=True)
+    assert read(tmp_path / "a.lmdb") == samples
+
+
+def test_the_layout_is_the_fields(tmp_path):
+    write(tmp_path / "a.lmdb", [(b"bytes", "é", 1, 2, "p", "")])
+    with lmdb.open(str(tmp_path / "a.lmdb")) as environment, environment.begin() as transaction:
+        assert transaction.get(b"num-samples") == b"1"
+        assert transaction.get(b"image-000000001") == b"bytes"
+        assert transaction.get(b"label-000000001") == "é".encode()
+
+
+def test_a_store_without_our_keys_is_read_through(tmp_path):
+    image = png(render("abc"))
+    items = {b"image-000000001": image, b"label-000000001": b"abc", b"num-samples": b"1"}
+    for path in (foreign(tmp_path / "a", items), foreign(tmp_path / "single.lmdb", items, subdir=False)):
+        height, width = render("abc").shape
+        assert read(path) == [(image, "abc", width, height, f"{path}:1", "")]
+    write(tmp_path / "a", simple(1), append=True)
+    assert [row[1] for row in read(tmp_path / "a")] == ["abc", "text0"]
+
+
+def test_samples_that_another_program_added_are_seen(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    image = png(render("wide text"))
+    foreign(path, {b"image-000000002": image, b"label-000000002": b"b", b"num-samples": b"2"})
+    assert Reader(path).sizes()[1].tolist() == [render("wide text").shape[1], 32]
+    assert Reader(path).hashes()[1] == content_hash(image)
+
+
+def test_the_data_file_and_its_folder_are_the_same(tmp_path):
+    write(tmp_path / "a.lmdb", simple(2))
+    by_file, by_folder = Reader(tmp_path / "a.lmdb" / "data.mdb"), Reader(tmp_path / "a.lmdb")
+    assert by_file.name == by_folder.name == str(tmp_path / "a.lmdb")
+    assert list(by_file.labels()) == list(by_folder.labels())
+
+
+def test_a_reader_crosses_to_a_spawned_process(tmp_path):
+    write(tmp_path / "a.lmdb", simple(3))
+    reader = Reader(tmp_path / "a.lmdb")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(Reader.label, reader, 2).result() == reader.label(2)
+    assert pickle.loads(pickle.dumps(reader)).image(1) == reader.image(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # this process may have threads
+def test_a_reader_survives_a_fork(tmp_path):
+    write(tmp_path / "a.lmdb", simple(3))
+    reader, other = Reader(tmp_path / "a.lmdb"), Reader(tmp_path / "a.lmdb")
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if reader.label(1) == other.label(1) == "text1" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert reader.label(1) == "text1"
+
+
+def test_an_open_reader_keeps_the_dataset_that_was_replaced(tmp_path):
+    write(tmp_path / "a.lmdb", simple(1, "old"))
+    reader = Reader(tmp_path / "a.lmdb")
+    write(tmp_path / "a.lmdb", simple(1, "new"), overwrite=True)
+    assert reader.label(0) == "old0"
+    assert Reader(tmp_path / "a.lmdb").label(0) == "new0"
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"append": True}])
+def test_a_failed_writer_leaves_everything_as_it_was(tmp_path, options):
+    path = tmp_path / "a.lmdb"
+    before = simple(2) if options else []
+    if options:
+        write(path, before)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path, simple(1), **options)
+    with pytest.raises(StoreError, match="nothing to store"), Writer(path, **options):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ([path.name] if options else [])
+    assert not options or [row[1] for row in read(path)] == [row[1] for row in before]
+
+
+def test_what_an_interrupted_append_left_is_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_BATCH", 1)
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path, simple(5, "lost"), append=True)
+    assert len(Reader(path)) == 1
+    write(path, simple(1, "kept"), append=True)
+    assert list(Reader(path).labels()) == ["text0", "kept0"]
+
+
+def test_a_full_disk_leaves_nothing_and_spoils_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "a.lmdb"
+    large = [(os.urandom(1 << 20), "x", 1, 1, "p")] * 3
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+        with pytest.raises(StoreError, match=r"a\.lmdb: cannot be written .* is the disk full\?"):
+            write(path, large)
+        assert list(tmp_path.iterdir()) == []
+        write(path, simple(1))
+        for options in ({"append": True}, {"overwrite": True}):
+            with pytest.raises(StoreError, match="the dataset there is as it was"):
+                write(path, large, **options)
+            assert len(read(path)) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    write(path, large, append=True)
+    assert len(read(path)) == 4
+
+
+def test_what_is_in_the_way_is_not_replaced(tmp_path):
+    write(tmp_path / "a.lmdb", simple(1))
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    with pytest.raises(StoreError, match="exists: --overwrite replaces it, --append adds to it"):
+        Writer(tmp_path / "a.lmdb")
+    for name in ("file", "folder"):
+        with pytest.raises(StoreError, match="is no dataset"):
+            Writer(tmp_path / name, overwrite=True)
+    with pytest.raises(StoreError, match="no dataset to append to"):
+        Writer(tmp_path / "none.lmdb", append=True)
+    with pytest.raises(StoreError, match=r"cannot be written \((File exists|Not a directory)"):
+        write(tmp_path / "file" / "a.lmdb", simple(1))
+
+
+def test_leftovers_of_this_output_alone_are_removed(tmp_path):
+    for name in (".a.lmdb.12.partial", ".a.lmdb.b.12.partial", ".b.lmdb.12.partial", "a.lmdb.12.partial"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "a.lmdb", simple(1))
+    assert not (tmp_path / ".a.lmdb.12.partial").exists()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def damaged(path: Path, data: bytes) -> Path:
+    path.mkdir()
+    (path / "data.mdb").write_bytes(data)
+    return path
+
+
+def test_what_is_no_dataset_is_named(tmp_path):
+    write(tmp_path / "a.lmdb", simple(100))
+    whole = (tmp_path / "a.lmdb" / "data.mdb").read_bytes()
+    (tmp_path / "folder").mkdir()
+    for path, message in {
+        tmp_path / "none": "no such dataset",
+        tmp_path / "folder": r"no data\.mdb in this folder",
+        damaged(tmp_path / "empty", b""): "no LMDB, or a damaged one",
+        damaged(tmp_path / "junk", b"junk" * 5000): "no LMDB, or a damaged one",
+        damaged(tmp_path / "half", whole[: len(whole) // 2]): r"truncated \([\d,]+ of [\d,]+ bytes\)",
+        foreign(tmp_path / "other", {b"key": b"value"}): "no text dataset: it has no num-samples",
+        foreign(tmp_path / "odd", {b"num-samples": b"None"}): "no text dataset",
+        foreign(tmp_path / "zero", {b"num-samples": b"0"}): "has no samples",
+    }.items():
+        with pytest.raises(StoreError, match=message) as fault:
+            Reader(path)
+        assert str(fault.value).startswith(f"{path}: ")
+
+
+def test_missing_and_unreadable_records_are_named(tmp_path):
+    path = foreign(tmp_path / "a", {b"num-samples": b"2", b"label-000000001": b"\xff"})
+    reader = Reader(path)
+    with pytest.raises(StoreError, match="label-000000001 is not UTF-8"):
+        reader.label(0)
+    with pytest.raises(StoreError, match="label-000000002 is missing, of 2 samples"):
+        reader.label(1)
+    with pytest.raises(StoreError, match="image-000000001 is missing"):
+        reader.image(0)
+    with pytest.raises(StoreError, match="label-000000001 is not UTF-8"):
+        list(reader.labels())
+    for index in (-1, 2):
+        with pytest.raises(IndexError):
+            reader.label(index)
+
+
+def test_a_copied_dataset_is_the_same(tmp_path):
+    write(tmp_path / "a.lmdb", simple(5))
+    shutil.copytree(tmp_path / "a.lmdb", tmp_path / "b.lmdb")
+    assert np.array_equal(Reader(tmp_path / "a.lmdb").hashes(), Reader(tmp_path / "b.lmdb").hashes())
