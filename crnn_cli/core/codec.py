@@ -150,7 +150,7 @@ class Codec:
         return self._logical(self._visual(text)) == text
 
     def _visual(self, text: str) -> str:
-        return text if self.direction == "ltr" else _visual_order(text)
+        return text if self.direction == "ltr" else visual_order(text)
 
     def _logical(self, text: str) -> str:
         return text if self.direction == "ltr" else _logical_order(text)
@@ -163,7 +163,7 @@ def normalize(text: str, normalization: Normalization, case: Case = "keep") -> s
     return text.lower() if case == "lower" else text
 
 
-def _visual_order(text: str) -> str:
+def visual_order(text: str) -> str:
     """One line in the order in which it is drawn from left to right, its base direction right to left (UAX #9)."""
     from bidi.algorithm import get_display  # late: only right-to-left models need it; this one mirrors brackets
 
@@ -180,8 +180,8 @@ def _logical_order(visual: str) -> str:
     turned = "".join(
         "".join(run) if leftward else "".join(run)[::-1] for leftward, run in groupby(mirrored, key=_reads_leftward)
     )
-    candidates = (_visual_order(visual), turned)
-    return next((c for c in candidates if _visual_order(c) == visual), candidates[0])
+    candidates = (visual_order(visual), turned)
+    return next((c for c in candidates if visual_order(c) == visual), candidates[0])
 
 
 def _reads_leftward(character: str) -> bool:

@@ -85,4 +85,5 @@ def scaled_width(width: Length, height: Length, target_height: int, least: int) 
     an array give the same answer.
     """
     scaled = (2 * width * target_height + height) // (2 * height)
-    return np.maximum(scaled, least) if isinstance(scaled, np.ndarray) else max(scaled, least)
+    stretched: Length = scaled + (least - scaled) * (scaled < least)
+    return stretched

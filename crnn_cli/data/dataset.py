@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.config import DataConfig, ModelConfig
-from crnn_cli.core.codec import Alphabet, Codec, normalize, show
+from crnn_cli.core.codec import Alphabet, Codec, normalize, show, visual_order
 from crnn_cli.core.frames import frames, minimum_frames, scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.batching import collate
@@ -134,7 +134,10 @@ def derive_alphabet(stores: Iterable[Reader], config: ModelConfig) -> Alphabet:
     found: set[str] = set()
     for store in stores:
         for label in store.labels():
-            found.update(normalize(label, config.normalization, config.case))
+            text = normalize(label, config.normalization, config.case)
+            found.update(text)
+            if config.direction == "rtl":
+                found.update(visual_order(text))  # brackets stand mirrored there
     if not found:
         raise StoreError(f"{', '.join(store.name for store in stores)}: every label is empty, so there is no alphabet")
     return Alphabet(sorted(found))
