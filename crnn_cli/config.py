@@ -12,9 +12,7 @@ from typing import Any, Literal, get_args
 
 from crnn_cli.errors import UsageFault
 
-Backbone = Literal[
-    "vgg", "tiny", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"
-]
+Backbone = Literal["vgg", "tiny", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"]
 Rnn = Literal["lstm", "gru"]
 Normalization = Literal["NFC", "NFD", "NFKC", "NFKD", "none"]
 Direction = Literal["ltr", "rtl"]

@@ -81,9 +81,7 @@ def _is_number(cell: str) -> bool:
     return not cell.strip() or cell.strip()[0] in "+-.0123456789"
 
 
-def progress(
-    items: Iterable[Item], description: str, total: int | None = None, unit: str = "image"
-) -> Iterator[Item]:
+def progress(items: Iterable[Item], description: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:
     """`items`, with a bar that shows rate and remaining time."""
     from tqdm import tqdm
 

@@ -199,7 +199,8 @@ def dataset(reader: Reader) -> Dataset:
     """
     default = ModelConfig(alphabet=" ")
     sizes = reader.sizes().astype(np.int64)
-    widths = scaled_width(sizes[:, 0], sizes[:, 1], default.height, default.minimum_width)
+    heights = np.maximum(sizes[:, 1], 1)  # 0 where the image cannot be decoded
+    widths = scaled_width(sizes[:, 0], heights, default.height, default.minimum_width)
     available = frames(widths, default.backbone)
     characters: Counter[str] = Counter()
     lengths = np.zeros(len(reader), np.int64)

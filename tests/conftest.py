@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from crnn_cli.main import run
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 class Result(NamedTuple):

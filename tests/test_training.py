@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -144,6 +145,19 @@ def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) 
     wanted = replace(settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),)))
     notes = [e.message for e in run(wanted, tmp_path / "m.safetensors") if isinstance(e, training.Note)]
     assert [note for note in notes if "d.lmdb:13" in note and "cannot be read" in note]
+
+
+def test_an_unreadable_image_of_a_foreign_dataset_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "foreign.lmdb"
+    with lmdb.open(str(data), map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+        for number, word in enumerate(WORDS, start=1):
+            image = b"no image" if number == 7 else png(render(word))
+            transaction.put(b"image-%09d" % number, image)
+            transaction.put(b"label-%09d" % number, word.encode())
+        transaction.put(b"num-samples", b"%d" % len(WORDS))
+    start = training.begin(settings(data))
+    assert len(start.train) + len(start.held) == len(WORDS) - 1
+    assert f"1 samples with an image that cannot be decoded left out: {data}:7" in start.notes
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(

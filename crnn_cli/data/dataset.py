@@ -25,6 +25,7 @@ _MOST_VALIDATION = 5000  # images; more would cost time and tell little
 class Skipped:
     """What of the data does not take part, counted and named."""
 
+    unreadable: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     infeasible: list[str] = field(default_factory=list)
     lost_in_reordering: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Skipped:
     def summary(self) -> Iterable[str]:
         """A sentence for each cause that occurred."""
         for rows, cause in (
+            (self.unreadable, "an image that cannot be decoded"),
             (self.empty, "an empty label"),
             (self.infeasible, "a label that needs more frames than the image gives (try a greater --height)"),
             (self.lost_in_reordering, "a label that does not survive the way to visual order and back"),
@@ -154,7 +156,8 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
     refused: dict[str, tuple[int, str]] = {}  # how many rows have it, and the first
     for number, store in enumerate(stores):
         sizes = store.sizes().astype(np.int64)
-        widths = scaled_width(sizes[:, 0], sizes[:, 1], config.height, config.minimum_width)
+        heights = np.maximum(sizes[:, 1], 1)  # 0 where the image cannot be decoded
+        widths = scaled_width(sizes[:, 0], heights, config.height, config.minimum_width)
         available = frames(widths, config.backbone)
         kept = np.zeros(len(store), np.bool_)
         needed = np.zeros(len(store), np.int64)
@@ -168,7 +171,9 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
                     refused[character] = count + 1, first
             labels = codec.encode(text, drop_unknown=True)
             needed[row] = minimum_frames(labels)
-            if not labels:
+            if not sizes[row, 1]:
+                skipped.unreadable.append(name)
+            elif not labels:
                 skipped.empty.append(name)
             elif not codec.survives(text):
                 skipped.lost_in_reordering.append(name)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data import images
-from crnn_cli.errors import StoreError
+from crnn_cli.errors import ImageError, StoreError
 
 _COUNT, _SIZES, _HASHES, _META = b"num-samples", b"crnn-sizes", b"crnn-hashes", b"crnn-meta"
 _DATA = "data.mdb"
@@ -92,17 +92,21 @@ class Reader:
                 yield self._text(key, self._present(key, value))
 
     def sizes(self) -> NDArray[np.int32]:
-        """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through, once.
-
-        Raises:
-            ImageError: an image of such a dataset cannot be decoded.
+        """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through, once;
+        of an image there that cannot be decoded both are 0.
         """
         if self._sizes is None:
             found = self._packed(_SIZES, np.dtype("<i4"), 2)
             if found is None:
-                found = np.array([images.size(self.image(i), f"{self.name}:{i + 1}") for i in range(self._count)])
+                found = np.array([self._size(index) for index in range(self._count)])
             self._sizes = found.reshape(-1, 2).astype(np.int32)
         return self._sizes
+
+    def _size(self, index: int) -> tuple[int, int]:
+        try:
+            return images.size(self.image(index), self.name)
+        except ImageError:
+            return 0, 0
 
     def hashes(self) -> NDArray[np.uint64]:
         """(n,): `content_hash` of every image. A dataset that does not tell them is read through, once."""
