@@ -1,7 +1,10 @@
 """How well `crnn train` learns real sets in a given time, through the command line alone.
 
-    python benchmarks/learning.py DATA --set captcha_train --aside 5 --minutes 8 --seeds 3
-    python benchmarks/learning.py DATA --set fraktur_train --aside 10 --minutes 25 -- --backbone resnet
+    python benchmarks/learning.py DATA --set captcha_train --aside 5 --minutes 8 --seed 0 --seed 1 --seed 2
+    python benchmarks/learning.py DATA --set fraktur_train --aside 10 --minutes 25
+
+    python examples/compose_digits.py DATA/digits --root DATA/mnist
+    python benchmarks/learning.py DATA --set digits --minutes 9 -- --backbone small --rnn gru
 
 DATA holds a folder a set, with `labels.tsv` and `images/`. One image in `--aside`, chosen by the hash of its bytes, is
 kept aside: no training, validation or choice of settings sees it. What stands after `--` goes to `crnn train` as it is.
@@ -32,7 +35,12 @@ def crnn(*args: object) -> str:
 
 
 def split(folder: Path, aside: int, into: Path) -> tuple[Path, Path]:
-    """The set's label file as two: what is trained on, and one image in `aside` that is not."""
+    """The set's label file as two: what is trained on, and one image in `aside` that is not.
+
+    A set that comes in two parts, `labels.tsv` and `labels_test.tsv`, is taken as it is.
+    """
+    if (folder / "labels_test.tsv").exists():
+        return folder / "labels.tsv", folder / "labels_test.tsv"
     parts: tuple[list[str], list[str]] = ([], [])
     for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines(keepends=True):
         image = (folder / line.split("\t")[0]).read_bytes()
@@ -48,8 +56,8 @@ def measure(folder: Path, aside: int, minutes: float, seed: int, options: list[s
     """Train and score once."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        for labels in split(folder, aside, work):
-            crnn("build-lmdb", folder, labels, "-o", labels.with_suffix(".lmdb"))
+        for part, labels in zip(("train", "aside"), split(folder, aside, work), strict=True):
+            crnn("build-lmdb", folder, labels, "-o", work / f"{part}.lmdb")
         model = work / "model.safetensors"
         crnn("train", work / "train.lmdb", "-o", model, "--max-minutes", minutes, "--seed", seed, *options)
         scores = json.loads(crnn("evaluate", work / "aside.lmdb", "--model", model, "--json"))
@@ -63,7 +71,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
     parser.add_argument("--aside", type=int, default=5, help="one image in this many is kept aside (default 5)")
     parser.add_argument("--minutes", type=float, action="append", required=True, help="may be given again")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seed", type=int, action="append", help="may be given again (default 0)")
     own = sys.argv[1:]
     options = own[own.index("--") + 1 :] if "--" in own else []
     given = parser.parse_args(own[: own.index("--")] if "--" in own else own)
@@ -74,12 +82,12 @@ def main() -> None:
     for name in given.set:
         for minutes in given.minutes:
             runs = []
-            for seed in range(given.seeds):
+            for seed in given.seed or [0]:
                 runs.append(measure(given.data / name, given.aside, minutes, seed, options))
                 exact, cer = runs[-1]["exact"]["value"], runs[-1]["cer"]["value"]
                 row = (name, f"{minutes:g}", seed, runs[-1]["samples"], f"{exact:.2%}", f"{cer:.2%}")
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
-            if given.seeds > 1:
+            if len(runs) > 1:
                 means = []
                 for figure in ("exact", "cer"):
                     values = [run[figure]["value"] for run in runs]

@@ -170,7 +170,7 @@ class TrainConfig:
     epochs: int | None = None
     steps: int | None = None
     max_minutes: float | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     optimizer: Optimizer = "adamw"
     lr: float | None = None
     weight_decay: float = 0.01

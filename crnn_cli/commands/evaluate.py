@@ -26,7 +26,7 @@ FIGURES = {"exact": "exact", "alphanumeric": "alnum", "cer": "CER", "wer": "WER"
 def command(
     data: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATA...]", help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}."),
+        typer.Argument(metavar="DATA", help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}."),
     ] = None,
     model: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from crnn_cli.config import Optimizer, Schedule, TrainConfig
 
 # The rate that each optimizer gets where none is asked for.
-RATES: dict[Optimizer, float] = {"adamw": 1e-3, "adadelta": 1.0, "sgd": 0.02}
+RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
