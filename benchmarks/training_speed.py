@@ -106,7 +106,7 @@ def plain_loop(path: str, config: ModelConfig, width: int, batch_size: int) -> C
 
 def our_run(path: str, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
     wanted = training.Settings(
-        config, DataConfig(sources=((path, None),)), TrainConfig(steps=10**6, batch_size=batch_size), device="cpu"
+        config, DataConfig(sources=((path, None),)), TrainConfig(steps=10**6, batch_size=batch_size)
     )
     record = training.Record(Path(folder) / "model.safetensors")
     return training.Run(wanted, training.begin(wanted), record, training.World(0, 1, torch.device("cpu")))
@@ -142,7 +142,7 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
     draw = run.sampler.epoch(0)[0]
 
     def load() -> Batch:
-        run.train._cache.clear()
+        run.train._cache._images.clear()
         batch = run.loader._make(draw)
         images, widths = torch.from_numpy(batch.images), torch.from_numpy(batch.widths)
         run.augmenter(images, widths, batch.needed, batch.keys)

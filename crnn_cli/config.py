@@ -6,6 +6,7 @@ refused when the dataclass is made, with a `UsageFault` that names the field and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -140,8 +141,8 @@ class DataConfig:
         if not 0 <= self.val_fraction <= 0.5:
             raise UsageFault(f"val-fraction is {self.val_fraction}: take 0 to 0.5")
         for path, weight in self.sources:
-            if weight is not None and not weight > 0:
-                raise UsageFault(f"the weight of {path} is {weight}: take one above 0")
+            if weight is not None and not 0 < weight < math.inf:
+                raise UsageFault(f"the weight of {path} is {weight}: take a number above 0")
 
 
 EPOCHS = 100  # of a run that is given no end
@@ -191,7 +192,10 @@ class TrainConfig:
         _one_of("precision", self.precision, Precision)
         _one_of("freeze", self.freeze, Freeze)
         _at_least("batch-size", self.batch_size, 1)
-        for name in ("epochs", "steps", "max_minutes"):
+        _at_least("weight-decay", self.weight_decay, 0)
+        _at_least("patience", self.patience, 0)
+        _at_least("seed", self.seed, 0)
+        for name in ("epochs", "steps", "max_minutes", "lr", "clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0")

@@ -89,14 +89,19 @@ def progress(items: Iterable[Item], description: str, total: int | None = None, 
 
 
 class Meter:
-    """A bar for work that knows what fraction of it is done."""
+    """A bar for work that knows what fraction of it is done; of several processes, one shows it."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, shown: bool = True) -> None:
         from tqdm import tqdm
 
         form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
         self._bar = tqdm(
-            desc=description, total=1.0, bar_format=form, file=sys.stderr, disable=not interactive(), leave=False
+            desc=description,
+            total=1.0,
+            bar_format=form,
+            file=sys.stderr,
+            disable=not (shown and interactive()),
+            leave=False,
         )
 
     def show(self, fraction: float, text: str) -> None:

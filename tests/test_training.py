@@ -19,6 +19,7 @@ import torch
 from crnn_cli import checkpoint, training
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core.model import CRNN
+from crnn_cli.data.loading import Batch
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import AlphabetError, CrnnError, Interrupted, ModelError, StoreError, TrainingError, UsageFault
 from tests.conftest import Result, png, render
@@ -57,7 +58,6 @@ def settings(
         DataConfig(sources=((str(data), None),), workers=workers, val_fraction=0.2),
         TrainConfig(**options),  # type: ignore[arg-type]
         init,
-        "cpu",
     )
 
 
@@ -67,14 +67,14 @@ def run(
     record = training.Record(output)
     state = record.load_state() if resume else None
     if not resume:
-        record.create(overwrite=False)
+        record.create()
     events: list[training.Event] = []
     with training.join(torch.device("cpu")) as world:
         under_way = training.Run(wanted, training.begin(wanted, state), record, world, state)
         for event in training.fit(under_way):
             events.append(event)
             if isinstance(event, training.Step) and event.step == stop_at:
-                under_way.signum = signal.SIGTERM
+                under_way.asked = signal.SIGTERM
     return events
 
 
@@ -88,18 +88,24 @@ def assert_same(a: Path, b: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize(("stop", "dropout"), [(1, 0.0), (4, 0.3), (6, 0.0), (16, 0.3)])
 def test_a_stopped_and_resumed_run_gives_the_weights_of_one_never_stopped(
-    words: Path, tmp_path: Path, stop: int
+    words: Path, tmp_path: Path, stop: int, dropout: float
 ) -> None:
+    model = ModelConfig("", units=16, dropout=dropout)
     whole, torn = tmp_path / "whole.safetensors", tmp_path / "torn.safetensors"
-    run(settings(words), whole)
+    events = run(settings(words, model), whole)
+    assert [event.step for event in events if isinstance(event, training.Step)][-1] == 16
     with pytest.raises(Interrupted) as stopped:
-        run(settings(words), torn, stop_at=stop)
+        run(settings(words, model), torn, stop_at=stop)
     assert stopped.value.exit_code == 143
     assert "--resume" in str(stopped.value)
-    run(settings(words, workers=3), torn, resume=True)
+    run(settings(words, model, workers=3), torn, resume=True)
     assert_same(whole, torn)
+    logs = [
+        [json.loads(x)["step"] for x in training.Record(p).log_file.read_text().splitlines()] for p in (whole, torn)
+    ]
+    assert logs[0] == logs[1]
 
 
 def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> None:
@@ -166,17 +172,17 @@ def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
     def broken(log_probs: torch.Tensor, *_: object) -> torch.Tensor:
         return log_probs.sum((1, 2)) * float("inf")
 
-    monkeypatch.setattr("crnn_cli.training.loop.ctc_loss", broken)
+    monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
     before = training.begin(settings(words)).model.state_dict()
     events: list[training.Event] = []
     record = training.Record(tmp_path / "m.safetensors")
-    record.create(overwrite=False)
+    record.create()
     with training.join(torch.device("cpu")) as world:
         under_way = training.Run(settings(words), training.begin(settings(words)), record, world)
         with pytest.raises(TrainingError, match=r"10 steps in a row.*--lr"):
             events.extend(training.fit(under_way))
-    for name, parameter in under_way.model.named_parameters():
-        assert torch.equal(parameter, before[name])
+    after = under_way.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)  # batch statistics included
 
 
 def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +196,7 @@ def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeyp
             losses = losses * torch.tensor([float("inf")] + [1.0] * (len(losses) - 1))
         return losses
 
-    monkeypatch.setattr("crnn_cli.training.loop.ctc_loss", once)
+    monkeypatch.setattr("crnn_cli.training.run.ctc_loss", once)
     events = run(settings(words, steps=4), tmp_path / "m.safetensors")
     notes = [e.message for e in events if isinstance(e, training.Note)]
     assert len(notes) == 1
@@ -201,14 +207,14 @@ def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeyp
 def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = training.loop.Run._piece
+    whole = training.Run._piece
 
-    def small_gpu(self: training.Run, batch: training.loop.Batch, of: int) -> torch.Tensor:
+    def small_gpu(self: training.Run, batch: Batch) -> torch.Tensor:
         if len(batch) > 4:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return whole(self, batch, of)
+        return whole(self, batch)
 
-    monkeypatch.setattr(training.loop.Run, "_piece", small_gpu)
+    monkeypatch.setattr(training.Run, "_piece", small_gpu)
     events = run(settings(words, steps=3), tmp_path / "m.safetensors")
     notes = [e.message for e in events if isinstance(e, training.Note)]
     assert len(notes) == 1
@@ -259,7 +265,7 @@ def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
     start = training.begin(settings(tmp_path / "d.lmdb"))
     assert len(start.held) % 5 == 0
     assert len(start.held) > 0
-    assert not set(start.train.hashes.tolist()) & set(start.held.hashes.tolist())
+    assert not set(start.train.hashes().tolist()) & set(start.held.hashes().tolist())
 
 
 def refused(fault: type[CrnnError], match: str, wanted: training.Settings) -> None:
@@ -277,12 +283,64 @@ def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Pat
     assert any("'f' (U+0066) 6 times" in note for note in training.begin(dropped).notes)
 
 
+def test_a_validation_set_is_never_trimmed_silently(words: Path, tmp_path: Path) -> None:
+    held = build(tmp_path / "held.lmdb", ["one", "", "two"])
+    start = training.begin(replace(settings(words), data=replace(settings(words).data, val=(str(held),))))
+    assert len(start.held) == 2
+    assert any(note.startswith("validation: 1 samples with an empty label") for note in start.notes)
+
+
+def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Path) -> None:
+    small = build(tmp_path / "small.lmdb", ["red", "green"])
+    sources = ((str(words), 1.0), (str(small), 3.0))
+    held = build(tmp_path / "held.lmdb", ["one"])
+    wanted = replace(settings(words), data=DataConfig(sources=sources, val=(str(held),)))
+    start = training.begin(wanted)
+    with training.join(torch.device("cpu")) as world:
+        under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
+    drawn = np.concatenate([draw.samples for number in range(4) for draw in under_way.sampler.epoch(number)])
+    assert start.train.sources[drawn].mean() == pytest.approx(0.75, abs=0.01)
+    empty = replace(
+        wanted, data=replace(wanted.data, sources=((str(words), 1.0), (str(build(tmp_path / "e", [""])), 1.0)))
+    )
+    refused(StoreError, "has weight 1, but none of its samples", empty)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
+    events = run(settings(data, epochs=None, steps=3000, lr=3e-3, ema=0.9, patience=2), tmp_path / "m.safetensors")
+    validated = [event for event in events if isinstance(event, training.Validated)]
+    assert validated[-1].step < 3000
+    cers = [event.outcome.cer for event in validated]
+    assert min(cers[-2:]) >= min(cers[:-2])
+
+
+def test_options_left_alone_are_as_the_initial_model_has_them(
+    crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = ModelConfig("abc", "small", height=48, rnn="gru", units=8)
+    checkpoint.save("old.safetensors", checkpoint.Header(config), CRNN(config).state_dict())
+    base = ("train", words, "--init", "old.safetensors", "--steps", 1)
+    taken = crnn(*base, "-o", "new.safetensors")
+    assert taken.code == 0, taken.err
+    new = checkpoint.read_header("new.safetensors").config
+    assert (new.backbone, new.height, new.rnn, new.units) == ("small", 48, "gru", 8)
+    again = crnn("train", "--config", "new.run/config.toml", "-o", "again.safetensors")
+    assert again.code == 0, again.err
+    refused_default = crnn(*base, "-o", "other.safetensors", "--height", 32)
+    assert (refused_default.code, "height 48" in refused_default.err) == (2, True)
+    Path("old.safetensors").unlink()
+    resumed = crnn("train", "--resume", "-o", "new.safetensors")
+    assert resumed.code == 0, resumed.err
+
+
 def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     run(settings(words, steps=1), output)
     before = output.read_bytes()
     with pytest.raises(ModelError, match=r"--resume.*--overwrite"):
-        training.Record(output).create(overwrite=False)
+        training.Record(output).check(overwrite=False)
     assert output.read_bytes() == before
 
 
@@ -360,6 +418,11 @@ def test_train_evaluates_its_options_config_and_resume(
         (("--resume",), 1, "nothing to resume"),
         (("--config", "nothing.toml"), 1, "nothing.toml"),
         (("--batch-size", "0"), 2, "batch-size is 0"),
+        (("--lr", "-1"), 2, "lr is -1"),
+        (("--seed", "-1"), 2, "seed is -1"),
+        (("--clip", "0"), 2, "clip is 0"),
+        (("--freeze", "backbone"), 2, "--init"),
+        (("-o", "."), 1, "cannot be a model file"),
         (("-o", "words.lmdb/data.mdb/m.safetensors"), 1, "data.mdb"),
     ],
 )

@@ -1,19 +1,30 @@
-"""`--config`: options from a TOML file and back."""
+"""From the options of `crnn train` to a run's settings and back: command line, `--config`, a run that is resumed."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from crnn_cli.errors import ConfigError
+from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
+from crnn_cli.errors import ConfigError, TrainingError, UsageFault
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from crnn_cli import training
+
+Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
+
+_NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # these say what to do with a run, not what it is
+_FREE_ON_RESUME = {"device", "workers"}
 
 
 def take(context: typer.Context, path: Path | None) -> Path | None:
@@ -43,7 +54,7 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     return named
 
 
-def write(path: Path, values: dict[str, Any]) -> None:
+def write(path: Path, values: Mapping[str, Any]) -> None:
     """The inverse of `read`; what is None is left out."""
     import tomli_w
 
@@ -51,7 +62,74 @@ def write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(tomli_w.dumps(plain), encoding="utf-8")
 
 
-def given(context: typer.Context, name: str) -> bool:
-    """Whether the user gave the parameter on the command line."""
+def resolved(values: Mapping[str, Any], model: ModelConfig) -> dict[str, Any]:
+    """The options as a run's settings file keeps them: those of the model as it was built, paths as text."""
+    kept = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS}
+    return kept | {f.name: getattr(model, f.name) for f in fields(model) if f.name in kept and f.name != "alphabet"}
+
+
+def hold_to(path: Path, context: typer.Context) -> None:
+    """Take the settings of the run that is resumed from its file; options that contradict them are refused.
+
+    Raises:
+        TrainingError: there is no such run.
+        UsageFault: an option that would change the run.
+    """
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such run, so there is nothing to resume: train without --resume")
+    kept = read(path, context)
+    for name, mine in context.params.items():
+        given, theirs = _given(context, name), kept.get(name)
+        if name in _NO_SETTINGS or (given and name in _FREE_ON_RESUME):
+            continue
+        if given and str(mine) != str(theirs):
+            raise UsageFault(
+                f"--{name.replace('_', '-')} {mine}: the run that is resumed has {theirs} and goes on as it began: "
+                "leave the option out, or start another run with --init"
+            )
+        if name in kept:
+            context.params[name] = theirs
+
+
+def of(context: typer.Context, state: Mapping[str, Any] | None) -> training.Settings:
+    """The settings that the options describe; of a run that is resumed, the model is as its state says.
+
+    With `--init`, what the user left alone is as the initial model has it.
+    """
+    from crnn_cli import checkpoint, training
+
+    values = context.params
+    init = values["init"]
+    if state is not None:
+        model = ModelConfig.from_dict(state["config"])
+    elif init:
+        chosen = {f.name: values[f.name] for f in fields(ModelConfig) if _given(context, f.name)}
+        model = replace(checkpoint.read_header(init).config, **(chosen | {"alphabet": ""}))
+    else:
+        model = _pick(ModelConfig, values, alphabet="")
+    if values["alphabet"] and state is None:
+        model = replace(model, alphabet=training.read_alphabet(values["alphabet"]))
+    data = _pick(DataConfig, values, sources=tuple(map(_source, values["data"])), val=tuple(values["val"]))
+    return training.Settings(model, data, _pick(TrainConfig, values), str(init) if init else None)
+
+
+def _pick(kind: type[Config], values: Mapping[str, Any], **own: Any) -> Config:
+    """A dataclass of the options that bear its fields' names."""
+    return kind(**({f.name: values[f.name] for f in fields(kind) if f.name in values} | own))
+
+
+def _source(given: str) -> tuple[str, float | None]:
+    """`a.lmdb:3` as path and weight; a path that exists is a path."""
+    path, colon, weight = given.rpartition(":")
+    if Path(given).exists() or not colon:
+        return given, None
+    try:
+        return path, float(weight)
+    except ValueError:
+        return given, None
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave the parameter, on the command line or in a file."""
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    return source is not None and source.name != "DEFAULT"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crnn_cli.commands import settings
 from crnn_cli.config import (
-    RECURRENT,
     Augmentation,
     Backbone,
     Case,
@@ -26,14 +24,11 @@ from crnn_cli.config import (
     Schedule,
     TrainConfig,
 )
-from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli import training
 
 MODEL, DATA, TRAIN = ModelConfig(alphabet=""), DataConfig(), TrainConfig()
-_NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # these say what to do with a run, not what it is
-_FREE_ON_RESUME = {"device", "workers"}
 
 _DEFAULT_DATA = [path for path, _ in DATA.sources]
 _RUN, _NET, _TEXT, _RATE = "The run", "The network", "Text", "Optimization"
@@ -180,24 +175,26 @@ def command(
     from crnn_cli.devices import torch_device
 
     record = training.Record(output)
+    state = None
     if resume:
-        _hold_to(record, context)
-    wanted = _settings(context.params)
-    with training.join(torch_device(wanted.device)) as world:
-        state = record.load_state() if resume else None
+        settings.hold_to(record.config, context)
+        state = record.load_state()
+    else:
+        record.check(overwrite)
+    wanted = settings.of(context, state)
+    with training.join(torch_device(context.params["device"])) as world:
         start = training.begin(wanted, state)
-        if world.leads and not resume:
-            record.create(overwrite)
-            settings.write(record.config, _resolved(context.params))
         run = training.Run(wanted, start, record, world, state)
-        if not world.leads:
-            for _ in training.fit(run):
-                pass
-            return
-        for message in start.notes:
-            console.note(message)
-        console.note(f"training on {world.device}, {str(run.precision).removeprefix('torch.')}, into {output}")
+        if world.leads and not resume:
+            record.create()
+            settings.write(record.config, settings.resolved(context.params, start.model.config))
+        if world.leads:
+            for message in start.notes:
+                console.note(message)
+            kind = str(run.precision).removeprefix("torch.")
+            console.note(f"training on {world.device}, {kind}, {world.size} process(es), into {output}")
         _draw(run)
+    if world.leads:
         console.note(f"done: {output}, validation CER {run.best:.2%}")
 
 
@@ -206,7 +203,7 @@ def _draw(run: training.Run) -> None:
     from crnn_cli import console
     from crnn_cli.training import Note, Step, Validated, fit
 
-    meter = console.Meter("train")
+    meter = console.Meter("train", shown=run.world.leads)
     try:
         for event in fit(run):
             if isinstance(event, Step):
@@ -223,71 +220,3 @@ def _draw(run: training.Run) -> None:
                     console.table(("label", "reading"), event.outcome.shown)
     finally:
         meter.close()
-
-
-def _settings(values: dict[str, Any]) -> training.Settings:
-    """The dataclasses that the options describe."""
-    from crnn_cli import checkpoint, training
-
-    def pick(kind: type, **given: Any) -> Any:
-        return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values} | given)
-
-    init = values["init"]
-    if init:
-        known = checkpoint.read_header(init).config
-        ours = {"alphabet": ""}  # what the user left alone is as the initial model has it
-        for f in fields(ModelConfig):
-            if f.name != "alphabet":
-                mine = values.get(f.name)
-                ours[f.name] = getattr(known, f.name) if mine in (None, getattr(MODEL, f.name)) else mine
-        model = ModelConfig(**ours)  # type: ignore[arg-type]
-    else:
-        model = pick(ModelConfig, alphabet="")
-    if values["alphabet"]:
-        from dataclasses import replace
-
-        model = replace(model, alphabet=training.read_alphabet(values["alphabet"]))
-    data = pick(DataConfig, sources=tuple(map(_source, values["data"])), val=tuple(values["val"]))
-    return training.Settings(model, data, pick(TrainConfig), str(init) if init else None, values["device"])
-
-
-def _source(given: str) -> tuple[str, float | None]:
-    """`a.lmdb:3` as path and weight; a path that exists is a path."""
-    path, colon, weight = given.rpartition(":")
-    if Path(given).exists() or not colon:
-        return given, None
-    try:
-        return path, float(weight)
-    except ValueError:
-        return given, None
-
-
-def _resolved(values: dict[str, Any]) -> dict[str, Any]:
-    """The options as the run's settings file keeps them: the backbone's own defaults filled in, paths as text."""
-    layers, units = RECURRENT[values["backbone"]]
-    kept = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS}
-    return kept | {"layers": values["layers"] or layers, "units": values["units"] or units}
-
-
-def _hold_to(record: training.Record, context: typer.Context) -> None:
-    """Take the settings of the run that is resumed; options that contradict them are refused.
-
-    Raises:
-        TrainingError: there is no such run.
-        UsageFault: an option that would change the run.
-    """
-    from crnn_cli.errors import TrainingError
-
-    if not record.config.is_file():
-        raise TrainingError(f"{record.config}: no such run, so there is nothing to resume: train without --resume")
-    kept = settings.read(record.config, context)
-    for name, mine in context.params.items():
-        given, theirs = settings.given(context, name), kept.get(name)
-        if name in _NO_SETTINGS or (given and name in _FREE_ON_RESUME):
-            continue
-        if given and str(mine) != str(theirs):
-            raise UsageFault(
-                f"--{name.replace('_', '-')} {mine}: the run that is resumed has {theirs} and goes on as it began: "
-                "leave the option out, or start another run with --init"
-            )
-        context.params[name] = theirs

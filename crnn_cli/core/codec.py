@@ -134,8 +134,8 @@ class Codec:
         Raises:
             AlphabetError: the text has a character that the alphabet lacks, unless `drop_unknown`.
         """
-        unknown = self.unknown(text)
-        if unknown and not drop_unknown:
+        unknown = "" if drop_unknown else self.unknown(text)
+        if unknown:
             raise AlphabetError(f"{text!r} has {', '.join(map(show, unknown))}, which the alphabet lacks")
         visual = self._visual(self.clean(text))
         return [self.alphabet.label(c) for c in visual if c in self.alphabet]

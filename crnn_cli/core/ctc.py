@@ -22,6 +22,8 @@ def ctc_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor,
     Returns:
         (N,) losses in nats; inf where the frames are fewer than `minimum_frames(labels)`.
     """
+    if log_probs.device.type == "mps":  # not every torch has the loss there
+        log_probs, labels = log_probs.cpu(), labels.cpu()
     steps = log_probs.float().transpose(0, 1)  # (T, N, K)
     loss = F.ctc_loss(steps, labels, frames, lengths, blank=BLANK, reduction="none")
     return loss * (1 - (-loss).exp()).square() if focal else loss

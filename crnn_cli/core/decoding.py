@@ -44,13 +44,9 @@ def greedy(log_probs: Floats, frames: Integers, temperature: float = 1.0) -> lis
         frames: (N,) true lengths, 0 to T; frames beyond them are never looked at.
         temperature: divides the log-probabilities before confidences are computed; the labels do not depend on it.
     """
-    best = log_probs.argmax(2)
-    best[np.arange(best.shape[1]) >= frames[:, None]] = BLANK
-    previous = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
-    starts = (best != BLANK) & (best != previous)
-    ends = (previous != BLANK) & (best != previous)
-    tempered = temper(log_probs, temperature)
+    best, starts, ends = _runs(log_probs, frames)
     labels = [row[mark] for row, mark in zip(best, starts, strict=True)]
+    tempered = temper(log_probs, temperature)
     totals = np.exp(score(tempered, frames, labels))
 
     peaks = np.exp(np.take_along_axis(tempered, best[:, :, None], 2)[:, :, 0])
@@ -68,6 +64,23 @@ def greedy(log_probs: Floats, frames: Integers, temperature: float = 1.0) -> lis
             )
         )
     return decoded
+
+
+def best_labels(log_probs: Floats, frames: Integers) -> list[Integers]:
+    """The labels of `greedy` alone, without spans and confidences."""
+    best, starts, _ = _runs(log_probs, frames)
+    return [row[mark] for row, mark in zip(best, starts, strict=True)]
+
+
+def _runs(log_probs: Floats, frames: Integers) -> tuple[Integers, NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N, T) each: the likeliest class of each frame, blank beyond the true length; where a label's run starts; where
+    the frame after one stands.
+    """
+    best = log_probs.argmax(2)
+    best[np.arange(best.shape[1]) >= frames[:, None]] = BLANK
+    previous = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
+    changes = best != previous
+    return best, changes & (best != BLANK), changes & (previous != BLANK)
 
 
 def temper(log_probs: Floats, temperature: float) -> Floats:

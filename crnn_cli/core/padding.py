@@ -140,8 +140,11 @@ class _BatchNorm(torch.autograd.Function):
         first = int(widths.min())
         padded = first < x.shape[3]
         count = x.shape[2] * int(widths.sum())
-        unused = torch.zeros_like(weight)  # given so that the statistics are float32 whatever x is
-        mean, variance = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
+        if x.device.type in ("cpu", "cuda"):
+            unused = torch.zeros_like(weight)  # given so that the statistics are float32 whatever x is
+            mean, variance = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
+        else:
+            variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
         if padded:
             mask = _padding_mask(x, widths, first)
             total = x.numel() // x.shape[1]

@@ -146,7 +146,8 @@ class Augmenter:
         """Noise of the shape of `x`: each row of pixels is a piece of one long stored line of it."""
         channels, height, width = x.shape[1:]
         step = (len(self._noise) - width) // (2 * channels * height)  # rows start this far apart
-        starts = (drawn * (len(self._noise) // 2)).long().tolist()
+        span = len(self._noise) - width - step * (channels * height - 1)
+        starts = (drawn * span).long().tolist()
         return torch.stack(
             [self._noise.as_strided((channels, height, width), (height * step, step, 1), a) for a in starts]
         )

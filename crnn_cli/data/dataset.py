@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +15,8 @@ from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.core.codec import Alphabet, Codec, normalize, show, visual_order
 from crnn_cli.core.frames import frames, minimum_frames, scaled_width
 from crnn_cli.data import images
-from crnn_cli.data.batching import collate
 from crnn_cli.data.store import Reader
-from crnn_cli.errors import AlphabetError, StoreError
+from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 
 _CACHE_BYTES = 2 * 1024**3  # prepared images are kept up to this size: small sets are decoded once
 _MOST_VALIDATION = 5000  # images; more would cost time and tell little
@@ -51,13 +52,28 @@ def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+class _Cache:
+    """Prepared images by (store, row), up to a size; what comes later is decoded each time."""
+
+    def __init__(self) -> None:
+        self._images: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._room = _CACHE_BYTES // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes share it
+
+    def get(self, key: tuple[int, int]) -> NDArray[np.uint8] | None:
+        return self._images.get(key)
+
+    def keep(self, key: tuple[int, int], image: NDArray[np.uint8]) -> None:
+        if image.nbytes <= self._room:
+            self._room -= image.nbytes
+            self._images[key] = image
+
+
 class Samples:
     """Rows of stores with encoded labels, ready to be batched.
 
     Attributes:
         widths: (n,) pixels at the model's height.
         sources: (n,) number of the store of each.
-        hashes: (n,) content hash of each image.
         needed: (n,) frames that each label needs.
     """
 
@@ -67,11 +83,9 @@ class Samples:
         self.widths = np.zeros(0, np.int64)
         self.sources = np.zeros(0, np.int64)
         self.rows = np.zeros(0, np.int64)
-        self.hashes = np.zeros(0, np.uint64)
         self.needed = np.zeros(0, np.int64)
         self.labels: list[NDArray[np.int32]] = []
-        self._cache: dict[int, NDArray[np.uint8]] = {}
-        self._room = _CACHE_BYTES
+        self._cache = _Cache()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,25 +105,36 @@ class Samples:
         Raises:
             ImageError: it cannot be decoded.
         """
-        kept = self._cache.get(index)
+        key = int(self.sources[index]), int(self.rows[index])
+        kept = self._cache.get(key)
         if kept is not None:
             return kept
-        data = self.stores[self.sources[index]].image(int(self.rows[index]))
-        decoded = images.decode(data, self.config.channels, self.name(index))
+        decoded = images.decode(self.stores[key[0]].image(key[1]), self.config.channels, self.name(index))
         prepared = images.to_height(decoded, self.config.height, self.config.minimum_width)
-        if prepared.nbytes <= self._room:
-            self._room -= prepared.nbytes
-            self._cache[index] = prepared
+        self._cache.keep(key, prepared)
         return prepared
 
-    def batch(self, indices: Iterable[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """(N, C, H, W) images and (N,) widths."""
-        return collate([self.image(int(i)) for i in indices])
+    def hashes(self) -> NDArray[np.uint64]:
+        """(n,) content hash of each image."""
+        found = np.zeros(len(self), np.uint64)
+        for number, store in enumerate(self.stores):
+            own = self.sources == number
+            found[own] = store.hashes()[self.rows[own]]
+        return found
+
+    def digest(self) -> str:
+        """A fingerprint of which samples these are and of their labels."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.sources, self.rows, self.widths, *self.labels):
+            digest.update(np.ascontiguousarray(part).tobytes())
+            digest.update(b"|")
+        return digest.hexdigest()
 
     def take(self, keep: NDArray[np.bool_]) -> Samples:
         """The samples that `keep` marks."""
         taken = Samples(self.stores, self.config)
-        for name in ("widths", "sources", "rows", "hashes", "needed"):
+        taken._cache = self._cache
+        for name in ("widths", "sources", "rows", "needed"):
             setattr(taken, name, getattr(self, name)[keep])
         taken.labels = [label for label, kept in zip(self.labels, keep, strict=True) if kept]
         return taken
@@ -127,22 +152,20 @@ def open_stores(paths: Iterable[str]) -> list[Reader]:
     return stores
 
 
-def derive_alphabet(stores: Iterable[Reader], config: ModelConfig) -> Alphabet:
+def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
     """The characters of all labels, in the form and case that the model would learn.
 
     Raises:
         StoreError: no label has any.
     """
-    found: set[str] = set()
-    for store in stores:
-        for label in store.labels():
-            text = normalize(label, config.normalization, config.case)
-            found.update(text)
-            if config.direction == "rtl":
-                found.update(visual_order(text))  # brackets stand mirrored there
-    if not found:
-        raise StoreError(f"{', '.join(store.name for store in stores)}: every label is empty, so there is no alphabet")
-    return Alphabet(sorted(found))
+    texts = (normalize(label, config.normalization, config.case) for store in stores for label in store.labels())
+    if config.direction == "rtl":
+        texts = (text + visual_order(text) for text in texts)  # brackets stand mirrored there
+    try:
+        return Alphabet.derived(texts)
+    except UsageFault:
+        names = ", ".join(store.name for store in stores)
+        raise StoreError(f"{names}: every label is empty, so there is no alphabet") from None
 
 
 def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) -> tuple[Samples, Skipped]:
@@ -162,10 +185,10 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
         kept = np.zeros(len(store), np.bool_)
         needed = np.zeros(len(store), np.int64)
         for row, text in enumerate(store.labels()):
-            name = f"{store.name}:{row + 1}"
-            for character in codec.unknown(text):
+            name, clean = f"{store.name}:{row + 1}", codec.clean(text)
+            for character in codec.unknown(clean):
                 if drop_unknown:
-                    skipped.characters[character] = skipped.characters.get(character, 0) + text.count(character)
+                    skipped.characters[character] = skipped.characters.get(character, 0) + clean.count(character)
                 else:
                     count, first = refused.get(character, (0, name))
                     refused[character] = count + 1, first
@@ -187,7 +210,6 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
         samples.sources = np.concatenate((samples.sources, np.full(len(rows), number)))
         samples.widths = np.concatenate((samples.widths, widths[kept]))
         samples.needed = np.concatenate((samples.needed, needed[kept]))
-        samples.hashes = np.concatenate((samples.hashes, store.hashes()[kept]))
     if refused:
         named = [f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())]
         raise AlphabetError(
@@ -206,30 +228,33 @@ def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
         StoreError: too few different images to split.
     """
     wanted = min(max(1, round(fraction * len(samples))), _MOST_VALIDATION)
-    distinct = np.unique(samples.hashes)
+    hashes = samples.hashes()
+    distinct = np.unique(hashes)
     if len(distinct) < 2:
         raise StoreError("too few different images to split off a validation part: give one with --val")
-    bound = np.sort(samples.hashes)[wanted - 1]
+    bound = np.sort(hashes)[wanted - 1]
     bound = min(bound, distinct[-2])  # something is left to train on
-    held = samples.hashes <= bound
+    held = hashes <= bound
     return samples.take(~held), samples.take(held)
 
 
-def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, Skipped]:
-    """Training samples, validation samples, and what was left out of both.
+def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, list[str]]:
+    """Training samples, validation samples, and a sentence for each cause for which others were left out.
 
     Raises:
         StoreError: a store that cannot be used, or nothing left to train on.
         AlphabetError: see `encode`.
     """
-    stores = open_stores(path for path, _ in data.sources)
-    samples, skipped = encode(stores, config, data.drop_unknown)
-    if not len(samples):
-        raise StoreError("no sample can be learned from: " + "; ".join(skipped.summary()))
+    samples, skipped = encode(open_stores(path for path, _ in data.sources), config, data.drop_unknown)
+    notes = list(skipped.summary())
     if data.val:
-        held, left_out = encode(open_stores(data.val), config, drop_unknown=True)
-        if not len(held):
-            raise StoreError("no validation sample can be used: " + "; ".join(left_out.summary()))
-        return samples, held, skipped
-    train, held = split(samples, data.val_fraction)
-    return train, held, skipped
+        held, skipped = encode(open_stores(data.val), config, drop_unknown=True)
+        notes += [f"validation: {sentence}" for sentence in skipped.summary()]
+    if not len(samples) or (data.val and not len(held)):
+        raise StoreError("no sample can be used: " + "; ".join(notes))
+    if not data.val:
+        samples, held = split(samples, data.val_fraction)
+    for number, (path, weight) in enumerate(data.sources):
+        if weight is not None and not (samples.sources == number).any():
+            raise StoreError(f"{path}: has weight {weight:g}, but none of its samples is left to train on")
+    return samples, held, notes

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from crnn_cli.data.batching import collate
 from crnn_cli.data.dataset import Samples
 from crnn_cli.data.sampling import Draw
+from crnn_cli.devices import cores
 from crnn_cli.errors import ImageError
 
 
@@ -42,7 +42,7 @@ class Batch:
 
     def split(self, pieces: int) -> list[Batch]:
         """At most `pieces` micro-batches of like size, in order."""
-        edges = np.linspace(0, len(self), min(pieces, len(self)) + 1).astype(int).tolist()
+        edges = np.linspace(0, len(self), max(1, min(pieces, len(self))) + 1).astype(int).tolist()
         ends = np.concatenate(([0], np.cumsum(self.lengths)))
         return [
             Batch(
@@ -64,15 +64,11 @@ class Loader:
     def __init__(self, samples: Samples, rank: int = 0, size: int = 1, workers: int | None = None) -> None:
         self.samples = samples
         self.rank, self.size = rank, size
-        self.workers = max(1, min(8, (os.cpu_count() or 2) // 2)) if workers is None else max(1, workers)
+        self.workers = max(1, min(8, cores() // (2 * size))) if workers is None else max(1, workers)
         self._known_bad: set[int] = set()
 
-    def load(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """The batches of `draws`, in order.
-
-        Raises:
-            ImageError: of a whole batch, no image can be read.
-        """
+    def load(self, draws: Sequence[Draw]) -> Generator[Batch, None, None]:
+        """The batches of `draws`, in order; one of which nothing can be read is empty."""
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             try:
@@ -96,16 +92,14 @@ class Loader:
                 if index not in self._known_bad:  # named once
                     self._known_bad.add(index)
                     unreadable.append(self.samples.name(index))
-        if not kept:
-            raise ImageError(f"none of a batch's images can be read: {', '.join(unreadable)}: build the dataset again")
         indices = draw.samples[kept]
-        batch, widths = collate(images)
+        batch, widths = collate(images) if images else (np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64))
         labels = [self.samples.labels[int(i)] for i in indices]
         return Batch(
             images=batch,
             widths=widths,
-            labels=np.concatenate(labels).astype(np.int64),
-            lengths=np.array([len(x) for x in labels]),
+            labels=np.concatenate([np.zeros(0, np.int64), *labels]),
+            lengths=np.array([len(x) for x in labels], np.int64),
             needed=self.samples.needed[indices],
             keys=draw.keys[kept],
             names=[self.samples.name(int(i)) for i in indices],

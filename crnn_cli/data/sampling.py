@@ -35,7 +35,8 @@ class Sampler:
     Args:
         widths: (n,) pixels of each sample.
         sources: (n,) number of the source that each sample comes from.
-        weights: of each source, the share of draws it gets; None: every sample is drawn equally often.
+        weights: of each source (none of which is empty), the share of draws it gets, at least one an epoch; None: every
+            sample is drawn equally often.
     """
 
     def __init__(
@@ -49,17 +50,16 @@ class Sampler:
         if weights is None:
             self._members, self._counts = [np.arange(len(widths))], [draws]
         else:
-            shares = np.cumsum(np.array(weights) / np.sum(weights))
-            edges = np.round(np.concatenate(([0], shares)) * draws).astype(np.int64)
             self._members = [np.flatnonzero(sources == s) for s in range(len(weights))]
-            self._counts = np.diff(edges).tolist()
+            counts = np.maximum(1, np.floor(np.array(weights) / np.sum(weights) * draws)).astype(np.int64)
+            counts[counts.argmax()] += draws - counts.sum()
+            self._counts = counts.tolist()
 
     def epoch(self, number: int) -> list[Draw]:
         """The batches of epoch `number`, counted from 0."""
         pieces = [
             self._piece(source, members, number * count, count)
             for source, (members, count) in enumerate(zip(self._members, self._counts, strict=True))
-            if count
         ]
         random = _generator(self.seed, number)
         samples = random.permutation(np.concatenate(pieces))

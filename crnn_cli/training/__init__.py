@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from crnn_cli.training.distributed import World, join
-from crnn_cli.training.loop import Event, Note, Run, Step, Validated, fit
+from crnn_cli.training.loop import Event, Note, Step, Validated, fit
 from crnn_cli.training.record import Record
+from crnn_cli.training.run import Run
 from crnn_cli.training.start import Settings, Start, begin, read_alphabet
 
 __all__ = [

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
+
+from crnn_cli.errors import DeviceError, Interrupted
 
 _PATIENCE = timedelta(hours=2)  # while rank 0 validates, the others wait
 
 
 class World:
-    """The processes of a run.
+    """The processes of a run. Gradients are summed over them; each has its own batch statistics.
 
     Attributes:
         rank: this process, from 0; rank 0 alone validates and writes.
@@ -30,12 +32,14 @@ class World:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """`model` with gradients averaged over the processes; each keeps its own batch statistics."""
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Sum each tensor over the processes, in place, on the device."""
         if self.size == 1:
-            return model
-        devices = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+            return
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        for tensor, total in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
     def agree(self, elapsed: float, signum: int) -> tuple[float, int]:
         """Rank 0's clock and the greatest signal number that any process got, the same on all."""
@@ -56,16 +60,27 @@ class World:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; CUDA devices are dealt out by local rank."""
+    """Join the processes that torchrun started, if it did; CUDA devices are dealt out by local rank.
+
+    Raises:
+        DeviceError: more processes than GPUs, or several on a device that cannot work together.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1, device)
         return
+    if device.type == "mps":
+        raise DeviceError("several processes cannot train on mps together: use --device cpu")
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise DeviceError(f"{local + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each")
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield World(dist.get_rank(), size, device)
-    finally:
+    except Interrupted:  # on all processes alike; after any other fault the others may wait for this one for ever
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

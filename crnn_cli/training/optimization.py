@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
 from crnn_cli.config import Optimizer, Schedule, TrainConfig
+from crnn_cli.core.model import CRNN
 
 # The rate that each optimizer gets where none is asked for.
 RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
@@ -53,25 +55,29 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> float:
 
 
 class Average:
-    """The exponential moving average of a model's state; its horizon grows with the steps until `decay` is reached."""
+    """The exponential moving average of a model; its horizon grows with the steps until `decay` is reached.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    Attributes:
+        model: the averaged copy; with a decay of 0 it is the model itself, a step long.
+        updates: how many steps it has seen.
+    """
+
+    def __init__(self, model: CRNN, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.model: CRNN = copy.deepcopy(model).requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take in the model's present weights."""
+    def update(self, model: CRNN) -> None:
+        """Take in the model's present weights; what is no number to average is copied."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
         floats: list[Tensor] = []
         others: list[Tensor] = []
-        for name, tensor in model.state_dict().items():
-            kept = self.state[name]
+        for kept, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
             if kept.is_floating_point():
                 floats.append(kept)
-                others.append(tensor)
+                others.append(new)
             else:
-                kept.copy_(tensor)
+                kept.copy_(new)
         torch._foreach_lerp_(floats, others, 1 - decay)

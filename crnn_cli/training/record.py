@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from crnn_cli import checkpoint
 from crnn_cli.errors import ModelError, TrainingError
+from crnn_cli.files import write_whole
 
 _STATE_FORMAT = 1
 
@@ -29,23 +29,28 @@ class Record:
 
     def __init__(self, model: Path) -> None:
         self.model = model
-        self.folder = model.with_suffix(".run")
+        self.folder = model.with_suffix(".run") if model.name else model
         self.state = self.folder / "state.pt"
         self.log_file = self.folder / "log.jsonl"
         self.config = self.folder / "config.toml"
         self._events: Any = None
 
-    def create(self, overwrite: bool) -> None:
-        """Make room for a new run.
+    def check(self, overwrite: bool) -> None:
+        """See that a new run may be written here, before hours of work.
 
         Raises:
-            ModelError: a model or a run is there and may not be overwritten.
+            ModelError: a model or a run is there and may not be overwritten, or the name cannot be a model's.
         """
+        if not self.model.name or self.model.is_dir() or self.folder == self.model:
+            raise ModelError(f"{self.model}: cannot be a model file: give a name such as model.safetensors")
         for path in (self.model, self.folder):
             if path.exists() and not overwrite:
                 raise ModelError(
                     f"{path} exists: go on with that run (--resume), replace it (--overwrite) or choose another -o"
                 )
+
+    def create(self) -> None:
+        """Make room for a new run; an old one goes, and its model stays until there is a better one."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
@@ -54,7 +59,7 @@ class Record:
         """Replace the state in one step: a kill at any moment leaves the old one or the new one whole."""
         buffer = io.BytesIO()
         torch.save({"format": _STATE_FORMAT, **state}, buffer)
-        checkpoint.write_whole(self.state, buffer.getvalue())
+        write_whole(self.state, buffer.getvalue())
 
     def load_state(self) -> dict[str, Any]:
         """The saved state, on the CPU; only tensors and plain values are read, nothing is executed.
@@ -72,6 +77,13 @@ class Record:
         if found != _STATE_FORMAT:
             raise TrainingError(f"{self.state}: state format {found}, this version reads {_STATE_FORMAT}")
         return state
+
+    def forget_after(self, step: int) -> None:
+        """Drop the log's lines on steps that a run resumed at `step` takes again."""
+        if self.log_file.exists():
+            lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self.log_file.write_text("".join(kept), encoding="utf-8")
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log, and its numbers to TensorBoard where that is installed."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crnn_cli import checkpoint
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
-from crnn_cli.core.codec import PRESETS, Alphabet
+from crnn_cli.core.codec import BLANK, PRESETS, Alphabet
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.dataset import Samples, derive_alphabet, open_stores, prepare
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
@@ -25,14 +25,18 @@ class Settings:
     Attributes:
         model: its `alphabet` is "" where it is to be derived.
         init: model file whose weights to start from, or None.
-        device: as the user named it.
     """
 
     model: ModelConfig
     data: DataConfig
     train: TrainConfig
     init: str | None = None
-    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.train.freeze != "none" and self.init is None:
+            raise UsageFault(
+                f"freeze is {self.train.freeze!r}, but there is nothing learned to keep: give --init MODEL"
+            )
 
 
 @dataclass
@@ -73,61 +77,59 @@ def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
     """
     torch.manual_seed(settings.train.seed)
     notes: list[str] = []
-    known = checkpoint.read_header(settings.init).config if settings.init and state is None else None
+    initial = checkpoint.load_model(settings.init)[0] if settings.init and state is None else None
     if state is None:
-        config = replace(settings.model, alphabet=_settle_alphabet(settings, known, notes))
+        config = replace(settings.model, alphabet=_settle_alphabet(settings, initial, notes))
     else:
         config = ModelConfig.from_dict(state["config"])
-    train, held, skipped = prepare(config, settings.data)
-    notes.extend(skipped.summary())
-    if state is not None and state["samples"] != len(train):
+    train, held, sentences = prepare(config, settings.data)
+    notes += sentences
+    if state is not None and state["samples"] != train.digest():
         raise TrainingError(
-            f"the run began with {state['samples']:,} training samples, now there are {len(train):,}: bring back the "
-            "data as it was, or start another run with --init"
+            "the training samples are no longer those that the run began with: bring back the data as it was, or start "
+            "another run with --init"
         )
     notes.append(f"{len(train):,} samples to train on, {len(held):,} to validate on, {len(config.alphabet)} characters")
     model = CRNN(config)
-    if settings.init and known:
-        notes.append(_take_weights(model, settings.init, known))
+    if initial is not None:
+        notes.append(_take_weights(model, initial, str(settings.init)))
     if settings.train.freeze == "backbone":
         model.backbone.requires_grad_(False)
     return Start(model, train, held, notes)
 
 
-def _settle_alphabet(settings: Settings, known: ModelConfig | None, notes: list[str]) -> str:
+def _settle_alphabet(settings: Settings, initial: CRNN | None, notes: list[str]) -> str:
     """The given alphabet; else the initial model's and what the data adds to it; else the data's."""
     if settings.model.alphabet:
         return settings.model.alphabet
     found = derive_alphabet(open_stores(path for path, _ in settings.data.sources), settings.model)
-    if known is None:
+    if initial is None:
         notes.append(f"alphabet: the {len(found)} characters of the labels")
         return found.characters
-    added = "".join(c for c in found if c not in known.alphabet)
+    known = initial.config.alphabet
+    added = "".join(c for c in found if c not in known)
     if added:
-        notes.append(
-            f"alphabet: the initial model's {len(known.alphabet)} characters and {len(added)} new ones: {added}"
-        )
-    return known.alphabet + added
+        notes.append(f"alphabet: the initial model's {len(known)} characters and {len(added)} new ones: {added}")
+    return known + added
 
 
-def _take_weights(model: CRNN, path: str, known: ModelConfig) -> str:
-    """Copy the weights of a model file into `model`; the classes of characters it does not know start fresh.
+def _take_weights(model: CRNN, initial: CRNN, path: str) -> str:
+    """Copy the initial model's weights into `model`; the classes of characters it does not know start fresh.
 
     Raises:
         UsageFault: the models differ in more than the alphabet.
     """
-    mine = model.config
+    mine, known = model.config, initial.config
     for name in ("backbone", "height", "channels", "rnn", "layers", "units"):
         if getattr(mine, name) != getattr(known, name):
             raise UsageFault(
                 f"{path} has {name} {getattr(known, name)}, this run asks for {getattr(mine, name)}: "
                 "leave the option out, so that the initial model's holds"
             )
-    _, state = checkpoint.load(path)
-    rows = {character: k for k, character in enumerate(known.alphabet, start=1)}
-    kept = [(k, rows[c]) for k, c in enumerate(mine.alphabet, start=1) if c in rows]
-    to, source = (torch.tensor([0, *side]) for side in zip(*kept, strict=True)) if kept else (torch.tensor([0]),) * 2
-    own = model.state_dict()
+    places = {character: k for k, character in enumerate(known.alphabet, start=1)}
+    kept = [(k, places[c]) for k, c in enumerate(mine.alphabet, start=1) if c in places]
+    to, source = torch.tensor([(BLANK, BLANK), *kept]).T
+    state, own = initial.state_dict(), model.state_dict()
     for name in ("head.weight", "head.bias"):
         merged: Tensor = own[name].clone()
         merged[to] = state[name][source]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from crnn_cli.core import metrics
-from crnn_cli.core.codec import BLANK, Codec
+from crnn_cli.core.codec import Codec
+from crnn_cli.core.decoding import best_labels
 from crnn_cli.core.model import CRNN
-from crnn_cli.data.batching import collate
+from crnn_cli.data.batching import collate, plan
 from crnn_cli.data.dataset import Samples
 from crnn_cli.errors import ImageError
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -35,25 +33,21 @@ class Outcome:
     all_blank: bool
 
 
-@torch.inference_mode()
-def validate(model: CRNN, held: Samples, device: torch.device, precision: torch.dtype) -> Outcome:
-    """Greedy readings of `held` against their labels; an image that cannot be read counts as read empty."""
-    model.eval()
+def validate(
+    model: CRNN, held: Samples, precision: torch.dtype, batch_size: int, stop: Callable[[], bool]
+) -> Outcome | None:
+    """Greedy readings of `held` against their labels; an image that cannot be read counts as read empty.
+
+    Returns:
+        None if `stop` said so between two batches.
+    """
     codec = Codec.of(model.config)
     readings = [""] * len(held)
-    order = np.argsort(held.widths, kind="stable")
-    for start in range(0, len(order), _BATCH):
-        rows = []
-        images = []
-        for row in order[start : start + _BATCH].tolist():
-            try:
-                images.append(held.image(row))
-                rows.append(row)
-            except ImageError:
-                continue
-        if rows:
-            for row, labels in zip(rows, _read(model, images, device, precision), strict=True):
-                readings[row] = codec.decode(labels)
+    for rows in plan(held.widths.tolist(), model.config.height, batch_size):
+        if stop():
+            return None
+        for row, labels in _read(model, held, rows, precision).items():
+            readings[row] = codec.decode(labels)
     references = [codec.clean(held.text(row)) for row in range(len(held))]
     distances = [metrics.distance(a, b) for a, b in zip(references, readings, strict=True)]
     return Outcome(
@@ -64,15 +58,20 @@ def validate(model: CRNN, held: Samples, device: torch.device, precision: torch.
     )
 
 
-def _read(
-    model: CRNN, images: list[NDArray[np.uint8]], device: torch.device, precision: torch.dtype
-) -> list[list[int]]:
-    batch, widths = collate(images)
+@torch.inference_mode()
+def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -> dict[int, list[int]]:
+    """Labels by row, of the rows whose image can be read."""
+    images = {}
+    for row in rows:
+        try:
+            images[row] = held.image(row)
+        except ImageError:
+            continue
+    if not images:
+        return {}
+    batch, widths = collate(list(images.values()))
+    device = model.head.weight.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        log_probs, frames = model(torch.from_numpy(batch).to(device), torch.from_numpy(widths))
-    best = log_probs.argmax(2).cpu()
-    read = []
-    for row, length in zip(best, frames.tolist(), strict=True):
-        merged = torch.unique_consecutive(row[:length])
-        read.append(merged[merged != BLANK].tolist())
-    return read
+        log_probs, frames = model.eval()(torch.from_numpy(batch).to(device), torch.from_numpy(widths))
+    labels = best_labels(log_probs.cpu().numpy(), frames.cpu().numpy())
+    return {row: own.tolist() for row, own in zip(images, labels, strict=True)}

@@ -1,0 +1,228 @@
+"""One run under way: its model, optimizer and counters, a step of it, and what is saved and restored."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crnn_cli.checkpoint import Header, save
+from crnn_cli.config import TrainConfig
+from crnn_cli.core.ctc import ctc_loss
+from crnn_cli.data.augment import Augmenter
+from crnn_cli.data.loading import Batch, Loader
+from crnn_cli.data.sampling import Sampler, mix
+from crnn_cli.devices import supports_bf16
+from crnn_cli.errors import TrainingError, UsageFault
+from crnn_cli.training.distributed import World
+from crnn_cli.training.optimization import Average, build_optimizer, rate_at, set_rate
+from crnn_cli.training.record import Record
+from crnn_cli.training.start import Settings, Start
+from crnn_cli.training.validation import Outcome, validate
+
+_VALIDATION_SHARE = 8  # training steps for each batch validated, at least
+_MOST_STEPS = 2000  # between two validations of a long epoch, if the share allows
+_COUNTERS = ("step", "elapsed", "best", "stale", "validated_at", "bad_steps", "pieces")
+
+
+class Run:
+    """A run under way: what is saved and restored, and one step of it.
+
+    Args:
+        settings, start, record, world: what to train, from where, kept where, in which processes.
+        state: of `Record.load_state`, to go on from.
+
+    Attributes:
+        asked: number of the signal that asked this process to stop, or 0.
+    """
+
+    def __init__(
+        self, settings: Settings, start: Start, record: Record, world: World, state: dict[str, Any] | None = None
+    ) -> None:
+        self.settings, self.config, self.record, self.world = settings, settings.train, record, world
+        if self.config.batch_size < world.size:
+            raise UsageFault(
+                f"batch-size is {self.config.batch_size}: take at least one for each of {world.size} processes"
+            )
+        self.train, self.held = start.train, start.held
+        self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.precision = resolve_precision(self.config, world.device)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == torch.float16)
+        self.optimizer = build_optimizer(self.model, self.config)
+        self.average = Average(self.model, self.config.ema)
+        self.augmenter = Augmenter(settings.data.augment, self.model.config.backbone, world.device)
+        self.sampler = Sampler(
+            self.train.widths, self.train.sources, _weights(settings), self.config.batch_size, self.config.seed
+        )
+        self.loader = Loader(self.train, world.rank, world.size, settings.data.workers)
+        self.samples = self.train.digest()
+        self.step = self.bad_steps = self.stale = self.validated_at = 0
+        self.pieces = 1  # micro-batches a step
+        self.elapsed = 0.0
+        self.best: float | None = None
+        self.asked = self.signum = 0
+        if state is not None:
+            self._restore(state)
+        self._began = time.monotonic() - self.elapsed
+
+    @property
+    def lr(self) -> float:
+        """The rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run, where the clock does not end it first."""
+        limits = [(self.config.epochs or 0) * self.sampler.batches, self.config.steps]
+        return min((limit for limit in limits if limit), default=None)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        minutes = self.config.max_minutes
+        done = [self.step / self.total_steps] if self.total_steps else []
+        done += [self.elapsed / (60 * minutes)] if minutes else []
+        return min(1.0, max(done))
+
+    @property
+    def ending(self) -> bool:
+        """Whether there is no further step."""
+        return self.fraction >= 1 or 0 < self.config.patience <= self.stale
+
+    @property
+    def validation_is_due(self) -> bool:
+        """An epoch after the last one, or so many steps that validating costs little; a function of the steps alone."""
+        batches = -(-len(self.held) // self.config.batch_size)
+        between = max(_VALIDATION_SHARE * batches, min(self.sampler.batches, _MOST_STEPS))
+        return self.step > self.validated_at and (self.ending or self.step - self.validated_at >= between)
+
+    def tick(self) -> None:
+        """Look at the clock and for signals, in agreement with the other processes."""
+        self.elapsed, self.signum = self.world.agree(time.monotonic() - self._began, self.asked)
+
+    def learn(self, batch: Batch) -> tuple[float, list[str]]:
+        """One optimizer step; gives the mean loss and, if it was skipped, the samples at fault."""
+        set_rate(self.optimizer, rate_at(self.fraction, self.config.warmup, self.config.schedule))
+        key = mix(np.uint64(self.config.seed), np.uint64(self.step), np.uint64(self.world.rank))
+        torch.manual_seed(int(key[0] >> np.uint64(1)))  # of dropout: resumed runs draw the same
+        self.model.train()
+        if self.config.freeze == "backbone":
+            self.model.backbone.eval()
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        losses = self._backward(batch, before)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        self.step += 1
+        if bool(norm.isfinite()):  # an infinite loss makes it infinite too, on every process alike
+            self.bad_steps = 0
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.average.update(self.model)
+            return float(losses.mean()) if len(losses) else float("nan"), []
+        self._set_buffers(before)
+        self.scaler.update()
+        finite = losses.isfinite().tolist()
+        if self.scaler.is_enabled() and all(finite):
+            return float(losses.mean()), []  # the scale of fp16 was too great and is lower now
+        self.bad_steps += 1
+        return float("nan"), [n for n, fine in zip(batch.names, finite, strict=True) if not fine] or batch.names
+
+    def _set_buffers(self, values: list[Tensor]) -> None:
+        """Put batch statistics back as they were before a step that does not count."""
+        for buffer, value in zip(self.model.buffers(), values, strict=True):
+            buffer.copy_(value)
+
+    def _backward(self, batch: Batch, before: list[Tensor]) -> Tensor:
+        """Losses (N,) of this process's part; the gradients of the whole batch's mean loss are left in the model."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                losses = torch.cat([self._piece(part) for part in batch.split(self.pieces)])
+                break
+            except torch.cuda.OutOfMemoryError:
+                if self.pieces >= len(batch):
+                    raise TrainingError(
+                        "CUDA is out of memory with one image at a time: take a smaller --height or backbone"
+                    ) from None
+            self._set_buffers(before)
+            self.pieces *= 2
+            torch.cuda.empty_cache()
+        count = torch.tensor([float(len(batch))], device=self.world.device)
+        for parameter in self.trained:
+            if parameter.grad is None:  # of an empty part
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        self.world.add([*gradients, count])
+        torch._foreach_div_(gradients, float(count.clamp(min=1)))
+        return losses
+
+    def _piece(self, batch: Batch) -> Tensor:
+        """Losses of a micro-batch; their sum is differentiated."""
+        if not len(batch):
+            return torch.zeros(0)
+        device = self.world.device
+        images, widths = self.augmenter(
+            torch.from_numpy(batch.images).to(device), torch.from_numpy(batch.widths), batch.needed, batch.keys
+        )
+        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+            log_probs, frames = self.model(images, widths)
+        labels, lengths = torch.from_numpy(batch.labels), torch.from_numpy(batch.lengths)
+        losses = ctc_loss(log_probs, frames, labels.to(device), lengths, self.config.loss == "focal")
+        self.scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
+        return losses.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on exactly, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "config": self.model.config.to_dict(),
+            "samples": self.samples,
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+
+    def validate(self) -> Outcome | None:
+        """Read the held-out samples with the averaged weights; None if a signal came meanwhile."""
+        return validate(self.average.model, self.held, self.precision, self.config.batch_size, lambda: self.asked != 0)
+
+    def save_model(self, outcome: Outcome) -> None:
+        """Write the model file with the weights that were validated."""
+        record = {
+            "step": self.step,
+            "images": self.step * self.config.batch_size,
+            "minutes": round(self.elapsed / 60, 2),
+            "validation": {"samples": len(self.held), "cer": outcome.cer, "accuracy": outcome.accuracy},
+            "settings": {"data": asdict(self.settings.data), "train": asdict(self.config), "init": self.settings.init},
+            "torch": torch.__version__,
+        }
+        save(self.record.model, Header(self.model.config, record), self.average.model.state_dict())
+
+
+def _weights(settings: Settings) -> list[float] | None:
+    weights = [weight for _, weight in settings.data.sources]
+    return None if all(w is None for w in weights) else [1.0 if w is None else w for w in weights]
+
+
+def resolve_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """The type of the forward pass: "auto" is bf16 where the device is fast with it."""
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if config.precision != "auto":
+        return named[config.precision]
+    return torch.bfloat16 if supports_bf16(device) else torch.float32
