@@ -373,10 +373,41 @@ def test_the_schedule_ends_annealed() -> None:
 
 
 def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -> None:
-    events = run(settings(words, epochs=None, max_minutes=0.02), tmp_path / "m.safetensors")
-    last = [e for e in events if isinstance(e, training.Step)][-1]
-    assert last.fraction == 1
-    assert any(isinstance(e, training.Validated) for e in events)
+    output = tmp_path / "m.safetensors"
+    events = run(settings(words, epochs=None, max_minutes=0.05), output)
+    rates = [event.lr for event in events if isinstance(event, training.Step)]
+    assert rates[-1] < 0.5 * max(rates)
+    assert training.Record(output).load_state()["elapsed"] >= 3
+    assert isinstance(events[-1], training.Validated)
+
+
+def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(words: Path, tmp_path: Path) -> None:
+    output, wanted = tmp_path / "m.safetensors", settings(words, epochs=None, max_minutes=0.03)
+    with pytest.raises(Interrupted):
+        run(wanted, output, stop_at=3)
+    spent = training.Record(output).load_state()["elapsed"]
+    events = run(wanted, output, resume=True)
+    steps = [event for event in events if isinstance(event, training.Step)]
+    assert spent > 0
+    assert steps[0].fraction > spent / 1.8
+    assert training.Record(output).load_state()["elapsed"] >= 1.8
+    assert steps[-1].lr < steps[0].lr
+
+
+def test_predictions_that_stay_blank_are_explained(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = training.validation.Outcome(1.0, 0.0, (("one", ""),), all_blank=True)
+    monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
+    record = training.Record(tmp_path / "m.safetensors")
+    record.create()
+    wanted = settings(words, epochs=None, steps=301)
+    with training.join(torch.device("cpu")) as world:
+        under_way = training.Run(wanted, training.begin(wanted), record, world)
+        under_way.step = 300
+        notes = [event.message for event in training.fit(under_way) if isinstance(event, training.Note)]
+    assert notes
+    assert all("still blank" in note for note in notes)
 
 
 # The command line
@@ -480,25 +511,28 @@ def test_a_signal_saves_and_says_how_to_go_on(words: Path, tmp_path: Path, signu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_kill_9_leaves_the_last_model_whole(words: Path, tmp_path: Path) -> None:
+def test_kill_9_leaves_the_last_model_and_state_whole(words: Path, tmp_path: Path) -> None:
     process = start_process(tmp_path)
     wait_for_a_validation(process)
     process.kill()
     process.communicate(timeout=60)
     checkpoint.load_model(tmp_path / "model.safetensors")
+    assert training.Record(tmp_path / "model.safetensors").load_state()["step"] > 0
 
 
-def test_two_processes_under_torchrun_agree_and_one_writes(words: Path, tmp_path: Path) -> None:
+def test_two_processes_under_torchrun_learn_as_one_does_and_one_writes(tmp_path: Path) -> None:
+    build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
     program = tmp_path / "go.py"
     program.write_text("import torch; torch.set_num_threads(1)\nfrom crnn_cli.main import run\nrun()\n")
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program),
-            "train", "words.lmdb", "--epochs", "2", "--batch-size", "8", "--units", "16", "--device", "cpu",
-            "-o", "two.safetensors",
+            "train", "d.lmdb", "--steps", "150", "--batch-size", "8", "--units", "16", "--lr", "3e-3", "--ema", "0.9",
+            "--val-fraction", "0.2", "--device", "cpu", "-o", "two.safetensors",
         ],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("samples to train on") == 1
-    checkpoint.load_model(tmp_path / "two.safetensors")
+    _, header = checkpoint.load_model(tmp_path / "two.safetensors")
+    assert header.record["validation"]["cer"] < 0.2  # as `test_it_learns` asks of one process
