@@ -397,7 +397,7 @@ def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(words: Path, tm
 def test_predictions_that_stay_blank_are_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = training.validation.Outcome(1.0, 0.0, (("one", ""),), all_blank=True)
+    outcome = training.validation.Outcome(1.0, 0.0, 0.0, (("one", ""),), all_blank=True)
     monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
     record = training.Record(tmp_path / "m.safetensors")
     record.create()

@@ -38,6 +38,7 @@ class Run:
 
     Attributes:
         asked: number of the signal that asked this process to stop, or 0.
+        saved_at: when the state was last saved, on the monotonic clock.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Run:
         self.elapsed = 0.0
         self.best: float | None = None
         self.asked = self.signum = 0
+        self.saved_at = time.monotonic()
         if state is not None:
             self._restore(state)
         self._began = time.monotonic() - self.elapsed
@@ -175,6 +177,12 @@ class Run:
         losses = ctc_loss(log_probs, frames, labels.to(device), lengths, self.config.loss == "focal")
         self.scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
+
+    def save_state(self) -> None:
+        """Write the state, in the process that leads."""
+        if self.world.leads:
+            self.record.save_state(self.state())
+            self.saved_at = time.monotonic()
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on exactly, as tensors and plain values."""

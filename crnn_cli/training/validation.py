@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,12 +23,14 @@ class Outcome:
 
     Attributes:
         cer: summed edit distance over summed reference length.
+        cer_error: standard error of `cer` over samples (of a ratio estimate, Cochran 1977, section 2.11).
         accuracy: share of samples read exactly.
         shown: (reference, reading) of the first few.
         all_blank: no sample was read as anything.
     """
 
     cer: float
+    cer_error: float
     accuracy: float
     shown: tuple[tuple[str, str], ...]
     all_blank: bool
@@ -50,8 +53,12 @@ def validate(
             readings[row] = codec.decode(labels)
     references = [codec.clean(held.text(row)) for row in range(len(held))]
     distances = [metrics.distance(a, b) for a, b in zip(references, readings, strict=True)]
+    length = max(1, sum(map(len, references)))
+    cer = sum(distances) / length
+    residuals = [d - cer * len(r) for d, r in zip(distances, references, strict=True)]
     return Outcome(
-        cer=sum(distances) / max(1, sum(map(len, references))),
+        cer=cer,
+        cer_error=math.sqrt(sum(r * r for r in residuals)) / length,
         accuracy=distances.count(0) / len(distances),
         shown=tuple(zip(references[:3], readings[:3], strict=True)),
         all_blank=not any(readings),
