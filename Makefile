@@ -1,6 +1,7 @@
 # make demo   installs into .venv, then tries every command on a thousand rendered words
 # make test   the demo, then lint, types and tests
-# Each runs again only where something has changed. Another interpreter: make demo PYTHON=python3.12
+# Run again, they install and try the commands only where something has changed; lint, types and tests always run.
+# Another interpreter: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -17,13 +17,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from crnn_cli.checkpoint import write_whole
+from crnn_cli import devices
 from crnn_cli.config import Backbone, ModelConfig
-from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, scaled_width
+from crnn_cli.core import tsv
+from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, scaled, scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.labels import Reading, Row
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
+from crnn_cli.files import write_whole
 
 Cause = Literal["missing image", "unreadable image", "empty label", "duplicate path"]
 
@@ -51,11 +53,15 @@ class BuildOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        ModelConfig("0", self.backbone, self.height, minimum_width=self.minimum_width)  # refuses what no model can be
+        self.model()  # refuses what no model can be
         if self.overwrite and self.append:
             raise UsageFault("--overwrite and --append exclude each other: take one")
         if self.workers is not None and self.workers < 1:
             raise UsageFault(f"workers is {self.workers}: take at least 1")
+
+    def model(self) -> ModelConfig:
+        """The model to come, but for its alphabet."""
+        return ModelConfig("0", self.backbone, self.height, minimum_width=self.minimum_width)
 
 
 class Rejected(NamedTuple):
@@ -92,10 +98,10 @@ class Build:
     """The building of a dataset from `reading` at `output`; iterating over it does the work.
 
     Beside the store, `NAME.rejected.tsv` and `NAME.infeasible.tsv` list the rows of the attributes of that name, and
-    are not there where there are none.
+    are not there where there are none; what is appended is added to the lists of the builds before.
 
     Attributes:
-        stored: samples stored.
+        before: samples that were there before. stored: samples stored.
         characters: the different characters of their labels (NFC).
         rejected: rows left out. infeasible: rows kept that training will skip.
 
@@ -111,7 +117,9 @@ class Build:
         self.rejected: list[Rejected] = []
         self.infeasible: list[Infeasible] = []
         self._reading, self._output, self._options = reading, output, options
+        self._model = options.model()
         self._writer = Writer(output, options.overwrite, options.append)
+        self.before = len(self._writer)
 
     def __len__(self) -> int:
         return len(self._reading.rows)
@@ -119,7 +127,9 @@ class Build:
     def __iter__(self) -> Iterator[Row]:
         """Yields each row once it is dealt with, in the order of the label file."""
         with self._writer:
-            for row, verified in _verify(self._candidates(), self._options.workers or _cores()):
+            for row, verified in _verify(self._candidates(), self._options.workers or devices.cores()):
+                if isinstance(verified, _Verified) and self._writer.has(verified.data, row.path):
+                    verified = Rejected(row, "duplicate path")
                 if isinstance(verified, Rejected):
                     self.rejected.append(verified)
                 else:
@@ -159,15 +169,14 @@ class Build:
         self.stored += 1
 
     def _check(self, row: Row, text: str, image: _Verified) -> Infeasible | None:
-        options = self._options
-        width = scaled_width(image.width, image.height, options.height, options.minimum_width)
+        model = self._model
+        width, given = scaled(image.width, image.height, model)
         needed = minimum_frames([*map(ord, text)])
-        given = frames(width, options.backbone)
         if needed <= given:
             return None
-        least = minimum_width(needed, options.backbone)
-        height = max(options.height, least * image.height // image.width // 16 * 16)
-        while scaled_width(image.width, image.height, height, options.minimum_width) < least:
+        least = minimum_width(needed, model.backbone)
+        height = max(model.height, least * image.height // image.width // 16 * 16)
+        while scaled_width(image.width, image.height, height, model.minimum_width) < least:
             height += 16
         finer = tuple(name for name in BACKBONES if frames(width, name) >= needed)
         return Infeasible(row, needed, given, height, finer)
@@ -185,9 +194,11 @@ class Build:
         raise StoreError(f"{self._output}: not built: none of {len(self):,} rows can be used ({counts}):{named}")
 
     def _list(self, path: Path, lines: Iterable[Sequence[str]]) -> None:
-        text = "".join("\t".join(map(_escaped, fields)) + "\n" for fields in lines)
-        if text:
-            write_whole(path, text.encode("utf-8", "surrogateescape"))
+        added = b"".join(tsv.row(*fields) for fields in lines)
+        if self._options.append and path.exists():
+            added = path.read_bytes() + added
+        if added:
+            write_whole(path, added)
         else:
             path.unlink(missing_ok=True)  # one of an earlier build
 
@@ -211,10 +222,6 @@ def _infeasible_fields(infeasible: Infeasible) -> tuple[str, str, str, str]:
     row, needed, given, height, backbones = infeasible
     remedy = " or ".join([f"--height {height}", *(f"--backbone {name}" for name in backbones)])
     return row.path, f"needs {needed} frames, has {given}", row.where, remedy
-
-
-def _escaped(field: str) -> str:
-    return field.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
 Candidate = tuple[Row, str | Rejected]
@@ -249,8 +256,3 @@ def _verified(row: Row, file: str) -> _Verified | Rejected:
     except ImageError as fault:
         return Rejected(row, "unreadable image", str(fault).removeprefix(f"{file}: "))
     return _Verified(data, width, height)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.config import ModelConfig
 from crnn_cli.errors import CrnnError, ModelError
+from crnn_cli.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -107,11 +108,11 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, dict[str, torch.Tensor]]
         ModelError: see `read_header`.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as unpack
 
     header = read_header(path)
     try:
-        state = load_file(path)
+        state = unpack(Path(path).read_bytes())  # safetensors opens no path that is not UTF-8
     except SafetensorError as fault:
         raise ModelError(f"{path}: damaged ({fault})") from None
     return header, {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
@@ -132,17 +133,3 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CRNN, Header]:
     except RuntimeError as fault:
         raise ModelError(f"{path}: its weights do not fit its description ({fault})") from None
     return model.eval(), header
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to a file beside `path`, flush it to the disk and rename it: `path` is never half written."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

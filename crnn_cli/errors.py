@@ -11,6 +11,7 @@
     ├── ModelError            a model file that is missing, damaged, foreign or in the way
     ├── TrainingError         training that cannot start or go on
     ├── ExportError           an export that failed or does not agree with its source
+    ├── OutputError           an output file or stdout that is in the way or cannot be written
     └── Interrupted           a signal asked the run to end; the state is saved (exit 128 + signal)
 
 A message says what is wrong, where, and what to do next: `labels.tsv:12: expected path<TAB>text, got 1 field`.
@@ -65,9 +66,20 @@ class ExportError(CrnnError):
     pass
 
 
+class OutputError(CrnnError):
+    pass
+
+
 class Interrupted(CrnnError):
     """Raised once everything is saved, so that the process can end as the signal asked."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def reason(fault: BaseException) -> str:
+    """The first line of what went wrong at the bottom of a foreign exception; its kind where it says nothing."""
+    while fault.__cause__ is not None:
+        fault = fault.__cause__
+    return next(iter(str(fault).strip().splitlines()), type(fault).__name__)

@@ -19,6 +19,9 @@ from crnn_cli.inputs import Item
 from crnn_cli.prediction import ReadOptions, recognize
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crnn_cli.core.metrics import Confusion, Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.runners import Runner
@@ -105,14 +108,11 @@ def read(reader: Reader, runner: Runner, options: ReadOptions | None = None) -> 
         StoreError: a label is missing or is no text.
     """
     codec = Codec.of(runner.config)
-    labels = reader.labels()
-    for recognition in recognize(_images(reader), runner, options):
-        number, _, page = recognition.name.removeprefix(f"{reader.name}:").partition("#")
-        if page not in ("", "1"):
-            continue
-        reference = codec.clean(next(labels))
+    recognitions = recognize(_images(reader, runner.config.channels), runner, options)
+    for recognition, label in zip(recognitions, reader.labels(), strict=True):
+        reference = codec.clean(label)
         yield Sample(
-            f"{reader.name}:{number}",
+            recognition.name,
             reference,
             recognition.text,
             recognition.confidence,
@@ -121,9 +121,16 @@ def read(reader: Reader, runner: Runner, options: ReadOptions | None = None) -> 
         )
 
 
-def _images(reader: Reader) -> Iterator[Item]:
+def _images(reader: Reader, channels: int) -> Iterator[Item]:
     for index in range(len(reader)):
-        yield f"{reader.name}:{index + 1}", partial(reader.image, index)
+        name = f"{reader.name}:{index + 1}"
+        yield name, partial(_first_page, reader, index, channels, name)
+
+
+def _first_page(reader: Reader, index: int, channels: int, name: str) -> NDArray[np.uint8]:
+    from crnn_cli.data import images
+
+    return images.decode(reader.image(index), channels, name)
 
 
 def report(samples: Mapping[str, Sequence[Sample]], options: EvaluateOptions) -> Report:

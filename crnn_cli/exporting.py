@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from crnn_cli import checkpoint
+from crnn_cli import checkpoint, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core.model import CRNN
-from crnn_cli.errors import ExportError, UsageFault
+from crnn_cli.errors import ExportError, ModelError, UsageFault, reason
+from crnn_cli.files import check_output, write_whole
+from crnn_cli.runners import Runner
+from crnn_cli.runners.torch_runner import EXTRA_FILE
 
 TOLERANCE = 1e-4  # of log-probabilities, in float32
 TESTED = "torch 2.13 and 2.15 (a GRU as ONNX: 2.15)"
-PT2_HEADER = f"{checkpoint.KEY}.json"
+_WORKS = f"this is torch {torch.__version__}, and the export works with {TESTED}"
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
 Run = Callable[[NDArray[np.uint8], NDArray[np.int64]], Outputs]
@@ -62,31 +66,50 @@ def export(
 
     Raises:
         UsageFault: another suffix.
-        ExportError: the output is in the way, the exporter is missing or fails, or the file does not agree with torch;
-            nothing is written.
-        ModelError: see `checkpoint.load_model`.
+        OutputError: the output is in the way or has no folder.
+        ExportError: the exporter is missing or fails, or the file does not agree with torch; nothing is written.
+        ModelError: see `runners.load`; also a model that was exported already.
     """
+    if Path(model).suffix != ".safetensors":
+        raise ModelError(f"{model}: give what `crnn train` wrote, a .safetensors file")
+    reference = runners.load(model, "cpu")
     target = Path(model).with_suffix(".onnx") if out is None else Path(out)
     if target.suffix not in _FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(_FORMATS)}")
-    if target.exists() and not overwrite:
-        raise ExportError(f"{target} exists: give --overwrite to replace it, or another name with -o")
-    if not target.parent.is_dir():
-        raise ExportError(f"{target.parent}: no such folder: make it first")
-    network, header = checkpoint.load_model(model)
-    pack, open_ = _FORMATS[target.suffix]
-    with _quiet(), _recurrence_as_one_step():
-        data = pack(_trace(network), header)
-    batches = proof_batches(header.config)
-    difference = largest_difference(eager(network), open_(data), batches)
+    check_output(target, overwrite)
+    data = _packed(checkpoint.load_model(model)[0], reference.header, target.suffix)
+    batches = proof_batches(reference.config)
+    try:
+        difference = largest_difference(reference, _opened(data, target.suffix), batches)
+    except (ExportError, ModelError) as fault:
+        raise ExportError(f"{target}: not written: {fault}; {_WORKS}") from fault
     if not difference <= TOLERANCE:
         raise ExportError(
             f"{target}: not written: its log-probabilities are {difference:.3g} away from torch's, more than "
-            f"{TOLERANCE:g} (torch {torch.__version__}): update torch, onnx and onnxscript"
+            f"{TOLERANCE:g}; {_WORKS}"
         )
-    checkpoint.write_whole(target, data)
+    write_whole(target, data)
     images = sum(len(widths) for _, widths in batches)
     return Exported(target, len(data), difference, len(batches), images, torch.__version__)
+
+
+def _packed(network: CRNN, header: Header, suffix: str) -> bytes:
+    """The bytes of the exported file."""
+    try:
+        with _quiet(), _recurrence_as_one_step():
+            return _FORMATS[suffix](_trace(network), header)
+    except ModuleNotFoundError as fault:
+        raise ExportError(f"writing ONNX needs {fault.name}: pip install 'crnn-cli[export]'") from None
+    except Exception as fault:  # torch and onnxscript raise many kinds, few of them documented
+        raise ExportError(f"this model cannot be written as {suffix} ({reason(fault)}); {_WORKS}") from fault
+
+
+def _opened(data: bytes, suffix: str) -> Runner:
+    """The exported file as `crnn predict` will open it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"model{suffix}")
+        path.write_bytes(data)
+        return runners.load(path, "cpu")
 
 
 def _trace(network: CRNN) -> ExportedProgram:
@@ -96,36 +119,21 @@ def _trace(network: CRNN) -> ExportedProgram:
     images = torch.zeros((3, config.channels, config.height, width), dtype=torch.uint8)
     widths = torch.tensor((width, config.minimum_width, width - 3))
     shapes = {"images": {0: Dim.DYNAMIC, 3: Dim.DYNAMIC}, "widths": {0: Dim.DYNAMIC}}
-    try:
-        with torch.no_grad():
-            program = torch.export.export(network, (images, widths), dynamic_shapes=shapes, strict=False)
-    except Exception as fault:  # torch raises many kinds, few of them documented
-        raise ExportError(
-            f"torch {torch.__version__} cannot trace this model ({_reason(fault)}); the export works with {TESTED}"
-        ) from fault
+    with torch.no_grad():
+        program = torch.export.export(network, (images, widths), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names this machine's folders
     return program
 
 
 def _onnx_bytes(program: ExportedProgram, header: Header) -> bytes:
-    try:
-        import onnxscript  # noqa: F401 - torch's own message hides what to install
+    import onnxscript  # noqa: F401 - torch's own message hides what to install
 
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=["images", "widths"],
-            output_names=["log_probs", "frames"],
-        )
-    except ImportError as fault:
-        raise ExportError(f"writing ONNX needs {fault.name}: pip install 'crnn-cli[export]'") from None
-    except Exception as fault:
-        raise ExportError(
-            f"torch {torch.__version__} cannot write this model as ONNX ({_reason(fault)}); the export works "
-            f"with {TESTED}"
-        ) from fault
+    from crnn_cli.runners.onnx_runner import INPUTS, OUTPUTS
+
+    exported = torch.onnx.export(
+        program, dynamo=True, verbose=False, input_names=list(INPUTS), output_names=list(OUTPUTS)
+    )
     assert exported is not None
     for node in exported.model.graph.all_nodes():
         node.metadata_props.clear()
@@ -136,41 +144,11 @@ def _onnx_bytes(program: ExportedProgram, header: Header) -> bytes:
 
 def _pt2_bytes(program: ExportedProgram, header: Header) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={PT2_HEADER: header.to_json()})
+    torch.export.save(program, buffer, extra_files={EXTRA_FILE: header.to_json()})
     return buffer.getvalue()
 
 
-def _open_onnx(data: bytes) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-
-    def run(images: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
-        log_probs, frames = session.run(["log_probs", "frames"], {"images": images, "widths": widths})
-        return log_probs, frames
-
-    return run
-
-
-def _open_pt2(data: bytes) -> Run:
-    return eager(torch.export.load(io.BytesIO(data)).module())
-
-
-def eager(network: torch.nn.Module) -> Run:
-    """`network`, called as an exported file is: with arrays."""
-
-    def run(images: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
-        with torch.no_grad():
-            log_probs, frames = network(torch.from_numpy(images), torch.from_numpy(widths))
-        return log_probs.numpy(), frames.numpy()
-
-    return run
-
-
-_FORMATS: dict[str, tuple[Callable[[ExportedProgram, Header], bytes], Callable[[bytes], Run]]] = {
-    ".onnx": (_onnx_bytes, _open_onnx),
-    ".pt2": (_pt2_bytes, _open_pt2),
-}
+_FORMATS: dict[str, Callable[[ExportedProgram, Header], bytes]] = {".onnx": _onnx_bytes, ".pt2": _pt2_bytes}
 
 
 def proof_batches(config: ModelConfig) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
@@ -201,19 +179,12 @@ def largest_difference(
         try:
             found, found_frames = candidate(images, widths)
         except Exception as fault:  # the runner's own kinds
-            raise ExportError(f"not written: the exported model fails {where} ({_reason(fault)})") from fault
+            raise ExportError(f"it fails {where} ({reason(fault)})") from fault
         if not np.array_equal(frames, found_frames) or found.shape != expected.shape:
-            raise ExportError(f"not written: the exported model gives {found_frames} frames, not {frames}, {where}")
+            raise ExportError(f"it gives {found_frames} frames, not {frames}, {where}")
         live = np.arange(expected.shape[1]) < frames[:, None]
         differences.append(np.abs(found - expected)[live].max())
     return float(np.max(differences))
-
-
-def _reason(fault: BaseException) -> str:
-    """The first line of what went wrong at the bottom."""
-    while fault.__cause__ is not None:
-        fault = fault.__cause__
-    return next(iter(str(fault).strip().splitlines()), type(fault).__name__)
 
 
 @contextmanager

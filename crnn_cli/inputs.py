@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import select
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads the bytes when its turn
+# What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads either when its turn
 # has come (and may raise a CrnnError), or the reason why there is nothing.
-Source = Union[bytes, "NDArray[np.uint8]", Callable[[], bytes], CrnnError]
+Source = Union[bytes, "NDArray[np.uint8]", Callable[[], Union[bytes, "NDArray[np.uint8]"]], CrnnError]
 Item = tuple[str, Source]
 
 
@@ -55,6 +56,9 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
     separator, rest, count = b"\0" if null else b"\n", b"", 0
     while True:
         chunk = stdin.read(2**16)
+        if chunk is None:  # a pipe whose other side made it non-blocking
+            select.select([stdin], [], [])
+            continue
         *names, rest = (rest + chunk).split(separator)
         if not chunk:
             names.append(rest)
@@ -71,7 +75,7 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
 
 def _found(name: str) -> Iterator[Item]:
     path = Path(name)
-    if path.name == "data.mdb" or (path / "data.mdb").is_file():
+    if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").is_file():
         yield from _records(name)
     elif path.is_dir():
         found = False
@@ -90,7 +94,7 @@ def _records(name: str) -> Iterator[Item]:
     try:
         reader = Reader(name)
         for index in range(len(reader)):
-            yield f"{name}:{index + 1}", partial(reader.image, index)
+            yield f"{reader.name}:{index + 1}", partial(reader.image, index)
     except CrnnError as fault:
         yield name, fault
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli import checkpoint
+from crnn_cli import checkpoint, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core.codec import normalize
-from crnn_cli.core.frames import frames, minimum_frames, scaled_width
-from crnn_cli.errors import ImageError, ModelError
+from crnn_cli.core.frames import minimum_frames, scaled
+from crnn_cli.errors import ImageError
 
 if TYPE_CHECKING:
     import torch
@@ -118,25 +117,9 @@ def model(path: str | os.PathLike[str], width: int = 100) -> Model:
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        return Model(str(path), _exported_header(path), width, ())
+        return Model(str(path), runners.load(path, "cpu").header, width, ())
     network, header = checkpoint.load_model(path)
     return Model(str(path), header, width, tuple(layers(network, width)))
-
-
-def _exported_header(path: Path) -> Header:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
-    if path.suffix == ".onnx":
-        from crnn_cli.runners.onnx_runner import OnnxRunner
-
-        metadata = OnnxRunner.load(path, "cpu").session.get_modelmeta().custom_metadata_map
-        return Header.from_json(metadata[checkpoint.KEY], path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(n for n in archive.namelist() if n.endswith(f"/{checkpoint.KEY}.json"))
-            return Header.from_json(archive.read(name).decode(), path)
-    except (StopIteration, ValueError, zipfile.BadZipFile):
-        raise ModelError(f"{path}: not a .pt2 that `crnn export` wrote, or truncated") from None
 
 
 def layers(network: CRNN, width: int) -> list[Layer]:
@@ -199,9 +182,7 @@ def dataset(reader: Reader) -> Dataset:
     """
     default = ModelConfig(alphabet=" ")
     sizes = reader.sizes().astype(np.int64)
-    heights = np.maximum(sizes[:, 1], 1)  # 0 where the image cannot be decoded
-    widths = scaled_width(sizes[:, 0], heights, default.height, default.minimum_width)
-    available = frames(widths, default.backbone)
+    widths, available = scaled(sizes[:, 0], sizes[:, 1], default)
     characters: Counter[str] = Counter()
     lengths = np.zeros(len(reader), np.int64)
     infeasible = 0

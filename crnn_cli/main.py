@@ -5,14 +5,23 @@ Nothing heavy is imported here or by the command modules, so that `--help` and s
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
 
 from crnn_cli.commands import build_lmdb, evaluate, export, inspect, predict, train
 from crnn_cli.errors import CrnnError
+
+
+def _help(text: str) -> str:
+    """A docstring as Typer's help: paragraphs without line breaks, which it would keep; indented examples in bold."""
+    paragraphs = re.sub(r"(?<=\S)\n(?=\S)", " ", cleandoc(text))
+    return re.sub(r"(?m)^( +.*)$", r"[bold]\1[/bold]", paragraphs)
+
 
 app = typer.Typer(
     name="crnn",
@@ -23,7 +32,9 @@ app = typer.Typer(
 )
 for module in (build_lmdb, train, evaluate, predict, export, inspect):
     name = module.__name__.rpartition(".")[2].replace("_", "-")
-    app.command(name, no_args_is_help=module in (build_lmdb, predict, inspect))(module.command)
+    app.command(
+        name, help=_help(module.command.__doc__ or ""), no_args_is_help=module in (build_lmdb, predict, inspect)
+    )(module.command)
 
 
 def _version(asked: bool) -> None:
@@ -53,6 +64,8 @@ def run() -> None:
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else ""
         _fail(f"{where}{fault.strerror or fault}", 1)
+    except Exception as fault:
+        _fail(f"{type(fault).__name__}: {fault}: this is a fault of crnn itself; crnn --debug ... shows where", 1)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -17,11 +17,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union, cast
 
 from crnn_cli import devices
 from crnn_cli.core.codec import Codec
-from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault
+from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault, reason
 from crnn_cli.inputs import Item, read_file
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "weights" / "base.onnx"
 _WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
-_WINDOW_AREA = 2**26  # pixels of a window, so that a thousand very wide lines are not kept at once
+_WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
+_BYTES = (bytes, bytearray, memoryview)
 _PAUSE = 0.2  # seconds without input after which what is there is read
 
 
@@ -88,13 +89,17 @@ class ReadOptions:
                 raise UsageFault(f"{name.replace('_', '-')} is {value}: take at least 1")
 
 
+# What a Python user may give: a path, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
+Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
+
+
 class Recognizer:
     """A loaded model that reads images; `crnn_cli.load` makes one."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
 
-    def read(self, inputs: Iterable[str | os.PathLike[str] | bytes | NDArray[np.uint8]]) -> list[Recognition]:
+    def read(self, inputs: Input | Iterable[Input]) -> list[Recognition]:
         """Read images: paths, the bytes of files, or pixels as uint8 arrays (H, W) or RGB (H, W, 3).
 
         Returns:
@@ -103,9 +108,9 @@ class Recognizer:
         Raises:
             ImageError: an image that cannot be read.
         """
-        if isinstance(inputs, str | bytes | os.PathLike) or hasattr(inputs, "dtype"):
-            inputs = [inputs]  # type: ignore[list-item]
-        items = (_item(place, given) for place, given in enumerate(inputs, start=1))
+        single = isinstance(inputs, (str, *_BYTES)) or hasattr(inputs, "dtype") or not isinstance(inputs, Iterable)
+        several = cast("Iterable[Input]", [inputs] if single else inputs)
+        items = (_item(place, given) for place, given in enumerate(several, start=1))
         recognitions = []
         for recognition in recognize(items, self.runner):
             if recognition.error is not None:
@@ -146,11 +151,11 @@ def find_model(given: str | None) -> tuple[str, str]:
     )
 
 
-def _item(place: int, given: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> Item:
+def _item(place: int, given: Input) -> Item:
     """An input of `Recognizer.read`; what has no name is called by its place, counted from 1."""
     if isinstance(given, str | os.PathLike):
         return os.fspath(given), partial(read_file, os.fspath(given))
-    return f"input {place}", given
+    return f"input {place}", bytes(given) if isinstance(given, _BYTES) else given
 
 
 def recognize(
@@ -158,8 +163,8 @@ def recognize(
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
-    At most two windows of images are in memory. `items` is iterated on a thread of its own, ahead of the network; when
-    it pauses, what has come so far is read.
+    At most a window of images and as many pixels ahead of it are in memory. `items` is iterated on a thread of its own,
+    ahead of the network; when it pauses, what has come so far is read.
     """
     options = options or ReadOptions()
     with closing(_ahead(items, partial(_load, config=runner.config), runner.device, options)) as loaded:
@@ -192,6 +197,8 @@ def _load(item: Item, config: ModelConfig) -> Loaded:
         pages = images.pages(data, config.channels, name)
     except CrnnError as fault:
         return [Recognition(name, error=str(fault))]
+    except Exception as fault:  # whatever is odd about one image, the others are read
+        return [Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")]
     names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
     return [_line(page_name, page, config) for page_name, page in zip(names, pages, strict=True)]
 
@@ -209,6 +216,8 @@ def _with_channels(image: NDArray[np.uint8], channels: int, name: str) -> NDArra
     """Pixels given as an array, grey or RGB as the model wants them."""
     import numpy as np
 
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"{name}: expected a path, bytes or an array, got {type(image).__name__}")
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
         raise ImageError(f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}")
@@ -224,24 +233,18 @@ def _ahead(
     """`load` of each item, in order, done on threads ahead of the caller; None whenever `items` pauses."""
     # on a CPU the network has the cores; decoding is a small part of the work
     threads = options.threads or max(1, devices.cores() // 2 if device == "cpu" else devices.cores())
-    pool = ThreadPoolExecutor(threads)
+    pool, room = ThreadPoolExecutor(threads), _Room(2 * threads, _WINDOW_AREA)
     futures: queue.Queue[Future[Loaded] | None] = queue.Queue(options.window)
     ended = threading.Event()
 
-    def feed() -> None:
-        try:
-            for item in items:
-                futures.put(pool.submit(load, item))  # waits while a window is under way
-                if ended.is_set():
-                    return
-            futures.put(None)
-        except BaseException as fault:  # whatever it is, it is the caller's
-            failed: Future[Loaded] = Future()
-            failed.set_exception(fault)
-            futures.put(failed)
+    def work(item: Item) -> Loaded:
+        lines = load(item)
+        room.change(1, -_area(lines))
+        return lines
 
     # a daemon: it may be waiting for a line of stdin when the program ends
-    threading.Thread(target=feed, name="crnn-inputs", daemon=True).start()
+    feeding = (items, lambda item: pool.submit(work, item), room, futures, ended)
+    threading.Thread(target=_feed, args=feeding, name="crnn-inputs", daemon=True).start()
     try:
         while True:
             try:
@@ -251,12 +254,60 @@ def _ahead(
                 continue
             if future is None:
                 return
-            yield future.result()
+            lines = future.result()
+            room.change(0, _area(lines))
+            yield lines
     finally:
         ended.set()
+        room.change(1, 2**60)
         pool.shutdown(wait=False, cancel_futures=True)
         while not futures.empty():  # lets the feeder go on, and so see that it is over
             futures.get()
+
+
+def _feed(
+    items: Iterable[Item],
+    submit: Callable[[Item], Future[Loaded]],
+    room: _Room,
+    futures: queue.Queue[Future[Loaded] | None],
+    ended: threading.Event,
+) -> None:
+    """Submit the items in order, while there is room; then None, or what their iteration raised."""
+    try:
+        for item in items:
+            room.wait()
+            futures.put(submit(item))  # waits while a window is under way
+            if ended.is_set():
+                return
+        futures.put(None)
+    except BaseException as fault:  # whatever it is, it is the caller's
+        failed: Future[Loaded] = Future()
+        failed.set_exception(fault)
+        futures.put(failed)
+
+
+class _Room:
+    """How much more may be under way: images being decoded, and pixels decoded and not yet taken."""
+
+    def __init__(self, tasks: int, pixels: int) -> None:
+        self._tasks, self._pixels = tasks, pixels
+        self._changed = threading.Condition()
+
+    def wait(self) -> None:
+        """Wait for room, and take a task's."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._tasks > 0 and self._pixels > 0)
+            self._tasks -= 1
+
+    def change(self, tasks: int, pixels: int) -> None:
+        with self._changed:
+            self._tasks += tasks
+            self._pixels += pixels
+            self._changed.notify()
+
+
+def _area(lines: Loaded) -> int:
+    return sum(line.image.size for line in lines if isinstance(line, _Line))
 
 
 def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded]:
@@ -264,9 +315,8 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
     size, area = min(options.batch_size, options.window), 0
     window: Loaded = []
     for lines in loaded:
-        for line in lines or ():
-            window.append(line)
-            area += line.image.size if isinstance(line, _Line) else 0
+        window += lines or ()
+        area += _area(lines or [])
         if window and (lines is None or len(window) >= size or area >= _WINDOW_AREA):
             yield window
             size, area, window = min(2 * size, options.window), 0, []
@@ -298,11 +348,3 @@ def _recognition(line: _Line, decoded: Decoded, frames: int, codec: Codec) -> Re
         for label, confidence, (start, end) in zip(decoded.labels, decoded.confidences, decoded.spans, strict=True)
     )
     return Recognition(line.name, codec.decode(decoded.labels), decoded.confidence, characters)
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def escape(text: str) -> str:
-    """`text` fit for a field of a TSV file: backslash, tab, newline and carriage return as \\\\, \\t, \\n and \\r."""
-    return text.translate(_ESCAPES)

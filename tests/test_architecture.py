@@ -15,6 +15,7 @@ LEVELS = [
     "errors",
     "config",
     "core",
+    "files",
     "checkpoint devices",
     "data synth runners",
     "ENGINES",

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli.building import Build, BuildOptions
+from crnn_cli.building import Build, BuildOptions, Infeasible
+from crnn_cli.commands import build_lmdb
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, scaled_width
 from crnn_cli.data import images
-from crnn_cli.data.labels import read
+from crnn_cli.data.labels import Reading, Row, read
 from crnn_cli.data.store import Reader
 from crnn_cli.errors import UsageFault
 
@@ -202,6 +203,52 @@ def test_an_existing_output_is_refused_replaced_or_added_to(crnn, tmp_path, outp
     assert entries(output.parent) == [output.name]
 
 
+def test_what_is_appended_is_added_to_the_lists_and_counted(crnn, tmp_path, output):
+    narrow = png(render("x")[:, :16])
+    for name, label in (("a", "aabbccd"), ("b", "ddccbba")):
+        folder, labels = make(tmp_path / name, [name])
+        (folder / "narrow.png").write_bytes(narrow if name == "a" else png(render("y")[:, :16]))
+        labels.write_text(f"0.png\t{name}\nnarrow.png\t{label}\nnone-{name}.png\tN\n")
+        result = crnn("build-lmdb", folder, labels, "-o", output, *(["--append"] if name == "b" else []))
+        assert result.code == 0, result.err
+    assert f"{output}: 2 images added, 4 in all, " in result.err
+    assert labels_of(output) == ["a", "aabbccd", "b", "ddccbba"]
+    rejected, infeasible = ((output.parent / f"my words.{kind}.tsv").read_text() for kind in ("rejected", "infeasible"))
+    assert [line.split("\t")[0] for line in rejected.splitlines()] == ["none-a.png", "none-b.png"]
+    assert [Path(line.split("\t")[2]).parent.name for line in infeasible.splitlines()] == ["a", "b"]
+    assert crnn("build-lmdb", *make(tmp_path / "c", ["clean"]), "-o", output, "--append").code == 0
+    assert (output.parent / "my words.rejected.tsv").read_text() == rejected
+
+
+def test_the_same_image_of_the_same_path_is_not_appended_again(crnn, tmp_path, output):
+    data = make(tmp_path / "data", ["one", "two"])
+    assert crnn("build-lmdb", *data, "-o", output).code == 0
+    (data[0] / "new.png").write_bytes(png(render("new")))
+    data[1].write_text(data[1].read_text() + "new.png\tnew\n")
+    result = crnn("build-lmdb", *data, "-o", output, "--append")
+    assert result.code == 0
+    assert "2 skipped: duplicate path" in result.err
+    assert labels_of(output) == ["one", "two", "new"]
+    other = make(tmp_path / "other", ["one too"])  # another image whose path is 0.png as well
+    assert crnn("build-lmdb", *other, "-o", output, "--append").code == 0
+    assert labels_of(output) == ["one", "two", "new", "one too"]
+
+
+def test_the_lists_have_a_line_a_row_whatever_the_path(tmp_path, output):
+    reading = Reading("csv", [Row("a\rb.png", "x", "l:1"), Row("c.png", "y", "l:2")], [None, "c.png"], [])
+    (tmp_path / "c.png").write_bytes(png(render("c")))
+    reading.files[1] = str(tmp_path / "c.png")
+    list(Build(reading, output, BuildOptions()))
+    assert (output.parent / "my words.rejected.tsv").read_bytes() == b"a\\rb.png\tmissing image\tl:1\n"
+
+
+def test_the_remedies_of_many_rows_are_counted_once():
+    """Quadratic, this would take an hour."""
+    row = Row("a.png", "text", "l:1")
+    rows = [Infeasible(row, 9, 8, 48, ("vgg", "tiny") if n % 2 else ("vgg",)) for n in range(100_000)]
+    assert build_lmdb._remedy(rows) == "--height 48 for all of them, --backbone vgg for 100,000"
+
+
 def test_pairs_need_no_label_file(crnn, tmp_path, output):
     folder, labels = make(tmp_path / "data")
     for n, word in enumerate(WORDS):
@@ -241,6 +288,9 @@ def test_bad_input_ends_in_one_message_and_its_status(crnn, tmp_path, output):
         ((folder, labels, "-o", tmp_path / "file" / "a.lmdb"), 1, "a.lmdb: cannot be written ("),
         ((folder, labels, "-o", folder, "--overwrite"), 1, "images: is no dataset, so it is not replaced"),
         ((folder, labels, "-o", output, "--append"), 1, "no dataset to append to"),
+        ((folder, labels, "-o", "."), 2, ".: name a dataset, such as dataset.lmdb"),
+        ((folder, labels, "-o", "/", "--overwrite"), 2, "/: name a dataset, such as dataset.lmdb"),
+        ((folder, labels, "--encoding", "undefined"), 2, "unknown encoding 'undefined'"),
     ]:
         result = crnn("build-lmdb", *arguments, *(() if "-o" in arguments else ("-o", output)))
         assert (result.code, result.out) == (code, ""), result.err
@@ -258,10 +308,11 @@ def test_options_that_no_model_can_have_are_refused():
 # Stands still at its 40th image: says so, and waits for its stdin to close.
 STOPPED = """
 import sys, threading
-from crnn_cli.data import images, store
+from crnn_cli.data import images
+from crnn_cli.data.store import writer
 from crnn_cli.main import run
 
-store._BATCH = 5
+writer._BATCH = 5
 decode, count, lock = images.decode, 0, threading.Lock()
 
 def slow(*arguments):

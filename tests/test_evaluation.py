@@ -128,6 +128,12 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     assert "model: barcode.onnx (--model), on cpu" in err
 
 
+def test_columns_stand_below_each_other_whatever_the_names(evaluate: Crnn, tmp_path: Path) -> None:
+    stores = [build(tmp_path / name, [("a", "a")]) for name in ("日本.lmdb", "plain.lmdb")]
+    lines = evaluate(*stores).out.splitlines()[:6]
+    assert len({len(line) + line.count("日") + line.count("本") for line in lines}) == 1
+
+
 def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
     store = build(tmp_path / "one.lmdb", [("abc", "abd"), ("é", "é")])
     made = json.loads(evaluate(store, "--json", "--worst", 5).out)
@@ -166,7 +172,7 @@ def test_predictions_never_replace_a_file_unasked(evaluate: Crnn, tmp_path: Path
     file = tmp_path / "out.tsv"
     file.write_text("mine")
     code, out, err = evaluate(store, "--predictions", file)
-    assert (code, out, file.read_text()) == (2, "", "mine")
+    assert (code, out, file.read_text()) == (1, "", "mine")
     assert f"{file}: exists: choose another name, or give --overwrite" in err
     assert evaluate(store, "--predictions", file, "--overwrite").code == 0
     assert file.read_text().startswith(f"{store}:1\ta\ta\t")
@@ -174,7 +180,7 @@ def test_predictions_never_replace_a_file_unasked(evaluate: Crnn, tmp_path: Path
 
 def test_predictions_need_a_folder(evaluate: Crnn, tmp_path: Path) -> None:
     code, _, err = evaluate("nowhere.lmdb", "--predictions", tmp_path / "no" / "out.tsv")
-    assert code == 2
+    assert code == 1
     assert f"there is no folder {tmp_path / 'no'}" in err
 
 

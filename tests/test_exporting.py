@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import torch
 
 from crnn_cli import checkpoint, exporting, inspection, runners
 from crnn_cli.checkpoint import Header
+from crnn_cli.commands.export import command as export_command
 from crnn_cli.config import ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
-from crnn_cli.errors import ExportError, ModelError, UsageFault
+from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
 from tests.conftest import render
 
 # Every backbone and recurrence goes the same way; all 28 take minutes, these are those that once needed care.
@@ -24,13 +26,16 @@ CASES = [
     ("vgg", "lstm", 2, "model.pt2"),
     ("small", "gru", 1, "model.pt2"),
     ("mobilenet_v3_small", "lstm", 1, "model.pt2"),
+    ("tiny", "lstm", 2, "model.onnx"),
+    ("tiny", "gru", 1, "model.onnx"),
+    ("tiny", "gru", 2, "model.pt2"),
 ]
 RECORD = {"steps": 7, "data": {"sources": ["Wörter.lmdb"]}}
 
 
 def saved(folder: Path, **settings) -> Path:
     torch.manual_seed(0)
-    model = CRNN(ModelConfig(**{"alphabet": "abcé", "units": 16, **settings}))
+    model = CRNN(ModelConfig(**{"alphabet": "abcé", "units": 8, **settings}))
     for name, buffer in model.named_buffers():
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
@@ -74,8 +79,8 @@ def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(
 
 @pytest.mark.parametrize("keep", ["log_probs", "frames", "nothing"])
 def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
-    def wrong(data: bytes) -> exporting.Run:
-        right = opened(data)
+    def wrong(data: bytes, suffix: str) -> exporting.Run:
+        right = opened(data, suffix)
 
         def run(images, widths):
             log_probs, frames = right(images, widths)
@@ -85,8 +90,8 @@ def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
 
         return run
 
-    pack, opened = exporting._FORMATS[".pt2"]
-    monkeypatch.setitem(exporting._FORMATS, ".pt2", (pack, wrong))
+    opened = exporting._opened
+    monkeypatch.setattr(exporting, "_opened", wrong)
     with pytest.raises(ExportError, match="not written"):
         exporting.export(saved(tmp_path), tmp_path / "model.pt2")
     assert leftovers(tmp_path) == []
@@ -128,6 +133,24 @@ def test_without_the_exporter_the_extra_is_named(tmp_path, monkeypatch):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("part", ["_recurrence_as_one_step", "_trace"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_a_torch_that_does_it_otherwise_is_named(tmp_path, monkeypatch, part, name):
+    def otherwise(*_):
+        raise AttributeError("module 'torch._C' has no attribute 'DispatchKey'\nand more")
+
+    monkeypatch.setattr(exporting, part, otherwise)
+    with pytest.raises(ExportError, match=r"no attribute 'DispatchKey'\); this is torch .* works with torch 2\.13"):
+        exporting.export(saved(tmp_path), tmp_path / name)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", [Path("docs/models.md").read_text(encoding="utf-8"), export_command.__doc__])
+def test_the_torch_it_works_with_is_told_in_every_place(text):
+    for version in re.findall(r"\d+\.\d+", exporting.TESTED):
+        assert version in text
+
+
 def test_an_existing_output_is_refused_and_kept(tmp_path, crnn):
     target = tmp_path / "model.onnx"
     target.write_bytes(b"mine")
@@ -141,7 +164,11 @@ def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
     source = saved(tmp_path)
     with pytest.raises(UsageFault, match=r"\.onnx or \.pt2"):
         exporting.export(source, tmp_path / "model.bin")
-    with pytest.raises(ExportError, match="no such folder"):
+    with pytest.raises(OutputError, match="there is no folder"):
         exporting.export(source, tmp_path / "none" / "model.onnx")
     with pytest.raises(ModelError, match="no such model file"):
         exporting.export(tmp_path / "other.safetensors")
+    (tmp_path / "model.onnx").touch()
+    for given in ("model.onnx", ".", "model"):
+        with pytest.raises(ModelError, match=r"give what `crnn train` wrote, a \.safetensors file"):
+            exporting.export(tmp_path / given)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.config import Backbone
+from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import backbones, padding
-from crnn_cli.core.frames import feature_height, frames, minimum_frames, minimum_width, scaled_width
+from crnn_cli.core.frames import feature_height, frames, minimum_frames, minimum_width, scaled, scaled_width
 
 NAMES = get_args(Backbone)
 WIDTHS = [*range(8, 26), 57, 100, 101, 102, 103, 200]
@@ -48,6 +48,15 @@ def test_minimum_frames_is_the_least_length_of_a_path(labels):
         return any(tuple(c for c, _ in groupby(path) if c) == labels for path in product(range(3), repeat=t))
 
     assert minimum_frames(labels) == next(t for t in range(7) if spelled(t))
+
+
+def test_scaled_images_give_the_frames_of_their_widths():
+    config = ModelConfig("a", "vgg", 48, minimum_width=16)
+    sizes = [(100, 32), (7, 90), (0, 0)]
+    widths, available = scaled(*np.array(sizes).T, config)
+    assert list(zip(widths.tolist(), available.tolist(), strict=True)) == [scaled(*size, config) for size in sizes]
+    assert widths.tolist() == [150, 16, 16]
+    assert available.tolist() == [frames(int(width), "vgg") for width in widths]
 
 
 def test_scaled_width_keeps_the_aspect_and_never_falls_below_the_least():

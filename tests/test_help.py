@@ -66,6 +66,15 @@ def test_every_option_is_explained(verb: str) -> None:
     assert [p.name for p in command.params if not getattr(p, "help", None)] == []
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_paragraphs_break_only_where_they_must(verb: str) -> None:
+    text = commands()[verb].help
+    assert text
+    for paragraph in text.split("\n\n"):
+        assert "\n" not in paragraph
+    assert [line for line in text.splitlines() if line.startswith("[bold]    crnn ")]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_answers_without_heavy_modules(shell: str) -> None:
     code, out, loaded = crnn(

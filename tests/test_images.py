@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -117,6 +121,48 @@ def test_png_and_jpeg_missing_only_their_end_are_refused():
         data = file(Image.fromarray(NOISE[..., 0]), format)
         with pytest.raises(ImageError, match="truncated"):
             images.decode(data[:-1], 1, "a")
+
+
+def test_a_jpeg_ends_where_its_own_scan_does_whatever_is_around_it():
+    """Phones put thumbnails before the scan and films behind it."""
+    image = Image.fromarray(NOISE[..., 0])
+    whole, small = file(image, "JPEG"), file(image.resize((8, 8)), "JPEG")
+    segment = b"\xff\xed" + (len(small) + 2).to_bytes(2, "big") + small
+    around = whole[:2] + segment + whole[2:]
+    for data in (whole + bytes(10 * len(whole)), around, around[:2] + b"\xff" * 3 + around[2:]):
+        assert np.array_equal(images.decode(data, 1, "a"), images.decode(whole, 1, "a"))
+        assert images.size(data, "a") == (40, 24)
+    for data in (around[:-2], around[: len(segment) + 10], whole[:-1] + small[:9]):
+        with pytest.raises(ImageError, match="truncated"):
+            images.decode(data, 1, "a")
+
+
+def test_a_png_without_bits_is_damaged():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 0, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", b"\0\0") + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="a: damaged: the PNG has no bits"):
+        images.decode(data, 1, "a")
+
+
+@pytest.mark.parametrize("place", ["cv2", "cv2.utils.logging"])
+def test_opencv_is_silenced_wherever_it_keeps_its_logging(place):
+    """OpenCV 4 has `cv2.setLogLevel`, OpenCV 5 has `cv2.utils.logging.setLogLevel`."""
+    code = (
+        "import sys, types, cv2\n"
+        "cv2.utils = types.SimpleNamespace()\n"
+        "levels = []\n"
+        "if sys.argv[1] == 'cv2':\n"
+        "    cv2.setLogLevel = levels.append\n"
+        "else:\n"
+        "    cv2.utils.logging = types.SimpleNamespace(setLogLevel=levels.append)\n"
+        "import crnn_cli.data.images\n"
+        "print(levels)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=False)
+    assert done.stdout == "[0]\n", done.stderr
 
 
 def test_damage_is_reported_to_the_caller_alone(capfd):

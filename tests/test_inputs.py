@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from crnn_cli.data.store import Writer
@@ -86,8 +88,17 @@ def test_a_dataset_stands_for_its_records_counted_from_one(folder, given):
             image = stripes(text)
             writer.add(png(image), text, image.shape[1], image.shape[0], f"{text}.png")
     found = list(expand([given]))
-    assert [name for name, _ in found] == [f"{given}:1", f"{given}:2"]
+    assert [name for name, _ in found] == ["set.lmdb:1", "set.lmdb:2"]
     assert [source() for _, source in found] == [png(stripes("a")), png(stripes("b"))]
+
+
+def test_a_dataset_in_one_file_stands_for_its_records(folder):
+    with lmdb.open("set.lmdb", subdir=False) as environment, environment.begin(write=True) as transaction:
+        for key, value in {b"num-samples": b"1", b"image-000000001": b"bytes", b"label-000000001": b"a"}.items():
+            transaction.put(key, value)
+    ((name, source),) = expand(["set.lmdb"])
+    assert (name, source()) == ("set.lmdb:1", b"bytes")
+    assert faults("gone.lmdb") == ["gone.lmdb: no such dataset: `crnn build-lmdb` makes one"]
 
 
 def test_a_damaged_dataset_keeps_a_place(folder):
@@ -120,6 +131,31 @@ def test_a_list_comes_whole_however_its_bytes_are_cut():
     listed = [f"name-{k}.png" for k in range(50)]
     found = expand(["-"], Trickle("\n".join(listed).encode()))
     assert [name for name, _ in found] == listed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_list_on_a_pipe_that_does_not_block_is_waited_for():
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    asked = threading.Event()
+
+    class Pipe(io.FileIO):
+        def read(self, size=-1):
+            found = super().read(size)
+            if found is None:
+                asked.set()
+            return found
+
+    def write():
+        asked.wait(30)
+        os.write(writing, b"a.png\nb.png\n")
+        os.close(writing)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with Pipe(reading) as stdin:
+        assert [name for name, _ in expand(["-"], stdin)] == ["a.png", "b.png"]
+    writer.join(30)
 
 
 @pytest.mark.parametrize("nothing", [b"", b"\n\n"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import string
-import zipfile
+import subprocess
+import sys
 from itertools import pairwise
 from typing import get_args
 
@@ -20,6 +22,7 @@ from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.store import Reader, Writer
 from tests.conftest import png, render
+from tests.models import save_stripes_onnx
 
 
 def test_the_papers_network_costs_what_the_paper_says():
@@ -72,15 +75,20 @@ def test_a_model_as_json(model, crnn):
     assert values["parameters"] == sum(layer["parameters"] for layer in values["layers"])
 
 
-def test_a_pt2_tells_its_description_without_being_loaded(tmp_path, crnn):
-    header = Header(ModelConfig("xyz"))
-    with zipfile.ZipFile(tmp_path / "model.pt2", "w") as archive:
-        archive.writestr("archive/extra/crnn.json", header.to_json())
-    assert "3 characters: xyz" in crnn("inspect", tmp_path / "model.pt2").out
-    (tmp_path / "other.pt2").write_bytes(b"PK")
-    result = crnn("inspect", tmp_path / "other.pt2")
-    assert (result.code, result.out) == (1, "")
-    assert "other.pt2" in result.err
+def test_an_exported_model_tells_its_description(tmp_path, crnn):
+    assert "2 characters: ab" in crnn("inspect", save_stripes_onnx(tmp_path / "model.onnx")).out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_an_undecodable_path_is_shown_on_a_strict_stdout(model, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.safetensors")
+    path.write_bytes(model.read_bytes())
+    code = "from crnn_cli.main import run; run()"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-c", code, "inspect", path, "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"] == str(path)
 
 
 @pytest.fixture
@@ -117,6 +125,20 @@ def test_a_sheet_shows_every_sample_with_its_label(words, tmp_path, crnn):
     cells = [cell for row in np.vsplit(picture, 2) for cell in np.hsplit(row, 5)]
     assert [bool((cell[:60] < 128).any()) for cell in cells] == [True] * 5 + [False] * 5
     assert [bool((cell[60:] < 128).any()) for cell in cells] == [True] * 6 + [False] * 4
+
+
+def test_a_sheet_never_replaces_a_file_unasked_and_asks_before_it_reads(words, tmp_path, crnn):
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(b"mine")
+    result = crnn("inspect", words, "--sheet", sheet)
+    assert (result.code, result.out, sheet.read_bytes()) == (1, "", b"mine")
+    assert f"{sheet}: exists: choose another name, or give --overwrite" in result.err
+    assert crnn("inspect", words, "--sheet", sheet, "--overwrite").code == 0
+    assert cv2.imread(str(sheet)) is not None
+    result = crnn("inspect", words, "--sheet", tmp_path / "none" / "sheet.png")
+    assert (result.code, result.out) == (1, "")
+    assert f"there is no folder {tmp_path / 'none'}" in result.err
+    assert not [entry.name for entry in tmp_path.iterdir() if "partial" in entry.name]
 
 
 def test_a_model_has_no_sheet(model, tmp_path, crnn):

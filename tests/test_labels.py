@@ -198,9 +198,41 @@ def test_encodings(tmp_path):
     assert read(labels, images, encoding="latin-1").rows[1].text == "Ä"
     labels.write_bytes("a.png\tA\nb.png\tÄ\n".encode("utf-16"))
     assert read(labels, images, encoding="utf-16").rows[1].text == "Ä"
-    for unknown in ("utf-99", "rot13"):
+    with pytest.raises(LabelError, match="name the right --encoding, such as utf-16"):
+        read(labels, images)
+    for unknown in ("utf-99", "rot13", "undefined"):
         with pytest.raises(UsageFault, match="unknown encoding"):
             read(labels, images, encoding=unknown)
+
+
+def test_hidden_files_are_no_pairs(tmp_path):
+    """An archive made on a Mac has `__MACOSX/._a.png` and `._a.gt.txt` for every file."""
+    images = folder_of(tmp_path, ["a.png", "._a.png", "__MACOSX/._a.png", ".thumbnails/a.png"])
+    for text in images.rglob("*.png"):
+        text.with_suffix(".gt.txt").write_bytes(b"A" if text.name == "a.png" else b"\x00\x05\x16\xff")
+    assert [row.path for row in read(None, images).rows] == ["a.png"]
+
+
+def test_a_third_column_is_what_is_complained_of(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text("a.png,a,0.5\nb.png,b,0.75\n")
+    with pytest.raises(LabelError, match="expected 2 fields, got 3"):
+        read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
+
+
+def test_a_header_alone_is_named(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text("path,text\n")
+    for format in (None, "csv"):
+        with pytest.raises(LabelError, match="labels: the file has a header and no rows"):
+            read(labels, folder_of(tmp_path, ["a.png"]), format)
+
+
+def test_of_equal_readings_the_one_without_complaints_is_taken(tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_text('a.png, "A"\nb.png, "B"\n"x.png","two\nlines"\n')
+    reading = read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
+    assert (reading.format, reading.found, len(reading.rows)) == ("csv", 2, 3)
 
 
 def test_nothing_to_read_is_named(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import crnn_cli
 from crnn_cli import prediction, runners
@@ -173,6 +174,51 @@ def test_python_users_read_paths_bytes_and_arrays(tmp_path):
         (str(path), "ab"), (str(path), "ab"), ("input 3", "b"), ("input 4", "a")
     ]  # fmt: skip
     assert [r.text for r in Recognizer(StripesRunner()).read(path)] == ["ab"]
+
+
+def test_bytes_of_every_kind_are_bytes():
+    data = png(stripes("ab"))
+    for kind in (data, bytearray(data), memoryview(data)):
+        assert [r.text for r in Recognizer(StripesRunner()).read([kind])] == ["ab"]
+        assert [r.text for r in Recognizer(StripesRunner()).read(kind)] == ["ab"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_neither_is_refused_by_its_kind(several):
+    image = Image.fromarray(stripes("ab"))
+    with pytest.raises(ImageError, match="input 1: expected a path, bytes or an array, got Image"):
+        Recognizer(StripesRunner()).read([image] if several else image)
+
+
+def test_whatever_one_image_raises_is_its_own_error():
+    def odd():
+        raise ZeroDivisionError("oddly\nmade")
+
+    bad, good = read([("bad", odd), ("good", png(stripes("ab")))])
+    assert (bad.error, good.text) == ("bad: cannot be read (oddly)", "ab")
+
+
+def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
+    """However many images a window may have, their pixels are bounded."""
+    wide = png(stripes("ab" * 100))
+    area = stripes("ab" * 100).size
+    monkeypatch.setattr(prediction, "_WINDOW_AREA", 10 * area)
+    taken, too_many = itertools.count(), threading.Event()
+
+    def items():
+        for place in taken:
+            if place > 60:
+                too_many.set()
+            yield str(place), wide
+
+    class Slow(StripesRunner):
+        def __call__(self, images, widths):
+            assert not too_many.wait(0.2)
+            return super().__call__(images, widths)
+
+    found = recognize(items(), Slow(), ReadOptions(batch_size=4, window=1000, threads=2))
+    assert [r.text for r in itertools.islice(found, 20)] == ["ab" * 100] * 20
+    found.close()
 
 
 def test_python_users_are_told_of_an_unreadable_image(tmp_path):

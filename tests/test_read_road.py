@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from crnn_cli.data.store import Writer
 from tests.conftest import png
 from tests.models import save_stripes_onnx, stripes
 
@@ -51,6 +53,16 @@ def test_an_exported_model_reads_without_torch(folder):
     assert process.returncode == 0, err.decode()
     rows = [line.split("\t")[:2] for line in out.decode().splitlines()]
     assert [(Path(path).name, text) for path, text in rows] == [("a.png", "a"), ("ab.png", "ab"), ("bba.png", "bba")]
+
+
+def test_an_exported_model_is_scored_without_torch(folder):
+    with Writer(folder / "set.lmdb") as writer:
+        for text in ("ab", "bba"):
+            writer.add(png(stripes(text)), text, 8 * len(text) + 8, 32, f"{text}.png")
+    with python(folder, WITHOUT_TORCH, "evaluate", "set.lmdb", "--model", "model.onnx", "--json") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["overall"]["exact"]["value"] == 1
 
 
 def test_the_python_interface_reads_without_torch(folder):

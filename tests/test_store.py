@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -15,9 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data import store
-from crnn_cli.data.store import Reader, Writer, content_hash
-from crnn_cli.errors import StoreError
+from crnn_cli.data.store import Reader, Writer, content_hash, writer
+from crnn_cli.errors import StoreError, UsageFault
 
 from .conftest import png, render
 
@@ -88,8 +88,8 @@ def test_what_is_written_appended_and_replaced_comes_back(tmp_path_factory, firs
 
 
 def test_batches_and_a_growing_map(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_FIRST_MAP", 1 << 16)
-    monkeypatch.setattr(store, "_BATCH", 7)
+    monkeypatch.setattr(writer, "_FIRST_MAP", 1 << 16)
+    monkeypatch.setattr(writer, "_BATCH", 7)
     samples = [(bytes([n]) * 9000, str(n), n, n, str(n), "") for n in range(1, 60)]
     write(tmp_path / "a.lmdb", samples[:40])
     write(tmp_path / "a.lmdb", samples[40:], append=True)
@@ -173,7 +173,7 @@ def test_a_failed_writer_leaves_everything_as_it_was(tmp_path, options):
 
 
 def test_what_an_interrupted_append_left_is_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_BATCH", 1)
+    monkeypatch.setattr(writer, "_BATCH", 1)
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
     with pytest.raises(KeyboardInterrupt):
@@ -226,6 +226,78 @@ def test_leftovers_of_this_output_alone_are_removed(tmp_path):
     write(tmp_path / "a.lmdb", simple(1))
     assert not (tmp_path / ".a.lmdb.12.partial").exists()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="no such locks here")
+
+
+@needs_locks
+def test_one_build_at_a_time_adds_to_a_dataset(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    first = Writer(path, append=True)
+    with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"):
+        Writer(path, append=True)
+    with first:
+        first.add(*simple(1, "first")[0])
+    write(path, simple(1, "second"), append=True)
+    assert list(Reader(path).labels()) == ["text0", "first0", "second0"]
+
+
+def test_samples_that_another_program_adds_meanwhile_are_not_lost(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    writer = Writer(path, append=True)
+    foreign(path, {b"image-000000002": b"b", b"label-000000002": b"theirs", b"num-samples": b"2"})
+    writer.__enter__()
+    writer.add(*simple(1, "mine")[0])
+    with pytest.raises(StoreError, match="changed by another program"):
+        writer.__exit__(None, None, None)
+    assert Reader(path).label(1) == "theirs"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was_asked_for(tmp_path, overwrite):
+    path = tmp_path / "a.lmdb"
+    slow = Writer(path, overwrite=overwrite)
+    slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
+    slow.__enter__()
+    slow.add(*simple(1, "slow")[0])
+    write(path, simple(1, "fast"))
+    if overwrite:
+        slow.__exit__(None, None, None)
+    else:
+        with pytest.raises(StoreError, match="exists: --overwrite replaces it"):
+            slow.__exit__(None, None, None)
+    assert Reader(path).label(0) == ("slow0" if overwrite else "fast0")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@needs_locks
+def test_what_a_living_build_has_written_is_no_leftover(tmp_path):
+    path = tmp_path / "a.lmdb"
+    slow = Writer(path, overwrite=True)
+    slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
+    with slow:
+        slow.add(*simple(1, "slow")[0])
+        write(path, simple(1, "fast"))
+        assert Reader(path).label(0) == "fast0"
+    assert Reader(path).label(0) == "slow0"
+
+
+def test_a_name_that_is_none_is_refused():
+    for path in (".", "..", "/"):
+        with pytest.raises(UsageFault, match="name a dataset"):
+            Writer(path, overwrite=True)
+
+
+def test_what_is_appended_again_is_known(tmp_path):
+    sample, other = simple(2)
+    write(tmp_path / "a.lmdb", [sample])
+    writer = Writer(tmp_path / "a.lmdb", append=True)
+    assert writer.has(sample[0], sample[4])
+    assert not writer.has(sample[0], other[4])
+    assert not writer.has(b"another image", sample[4])
 
 
 def damaged(path: Path, data: bytes) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ def command(
         Path | None,
         typer.Argument(help="Label file; left out where a .gt.txt stands beside each image.", show_default=False),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to make.")] = _OUTPUT,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.")] = _OUTPUT,
     format: Annotated[
         Format | None,
         typer.Option(help="Format of the label file.", show_default="the one that finds most images"),
@@ -36,20 +37,18 @@ def command(
     ] = ModelConfig.backbone,
     strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a row cannot be used.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUTPUT, once the new dataset is whole.")
+        bool, typer.Option("--overwrite", help="Replace the dataset if it exists, once the new one is whole.")
     ] = False,
-    append: Annotated[bool, typer.Option("--append", help="Add to the dataset OUTPUT.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to the dataset that is there.")] = False,
     workers: Annotated[int | None, typer.Option(help="Threads that decode images.", show_default="one a core")] = None,
 ) -> None:
     """Build a dataset (LMDB) from images and their labels.
 
-    Rows that cannot be used are skipped, counted and listed in OUTPUT's .rejected.tsv.
+    Rows that cannot be used are skipped, counted and listed beside the dataset, in dataset.rejected.tsv.
 
-    [bold]Examples[/bold]
+        crnn build-lmdb words/ labels.tsv
 
-    crnn build-lmdb words/ labels.tsv
-
-    crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
+        crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
     """
     from crnn_cli import building
 
@@ -75,7 +74,10 @@ def _summarize(build: Build, output: Path) -> None:
         console.note(f"they are listed in {building.rejected_path(output)}")
     if build.infeasible:
         console.warn(_infeasible(build.infeasible, building.infeasible_path(output)))
-    console.note(f"{output}: {build.stored:,} images stored, {len(build.characters):,} different characters")
+    stored = f"{build.stored:,} images " + (
+        f"added, {build.before + build.stored:,} in all" if build.before else "stored"
+    )
+    console.note(f"{output}: {stored}, {len(build.characters):,} different characters")
 
 
 def _infeasible(rows: list[Infeasible], path: Path) -> str:
@@ -95,8 +97,6 @@ def _remedy(rows: list[Infeasible]) -> str:
     remedies = [f"--height {most} for all of them"]
     if half < most:
         remedies.insert(0, f"--height {half} for {sum(height <= half for height in heights):,}")
-    finer = {name: sum(name in row.backbones for row in rows) for row in rows for name in row.backbones}
-    if finer:
-        best = max(finer, key=lambda name: finer[name])
-        remedies.append(f"--backbone {best} for {finer[best]:,}")
+    for name, count in Counter(name for row in rows for name in row.backbones).most_common(1):
+        remedies.append(f"--backbone {name} for {count:,}")
     return ", ".join(remedies)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from unicodedata import combining, east_asian_width
 
 import typer
 
-from crnn_cli import console
+from crnn_cli import console, files
+from crnn_cli.commands import options
+from crnn_cli.commands.columns import columns
+from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli.inspection import Dataset, Model
@@ -22,35 +24,39 @@ _SHOWN = 100  # characters of an alphabet listed with their counts
 def command(
     path: Annotated[Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")],
     width: Annotated[int, typer.Option(min=8, help="Pixels of the image that a model's table is made for.")] = 100,
-    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of sample images with their labels.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a PNG of sample images with their labels.", show_default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show what is in a model file or a dataset.
 
-    For a model: its layers with shapes, parameters and multiply-adds, its alphabet, how it was trained.
-    For a dataset: counts, alphabet, lengths and widths.
+    For a model: its layers with shapes, parameters and multiply-adds, its alphabet, how it was trained. For a dataset:
+    counts, alphabet, lengths and widths.
 
-    [bold]Examples[/bold]
+        crnn inspect model.safetensors
 
-    crnn inspect model.safetensors
-
-    crnn inspect dataset.lmdb --sheet samples.png
+        crnn inspect dataset.lmdb --sheet samples.png
     """
     from crnn_cli import inspection
     from crnn_cli.data.store import Reader
 
     if inspection.is_model(path):
-        if sheet:
-            raise typer.BadParameter("a model has no samples to draw", param_hint="--sheet")
+        if sheet is not None:
+            raise UsageFault("--sheet: a model has no samples to draw")
         model = inspection.model(path, width)
         _write(model.to_dict() if as_json else _model_lines(model))
         return
+    if sheet is not None:
+        files.check_output(sheet, overwrite)
     reader = Reader(path)
     dataset = inspection.dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset))
-    if sheet:
+    if sheet is not None:
         png, shown = inspection.sheet(reader)
-        sheet.write_bytes(png)
+        files.write_whole(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
         undrawn = [f"  {index + 1} {label}" for index, label in shown if not label.isascii()]
         if undrawn:
@@ -58,11 +64,7 @@ def command(
 
 
 def _write(result: dict[str, Any] | Iterable[str]) -> None:
-    if isinstance(result, dict):
-        typer.echo(json.dumps(result, ensure_ascii=False))
-        return
-    for line in result:
-        typer.echo(line)
+    files.write_stdout(json.dumps(result, ensure_ascii=False) if isinstance(result, dict) else "\n".join(result))
 
 
 def _model_lines(model: Model) -> Iterable[str]:
@@ -71,7 +73,7 @@ def _model_lines(model: Model) -> Iterable[str]:
     config = model.header.config
     codec = Codec.of(config)
     if model.layers:
-        yield from _columns(_layer_rows(model), right=(3, 4))
+        yield from columns(_layer_rows(model), right=(3, 4))
         yield ""
     network = f"{config.backbone}, {config.layers} bidirectional {config.rnn.upper()} of {config.units} units"
     reading = "right to left" if config.direction == "rtl" else "left to right"
@@ -85,7 +87,7 @@ def _model_lines(model: Model) -> Iterable[str]:
         "temperature": config.temperature,
         **_flat(model.header.record),
     }
-    yield from _columns(settings.items())
+    yield from columns(settings.items())
 
 
 def _layer_rows(model: Model) -> Iterable[Sequence[str]]:
@@ -107,7 +109,7 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
         "infeasible": f"{dataset.infeasible:,} labels need more frames than the default model gives",
         "alphabet": f"{len(dataset.characters):,} characters: {''.join(dataset.characters)}",
     }
-    yield from _columns(counts.items())
+    yield from columns(counts.items())
     for title, values in (("characters in a label", dataset.lengths), ("width in pixels at height 32", dataset.widths)):
         yield f"\n{title}"
         rows = [(str(low) if low == high else f"{low}-{high}", n) for low, high, n in histogram(values)]
@@ -137,21 +139,4 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _bars(rows: Sequence[tuple[str, int]]) -> Iterable[str]:
     most = max((count for _, count in rows), default=1)
-    return _columns([(name, f"{n:,}", "#" * -(-_BAR * n // most)) for name, n in rows], right=(1,))
-
-
-def _columns(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Iterable[str]:
-    """Rows as lines of columns of fixed width; the columns numbered in `right` stand on the right."""
-    cells = [list(map(str, row)) for row in rows]
-    widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        aligned = []
-        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            room = " " * (width - _cells(cell))
-            aligned.append(room + cell if index in right else cell + room)
-        yield "  ".join(aligned).rstrip()
-
-
-def _cells(text: str) -> int:
-    """The cells of a terminal that `text` fills: Chinese, Japanese and Korean characters fill two, marks none."""
-    return sum(1 + (east_asian_width(c) in "WF") - bool(combining(c)) for c in text)
+    return columns([(name, f"{n:,}", "#" * -(-_BAR * n // most)) for name, n in rows], right=(1,))

@@ -38,7 +38,7 @@ def command(
     context: typer.Context,
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="LMDB datasets; `a.lmdb:3 b.lmdb:1` shares the draws out 3 to 1."),
+        typer.Argument(help="LMDB datasets; `a.lmdb:3 b.lmdb:1` shares the draws out 3 to 1."),
     ] = _DEFAULT_DATA,
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write.", rich_help_panel=_RUN)] = Path(
         "model.safetensors"

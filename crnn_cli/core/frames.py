@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from crnn_cli.config import ModelConfig
+
 Length = TypeVar("Length", int, np.ndarray)
 
 
@@ -87,3 +89,12 @@ def scaled_width(width: Length, height: Length, target_height: int, least: int) 
     scaled = (2 * width * target_height + height) // (2 * height)
     stretched: Length = scaled + (least - scaled) * (scaled < least)
     return stretched
+
+
+def scaled(width: Length, height: Length, config: ModelConfig) -> tuple[Length, Length]:
+    """Width in pixels of an image (or of many) once it is scaled for a model, and the frames that it then gives.
+
+    A height of 0, of an image that cannot be decoded, counts as 1.
+    """
+    found = scaled_width(width, height + (height == 0), config.height, config.minimum_width)
+    return found, frames(found, config.backbone)

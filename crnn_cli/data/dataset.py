@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.core.codec import Alphabet, Codec, normalize, show, visual_order
-from crnn_cli.core.frames import frames, minimum_frames, scaled_width
+from crnn_cli.core.frames import minimum_frames, scaled
 from crnn_cli.data import images
 from crnn_cli.data.store import Reader
 from crnn_cli.errors import AlphabetError, StoreError, UsageFault
@@ -179,9 +179,7 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
     refused: dict[str, tuple[int, str]] = {}  # how many rows have it, and the first
     for number, store in enumerate(stores):
         sizes = store.sizes().astype(np.int64)
-        heights = np.maximum(sizes[:, 1], 1)  # 0 where the image cannot be decoded
-        widths = scaled_width(sizes[:, 0], heights, config.height, config.minimum_width)
-        available = frames(widths, config.backbone)
+        widths, available = scaled(sizes[:, 0], sizes[:, 1], config)
         kept = np.zeros(len(store), np.bool_)
         needed = np.zeros(len(store), np.int64)
         for row, text in enumerate(store.labels()):

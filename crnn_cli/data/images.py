@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import cast
 
 import cv2
@@ -25,10 +26,13 @@ _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
+_START_OF_SCAN, _FILL = 0xFFDA, 0xFFFF
+_END_OF_IMAGE = b"\xff\xd9"
 _EXIF_MARKER = 0xFFE1
 _ORIENTATION = 0x0112
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is for the caller to report
+# A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
+getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
 def decode(data: bytes, channels: int, where: str) -> Pixels:
@@ -102,16 +106,30 @@ def size(data: bytes, where: str) -> tuple[int, int]:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """From the frame header; None where only decoding can tell (EXIF may turn the image)."""
-    at = 2
-    while at + 9 <= len(data):
-        marker, length = struct.unpack_from(">HH", data, at)
-        if marker in _START_OF_FRAME:
+    for marker, at in _jpeg_segments(data):
+        if marker in _START_OF_FRAME and at + 9 <= len(data):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
         if marker == _EXIF_MARKER:
             return None
-        at += 2 + length
     return None
+
+
+def _scan(data: bytes) -> int:
+    """Where the first scan of a JPEG starts, past thumbnails in its header; its end where there is none."""
+    return next((at for marker, at in _jpeg_segments(data) if marker == _START_OF_SCAN), len(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment of a JPEG's header."""
+    at = 2
+    while at + 4 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == _FILL:
+            at += 1
+            continue
+        yield marker, at
+        at += 2 + length
 
 
 def _imdecode(data: bytes, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -134,7 +152,7 @@ def _refuse_fragment(data: bytes, where: str) -> None:
     """Some decoders fill what is missing with grey."""
     if not data:
         raise ImageError(f"{where}: the file is empty")
-    if data.startswith(_JPEG) and data.rfind(b"\xff\xd9", len(data) // 2) < 0:
+    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE, _scan(data)) < 0:
         raise ImageError(f"{where}: truncated: the end of the JPEG is missing")
 
 
@@ -146,6 +164,8 @@ def _transparency(data: bytes, where: str) -> tuple[int | None, bytes] | None:
         key = chunks.get(b"tRNS")
         if not color & 4 and key is None:
             return None
+        if not depth:
+            raise ImageError(f"{where}: damaged: the PNG has no bits a sample")
         grey = int.from_bytes(key[:2], "big") * (255 // (2**depth - 1) or 1) if key and color == 0 else None
         return grey, bytes(chunks.get(b"eXIf", b""))
     if data[8:15] == b"WEBPVP8" and len(data) > 25:

@@ -10,6 +10,7 @@ pairs    no label file: beside image.png stands image.gt.txt
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -110,13 +111,15 @@ def read(labels: Path | None, images: Path, format: Format | None = None, encodi
 
 
 def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool) -> Reading:
-    """The reading that finds most images; of those that agree, the first."""
-    if not any(reading.rows or reading.faults for reading in readings):
-        raise LabelError(f"{labels}: the file has no rows")
-    best = max(readings, key=lambda reading: reading.found)
+    """The reading that finds most images; of those that agree, the first without complaints."""
+    idle = [not reading.rows and not reading.faults for reading in readings]
+    if any(idle):
+        raise LabelError(f"{labels}: the file has {'no' if all(idle) else 'a header and no'} rows")
+    best = max(readings, key=lambda reading: (reading.found, not reading.faults, len(reading.rows)))
     total = len(best.rows) + len(best.faults)
     if best.found < (1 if named else total / 2):
-        shown = [reading for reading in readings if reading.rows and reading.found == best.found] or [best]
+        shown = [reading for reading in readings if reading.found == best.found]
+        shown.sort(key=lambda reading: -len(reading.rows))
         remedy = "give the folder that the paths start from" + ("" if named else ", or the right --format")
         raise LabelError(
             f"{labels}: {best.found:,} of {total:,} images found under {images} or {labels.parent}: {remedy}\n"
@@ -132,22 +135,22 @@ def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool
 
 
 def _shown(reading: Reading) -> str:
-    """Two rows as they were read."""
+    """Two rows as they were read, or the first complaint."""
     rows = [f"{row.where}: path {row.path!r}, text {row.text!r}" for row in reading.rows[:2]]
-    return "\n  ".join([f"as {reading.format}:", *[*rows, *reading.faults[:2]][:2]])
+    return "\n  ".join([f"as {reading.format}:", *rows, *reading.faults[: 2 - len(rows) if rows else 1]])
 
 
 def _decoded(path: Path, encoding: str) -> str:
     data = path.read_bytes()
     try:
         return data.decode(encoding).removeprefix("\ufeff")
-    except LookupError:
-        raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
     except UnicodeDecodeError as fault:
         line = data[: fault.start].decode(encoding, "ignore").count("\n") + 1
-        raise LabelError(
-            f"{path}:{line}: not {encoding} (byte 0x{data[fault.start]:02X}): name the right --encoding, such as cp1252"
-        ) from None
+        likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+        found = f"not {encoding} (byte 0x{data[fault.start]:02X})"
+        raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
+    except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
+        raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
 
 
 # A record is a path and a text, or a complaint.
@@ -268,17 +271,17 @@ _FORMATS: tuple[tuple[Format, Splitter], ...] = (
 
 
 def _pairs(images: Path, encoding: str) -> Reading:
-    """Every image that has a text beside it, in sorted order."""
+    """Every image that has a text beside it, in sorted order; hidden files and folders are left out."""
     from crnn_cli.data.images import SUFFIXES  # late: it imports cv2, and a command's --help asks here for Format
 
     rows: list[Row] = []
     files: list[str | None] = []
     seen = 0
     for folder, folders, names in os.walk(images):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         present = frozenset(names)
         for name in sorted(names):
-            if Path(name).suffix.lower() not in SUFFIXES:
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                 continue
             seen += 1
             texts = [base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)]

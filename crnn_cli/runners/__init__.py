@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.errors import ModelError
 
@@ -17,10 +18,12 @@ class Runner(Protocol):
     """A loaded model.
 
     Attributes:
-        config: what the model is; its codec and preprocessing come from here.
+        header: what the file says of itself.
+        config: the header's: what the model is; its codec and preprocessing come from here.
         device: where it runs, for people: "cpu", "cuda:0".
     """
 
+    header: Header
     config: ModelConfig
     device: str
 

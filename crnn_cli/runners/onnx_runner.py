@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from crnn_cli import checkpoint, devices
-from crnn_cli.config import ModelConfig
-from crnn_cli.errors import DeviceError, ModelError
+from crnn_cli import devices
+from crnn_cli.checkpoint import KEY, Header
+from crnn_cli.errors import DeviceError, ModelError, reason
 
 INPUTS = ("images", "widths")
 OUTPUTS = ("log_probs", "frames")
@@ -20,9 +20,9 @@ OUTPUTS = ("log_probs", "frames")
 class OnnxRunner:
     """A `Runner` (see `crnn_cli.runners`) around an ONNX Runtime session."""
 
-    def __init__(self, session: ort.InferenceSession, config: ModelConfig, device: str) -> None:
+    def __init__(self, session: ort.InferenceSession, header: Header, device: str) -> None:
         self.session = session
-        self.config = config
+        self.header, self.config = header, header.config
         self.device = device
 
     @classmethod
@@ -34,7 +34,7 @@ class OnnxRunner:
             if device != "auto":
                 raise DeviceError(f"device {device}: ONNX Runtime cannot load its CUDA part: use --device cpu")
             place = "cpu"
-        return cls(session, _header(session, path).config, place)
+        return cls(session, _header(session, path), place)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
@@ -66,18 +66,15 @@ def _session(path: Path, place: str) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(data, options, providers=providers)
     except Exception as fault:  # ONNX Runtime's errors share no base
-        reason = (str(fault) or type(fault).__name__).splitlines()[0]
-        raise ModelError(f"{path}: not an ONNX model, damaged or truncated ({reason})") from None
+        raise ModelError(f"{path}: not an ONNX model, damaged or truncated ({reason(fault)})") from None
 
 
-def _header(session: ort.InferenceSession, path: Path) -> checkpoint.Header:
+def _header(session: ort.InferenceSession, path: Path) -> Header:
     """The model's own description, held against its inputs and outputs."""
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    if checkpoint.KEY not in metadata:
-        raise ModelError(
-            f"{path}: an ONNX model, but not one that `crnn export` wrote (no {checkpoint.KEY!r} in its metadata)"
-        )
-    header = checkpoint.Header.from_json(metadata[checkpoint.KEY], path)
+    if KEY not in metadata:
+        raise ModelError(f"{path}: an ONNX model, but not one that `crnn export` wrote (no {KEY!r} in its metadata)")
+    header = Header.from_json(metadata[KEY], path)
     outputs = {output.name: output.shape for output in session.get_outputs()}
     if {i.name for i in session.get_inputs()} != set(INPUTS) or not set(OUTPUTS) <= outputs.keys():
         raise ModelError(f"{path}: expected {INPUTS} -> {OUTPUTS}, as `crnn export` writes them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crnn_cli import checkpoint, devices
-from crnn_cli.config import ModelConfig
+from crnn_cli.checkpoint import Header
 from crnn_cli.errors import ModelError
 
 EXTRA_FILE = "crnn.json"  # where a .pt2 file keeps the header of `crnn_cli.checkpoint`
@@ -23,10 +24,10 @@ class TorchRunner:
     """A `Runner` (see `crnn_cli.runners`) around a callable of (images, widths) tensors on `device`."""
 
     def __init__(
-        self, network: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], config: ModelConfig, device: torch.device
+        self, network: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], header: Header, device: torch.device
     ) -> None:
         self.network = network
-        self.config = config
+        self.header, self.config = header, header.config
         self.device = str(device)
 
     @classmethod
@@ -35,9 +36,9 @@ class TorchRunner:
         place = devices.torch_device(device)
         if path.suffix == ".pt2":
             program, header = _load_program(path, place)
-            return cls(program, header.config, place)
+            return cls(program, header, place)
         model, header = checkpoint.load_model(path)
-        return cls(model.to(place), header.config, place)
+        return cls(model.to(place), header, place)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
@@ -49,24 +50,27 @@ class TorchRunner:
             return log_probs.cpu().numpy(), frames.cpu().numpy()
 
 
-def _load_program(path: Path, device: torch.device) -> tuple[Any, checkpoint.Header]:
+def _load_program(path: Path, device: torch.device) -> tuple[Any, Header]:
     """The exported program of a .pt2 file on `device`, and its header."""
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .pt2 file, or truncated: export or copy it again")
-    extra = {EXTRA_FILE: ""}
+    extra, log = {EXTRA_FILE: ""}, logging.getLogger("torch.export")
+    level = log.level
     try:
+        log.setLevel(logging.ERROR)  # it would show the traceback of a foreign archive
         program = torch.export.load(path, extra_files=extra)
-    except Exception as fault:  # torch.export names no common base for what a foreign or damaged archive raises
-        raise ModelError(f"{path}: torch {torch.__version__} cannot load it ({_first_line(fault)})") from None
+    except Exception:  # torch.export names no common base for what a foreign or damaged archive raises
+        raise ModelError(
+            f"{path}: not a .pt2 that this torch ({torch.__version__}) can load: foreign, damaged or of another "
+            "version: export it again"
+        ) from None
+    finally:
+        log.setLevel(level)
     if not extra[EXTRA_FILE]:
         raise ModelError(f"{path}: a .pt2 file, but not one that `crnn export` wrote (no {EXTRA_FILE} in it)")
-    header = checkpoint.Header.from_json(extra[EXTRA_FILE], path)
+    header = Header.from_json(extra[EXTRA_FILE], path)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
     return program.module(), header
-
-
-def _first_line(fault: Exception) -> str:
-    return (str(fault) or type(fault).__name__).splitlines()[0]

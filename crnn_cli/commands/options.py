@@ -1,0 +1,17 @@
+"""Options that several verbs have, described once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Without it: $CRNN_MODEL, ./model.safetensors, the bundled model.", show_default=False
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]
+BatchSize = Annotated[int, typer.Option(help="Images that are read at once.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]

@@ -1,0 +1,254 @@
+"""Writing a dataset: it appears complete or not at all, and no two builds get in each other's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from array import array
+from pathlib import Path
+from types import TracebackType
+
+import lmdb
+import numpy as np
+
+from crnn_cli.data.store.reader import COUNT, DATA, HASHES, META, SIZES, Reader, content_hash, data_file
+from crnn_cli.errors import StoreError, UsageFault
+
+_FIRST_MAP = 1 << 24  # bytes; doubled whenever it is full
+_BATCH = 1000  # samples in one transaction
+_BATCH_BYTES = 1 << 26
+
+
+class Writer:
+    """A dataset to write, as a context manager. It appears under its name complete or not at all.
+
+    A new one grows in a hidden folder beside `path`, is flushed to the disk and renamed; an exception removes it, and
+    what a killed process left is removed by the next Writer of the same path.
+
+    Args:
+        overwrite: replace a dataset at `path`, once the new one is whole.
+        append: add to the dataset at `path`; its count is committed last, so that it is valid at any moment.
+
+    Raises:
+        UsageFault: `path` is no name of a dataset.
+        StoreError: something is in the way, another Writer appends to it, nothing was added, or the disk is full or
+            cannot be written to.
+    """
+
+    _handle: int | None = None  # of the lock
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False, append: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.name in ("", ".."):
+            raise UsageFault(f"{path}: name a dataset, such as dataset.lmdb")
+        self._overwrite, self._append = overwrite, append
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._sizes = array("i")  # width, height, width, ...
+        self._hashes = array("Q")
+        self._marks: list[tuple[int, str]] = []
+        self._pending: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [])  # images, labels, paths
+        self._pending_bytes = 0
+        self._known: set[tuple[str, int]] = set()
+        if append:
+            self._load()
+        else:
+            self._check_target()
+        self._before = len(self)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def has(self, image: bytes, path: str) -> bool:
+        """Whether the dataset to which this one appends has the same image from the same path already."""
+        return bool(self._known) and (path, content_hash(image)) in self._known
+
+    def add(self, image: bytes, label: str, width: int, height: int, path: str, mark: str = "") -> None:
+        """Add a sample: an image file's bytes, its text, its size in pixels and where it came from.
+
+        Args:
+            mark: something to remember of this sample; see `Reader.marks`.
+        """
+        if mark:
+            self._marks.append((len(self), mark))
+        self._sizes.extend((width, height))
+        self._hashes.append(content_hash(image))
+        number = len(self)
+        samples, labels, paths = self._pending
+        samples.append((b"image-%09d" % number, image))
+        labels.append((b"label-%09d" % number, label.encode("utf-8")))
+        paths.append((b"path-%09d" % number, os.fsencode(path)))
+        self._pending_bytes += len(image)
+        if len(samples) >= _BATCH or self._pending_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def __enter__(self) -> Writer:
+        try:
+            if not self._append:
+                self._partial.parent.mkdir(parents=True, exist_ok=True)
+                _remove_leftovers(self.path)
+                self._partial.mkdir()
+                self._handle = _lock(self._partial)
+            folder = self.path if self._append else self._partial
+            self._environment = lmdb.open(
+                os.fsencode(folder),
+                map_size=max(_FIRST_MAP, 2 * data_file(folder).stat().st_size if self._append else 0),
+                subdir=folder.is_dir(),
+                lock=self._append,
+                sync=self._append,
+                metasync=self._append,
+                meminit=False,
+                mode=0o644,
+            )
+        except (OSError, lmdb.Error) as fault:
+            self._remove()
+            raise self._unwritable(fault) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._environment.close()
+            self._remove()
+            self._unlock()
+
+    def __del__(self) -> None:
+        self._unlock()  # one that was never entered
+
+    def _finish(self) -> None:
+        if len(self) == self._before:
+            raise StoreError(f"{self.path}: nothing to store: no sample is usable")
+        self._flush()
+        meta = {"format": 1, "marks": self._marks}
+        self._commit(
+            [
+                (SIZES, np.asarray(self._sizes, "<i4").tobytes()),
+                (HASHES, np.asarray(self._hashes, "<u8").tobytes()),
+                (META, json.dumps(meta).encode()),
+                (COUNT, b"%d" % len(self)),
+            ]
+        )
+        try:
+            self._environment.sync(True)
+            self._environment.close()
+            if not self._append:
+                self._publish()
+        except (OSError, lmdb.Error) as fault:
+            raise self._unwritable(fault) from None
+
+    def _publish(self) -> None:
+        self._check_target()  # another build may have been faster
+        _sync_folder(self._partial)
+        if self.path.is_dir():
+            # the data file alone, so that at any moment one of the two datasets is there
+            (self._partial / DATA).replace(self.path / DATA)
+            _sync_folder(self.path)
+        else:
+            self._partial.rename(self.path)
+        _sync_folder(self.path.parent)
+
+    def _flush(self) -> None:
+        for items in self._pending:
+            self._commit(items)
+            items.clear()
+        self._pending_bytes = 0
+
+    def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                if self._append and transaction.get(COUNT) != b"%d" % self._before:
+                    raise StoreError(f"{self.path}: changed by another program: nothing was added; run it again")
+                transaction.cursor().putmulti(items)
+        except lmdb.MapFullError:
+            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            self._commit(items)
+        except lmdb.Error as fault:
+            raise self._unwritable(fault) from None
+
+    def _load(self) -> None:
+        if not self.path.exists():
+            raise StoreError(f"{self.path}: no dataset to append to: leave out --append to make one")
+        try:
+            self._handle = _lock(data_file(self.path))
+        except BlockingIOError:
+            raise StoreError(f"{self.path}: another build is adding to it: wait until it is done") from None
+        reader = Reader(self.path)
+        self._sizes.extend(reader.sizes().ravel().tolist())
+        self._hashes.extend(reader.hashes().tolist())
+        self._marks = list(reader.marks().items())
+        self._known = set(zip(reader.paths(), self._hashes, strict=True))
+        reader.close()
+
+    def _check_target(self) -> None:
+        if not os.path.lexists(self.path):
+            return
+        if not self._overwrite:
+            raise StoreError(f"{self.path}: exists: --overwrite replaces it, --append adds to it")
+        if not self.path.is_dir() or not ((self.path / DATA).is_file() or not any(self.path.iterdir())):
+            raise StoreError(f"{self.path}: is no dataset, so it is not replaced: choose another output")
+
+    def _unwritable(self, fault: Exception) -> StoreError:
+        reason = fault.strerror if isinstance(fault, OSError) else f"{fault}: is the disk full?"
+        kept = "the dataset there is as it was" if self.path.exists() else "nothing was left there"
+        return StoreError(f"{self.path}: cannot be written ({reason}); {kept}: free space or choose another output")
+
+    def _remove(self) -> None:
+        if not self._append:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _unlock(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _lock(path: Path) -> int | None:
+    """A handle that keeps others from locking `path`; the system lets go of it when the process ends, however it does.
+
+    None where there is no such lock.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        pass  # a file system without locks
+    return handle
+
+
+def _remove_leftovers(path: Path) -> None:
+    """What builds of `path` left that were killed; those at work hold a lock."""
+    for entry in path.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name):
+            try:
+                handle = _lock(entry)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(entry, ignore_errors=True)
+            if handle is not None:
+                os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

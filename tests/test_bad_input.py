@@ -1,0 +1,283 @@
+"""Every row of docs/bad-input.md, through the command line: one message that names the culprit, and its exit status."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import pytest
+
+from crnn_cli import checkpoint, prediction
+from crnn_cli.data.store import Writer
+from tests.conftest import png, render
+from tests.models import save_stripes_onnx, save_untrained, stripes
+
+TABLE = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text(encoding="utf-8")
+ROWS = [line.split(" | ")[0].strip("| ") for line in TABLE.splitlines() if line.startswith("| ")][1:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data sets, models and label files, good and bad; commands of this module write only what they may overwrite."""
+    folder = tmp_path_factory.mktemp("bad input")
+    (folder / "images").mkdir()
+    with Writer(folder / "good.lmdb") as writer:
+        for place, text in enumerate(["ab", "ba", "abba", "bb"]):
+            image = stripes(text)
+            (folder / "images" / f"{place}.png").write_bytes(png(image))
+            writer.add(png(image), text, image.shape[1], image.shape[0], f"{place}.png")
+    with Writer(folder / "oneodd.lmdb") as writer:
+        writer.add(png(stripes("ab")), "ab", 24, 32, "a.png")
+        writer.add(b"no image", "ab", 24, 32, "odd.png")
+    make_datasets(folder)
+    make_models(folder)
+    make_labels(folder)
+    (folder / "empty").mkdir()
+    (folder / "file").touch()
+    for name in ("there.tsv", "there.png", "there.onnx"):
+        (folder / name).write_text("mine")
+    return folder
+
+
+def make_datasets(folder):
+    data = (folder / "good.lmdb" / "data.mdb").read_bytes()
+    for name, content in (("junk", b"junk" * 5000), ("cut", data[: len(data) // 2]), ("damaged", bytes(len(data)))):
+        (folder / f"{name}.lmdb").mkdir()
+        (folder / f"{name}.lmdb" / "data.mdb").write_bytes(content)
+    (folder / "folder.lmdb").mkdir()
+    for name, item in (("zero", (b"num-samples", b"0")), ("other", (b"key", b"value"))):
+        with lmdb.open(str(folder / f"{name}.lmdb")) as environment, environment.begin(write=True) as transaction:
+            transaction.put(*item)
+
+
+def make_models(folder):
+    whole = {
+        ".safetensors": save_untrained(folder / "model.safetensors", "ab"),
+        ".onnx": save_stripes_onnx(folder / "model.onnx"),
+    }
+    for suffix, path in whole.items():
+        data = path.read_bytes()
+        (folder / f"cut{suffix}").write_bytes(data[: len(data) // 2])
+        (folder / f"foreign{suffix}").write_bytes(b"some text that is long enough to be taken for a model")
+    shutil.make_archive(str(folder / "foreign"), "zip", folder / "images")
+    (folder / "foreign.zip").rename(folder / "foreign.pt2")
+    header, state = checkpoint.load(whole[".safetensors"])
+    later = re.sub(r'"format": \d+', '"format": 99', header.to_json())
+    from safetensors.torch import save_file
+
+    save_file(state, folder / "later.safetensors", {checkpoint.KEY: later})
+
+
+def make_labels(folder):
+    narrow = png(render("x")[:, :16])
+    (folder / "images" / "narrow.png").write_bytes(narrow)
+    (folder / "images" / "broken.png").write_bytes(narrow[:-20])
+    for name in ("0.png x", "1.png y"):
+        (folder / "images" / name).touch()
+    for name, text in {
+        "mixed": "0.png\tab\n0.png\tab\nbroken.png\tx\nnone.png\tx\n1.png\t \n",
+        "long": "narrow.png\taabbccd\n",
+        "line": "0.png\tab\n1.png\n",
+        "tie": "0.png x\t1\n1.png y\t2\n",
+        "astray": "0.png\tab\nnone.png\tx\nnor.png\tx\n",
+        "void": "",
+        "useless": "broken.png\tx\n",
+        "good": "0.png\tab\n1.png\tba\n",
+    }.items():
+        (folder / f"{name}.tsv").write_text(text)
+    (folder / "latin.tsv").write_bytes("0.png\tÄ\n".encode("latin-1"))
+
+
+class Case(NamedTuple):
+    row: str  # how it begins
+    line: str
+    code: int
+    message: str  # or several, between which ... stands
+
+
+DATASETS = {
+    "gone": "gone.lmdb: no such dataset",
+    "junk": "junk.lmdb: no LMDB, or a damaged one",
+    "damaged": "damaged.lmdb: no LMDB, or a damaged one",
+    "cut": "cut.lmdb: truncated (",
+    "zero": "zero.lmdb: the dataset has no samples",
+    "other": "other.lmdb: an LMDB, but no text dataset",
+    "folder": "folder.lmdb: no dataset (there is no data.mdb",
+}
+MODELS = {
+    "gone.safetensors": "no such model file",
+    "gone.onnx": "no such model file",
+    "gone.pt2": "no such model file",
+    "foreign.safetensors": "not a crnn model file",
+    "foreign.onnx": "not an ONNX model",
+    "foreign.pt2": "not a .pt2 that this torch (",
+    "cut.safetensors": "truncated (",
+    "cut.onnx": "not an ONNX model, damaged or truncated",
+    "later.safetensors": "model format 99, this version reads format 1",
+}
+BUILD = "build-lmdb images"
+CASES = [
+    Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o new.lmdb --overwrite", 0, "1 skipped: missing image"),
+    Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o strict.lmdb --strict", 1, "--strict: 4 of 5 rows"),
+    Case("a label longer", f"{BUILD} long.tsv -o long.lmdb --overwrite", 0, "1 infeasible: ... remedy: --height 80"),
+    Case("a line of a label file", f"{BUILD} line.tsv -o no.lmdb", 1, "line.tsv:2: expected path<TAB>text"),
+    Case("a line of a label file", f"{BUILD} latin.tsv -o no.lmdb", 1, "latin.tsv:1: not utf-8 (byte 0xC4)"),
+    Case(
+        "a label file that two formats", f"{BUILD} tie.tsv -o no.lmdb", 1, "several formats find 2 ... as tab: ... as"
+    ),
+    Case("a label file that two formats", f"{BUILD} astray.tsv -o no.lmdb", 1, "1 of 3 images found"),
+    Case("an empty folder or label file", "build-lmdb empty -o no.lmdb", 1, "empty: there are no images in it"),
+    Case("an empty folder or label file", f"{BUILD} void.tsv -o no.lmdb", 1, "void.tsv: the file has no rows"),
+    Case("an empty folder or label file", f"{BUILD} useless.tsv -o no.lmdb", 1, "none of 1 rows can be used"),
+    Case("an empty folder or label file", "predict empty --model model.onnx", 1, "empty: no images in this folder"),
+    Case("an output that exists", f"{BUILD} good.tsv -o good.lmdb", 1, "good.lmdb: exists: --overwrite replaces it"),
+    Case("an output that exists", "train good.lmdb -o model.safetensors", 1, "model.safetensors exists: "),
+    *(
+        Case("an output that exists", line, 1, f"{name}: exists: choose another name, or give --overwrite")
+        for line, name in (
+            ("predict images --model model.onnx -o there.tsv", "there.tsv"),
+            ("evaluate good.lmdb --model model.onnx --predictions there.tsv", "there.tsv"),
+            ("inspect good.lmdb --sheet there.png", "there.png"),
+            ("export model.safetensors -o there.onnx", "there.onnx"),
+        )
+    ),
+    Case("an output whose folder", f"{BUILD} good.tsv -o file/a.lmdb", 1, "file/a.lmdb: cannot be written ("),
+    *(
+        Case("an output whose folder", f"{line} {folder}/a{suffix}", 1, f"a{suffix}: there is no folder {folder}: make")
+        for folder in ("file", "none")
+        for line, suffix in (
+            ("predict images --model model.onnx -o", ".tsv"),
+            ("evaluate good.lmdb --model model.onnx --predictions", ".tsv"),
+            ("inspect good.lmdb --sheet", ".png"),
+            ("export model.safetensors -o", ".onnx"),
+        )
+    ),
+    Case("an output that is the name", f"{BUILD} good.tsv -o .", 2, "name a dataset, such as dataset.lmdb"),
+    *(
+        Case("an output that is the name", f"{line} --overwrite", 2, "a folder: give the name of a file")
+        for line in (
+            "predict images --model model.onnx -o empty",
+            "evaluate good.lmdb --model model.onnx --predictions .",
+            "inspect good.lmdb --sheet /",
+        )
+    ),
+    *(
+        Case("a dataset that is missing", line.format(name), 1, message)
+        for name, message in DATASETS.items()
+        for line in (
+            "train {}.lmdb -o no.safetensors",
+            "evaluate {}.lmdb --model model.onnx",
+            "predict {}.lmdb --model model.onnx",
+            "inspect {}.lmdb",
+        )
+    ),
+    Case(
+        "a label with characters", "train good.lmdb --alphabet digits -o no.safetensors", 1, "'a' (U+0061) ... --drop-"
+    ),
+    *(
+        Case("a model file", line.format(name), 1, f"{name}: {message}")
+        for name, message in MODELS.items()
+        for line in ("evaluate good.lmdb --model {}", "predict images/0.png --model {}", "inspect {}")
+    ),
+    *(
+        Case("a model file", f"export {name} -o no.onnx", 1, f"{name}: {message}")
+        for name, message in MODELS.items()
+        if name.endswith(".safetensors")
+    ),
+    Case("`export` of what", "export model.onnx", 1, "model.onnx: give what `crnn train` wrote"),
+    Case("`export` of what", "export .", 1, ".: give what `crnn train` wrote"),
+    Case("`export` of what", "export model.safetensors -o a.bin", 2, "a.bin: take a name that ends in .onnx or .pt2"),
+    Case("an unknown option value", f"{BUILD} good.tsv --format xml", 2, "'--format'"),
+    Case("an unknown option value", f"{BUILD} good.tsv --encoding undefined", 2, "unknown encoding 'undefined'"),
+    Case("an unknown option value", f"{BUILD} good.tsv --height 40", 2, "height is 40: take a multiple of 16"),
+    Case(
+        "an unknown option value", "train good.lmdb --height 40 -o no.safetensors", 2, "height is 40: take a multiple"
+    ),
+    Case(
+        "an unknown option value", "evaluate good.lmdb --model model.onnx --batch-size 0", 2, "batch-size is 0: take at"
+    ),
+    *(
+        Case("an unknown option value", line, 2, "device cuda: this machine has no CUDA GPU or driver")
+        for line in (
+            "train good.lmdb -o no.safetensors --device cuda",
+            "evaluate good.lmdb --model model.onnx --device cuda",
+            "predict images/0.png --model model.safetensors --device cuda",
+        )
+    ),
+    Case(
+        "an image that cannot be read, in `predict`",
+        "predict images --model model.onnx",
+        1,
+        "broken.png: ... 1 of 6 images",
+    ),
+    Case(
+        "an image that cannot be read, in `evaluate`", "evaluate oneodd.lmdb --model model.onnx", 0, "oneodd.lmdb:2: "
+    ),
+    Case("nothing on stdin", "predict - --model model.onnx", 1, "-: nothing on stdin"),
+    Case("nothing on stdin", "predict *.gif --model model.onnx", 1, "*.gif: no file matches"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+def test_bad_input(folder, crnn, monkeypatch, case):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("crnn_cli.devices.cuda_devices", lambda: 0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    code, _, err = crnn(*case.line.split())
+    assert code == case.code, err
+    said = " ".join(err.replace("│", " ").split())
+    rest = said
+    for part in case.message.split(" ... "):
+        assert part in rest, said
+        rest = rest.partition(part)[2]
+    assert "Traceback" not in err
+    assert not [entry.name for entry in folder.iterdir() if entry.name.startswith("no.") or "partial" in entry.name]
+    assert all((folder / name).read_text() == "mine" for name in ("there.tsv", "there.png", "there.onnx"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk(folder, crnn, monkeypatch):
+    monkeypatch.chdir(folder)
+    code, _, err = crnn("evaluate", "good.lmdb", "--model", "model.onnx", "--predictions", "/dev/full")
+    assert code == 1
+    assert "error: /dev/full: cannot be written (No space left on device)" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks here")
+def test_a_second_append(folder, crnn, monkeypatch):
+    monkeypatch.chdir(folder)
+    shutil.copytree("good.lmdb", "busy.lmdb")
+    first = Writer("busy.lmdb", append=True)
+    code, _, err = crnn("build-lmdb", "images", "good.tsv", "-o", "busy.lmdb", "--append")
+    assert (code, "error: busy.lmdb: another build is adding to it" in err) == (1, True)
+    del first
+
+
+def test_ctrl_c_in_predict(folder, crnn, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def stopped(*_):
+        yield prediction.Recognition("a", "text", 1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction, "recognize", stopped)
+    code, _, err = crnn("predict", "images", "--model", "model.onnx", "-o", "there.tsv", "--overwrite")
+    (rows,) = folder.glob(".there.tsv.*.partial")
+    text = rows.read_text()
+    rows.unlink()
+    assert (code, text, (folder / "there.tsv").read_text()) == (130, "a\ttext\t1.0000\n", "mine")
+    assert f"the rows so far are in {rows}" in err
+
+
+OWN_TESTS = ("a full disk", "a second `build-lmdb --append`", "Ctrl-C in `predict")
+
+
+def test_every_row_of_the_page_is_tried():
+    begins = {*(case.row for case in CASES), *OWN_TESTS}
+    assert all(sum(row.startswith(begin) for row in ROWS) == 1 for begin in begins)
+    assert [row for row in ROWS if not row.startswith(tuple(begins))] == []
