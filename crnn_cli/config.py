@@ -161,6 +161,8 @@ class TrainConfig:
         optimizer, lr, weight_decay, clip: `lr` None stands for the optimizer's own; `clip` bounds the gradient's norm.
         schedule, warmup: shape of the rate after a linear rise over the first `warmup` of the run (a fraction).
         ema: decay of the running mean of the weights that is validated and saved; 0 turns it off.
+        shortcut: weight of a second CTC loss, on classes read off the convolutions' features without the recurrence; it
+            keeps characters where they stand in the image (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
         loss: "ctc", or "focal": loss * (1 - exp(-loss))^2.
         precision: of the forward pass; "auto": bf16 where the device has it, else fp32.
         freeze: "backbone" leaves the convolutions as they are.
@@ -179,6 +181,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     warmup: float = 0.05
     ema: float = 0.999
+    shortcut: float = 0.3
     loss: Loss = "ctc"
     precision: Precision = "auto"
     freeze: Freeze = "none"
@@ -193,6 +196,7 @@ class TrainConfig:
         _one_of("freeze", self.freeze, Freeze)
         _at_least("batch-size", self.batch_size, 1)
         _at_least("weight-decay", self.weight_decay, 0)
+        _at_least("shortcut", self.shortcut, 0)
         _at_least("patience", self.patience, 0)
         _at_least("seed", self.seed, 0)
         for name in ("epochs", "steps", "max_minutes", "lr", "clip"):

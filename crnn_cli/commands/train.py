@@ -150,6 +150,9 @@ def command(
     ema: Annotated[
         float, typer.Option(help="Decay of the averaged weights; 0: none.", rich_help_panel=_RATE)
     ] = TRAIN.ema,
+    shortcut: Annotated[
+        float, typer.Option(help="Weight of a second CTC loss, before the recurrence.", rich_help_panel=_RATE)
+    ] = TRAIN.shortcut,
     loss: Annotated[
         Loss, typer.Option(help="focal: well-read samples count less.", rich_help_panel=_RATE)
     ] = TRAIN.loss,

@@ -63,14 +63,12 @@ def tiny(channels: int) -> tuple[nn.Module, int]:
 def small(channels: int) -> tuple[nn.Module, int]:
     """For digits and other plain print: instance norm, 64 channels, H/8 rows (64x4 at height 32)."""
 
-    def normed(inside: int, out: int) -> list[nn.Module]:
-        conv = nn.Conv2d(inside, out, 3, 1, 1, bias=False)
+    def normed(inside: int, out: int, stride: int | Pair = 1) -> list[nn.Module]:
+        conv = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
         return [conv, nn.InstanceNorm2d(out, affine=True), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *normed(channels, 32), nn.MaxPool2d(2),
-        *normed(32, 64), nn.MaxPool2d(2),
-        *normed(64, 64), *normed(64, 64), nn.MaxPool2d((2, 1), (2, 1)),
+        *normed(channels, 32, 2), *normed(32, 64, 2), *normed(64, 64), *normed(64, 64, (2, 1)),
     ), 64  # fmt: skip
 
 

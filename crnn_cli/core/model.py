@@ -18,6 +18,9 @@ class CRNN(nn.Module):
 
     An image's output does not depend on the images beside it: see `crnn_cli.core.padding` for the convolutions, and
     `Recurrent` for the direction that reads from the right.
+
+    Attributes:
+        feature_size: F, the length of a frame's vector before the recurrence.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -25,7 +28,7 @@ class CRNN(nn.Module):
         assert config.layers is not None and config.units is not None  # filled in by ModelConfig itself
         self.config = config
         self.backbone, channels = backbones.build(config.backbone, config.channels)
-        features = channels * feature_height(config.height, config.backbone)
+        features = self.feature_size = channels * feature_height(config.height, config.backbone)
         layers: list[nn.Module] = []
         for index in range(config.layers):
             last = index == config.layers - 1
@@ -46,12 +49,19 @@ class CRNN(nn.Module):
             log_probs: (N, T, K) float32, natural logarithms; meaningless beyond an image's frames.
             frames: (N,) int64, the true length of each.
         """
+        return self.read(*self.features(images, widths))
+
+    def features(self, images: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the convolutions see: (N, T, F) vectors and (N,) true lengths; arguments as of `forward`."""
         x = (images.to(torch.float32) / 255 - self.config.mean) / self.config.std
         x = padding.zero_padding(x, widths)
         if x.device.type != "mps":
             x = x.contiguous(memory_format=torch.channels_last)
         x, lengths = padding.run(self.backbone, x, widths)  # (N, C', H', T)
-        x = map_to_sequence(x)  # (N, T, C' * H')
+        return map_to_sequence(x), lengths  # (N, T, C' * H')
+
+    def read(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The recurrence and the classes: (N, T, F) vectors and (N,) lengths to what `forward` returns."""
         for layer in self.rnn:
             x = layer(self.dropout(x), lengths)  # (N, T, units or 2 * units)
         logits = self.head(self.dropout(x))  # (N, T, K)

@@ -187,15 +187,16 @@ class _BatchNorm(torch.autograd.Function):
 @run.register
 def _(layer: nn.InstanceNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     inside = valid(widths, x.shape[3])[:, None, None, :].to(x.device)
-    count = (x.shape[2] * widths)[:, None, None, None].to(x.device)
-    x32 = x.float() * inside  # sums of squares want more than half precision
-    mean = x32.sum((2, 3), keepdim=True) / count
-    centred = (x32 - mean) * inside
-    variance = centred.square().sum((2, 3), keepdim=True) / count
-    out = centred * torch.rsqrt(variance + layer.eps)
+    variance, mean = torch.var_mean(x.float() * inside, (2, 3), correction=0, keepdim=True)
+    # from all columns to those of the image: the padding's zeros add nothing to either sum
+    more = (x.shape[3] / widths.to(x.device, torch.float32))[:, None, None, None]
+    centre = mean * more
+    variance = ((variance + mean.square()) * more - centre.square()).clamp_min(0)
+    scale = torch.rsqrt(variance + layer.eps)
     if layer.affine:
-        out = (out * layer.weight[:, None, None] + layer.bias[:, None, None]) * inside
-    return out.to(x.dtype), widths
+        scale = scale * layer.weight[:, None, None]
+    shift = (layer.bias[:, None, None] if layer.affine else 0) - centre * scale
+    return ((x * scale + shift) * inside).to(x.dtype), widths
 
 
 @run.register

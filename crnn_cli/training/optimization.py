@@ -21,7 +21,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (decayed if parameter.ndim > 1 and not name.startswith("rnn.") else free).append(parameter)
+            (decayed if parameter.ndim > 1 and ".rnn." not in name else free).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
     rate = RATES[config.optimizer] if config.lr is None else config.lr
     if config.optimizer == "adamw":

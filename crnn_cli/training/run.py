@@ -51,10 +51,12 @@ class Run:
             )
         self.train, self.held = start.train, start.held
         self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
-        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(world.device)
+        self.learner = nn.ModuleDict({"model": self.model, "shortcut": self.shortcut})
+        self.trained = [p for p in self.learner.parameters() if p.requires_grad]
         self.precision = resolve_precision(self.config, world.device)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == torch.float16)
-        self.optimizer = build_optimizer(self.model, self.config)
+        self.optimizer = build_optimizer(self.learner, self.config)
         self.average = Average(self.model, self.config.ema)
         self.augmenter = Augmenter(settings.data.augment, self.model.config.backbone, world.device)
         self.sampler = Sampler(
@@ -172,10 +174,13 @@ class Run:
             torch.from_numpy(batch.images).to(device), torch.from_numpy(batch.widths), batch.needed, batch.keys
         )
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            log_probs, frames = self.model(images, widths)
-        labels, lengths = torch.from_numpy(batch.labels), torch.from_numpy(batch.lengths)
-        losses = ctc_loss(log_probs, frames, labels.to(device), lengths, self.config.loss == "focal")
-        self.scaler.scale(losses.sum()).backward()  # type: ignore[no-untyped-call]
+            features, frames = self.model.features(images, widths)
+            log_probs, _ = self.model.read(features, frames)
+            early = self.shortcut(features).float().log_softmax(2)
+        labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
+        losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
+        total = losses.sum() + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
     def save_state(self) -> None:
@@ -187,7 +192,7 @@ class Run:
     def state(self) -> dict[str, Any]:
         """Everything needed to go on exactly, as tensors and plain values."""
         return {
-            "model": self.model.state_dict(),
+            "learner": self.learner.state_dict(),
             "average": self.average.model.state_dict(),
             "updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
@@ -198,7 +203,7 @@ class Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        self.learner.load_state_dict(state["learner"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
