@@ -192,7 +192,7 @@ def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeyp
 
     def once(*given: torch.Tensor) -> torch.Tensor:
         losses = ctc_loss(*given)
-        if next(calls) == 1:
+        if next(calls) == 2:  # of two calls a step
             losses = losses * torch.tensor([float("inf")] + [1.0] * (len(losses) - 1))
         return losses
 

@@ -179,7 +179,9 @@ class Run:
             early = self.shortcut(features).float().log_softmax(2)
         labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
-        total = losses.sum() + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+        total = losses.sum()
+        if self.config.shortcut:
+            total = total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
