@@ -58,6 +58,8 @@ STRENGTHS: dict[Augmentation, Strength] = {
 }
 
 _DRAWS = 16  # numbers a sample
+_NOISE = 1 << 20
+_WIDEST = 1 << 17  # pixels of a line
 
 
 class Augmenter:
@@ -72,7 +74,7 @@ class Augmenter:
         self.strength = STRENGTHS.get(kind)
         self.backbone = backbone
         self.device = torch.device(device)
-        noise = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(_NOISE + _WIDEST, generator=torch.Generator().manual_seed(0))
         self._noise = noise.to(
             self.device
         )  # drawn once: fresh noise for each image would cost more than the convolutions
@@ -145,9 +147,7 @@ class Augmenter:
     def _noise_like(self, x: Tensor, drawn: Tensor) -> Tensor:
         """Noise of the shape of `x`: each row of pixels is a piece of one long stored line of it."""
         channels, height, width = x.shape[1:]
-        step = (len(self._noise) - width) // (2 * channels * height)  # rows start this far apart
-        span = len(self._noise) - width - step * (channels * height - 1)
-        starts = (drawn * span).long().tolist()
-        return torch.stack(
-            [self._noise.as_strided((channels, height, width), (height * step, step, 1), a) for a in starts]
-        )
+        step = 3 * _NOISE // (4 * channels * height)  # rows start this far apart, whatever the batch's width
+        starts = (drawn * (_NOISE // 4)).long().tolist()
+        shape, steps = (channels, height, width), (height * step, step, 1)
+        return torch.stack([self._noise.as_strided(shape, steps, start) for start in starts])

@@ -1,0 +1,74 @@
+"""Laws of augmentation: a change depends on the sample's key alone, labels stay feasible, padding is never seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_cli.config import Augmentation
+from crnn_cli.core.frames import frames
+from crnn_cli.data.augment import Augmenter
+from crnn_cli.data.batching import collate
+from crnn_cli.data.sampling import mix
+from tests.conftest import render
+
+KINDS: list[Augmentation] = ["mild", "strong"]
+KEYS = mix(np.arange(8, dtype=np.uint64))
+
+
+def batch(*texts: str) -> tuple[torch.Tensor, torch.Tensor]:
+    images, widths = collate([render(text)[None] for text in texts])
+    return torch.from_numpy(images), torch.from_numpy(widths)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_is_changed_alike_whatever_its_batch(kind: Augmentation) -> None:
+    augment = Augmenter(kind, "tiny", "cpu")
+    images, widths = batch("one", "two words", "three times as long")
+    needed = np.array([3, 9, 19])
+    together, new = augment(images, widths, needed, KEYS[:3])
+    for row in range(3):
+        own = slice(row, row + 1)
+        alone, width = augment(images[own, :, :, : widths[row]], widths[own], needed[own], KEYS[own])
+        assert int(width) == int(new[row])
+        edge = int(width) - 1  # the blur of the last column looks beyond it
+        torch.testing.assert_close(alone[0, :, :, :edge], together[row, :, :, :edge], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_in_the_padding_does_not_matter(kind: Augmentation) -> None:
+    augment = Augmenter(kind, "tiny", "cpu")
+    images, widths = batch("one", "a longer text")
+    other = images.clone()
+    other[0, :, :, widths[0] :] = 77
+    before, new = augment(images, widths, np.array([3, 13]), KEYS[:2])
+    after, _ = augment(other, widths, np.array([3, 13]), KEYS[:2])
+    torch.testing.assert_close(before[0, :, :, : new[0]], after[0, :, :, : new[0]], atol=0.01, rtol=0)
+
+
+@given(needed=st.integers(1, 60), key=st.integers(0, 2**63))
+def test_a_label_still_fits_its_image(needed: int, key: int) -> None:
+    images, widths = batch("some text")
+    augment = Augmenter("strong", "tiny", "cpu")
+    changed, new = augment(images, widths, np.array([needed]), np.array([key], np.uint64))
+    assert frames(int(new[0]), "tiny") >= needed
+    assert changed.shape[3] == int(new[0])
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 255
+
+
+def test_none_changes_nothing() -> None:
+    images, widths = batch("one", "two")
+    same, new = Augmenter("none", "tiny", "cpu")(images, widths, np.array([3, 3]), KEYS[:2])
+    assert torch.equal(same, images)
+    assert torch.equal(new, widths)
+
+
+def test_tall_colour_lines_have_noise_enough() -> None:
+    images = torch.full((4, 3, 128, 4000), 128, dtype=torch.uint8)
+    keys = mix(np.arange(4, dtype=np.uint64) + np.uint64(10))
+    changed, _ = Augmenter("mild", "tiny", "cpu")(images, torch.full((4,), 4000), np.ones(4, np.int64), keys)
+    assert bool(changed.isfinite().all())
