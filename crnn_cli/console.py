@@ -37,8 +37,6 @@ def error(message: str) -> None:
 
 
 def _print(message: str, prefix: str = "", style: str = "") -> None:
-    from tqdm import tqdm
-
     line = prefix + message
     if style and interactive():
         from rich.text import Text
@@ -46,8 +44,15 @@ def _print(message: str, prefix: str = "", style: str = "") -> None:
         with _stderr().capture() as captured:
             _stderr().print(Text(prefix, style=style).append(message, style="default"), soft_wrap=True)
         line = captured.get().rstrip("\n")
+    _write(line)
+
+
+def _write(text: str) -> None:
+    """Above a bar that may be under way."""
+    from tqdm import tqdm
+
     # surrogates stand for path bytes that are no text: shown escaped, so that printing never fails
-    tqdm.write(line.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
 
 
 _console: Console | None = None
@@ -74,7 +79,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
         drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    _stderr().print(drawn)
+    with _stderr().capture() as captured:
+        _stderr().print(drawn)
+    _write(captured.get().rstrip("\n"))
 
 
 def _is_number(cell: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from crnn_cli.commands import build_lmdb, evaluate, export, inspect, predict, train
-from crnn_cli.errors import CrnnError
+from crnn_cli.errors import CrnnError, Interrupted
 
 
 def _help(text: str) -> str:
@@ -59,6 +59,11 @@ def run() -> None:
     """The `crnn` script: every error a user can cause ends in one message on stderr and an exit status."""
     try:
         app()
+    except Interrupted as end:
+        from crnn_cli import console
+
+        console.note(str(end))
+        sys.exit(end.exit_code)
     except CrnnError as fault:
         _fail(str(fault), fault.exit_code)
     except OSError as fault:
