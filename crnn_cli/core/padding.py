@@ -158,7 +158,7 @@ class _BatchNorm(torch.autograd.Function):
         if padded:
             out[..., first:].mul_(mask)
         ctx.save_for_backward(x, mean, torch.rsqrt(variance + eps), weight, mask if padded else None)
-        ctx.first, ctx.count = first, count
+        ctx.first, ctx.count, ctx.eps = first, count, eps
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
 
@@ -168,20 +168,16 @@ class _BatchNorm(torch.autograd.Function):
         if mask is not None:
             gradient = gradient.clone()
             gradient[..., ctx.first :].mul_(mask)
-        total = gradient.sum((0, 2, 3), dtype=torch.float32)
-        dot = (gradient * x).sum((0, 2, 3), dtype=torch.float32)
-        along = (dot - mean * total) * scale  # the gradient of the weight
-        slope = weight * scale
-        by_x = -slope * scale * along / ctx.count
-        constant = -slope * total / ctx.count - by_x * mean
-
-        def cast(v: Tensor) -> Tensor:
-            return v[:, None, None].to(gradient.dtype)
-
-        to_x = torch.addcmul(cast(constant), x, cast(by_x)).addcmul_(gradient, cast(slope))
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
+        )
         if mask is not None:
+            # torch divided the sums by the number of all cells; those of the images are fewer
+            more = x.numel() / x.shape[1] / ctx.count
+            own = (weight * scale * (1 - more))[:, None, None].to(gradient.dtype)
+            to_x.mul_(more).addcmul_(gradient, own)
             to_x[..., ctx.first :].mul_(mask)
-        return to_x, None, along, total, None
+        return to_x, None, to_weight, to_bias, None
 
 
 @run.register
