@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small, and the machine may be busy
 
 import cv2
 import hypothesis
