@@ -18,15 +18,14 @@ from crnn_cli.errors import CrnnError, Interrupted
 
 
 def _help(text: str) -> str:
-    """A docstring as Typer's help: paragraphs without line breaks, which it would keep; indented examples in bold."""
-    paragraphs = re.sub(r"(?<=\S)\n(?=\S)", " ", cleandoc(text))
-    return re.sub(r"(?m)^( +.*)$", r"[bold]\1[/bold]", paragraphs)
+    """A docstring as Typer's help: paragraphs are filled, indented examples, marked by a backspace, stay as they are."""
+    return re.sub(r"(?m)^(?= +\S)", "\b\n", cleandoc(text))
 
 
 app = typer.Typer(
     name="crnn",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help is there in a third of the time
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -28,7 +28,7 @@ def command(
     """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width.
 
     The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
-    gives. ONNX needs the exporter: pip install 'crnn-cli\\[export]'. It works with torch 2.13 and 2.15; a GRU becomes
+    gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 and 2.15; a GRU becomes
     ONNX with 2.15. The exported .onnx runs wherever ONNX Runtime does, without torch.
 
         crnn export model.safetensors
