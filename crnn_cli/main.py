@@ -18,7 +18,7 @@ from crnn_cli.errors import CrnnError, Interrupted
 
 
 def _help(text: str) -> str:
-    """A docstring as Typer's help: paragraphs are filled; indented examples, marked by a backspace, stay as they are."""
+    """A docstring as Typer's help: paragraphs are filled, indented examples (after a backspace) stay as they are."""
     return re.sub(r"(?m)^(?= +\S)", "\b\n", cleandoc(text))
 
 
