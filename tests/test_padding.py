@@ -32,16 +32,17 @@ def columns(x):
     return torch.cat([row[..., :width] for row, width in zip(x, WIDTHS, strict=True)], dim=2)[None]
 
 
+@pytest.mark.parametrize("after", [nn.Identity, nn.ReLU])
 @pytest.mark.parametrize("garbage", [False, True])
-def test_batch_norm_trains_on_the_valid_columns_alone(garbage):
+def test_batch_norm_trains_on_the_valid_columns_alone(garbage, after):
     ours = nn.BatchNorm2d(4)
     nn.init.normal_(ours.weight)
     nn.init.normal_(ours.bias)
     reference = copy.deepcopy(ours)
     x = (batch(clean=not garbage) * 3 + 5 * garbage).requires_grad_()
     alone = x.detach().clone().requires_grad_()
-    out, widths = padding.run(ours, x, WIDTHS)
-    expected = reference(columns(alone))
+    out, widths = padding.run(nn.Sequential(ours, after()), x, WIDTHS)
+    expected = after()(reference(columns(alone)))
     upstream = torch.randn_like(out)  # gradients that reach the padding must not count either
     out.backward(upstream)
     expected.backward(columns(upstream))

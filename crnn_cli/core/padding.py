@@ -77,8 +77,14 @@ class _ZeroFrom(torch.autograd.Function):
 
 @run.register
 def _(layer: nn.Sequential, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-    for part in layer:
-        x, widths = run(part, x, widths)
+    parts = list(layer)
+    while parts:
+        part = parts.pop(0)
+        if isinstance(part, nn.BatchNorm2d) and parts and isinstance(parts[0], nn.ReLU):
+            parts.pop(0)  # the two as one save a pass over the gradient
+            x = _batch_norm(part, x, widths, relu=True)
+        else:
+            x, widths = run(part, x, widths)
     return x, widths
 
 
@@ -114,9 +120,15 @@ def _window(widths: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
 
 @run.register
 def _(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    return _batch_norm(layer, x, widths), widths
+
+
+def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor, relu: bool = False) -> Tensor:
+    """Batch norm of a convolution's output, which is overwritten where it is padding; then a ReLU if asked."""
     if not layer.training:
-        return zero_padding(layer(x), widths), widths
-    out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps)
+        out = zero_padding(layer(x), widths)
+        return out.relu_() if relu else out
+    out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps, relu)
     count = x.shape[2] * int(widths.sum())
     with torch.no_grad():
         assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
@@ -124,60 +136,64 @@ def _(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]
         layer.running_var.lerp_(variance * (count / max(1, count - 1)), layer.momentum)
         if layer.num_batches_tracked is not None:
             layer.num_batches_tracked.add_(1)
-    return out, widths
+    return out  # type: ignore[no-any-return]
 
 
 class _BatchNorm(torch.autograd.Function):
     """Batch normalisation (Ioffe and Szegedy 2015, algorithm 1) whose statistics leave the padding out.
 
-    Sums are taken over all columns and those of the padding subtracted: padding is little, a masked copy is not.
+    The padding of x is zeroed, so it adds nothing to sums and squares, and torch's statistics over all cells become
+    those of the images by `more`, how many times more cells there are.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, widths: Tensor, weight: Tensor, bias: Tensor, eps: float
+        ctx: Any, x: Tensor, widths: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         first = int(widths.min())
-        padded = first < x.shape[3]
-        count = x.shape[2] * int(widths.sum())
+        mask = _padding_mask(x, widths, first) if first < x.shape[3] else None
+        cells = x.numel() / x.shape[1]
+        more = cells / (x.shape[2] * int(widths.sum()))
+        if mask is not None:
+            x[..., first:].mul_(mask)
         if x.device.type in ("cpu", "cuda"):
             unused = torch.zeros_like(weight)  # given so that the statistics are float32 whatever x is
             mean, variance = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
         else:
             variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
-        if padded:
-            mask = _padding_mask(x, widths, first)
-            total = x.numel() // x.shape[1]
-            tail = (x[..., first:] * (1 - mask)).float()
-            mean_all = mean
-            mean = (total * mean_all - tail.sum((0, 2, 3))) / count
-            # deviations from the new mean; the padding's zeroed cells are not part of `tail`'s own sum of squares
-            off = (tail - mean[:, None, None]).square_().mul_(1 - mask.float()).sum((0, 2, 3))
-            variance = ((total * (variance + (mean_all - mean).square()) - off) / count).clamp_min_(0)
+        if mask is not None:
+            square = (variance + mean.square()) * more
+            mean = mean * more
+            variance = (square - mean.square()).clamp_min_(0)
         out = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
-        if padded:
+        if relu:
+            out.relu_()
+        if mask is not None:
             out[..., first:].mul_(mask)
-        ctx.save_for_backward(x, mean, torch.rsqrt(variance + eps), weight, mask if padded else None)
-        ctx.first, ctx.count, ctx.eps = first, count, eps
+        ctx.save_for_backward(x, mean, torch.rsqrt(variance + eps), weight, mask, out if relu else None)
+        ctx.first, ctx.cells, ctx.more, ctx.eps = first, cells, more, eps
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, scale, weight, mask = ctx.saved_tensors
-        if mask is not None:
+        x, mean, scale, weight, mask, out = ctx.saved_tensors
+        if out is not None:
+            gradient = torch.ops.aten.threshold_backward(gradient, out, 0)  # zero in the padding, as `out` is
+        elif mask is not None:
             gradient = gradient.clone()
             gradient[..., ctx.first :].mul_(mask)
+        # torch divides both sums by the number of all cells: `more` times the square of the scale sets right the one
+        # that goes with x, a constant a channel the other
+        root = ctx.more**0.5
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
+            gradient, x, weight / root, None, None, mean, scale * root, True, ctx.eps, [True, True, True]
         )
         if mask is not None:
-            # torch divided the sums by the number of all cells; those of the images are fewer
-            more = x.numel() / x.shape[1] / ctx.count
-            own = (weight * scale * (1 - more))[:, None, None].to(gradient.dtype)
-            to_x.mul_(more).addcmul_(gradient, own)
+            constant = to_bias * weight * scale * ((1 - ctx.more) / ctx.cells)
+            to_x.add_(constant[:, None, None].to(to_x.dtype))
             to_x[..., ctx.first :].mul_(mask)
-        return to_x, None, to_weight, to_bias, None
+        return to_x, None, to_weight / root, to_bias, None, None
 
 
 @run.register

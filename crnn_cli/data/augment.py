@@ -28,8 +28,7 @@ class Strength:
     Attributes:
         rotation: degrees either way.
         shear: slant as dx/dy.
-        stretch: of the width, a factor either way (1.15: up to 1.15 and down to 1 / 1.15).
-        scale: of the height, a factor by which the text becomes smaller.
+        narrow, low: factors by which the text becomes smaller, of its width and of its height.
         shift: share of the height, in both directions.
         wave: displacement by a slow sine along the line, share of the height.
         contrast: least factor.
@@ -41,8 +40,8 @@ class Strength:
 
     rotation: float
     shear: float
-    stretch: float
-    scale: float
+    narrow: float
+    low: float
     shift: float
     wave: float
     contrast: float
@@ -53,8 +52,8 @@ class Strength:
 
 
 STRENGTHS: dict[Augmentation, Strength] = {
-    "mild": Strength(2.0, 0.15, 1.15, 1.15, 0.06, 0.04, 0.7, 0.1, 0.6, 0.04, 0.0),
-    "strong": Strength(5.0, 0.35, 1.3, 1.3, 0.10, 0.08, 0.4, 0.25, 1.0, 0.08, 0.1),
+    "mild": Strength(2.0, 0.15, 1.25, 1.15, 0.06, 0.04, 0.7, 0.1, 0.6, 0.04, 0.0),
+    "strong": Strength(5.0, 0.35, 1.5, 1.3, 0.10, 0.08, 0.4, 0.25, 1.0, 0.08, 0.1),
 }
 
 _DRAWS = 16  # numbers a sample
@@ -93,13 +92,13 @@ class Augmenter:
         if self.strength is None:
             return images, widths
         drawn = torch.from_numpy(uniforms(keys, _DRAWS))
-        new_widths = self._stretched(widths, needed, drawn[:, 0])
+        new_widths = self._narrowed(widths, needed, drawn[:, 0])
         x = self._warp(images, widths, new_widths, drawn)
         return self._recolour(x, drawn).clamp_(0, 255), new_widths
 
-    def _stretched(self, widths: Tensor, needed: NDArray[np.int64], drawn: Tensor) -> Tensor:
+    def _narrowed(self, widths: Tensor, needed: NDArray[np.int64], drawn: Tensor) -> Tensor:
         assert self.strength is not None
-        factor = torch.exp((2 * drawn - 1) * math.log(self.strength.stretch))
+        factor = torch.exp(-drawn * math.log(self.strength.narrow))
         least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
         return torch.maximum((widths * factor).round().long(), least)
 
@@ -119,7 +118,7 @@ class Augmenter:
         # centred pixel coordinates of the output, in the input's scale
         y = torch.arange(height, device=self.device).float()[None, :, None] - (height - 1) / 2
         x = (torch.arange(out_width, device=self.device).float()[None, None, :] - (new - 1) / 2) * (old / new)
-        scale = torch.exp(per_sample(1, math.log(s.scale), unit))
+        scale = torch.exp(per_sample(1, math.log(s.low), unit))
         # long lines turn less: their ends shall stay within the image
         angle = per_sample(2, math.radians(s.rotation)) * (3 * height / old).clamp(max=1)
         wave_length = height * (3 + 5 * unit[:, 4])[:, None, None]

@@ -25,7 +25,8 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
     rate = RATES[config.optimizer] if config.lr is None else config.lr
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98))
+        fused = all(p.device.type in ("cpu", "cuda") for p in decayed)
+        return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98), fused=fused)
     if config.optimizer == "adadelta":
         return torch.optim.Adadelta(groups, rate)
     return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True)
