@@ -198,17 +198,15 @@ class _BatchNorm(torch.autograd.Function):
 
 @run.register
 def _(layer: nn.InstanceNorm2d, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-    inside = valid(widths, x.shape[3])[:, None, None, :].to(x.device)
-    variance, mean = torch.var_mean(x.float() * inside, (2, 3), correction=0, keepdim=True)
-    # from all columns to those of the image: the padding's zeros add nothing to either sum
-    more = (x.shape[3] / widths.to(x.device, torch.float32))[:, None, None, None]
-    centre = mean * more
-    variance = ((variance + mean.square()) * more - centre.square()).clamp_min(0)
-    scale = torch.rsqrt(variance + layer.eps)
-    if layer.affine:
-        scale = scale * layer.weight[:, None, None]
-    shift = (layer.bias[:, None, None] if layer.affine else 0) - centre * scale
-    return ((x * scale + shift) * inside).to(x.dtype), widths
+    inside = valid(widths, x.shape[3])[:, None, None, :].to(x.device, torch.float32)
+    count = (x.shape[2] * widths)[:, None, None, None].to(x.device)
+    cells = x.float() * inside
+    cells = (cells - cells.sum((2, 3), keepdim=True) / count) * inside
+    scale = torch.rsqrt(cells.square().sum((2, 3), keepdim=True) / count + layer.eps)
+    if not layer.affine:
+        return (cells * scale).to(x.dtype), widths
+    out = torch.addcmul(layer.bias[:, None, None], cells, scale * layer.weight[:, None, None])
+    return (out * inside).to(x.dtype), widths
 
 
 @run.register
