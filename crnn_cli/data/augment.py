@@ -7,6 +7,7 @@ worker or resumed run it is met in. The changes are those of a camera or scanner
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from crnn_cli.config import Augmentation
 from crnn_cli.core.frames import minimum_width
-from crnn_cli.data.sampling import uniforms
+from crnn_cli.data.sampling import stretch_factors, uniforms
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,11 @@ class Strength:
     Attributes:
         rotation: degrees either way.
         shear: slant as dx/dy.
-        narrow, low: factors by which the text becomes smaller, of its width and of its height.
+        stretch: of the width, a factor either way (1.15: up to 1.15 and down to 1 / 1.15).
+        low: of the height, a factor by which the text becomes smaller.
         shift: share of the height, in both directions.
-        wave: displacement by a slow sine along the line, share of the height.
+        bend: standard deviation of a smooth displacement, both ways, share of the height (the elastic distortion of
+            Simard, Steinkraus and Platt 2003).
         contrast: least factor.
         brightness: share of the range.
         blur: greatest share of a blurred copy.
@@ -40,10 +43,10 @@ class Strength:
 
     rotation: float
     shear: float
-    narrow: float
+    stretch: float
     low: float
     shift: float
-    wave: float
+    bend: float
     contrast: float
     brightness: float
     blur: float
@@ -52,11 +55,11 @@ class Strength:
 
 
 STRENGTHS: dict[Augmentation, Strength] = {
-    "mild": Strength(2.0, 0.15, 1.25, 1.15, 0.06, 0.04, 0.7, 0.1, 0.6, 0.04, 0.0),
-    "strong": Strength(5.0, 0.35, 1.5, 1.3, 0.10, 0.08, 0.4, 0.25, 1.0, 0.08, 0.1),
+    "mild": Strength(2.0, 0.15, 1.15, 1.15, 0.06, 0.03, 0.7, 0.1, 0.6, 0.04, 0.0),
+    "strong": Strength(5.0, 0.35, 1.3, 1.3, 0.10, 0.05, 0.4, 0.25, 1.0, 0.08, 0.1),
 }
 
-_DRAWS = 16  # numbers a sample
+_DRAWS = 16  # numbers a sample; the first is that of `stretch_factors`
 _NOISE = 1 << 20
 _WIDEST = 1 << 17  # pixels of a line
 
@@ -74,9 +77,13 @@ class Augmenter:
         self.backbone = backbone
         self.device = torch.device(device)
         noise = torch.randn(_NOISE + _WIDEST, generator=torch.Generator().manual_seed(0))
-        self._noise = noise.to(
-            self.device
-        )  # drawn once: fresh noise for each image would cost more than the convolutions
+        # drawn once: fresh noise for each image would cost more than the convolutions
+        self._stored = noise.to(self.device)
+
+    @property
+    def stretch(self) -> float:
+        """By what factor widths change at most, either way."""
+        return self.strength.stretch if self.strength else 1.0
 
     def __call__(
         self, images: Tensor, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]
@@ -92,18 +99,18 @@ class Augmenter:
         if self.strength is None:
             return images, widths
         drawn = torch.from_numpy(uniforms(keys, _DRAWS))
-        new_widths = self._narrowed(widths, needed, drawn[:, 0])
+        new_widths = self._stretched(widths, needed, keys)
         x = self._warp(images, widths, new_widths, drawn)
         return self._recolour(x, drawn).clamp_(0, 255), new_widths
 
-    def _narrowed(self, widths: Tensor, needed: NDArray[np.int64], drawn: Tensor) -> Tensor:
+    def _stretched(self, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]) -> Tensor:
         assert self.strength is not None
-        factor = torch.exp(-drawn * math.log(self.strength.narrow))
+        factor = torch.from_numpy(stretch_factors(keys, self.strength.stretch))
         least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
         return torch.maximum((widths * factor).round().long(), least)
 
     def _warp(self, images: Tensor, widths: Tensor, new_widths: Tensor, drawn: Tensor) -> Tensor:
-        """Stretch, rotation, shear, scale, shift and a slow wave as one resampling; the edge is repeated outwards."""
+        """Stretch, lowering, rotation, shear, shift and bending as one resampling; the edge is repeated outwards."""
         s = self.strength
         assert s is not None
         height, width = images.shape[2:]
@@ -121,10 +128,9 @@ class Augmenter:
         scale = torch.exp(per_sample(1, math.log(s.low), unit))
         # long lines turn less: their ends shall stay within the image
         angle = per_sample(2, math.radians(s.rotation)) * (3 * height / old).clamp(max=1)
-        wave_length = height * (3 + 5 * unit[:, 4])[:, None, None]
-        wave = per_sample(3, s.wave * height) * torch.sin(2 * math.pi * (x / wave_length + unit[:, 5, None, None]))
-        y_from = y * scale + x * torch.tan(angle) + per_sample(6, s.shift * height) + wave
-        x_from = x + y * per_sample(7, s.shear) + per_sample(8, s.shift * height)
+        bend = self._smooth_field(height, out_width, drawn[:, 3]) * (unit[:, 4, None, None, None] * (s.bend * height))
+        y_from = y * scale + x * torch.tan(angle) + per_sample(6, s.shift * height) + bend[:, 1]
+        x_from = x + y * per_sample(7, s.shear) + per_sample(8, s.shift * height) + bend[:, 0]
         x_from = (x_from + (old - 1) / 2).clamp(min=0).minimum(old - 1)  # never into the padding
         y_from = (y_from + (height - 1) / 2).clamp(0, height - 1)
         grid = torch.stack((x_from * (2 / max(1, width - 1)) - 1, y_from * (2 / (height - 1)) - 1), dim=3)
@@ -141,12 +147,20 @@ class Augmenter:
         brightness = 255 * s.brightness * (2 * unit[:, 11] - 1)
         x = (x - 127.5).mul_(contrast).add_(127.5 + brightness)
         x = torch.where(unit[:, 12] < s.invert, 255 - x, x)
-        return x.addcmul_(self._noise_like(x, drawn[:, 13]), 255 * s.noise * unit[:, 14] ** 2)
+        return x.addcmul_(self._noise(x.shape[1:], drawn[:, 13]), 255 * s.noise * unit[:, 14] ** 2)
 
-    def _noise_like(self, x: Tensor, drawn: Tensor) -> Tensor:
-        """Noise of the shape of `x`: each row of pixels is a piece of one long stored line of it."""
-        channels, height, width = x.shape[1:]
+    def _smooth_field(self, height: int, width: int, drawn: Tensor) -> Tensor:
+        """Displacements (N, 2, height, width) of standard deviation 1, drawn a quarter of the height apart."""
+        step = height // 4
+        columns = width // step + 2
+        coarse = self._noise((2, 5, columns), drawn)
+        size = 4 * step + 1, (columns - 1) * step + 1
+        return F.interpolate(coarse, size, mode="bilinear", align_corners=True)[:, :, :height, :width]
+
+    def _noise(self, shape: Sequence[int], drawn: Tensor) -> Tensor:
+        """Normal noise (N, *shape): each row of a sample is a piece of one long stored line of it."""
+        channels, height, _ = shape
         step = 3 * _NOISE // (4 * channels * height)  # rows start this far apart, whatever the batch's width
+        steps = height * step, step, 1
         starts = (drawn * (_NOISE // 4)).long().tolist()
-        shape, steps = (channels, height, width), (height * step, step, 1)
-        return torch.stack([self._noise.as_strided(shape, steps, start) for start in starts])
+        return torch.stack([self._stored.as_strided(tuple(shape), steps, start) for start in starts])

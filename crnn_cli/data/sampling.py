@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 _WINDOW = 64  # batches that are sorted by width together: like widths meet, yet no two epochs batch alike
+_LEAST_STRETCH = 1.1  # samples are sorted as if stretched so far at least, or epochs of few widths would batch alike
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,22 @@ class Sampler:
         sources: (n,) number of the source that each sample comes from.
         weights: of each source (none of which is empty), the share of draws it gets, at least one an epoch; None: every
             sample is drawn equally often.
+        stretch: how far the augmentation will stretch samples, as `stretch_factors` takes it: the widths that meet are
+            those after it.
     """
 
     def __init__(
-        self, widths: Integers, sources: Integers, weights: Sequence[float] | None, batch_size: int, seed: int
+        self,
+        widths: Integers,
+        sources: Integers,
+        weights: Sequence[float] | None,
+        batch_size: int,
+        seed: int,
+        stretch: float = 1.0,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
+        self.stretch = max(stretch, _LEAST_STRETCH)
         self.widths = widths
         self.batches = -(-len(widths) // batch_size)  # an epoch's
         draws = self.batches * batch_size
@@ -63,10 +73,11 @@ class Sampler:
         ]
         random = _generator(self.seed, number)
         samples = random.permutation(np.concatenate(pieces))
-        jittered = self.widths[samples] * random.uniform(0.9, 1.1, len(samples))
-        window = np.arange(len(samples)) // (_WINDOW * self.batch_size)
-        samples = samples[np.lexsort((jittered, window))]
         keys = mix(mix(np.uint64(self.seed), np.uint64(number)), samples.astype(np.uint64), _occurrence(samples))
+        stretched = self.widths[samples] * stretch_factors(keys, self.stretch)
+        window = np.arange(len(samples)) // (_WINDOW * self.batch_size)
+        order = np.lexsort((stretched, window))
+        samples, keys = samples[order], keys[order]
         size = self.batch_size
         return [Draw(samples[b * size :][:size], keys[b * size :][:size]) for b in random.permutation(self.batches)]
 
@@ -109,3 +120,9 @@ def uniforms(keys: NDArray[np.uint64], count: int) -> NDArray[np.float32]:
     drawn = mix(keys[:, None], np.arange(count, dtype=np.uint64)[None, :])
     numbers: NDArray[np.float32] = (drawn >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
     return numbers
+
+
+def stretch_factors(keys: NDArray[np.uint64], most: float) -> NDArray[np.float32]:
+    """(len(keys),) factors between 1 / most and most by which the augmentation stretches samples."""
+    factors: NDArray[np.float32] = np.float32(most) ** (2 * uniforms(keys, 1)[:, 0] - 1)
+    return factors

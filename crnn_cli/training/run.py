@@ -60,7 +60,12 @@ class Run:
         self.average = Average(self.model, self.config.ema)
         self.augmenter = Augmenter(settings.data.augment, self.model.config.backbone, world.device)
         self.sampler = Sampler(
-            self.train.widths, self.train.sources, _weights(settings), self.config.batch_size, self.config.seed
+            self.train.widths,
+            self.train.sources,
+            _weights(settings),
+            self.config.batch_size,
+            self.config.seed,
+            self.augmenter.stretch,
         )
         self.loader = Loader(self.train, world.rank, world.size, settings.data.workers)
         self.samples = self.train.digest()
