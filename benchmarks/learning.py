@@ -7,8 +7,9 @@
     python benchmarks/learning.py DATA --set digits --minutes 9 -- --backbone small --rnn gru
 
 DATA holds a folder a set, with `labels.tsv` and `images/`. One image in `--aside`, chosen by the hash of its bytes, is
-kept aside: no training, validation or choice of settings sees it. What stands after `--` goes to `crnn train` as it is.
-Prints a row a run as it ends, and mean and spread over the seeds.
+kept aside: no training, validation or choice of settings sees it. Settings are chosen with `--choose`: what is kept
+aside takes no part at all then, and as many of the others stand in for it. What stands after `--` goes to `crnn train`
+as it is. Prints a row a run as it ends, and mean and spread over the seeds.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def crnn(*args: object) -> str:
     return done.stdout
 
 
-def split(folder: Path, aside: int, into: Path) -> tuple[Path, Path]:
-    """The set's label file as two: what is trained on, and one image in `aside` that is not.
+def split(folder: Path, aside: int, choose: bool, into: Path) -> tuple[Path, Path]:
+    """The set's label file as two: what is trained on, and what is scored.
 
     A set that comes in two parts, `labels.tsv` and `labels_test.tsv`, is taken as it is.
     """
@@ -44,19 +45,22 @@ def split(folder: Path, aside: int, into: Path) -> tuple[Path, Path]:
     parts: tuple[list[str], list[str]] = ([], [])
     for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines(keepends=True):
         image = (folder / line.split("\t")[0]).read_bytes()
-        held = int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "big") % aside == 0
-        parts[held].append(line)
+        number = int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "big")
+        if not choose:
+            parts[number % aside == 0].append(line)
+        elif number % aside:
+            parts[number // aside % aside == 0].append(line)
     files = into / "train.tsv", into / "aside.tsv"
     for file, lines in zip(files, parts, strict=True):
         file.write_text("".join(lines), encoding="utf-8")
     return files
 
 
-def measure(folder: Path, aside: int, minutes: float, seed: int, options: list[str]) -> dict[str, Any]:
+def measure(folder: Path, aside: int, choose: bool, minutes: float, seed: int, options: list[str]) -> dict[str, Any]:
     """Train and score once."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        for part, labels in zip(("train", "aside"), split(folder, aside, work), strict=True):
+        for part, labels in zip(("train", "aside"), split(folder, aside, choose, work), strict=True):
             crnn("build-lmdb", folder, labels, "-o", work / f"{part}.lmdb")
         model = work / "model.safetensors"
         crnn("train", work / "train.lmdb", "-o", model, "--max-minutes", minutes, "--seed", seed, *options)
@@ -70,6 +74,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
     parser.add_argument("--aside", type=int, default=5, help="one image in this many is kept aside (default 5)")
+    parser.add_argument("--choose", action="store_true", help="score other images than those kept aside")
     parser.add_argument("--minutes", type=float, action="append", required=True, help="may be given again")
     parser.add_argument("--seed", type=int, action="append", help="may be given again (default 0)")
     own = sys.argv[1:]
@@ -78,12 +83,12 @@ def main() -> None:
 
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     print(f"machine: {machine}; options: {' '.join(options) or 'defaults'}")
-    print("| set | minutes | seed | aside | exact | CER |\n|---|---|---|---|---|---|", flush=True)
+    print("| set | minutes | seed | scored | exact | CER |\n|---|---|---|---|---|---|", flush=True)
     for name in given.set:
         for minutes in given.minutes:
             runs = []
             for seed in given.seed or [0]:
-                runs.append(measure(given.data / name, given.aside, minutes, seed, options))
+                runs.append(measure(given.data / name, given.aside, given.choose, minutes, seed, options))
                 exact, cer = runs[-1]["exact"]["value"], runs[-1]["cer"]["value"]
                 row = (name, f"{minutes:g}", seed, runs[-1]["samples"], f"{exact:.2%}", f"{cer:.2%}")
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
