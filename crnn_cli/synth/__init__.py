@@ -1,0 +1,1 @@
+"""Synthetic text: what is written (`text`), with which faces (`fonts`), drawn as masks (`masks`) and styled (`style`)."""
