@@ -32,6 +32,16 @@ class Skipped:
     lost_in_reordering: list[str] = field(default_factory=list)
     characters: dict[str, int] = field(default_factory=dict)  # dropped from labels
 
+    def cause(self, readable: bool, labelled: bool, survives: bool, feasible: bool) -> list[str] | None:
+        """The list that a sample belongs to, or None if it takes part."""
+        if not readable:
+            return self.unreadable
+        if not labelled:
+            return self.empty
+        if not survives:
+            return self.lost_in_reordering
+        return None if feasible else self.infeasible
+
     def summary(self) -> Iterable[str]:
         """A sentence for each cause that occurred."""
         for rows, cause in (
@@ -180,8 +190,8 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
     for number, store in enumerate(stores):
         sizes = store.sizes().astype(np.int64)
         widths, available = scaled(sizes[:, 0], sizes[:, 1], config)
-        kept = np.zeros(len(store), np.bool_)
         needed = np.zeros(len(store), np.int64)
+        kept = []
         for row, text in enumerate(store.labels()):
             name, clean = f"{store.name}:{row + 1}", codec.clean(text)
             for character in codec.unknown(clean):
@@ -192,29 +202,30 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
                     refused[character] = count + 1, first
             labels = codec.encode(text, drop_unknown=True)
             needed[row] = minimum_frames(labels)
-            if not sizes[row, 1]:
-                skipped.unreadable.append(name)
-            elif not labels:
-                skipped.empty.append(name)
-            elif not codec.survives(text):
-                skipped.lost_in_reordering.append(name)
-            elif needed[row] > available[row]:
-                skipped.infeasible.append(name)
-            else:
-                kept[row] = True
+            unfit = skipped.cause(
+                bool(sizes[row, 1]), bool(labels), codec.survives(text), needed[row] <= available[row]
+            )
+            if unfit is None:
+                kept.append(row)
                 samples.labels.append(np.array(labels, np.int32))
-        rows = np.flatnonzero(kept)
+            else:
+                unfit.append(name)
+        rows = np.array(kept, np.int64)
         samples.rows = np.concatenate((samples.rows, rows))
         samples.sources = np.concatenate((samples.sources, np.full(len(rows), number)))
-        samples.widths = np.concatenate((samples.widths, widths[kept]))
-        samples.needed = np.concatenate((samples.needed, needed[kept]))
+        samples.widths = np.concatenate((samples.widths, widths[rows]))
+        samples.needed = np.concatenate((samples.needed, needed[rows]))
     if refused:
-        named = [f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())]
-        raise AlphabetError(
-            f"labels have {len(refused)} characters that the alphabet lacks: {_some(named, 10)}; "
-            "add them to --alphabet, or drop them from labels with --drop-unknown"
-        )
+        raise _unknown_characters(refused)
     return samples, skipped
+
+
+def _unknown_characters(refused: dict[str, tuple[int, str]]) -> AlphabetError:
+    named = [f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())]
+    return AlphabetError(
+        f"labels have {len(refused)} characters that the alphabet lacks: {_some(named, 10)}; "
+        "add them to --alphabet, or drop them from labels with --drop-unknown"
+    )
 
 
 def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
