@@ -143,17 +143,16 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
 
     def load() -> Batch:
         run.train._cache._images.clear()
-        batch = run.loader._make(draw)
-        images, widths = torch.from_numpy(batch.images), torch.from_numpy(batch.widths)
-        run.augmenter(images, widths, batch.needed, batch.keys)
+        batch = run.loader.make(draw)
+        run.pictures(batch)
         return batch
 
     batch = load()
     data = processor_seconds(load, steps)
-    augmenter = run.augmenter
-    run.augmenter = lambda images, widths, needed, keys: (images, widths)  # type: ignore[assignment]
+    pictures = run.pictures
+    run.pictures = lambda batch: (torch.from_numpy(batch.images), torch.from_numpy(batch.widths))  # type: ignore
     step = processor_seconds(lambda: run.learn(batch), steps)
-    run.augmenter = augmenter
+    run.pictures = pictures
     return data, step
 
 

@@ -10,6 +10,7 @@
     ├── StoreError            a dataset that is missing, damaged, empty or in the way
     ├── ModelError            a model file that is missing, damaged, foreign or in the way
     ├── TrainingError         training that cannot start or go on
+    ├── SynthesisError        rendering that cannot go on
     ├── ExportError           an export that failed or does not agree with its source
     ├── OutputError           an output file or stdout that is in the way or cannot be written
     └── Interrupted           a signal asked the run to end; the state is saved (exit 128 + signal)
@@ -59,6 +60,10 @@ class ModelError(CrnnError):
 
 
 class TrainingError(CrnnError):
+    pass
+
+
+class SynthesisError(CrnnError):
     pass
 
 

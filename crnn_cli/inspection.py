@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,42 +210,49 @@ def histogram(values: NDArray[np.int64], most: int = 12) -> list[tuple[int, int,
     return [(e * extent, (e + 1) * extent - 1, counts[e]) for e in range(low // extent, high // extent + 1)]
 
 
-def sheet(reader: Reader, count: int = 60, columns: int = 5) -> tuple[bytes, list[tuple[int, str]]]:
-    """A PNG of up to `count` samples, evenly spread over the dataset, each above its number and label.
+def sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
+    """A PNG of up to `count` samples, evenly spread over the dataset; see `draw_sheet`.
 
     Returns:
-        The PNG, and (index, label) of the samples in it. Labels that cv2 cannot draw (other than ASCII) are left out of
-        the picture: there the number alone stands beneath.
+        The PNG, and (index, label) of the samples in it.
+    """
+    chosen = np.unique(np.linspace(0, len(reader) - 1, min(count, len(reader))).round().astype(int)).tolist()
+    shown = [(index, reader.label(index)) for index in chosen]
+    return draw_sheet((f"{index + 1}", reader.image(index), label) for index, label in shown), shown
+
+
+def draw_sheet(samples: Iterable[tuple[str, bytes, str]], columns: int = 5) -> bytes:
+    """A PNG of (name, image file's bytes, label), each image above its name and label.
+
+    Labels that cv2 cannot draw (other than ASCII) are left out of the picture: there the name alone stands beneath.
     """
     import cv2
 
-    chosen = np.unique(np.linspace(0, len(reader) - 1, min(count, len(reader))).round().astype(int)).tolist()
-    shown = [(index, reader.label(index)) for index in chosen]
-    cells = [_cell(reader, index, label) for index, label in shown]
+    cells = [_cell(name, image, label) for name, image, label in samples]
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (-len(cells) % columns)
     picture = np.vstack([np.hstack(cells[row : row + columns]) for row in range(0, len(cells), columns)])
-    return cv2.imencode(".png", picture)[1].tobytes(), shown
+    return cv2.imencode(".png", picture)[1].tobytes()
 
 
 _CELL = (84, 240)  # pixels, height and width
 _IMAGE = (48, 228)  # of the image within
 
 
-def _cell(reader: Reader, index: int, label: str) -> NDArray[np.uint8]:
+def _cell(name: str, data: bytes, label: str) -> NDArray[np.uint8]:
     import cv2
 
     from crnn_cli.data import images
 
     cell = np.full((*_CELL, 3), 255, np.uint8)
     try:
-        image = images.decode(reader.image(index), 3, f"{reader.name}:{index + 1}")[..., ::-1]
+        image = images.decode(data, 3, name)[..., ::-1]
         scale = min(_IMAGE[0] / image.shape[0], _IMAGE[1] / image.shape[1])
         size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         cell[6 : 6 + size[1], 6 : 6 + size[0]] = small
     except ImageError:
         label = "(unreadable)"
-    text = f"{index + 1} {label}" if label.isascii() and label.isprintable() else f"{index + 1}"
+    text = f"{name} {label}" if label.isascii() and label.isprintable() else name
     cv2.putText(cell, text[:34], (6, _CELL[0] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return cell

@@ -97,6 +97,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None) -> training.Sett
     With `--init`, what the user left alone is as the initial model has it.
     """
     from crnn_cli import checkpoint, training
+    from crnn_cli.data.alphabet import read_alphabet
 
     values = context.params
     init = values["init"]
@@ -108,7 +109,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None) -> training.Sett
     else:
         model = _pick(ModelConfig, values, alphabet="")
     if values["alphabet"] and state is None:
-        model = replace(model, alphabet=training.read_alphabet(values["alphabet"]))
+        model = replace(model, alphabet=read_alphabet(values["alphabet"]))
     data = _pick(DataConfig, values, sources=tuple(map(_source, values["data"])), val=tuple(values["val"]))
     return training.Settings(model, data, _pick(TrainConfig, values), str(init) if init else None)
 

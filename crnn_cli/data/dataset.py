@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,20 +82,26 @@ class _Cache:
 class Samples:
     """Rows of stores with encoded labels, ready to be batched.
 
+    Some stores hold masks, text that is given a look whenever it is drawn: white ink on black of a fixed height.
+
     Attributes:
-        widths: (n,) pixels at the model's height.
+        widths: (n,) pixels at the model's height; of masks about so many.
         sources: (n,) number of the store of each.
         needed: (n,) frames that each label needs.
+        masks: for each store, the options of `crnn synth` if it holds masks, else None.
     """
 
     def __init__(self, stores: Sequence[Reader], config: ModelConfig) -> None:
         self.stores = stores
         self.config = config
+        made = [store.about().get("synthetic") for store in stores]
+        self.masks: list[dict[str, Any] | None] = [how if how and how.get("masks") else None for how in made]
         self.widths = np.zeros(0, np.int64)
         self.sources = np.zeros(0, np.int64)
         self.rows = np.zeros(0, np.int64)
         self.needed = np.zeros(0, np.int64)
         self.labels: list[NDArray[np.int32]] = []
+        self._looks: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._cache = _Cache()
 
     def __len__(self) -> int:
@@ -109,18 +116,33 @@ class Samples:
         store: Reader = self.stores[self.sources[index]]
         return store.label(int(self.rows[index]))
 
+    def is_mask(self, index: int) -> bool:
+        """Whether `image` gives a mask, to be styled."""
+        return self.masks[self.sources[index]] is not None and self._key(index) not in self._looks
+
+    def settle(self, index: int, image: NDArray[np.uint8]) -> None:
+        """Take (C, H, w) for the image of a mask, from now on."""
+        self._looks[self._key(index)] = image
+        self.widths[index] = image.shape[2]
+
+    def _key(self, index: int) -> tuple[int, int]:
+        return int(self.sources[index]), int(self.rows[index])
+
     def image(self, index: int) -> NDArray[np.uint8]:
-        """(C, H, w) prepared for the model.
+        """(C, H, w) prepared for the model; of a mask (1, h, w) as it is stored.
 
         Raises:
             ImageError: it cannot be decoded.
         """
-        key = int(self.sources[index]), int(self.rows[index])
-        kept = self._cache.get(key)
+        key = self._key(index)
+        kept = self._looks.get(key, self._cache.get(key))
         if kept is not None:
             return kept
         decoded = images.decode(self.stores[key[0]].image(key[1]), self.config.channels, self.name(index))
-        prepared = images.to_height(decoded, self.config.height, self.config.minimum_width)
+        if self.masks[key[0]] is not None:
+            prepared = decoded[None]
+        else:
+            prepared = images.to_height(decoded, self.config.height, self.config.minimum_width)
         self._cache.keep(key, prepared)
         return prepared
 
@@ -190,6 +212,9 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
     for number, store in enumerate(stores):
         sizes = store.sizes().astype(np.int64)
         widths, available = scaled(sizes[:, 0], sizes[:, 1], config)
+        if samples.masks[number] is not None:
+            available[:] = np.iinfo(available.dtype).max  # the look gives them the width they need
+            widths = widths * 3 // 2  # and crops them closer
         needed = np.zeros(len(store), np.int64)
         kept = []
         for row, text in enumerate(store.labels()):

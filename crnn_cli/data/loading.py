@@ -20,20 +20,23 @@ from crnn_cli.errors import ImageError
 
 @dataclass
 class Batch:
-    """One process's part of a training batch.
+    """One process's part of a training batch: first the samples that have an image, then those that have a mask.
 
     Attributes:
-        images: (N, C, H, W) uint8. widths: (N,). labels: all labels, one after another. lengths: (N,) of each.
-        needed: (N,) frames of each label. keys: (N,) of the augmentation. names: of the samples.
+        images: (R, C, H, W) uint8. masks: (N - R, 1, h, W') uint8. widths: (N,) of the one or the other.
+        labels: all labels, one after another. lengths: (N,) of each. needed: (N,) frames of each label.
+        keys: (N,) of the augmentation. sources: (N,) number of the store of each. names: of the samples.
         unreadable: names of the samples that were to be here and cannot be decoded.
     """
 
     images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
     widths: NDArray[np.int64]
     labels: NDArray[np.int64]
     lengths: NDArray[np.int64]
     needed: NDArray[np.int64]
     keys: NDArray[np.uint64]
+    sources: NDArray[np.int64]
     names: list[str]
     unreadable: list[str] = field(default_factory=list)
 
@@ -44,10 +47,12 @@ class Batch:
         """At most `pieces` micro-batches of like size, in order."""
         edges = np.linspace(0, len(self), max(1, min(pieces, len(self))) + 1).astype(int).tolist()
         ends = np.concatenate(([0], np.cumsum(self.lengths)))
+        real = len(self.images)
         return [
             Batch(
-                self.images[a:b], self.widths[a:b], self.labels[ends[a] : ends[b]], self.lengths[a:b],
-                self.needed[a:b], self.keys[a:b], self.names[a:b],
+                self.images[a:b], self.masks[max(0, a - real) : max(0, b - real)], self.widths[a:b],
+                self.labels[ends[a] : ends[b]], self.lengths[a:b], self.needed[a:b], self.keys[a:b],
+                self.sources[a:b], self.names[a:b],
             )
             for a, b in pairwise(edges)
         ]  # fmt: skip
@@ -73,7 +78,7 @@ class Loader:
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             try:
                 for draw in draws:
-                    waiting.append(pool.submit(self._make, draw))
+                    waiting.append(pool.submit(self.make, draw))
                     if len(waiting) > 2 * self.workers:
                         yield waiting.popleft().result()
                 while waiting:
@@ -81,27 +86,35 @@ class Loader:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _make(self, draw: Draw) -> Batch:
-        images, kept, unreadable = [], [], []
+    def make(self, draw: Draw) -> Batch:
+        """This process's part of a draw; what cannot be read is left out, and named the first time."""
+        found: tuple[list[tuple[int, NDArray[np.uint8]]], ...] = ([], [])  # images and masks, with their places
+        unreadable = []
         for place in range(self.rank, len(draw.samples), self.size):
             index = int(draw.samples[place])
             try:
-                images.append(self.samples.image(index))
-                kept.append(place)
+                found[self.samples.is_mask(index)].append((place, self.samples.image(index)))
             except ImageError:
                 if index not in self._known_bad:  # named once
                     self._known_bad.add(index)
                     unreadable.append(self.samples.name(index))
+        (images, widths), (masks, mask_widths) = (_padded([image for _, image in part]) for part in found)
+        kept = [place for part in found for place, _ in part]
         indices = draw.samples[kept]
-        batch, widths = collate(images) if images else (np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64))
         labels = [self.samples.labels[int(i)] for i in indices]
         return Batch(
-            images=batch,
-            widths=widths,
+            images=images,
+            masks=masks,
+            widths=np.concatenate((widths, mask_widths)),
             labels=np.concatenate([np.zeros(0, np.int64), *labels]),
             lengths=np.array([len(x) for x in labels], np.int64),
             needed=self.samples.needed[indices],
             keys=draw.keys[kept],
+            sources=self.samples.sources[indices],
             names=[self.samples.name(int(i)) for i in indices],
             unreadable=unreadable,
         )
+
+
+def _padded(images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    return collate(images) if images else (np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64))

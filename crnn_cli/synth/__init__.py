@@ -1,1 +1,1 @@
-"""Synthetic text: what is written (`text`), with which faces (`fonts`), drawn as masks (`masks`) and styled (`style`)."""
+"""Synthetic text: written (`text`), in some face (`fonts`), drawn as a mask (`masks`), given a look (`style`)."""

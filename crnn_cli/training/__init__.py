@@ -6,9 +6,8 @@ from crnn_cli.training.distributed import World, join
 from crnn_cli.training.loop import Event, Note, Step, Validated, fit
 from crnn_cli.training.record import Record
 from crnn_cli.training.run import Run
-from crnn_cli.training.start import Settings, Start, begin, read_alphabet
+from crnn_cli.training.start import Settings, Start, begin
 
 __all__ = [
     "Event", "Note", "Record", "Run", "Settings", "Start", "Step", "Validated", "World", "begin", "fit", "join",
-    "read_alphabet",
 ]  # fmt: skip

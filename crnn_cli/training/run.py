@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from crnn_cli.checkpoint import Header, save
 from crnn_cli.config import TrainConfig
 from crnn_cli.core.ctc import ctc_loss
-from crnn_cli.data.augment import Augmenter
 from crnn_cli.data.loading import Batch, Loader
 from crnn_cli.data.sampling import Sampler, mix
 from crnn_cli.devices import supports_bf16
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.training.distributed import World
 from crnn_cli.training.optimization import Average, build_optimizer, rate_at, set_rate
+from crnn_cli.training.pictures import Pictures
 from crnn_cli.training.record import Record
 from crnn_cli.training.start import Settings, Start
 from crnn_cli.training.validation import Outcome, validate
@@ -58,14 +58,15 @@ class Run:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.optimizer = build_optimizer(self.learner, self.config)
         self.average = Average(self.model, self.config.ema)
-        self.augmenter = Augmenter(settings.data.augment, self.model.config.backbone, world.device)
+        self.pictures = Pictures(self.train, settings.data, self.model.config, world.device)
+        self.pictures.settle(self.held)
         self.sampler = Sampler(
             self.train.widths,
             self.train.sources,
             _weights(settings),
             self.config.batch_size,
             self.config.seed,
-            self.augmenter.stretch,
+            self.pictures.augmenter.stretch,
         )
         self.loader = Loader(self.train, world.rank, world.size, settings.data.workers)
         self.samples = self.train.digest()
@@ -175,9 +176,7 @@ class Run:
         if not len(batch):
             return torch.zeros(0)
         device = self.world.device
-        images, widths = self.augmenter(
-            torch.from_numpy(batch.images).to(device), torch.from_numpy(batch.widths), batch.needed, batch.keys
-        )
+        images, widths = self.pictures(batch)
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             features, frames = self.model.features(images, widths)
             log_probs, _ = self.model.read(features, frames)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from crnn_cli import checkpoint
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
-from crnn_cli.core.codec import BLANK, PRESETS, Alphabet
+from crnn_cli.core.codec import BLANK
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.dataset import Samples, derive_alphabet, open_stores, prepare
-from crnn_cli.errors import ConfigError, TrainingError, UsageFault
+from crnn_cli.errors import TrainingError, UsageFault
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,6 @@ class Start:
     train: Samples
     held: Samples
     notes: list[str] = field(default_factory=list)
-
-
-def read_alphabet(given: str) -> str:
-    """The characters of a preset, or of a UTF-8 file: each character in it but line ends, the space included.
-
-    Raises:
-        ConfigError: neither a preset nor a readable file.
-    """
-    if given in PRESETS:
-        return PRESETS[given]
-    try:
-        text = Path(given).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        presets = ", ".join(PRESETS)
-        raise ConfigError(f"--alphabet {given}: neither one of {presets} nor a readable UTF-8 file ({fault})") from None
-    return Alphabet("".join(text.splitlines())).characters
 
 
 def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:

@@ -118,6 +118,10 @@ class Reader:
         """What `Writer.add` was told of single samples, by index."""
         return {index: mark for index, mark in self._meta().get("marks", ()) if index < self._count}
 
+    def about(self) -> dict[str, Any]:
+        """What `Writer` was told of the dataset as a whole."""
+        return cast("dict[str, Any]", self._meta().get("about", {}))
+
     def _meta(self) -> dict[str, Any]:
         found = self._get([META])[0]
         try:

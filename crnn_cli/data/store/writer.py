@@ -10,6 +10,7 @@ import sys
 from array import array
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -31,6 +32,7 @@ class Writer:
     Args:
         overwrite: replace a dataset at `path`, once the new one is whole.
         append: add to the dataset at `path`; its count is committed last, so that it is valid at any moment.
+        about: plain data on the dataset as a whole, kept with it; see `Reader.about`.
 
     Raises:
         UsageFault: `path` is no name of a dataset.
@@ -40,7 +42,13 @@ class Writer:
 
     _handle: int | None = None  # of the lock
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False, append: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        append: bool = False,
+        about: dict[str, Any] | None = None,
+    ) -> None:
         self.path = Path(path)
         if self.path.name in ("", ".."):
             raise UsageFault(f"{path}: name a dataset, such as dataset.lmdb")
@@ -49,6 +57,7 @@ class Writer:
         self._sizes = array("i")  # width, height, width, ...
         self._hashes = array("Q")
         self._marks: list[tuple[int, str]] = []
+        self._about = about or {}
         self._pending: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [])  # images, labels, paths
         self._pending_bytes = 0
         self._known: set[tuple[str, int]] = set()
@@ -125,7 +134,7 @@ class Writer:
         if len(self) == self._before:
             raise StoreError(f"{self.path}: nothing to store: no sample is usable")
         self._flush()
-        meta = {"format": 1, "marks": self._marks}
+        meta = {"format": 1, "marks": self._marks, "about": self._about}
         self._commit(
             [
                 (SIZES, np.asarray(self._sizes, "<i4").tobytes()),
@@ -182,6 +191,7 @@ class Writer:
         self._sizes.extend(reader.sizes().ravel().tolist())
         self._hashes.extend(reader.hashes().tolist())
         self._marks = list(reader.marks().items())
+        self._about = reader.about() | self._about
         self._known = set(zip(reader.paths(), self._hashes, strict=True))
         reader.close()
 

@@ -1,0 +1,124 @@
+"""`crnn synth`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from crnn_cli import console, files
+from crnn_cli.commands import options
+from crnn_cli.errors import SynthesisError, UsageFault
+
+if TYPE_CHECKING:
+    from crnn_cli import synthesis
+    from crnn_cli.synth.scribe import SynthOptions
+
+_SHEET = 60  # samples of a preview
+
+
+def command(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.", show_default=False)
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)] = 100_000,
+    preset: Annotated[
+        Literal["scene", "document", "all"],
+        typer.Option(help="Texts and pictures: signs and labels, print and scans, or both."),
+    ] = "all",
+    fonts: Annotated[
+        list[str], typer.Option(metavar="DIR", help="Folder of faces (repeatable). [default: the system's]")
+    ] = [],  # noqa: B006
+    words: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE", help="Word list, `word count` or a word a line (repeatable). [default: some English]"
+        ),
+    ] = [],  # noqa: B006
+    text: Annotated[
+        list[str], typer.Option(metavar="FILE", help="Running text that lines are cut from (repeatable).")
+    ] = [],  # noqa: B006
+    photos: Annotated[list[str], typer.Option(metavar="DIR", help="Photographs for backgrounds (repeatable).")] = [],  # noqa: B006
+    alphabet: Annotated[
+        str, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file: the only characters written.")
+    ] = "ascii",
+    min_length: Annotated[int | None, typer.Option(help="Least characters. [default: the preset's]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Most characters. [default: the preset's]")] = None,
+    height: Annotated[int, typer.Option(help="Pixels of the images.")] = 32,
+    seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
+    masks: Annotated[
+        bool,
+        typer.Option("--masks", help="Store the text alone; training then gives it another look every time."),
+    ] = False,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="PNG", help=f"Draw the first {_SHEET} samples and their texts to look at.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run, or make it longer.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes. [default: one a core]")] = None,
+) -> None:
+    """Render labelled images of text into a dataset.
+
+    The same options give the same samples, whatever the number of workers. Faces that lack a character of a text are
+    never used for it. Needs the extra: pip install 'crnn-cli[synth]'.
+
+        crnn synth --preview sheet.png
+
+        crnn synth -o words.lmdb -n 1000000 --preset scene --words english.txt
+    """
+    if output is None and preview is None:
+        raise UsageFault("say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture to look at")
+    if preview is not None:
+        files.check_output(preview, overwrite)
+    from crnn_cli.data.alphabet import read_alphabet
+
+    try:
+        from crnn_cli import synthesis
+        from crnn_cli.synth.scribe import SynthOptions
+    except ModuleNotFoundError as fault:
+        raise SynthesisError(f"rendering needs {fault.name}: pip install 'crnn-cli[synth]'") from None
+    wanted = SynthOptions(
+        preset=preset,
+        fonts=tuple(fonts),
+        words=tuple(words),
+        texts=tuple(text),
+        photos=tuple(photos),
+        alphabet=read_alphabet(alphabet),
+        min_length=min_length,
+        max_length=max_length,
+        height=height,
+        seed=seed,
+        masks=masks,
+    )
+    if preview is not None:
+        _preview(wanted, preview)
+    if output is not None:
+        work = synthesis.Synthesis(output, count, wanted, overwrite, resume, workers)
+        _introduce(work)
+        meter = console.Meter("synth")
+        try:
+            for _ in work:
+                meter.show(work.done / count, f"{work.done:,} samples")
+        finally:
+            meter.close()
+        console.note(f"{output}: {work.done:,} samples")
+
+
+def _preview(wanted: SynthOptions, path: Path) -> None:
+    from crnn_cli import inspection, synthesis
+
+    samples = synthesis.first_samples(wanted, _SHEET)
+    png = inspection.draw_sheet((f"{k}", sample.image, sample.text) for k, sample in enumerate(samples, start=1))
+    files.write_whole(path, png)
+    console.note(f"{path}: {len(samples)} samples")
+
+
+def _introduce(work: synthesis.Synthesis) -> None:
+    """What is used, and what is not and why."""
+    console.note(f"{len(work.faces):,} faces, {len(work.left_out):,} left out")
+    for path, count in work.texts.left_out.items():
+        if count:
+            console.warn(f"{path}: {count:,} words left out, for characters outside the alphabet")
+    if work.texts.impossible:
+        console.warn(f"not drawn, as alphabet or lengths do not allow it: {', '.join(sorted(work.texts.impossible))}")

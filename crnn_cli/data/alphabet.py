@@ -1,0 +1,24 @@
+"""The alphabet that an option names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crnn_cli.core.codec import PRESETS, Alphabet
+from crnn_cli.errors import ConfigError
+
+
+def read_alphabet(given: str) -> str:
+    """The characters of a preset, or of a UTF-8 file: each character in it but line ends, the space included.
+
+    Raises:
+        ConfigError: neither a preset nor a readable file.
+    """
+    if given in PRESETS:
+        return PRESETS[given]
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        presets = ", ".join(PRESETS)
+        raise ConfigError(f"--alphabet {given}: neither one of {presets} nor a readable UTF-8 file ({fault})") from None
+    return Alphabet("".join(text.splitlines())).characters

@@ -1,0 +1,309 @@
+"""Text drawn as masks of ink: face, weight, width, spacing, unevenness, lines. Colour and the rest come later."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, features
+
+from crnn_cli.errors import UsageFault
+from crnn_cli.synth.fonts import Face
+from crnn_cli.synth.legibility import Kind
+
+MASK_HEIGHT = 64
+BASELINE = 48  # the row that letters stand on: ink above it lies in rows 0 to 47
+
+Preset = Literal["scene", "document", "all"]
+Pixels = NDArray[np.uint8]
+
+_ABOVE, _BELOW = BASELINE - 2, MASK_HEIGHT - BASELINE - 2  # rows for a face's letters; a little is left for weight
+_LARGEST = 160  # pixels of an em, whatever the face
+_NARROWEST = 12.0  # pixels of a letter and its space
+_HEAVY = 10.0  # pixels of a stroke that is not made bolder
+_FONTS = 1024  # kept open, about 100 kB each
+_LINES = "under", "under", "through", "box"
+_DRAWS = 16  # numbers drawn for every text
+
+_RAQM = bool(features.check("raqm"))
+_EXACT = ["-calt", "-clig"]  # nothing may depend on the neighbours but kerning and the usual ligatures
+_CODE = [*_EXACT, "-liga"]  # and in mono faces not even these: they draw != as one sign
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """How texts are drawn. A probability is 0 to 1; a range is (least, most).
+
+    Attributes:
+        shares: how often each kind of face is drawn, relative to the others; a kind that has no face for a text leaves
+            its share to the others.
+        crowding: a folder with n faces of a kind is drawn n ** crowding times as often as a folder with one: 1 draws
+            all faces alike, 0 all folders. So a large collection by one hand does not crowd out the others.
+        bold, weight: probability of thicker strokes; range of the added pixels, of 64.
+        stretched, stretch: probability of another width; range of the factor.
+        spaced, spacing: probability of another distance of letters; range of what is added, in em. Not in scripts and
+            blackletter, whose letters join.
+        jittered, jitter: probability that letters stand unevenly; range of the greatest shift, in em.
+        mixed, small: probability that letters after a word's first are smaller; range of the factor.
+        lined: probability of a line under or through the text, or a box around it; texts are labelled as if without.
+        long: characters from which a text is a line: all the above spread less then.
+        calm: how far they spread in lines, as a share.
+    """
+
+    shares: Mapping[Kind, float] = field(
+        default_factory=lambda: {"sans": 30, "serif": 20, "display": 30, "script": 10, "mono": 7, "blackletter": 3}
+    )
+    crowding: float = 0.5
+    bold: float = 0.2
+    weight: tuple[float, float] = (1.0, 4.0)
+    stretched: float = 0.5
+    stretch: tuple[float, float] = (0.7, 1.4)
+    spaced: float = 0.25
+    spacing: tuple[float, float] = (-0.08, 0.25)
+    jittered: float = 0.1
+    jitter: tuple[float, float] = (0.02, 0.08)
+    mixed: float = 0.05
+    small: tuple[float, float] = (0.7, 0.88)
+    lined: float = 0.05
+    long: int = 25
+    calm: float = 0.4
+
+    def __post_init__(self) -> None:
+        usable = set(self.shares) == set(get_args(Kind)) and all(
+            0 <= share < math.inf for share in self.shares.values()
+        )
+        if not usable or not any(self.shares.values()):
+            raise UsageFault(f"shares is {dict(self.shares)}: give each of {', '.join(get_args(Kind))} 0 or more")
+        for name in ("crowding", "bold", "stretched", "spaced", "jittered", "mixed", "lined", "calm"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
+        bounds = {"weight": (0, 8), "stretch": (0.5, 2), "spacing": (-0.2, 1), "jitter": (0, 0.3), "small": (0.5, 1)}
+        for name, (least, most) in bounds.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise UsageFault(f"{name} is {low} to {high}: take a range within {least} to {most}")
+
+
+MASKS: dict[Preset, MaskConfig] = {
+    "all": MaskConfig(),
+    "scene": MaskConfig(
+        {"sans": 32, "serif": 14, "display": 36, "script": 12, "mono": 3, "blackletter": 3}, spaced=0.3, lined=0.04
+    ),
+    "document": MaskConfig(
+        {"sans": 32, "serif": 42, "display": 6, "script": 6, "mono": 12, "blackletter": 2},
+        bold=0.1,
+        weight=(1.0, 2.5),
+        stretched=0.4,
+        stretch=(0.8, 1.25),
+        spaced=0.15,
+        spacing=(-0.04, 0.12),
+        jittered=0.04,
+        jitter=(0.01, 0.04),
+        mixed=0.03,
+        lined=0.06,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A drawn text.
+
+    Attributes:
+        image: (MASK_HEIGHT, w) uint8, 0 no ink, 255 full ink; there is ink in the first and the last column.
+        top, bottom: the rows with ink are top to bottom - 1.
+    """
+
+    image: Pixels
+    top: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is done to one text: pixels, factors, em; None or 0 where it is not done."""
+
+    weight: int
+    stretch: float
+    spacing: float
+    jitter: float
+    small: float | None
+    line: str | None
+
+
+class MaskDrawer:
+    """Draws texts, each in a face that has all of its characters. It can be pickled."""
+
+    def __init__(self, config: MaskConfig, faces: Sequence[Face]) -> None:
+        self.config = config
+        self._choice = _Choice(config, faces)
+
+    def draw(self, text: str, rng: np.random.Generator) -> Mask | None:
+        """The mask of `text`, a function of the state of `rng` alone; None where no face can draw it."""
+        u = rng.random(_DRAWS)
+        face = self._choice(text, u[0], u[1])
+        if face is None:
+            return None
+        plan = self._plan(face, text, u)
+        pixels, baseline = _draw(face, text, plan, rng)
+        x, y, width, height = cv2.boundingRect(pixels)
+        if not width:
+            return None  # nothing but spaces
+        pixels = pixels[y : y + height, x : x + width]
+        if plan.weight:
+            pixels, (x, y) = _bolder(pixels, plan.weight), (x - plan.weight, y - plan.weight)
+        factor = max(plan.stretch, min(1.0, _NARROWEST * len(text) / pixels.shape[1]))
+        if factor != 1:
+            size = max(1, round(factor * pixels.shape[1])), pixels.shape[0]
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        above = baseline - y
+        if plan.line is not None:
+            pixels, above = _lined(pixels, above, plan.line, u[13:])
+        return _placed(pixels, above)
+
+    def _plan(self, face: Face, text: str, u: NDArray[np.float64]) -> _Plan:
+        c = self.config
+        spread = c.calm if len(text) >= c.long else 1.0
+
+        def within(bounds: tuple[float, float], place: float, neutral: float) -> float:
+            return neutral + spread * (bounds[0] + (bounds[1] - bounds[0]) * place - neutral)
+
+        joined = face.kind in ("script", "blackletter")
+        light = face.stem * _size(face) < _HEAVY
+        low, high = map(math.log, c.stretch)
+        return _Plan(
+            weight=round(within(c.weight, u[2], 0.0)) if u[3] < c.bold and light else 0,
+            stretch=math.exp(within((low, high), u[4], 0.0)) if u[5] < c.stretched else 1.0,
+            spacing=within(c.spacing, u[6], 0.0) if u[7] < c.spaced and not joined else 0.0,
+            jitter=within(c.jitter, u[8], 0.0) if u[9] < c.jittered * spread else 0.0,
+            small=within(c.small, u[10], 1.0) if u[11] < c.mixed * spread else None,
+            line=_LINES[int(u[12] / c.lined * len(_LINES))] if u[12] < c.lined else None,
+        )
+
+
+class _Choice:
+    """Picks a face: a kind by its share, then one of its faces that have every character of the text."""
+
+    def __init__(self, config: MaskConfig, faces: Sequence[Face]) -> None:
+        kinds = get_args(Kind)
+        self.faces = sorted(faces, key=lambda face: kinds.index(face.kind))  # stable: by kind, then as given
+        folders = [(face.kind, face.path.replace("\\", "/").rpartition("/")[0]) for face in self.faces]
+        sizes = {folder: folders.count(folder) for folder in set(folders)}
+        self.weights = np.array([sizes[folder] ** (config.crowding - 1) for folder in folders])
+        self.starts = [sum(kinds.index(f.kind) < k for f in self.faces) for k in range(len(kinds) + 1)]
+        self.shares = [float(config.shares[kind]) for kind in kinds]
+        self.lacking: dict[str, NDArray[np.bool_]] = {
+            character: np.array([character not in face.characters for face in self.faces])
+            for character in frozenset().union(*(face.characters for face in faces))
+        }
+
+    def __call__(self, text: str, kind: float, place: float) -> Face | None:
+        """`kind` and `place`: in [0, 1)."""
+        columns = [self.lacking.get(character) for character in set(text)]
+        known = [column for column in columns if column is not None]
+        if not known or len(known) < len(columns):
+            return None
+        ends = np.zeros(len(self.faces) + 1)
+        np.where(np.logical_or.reduce(known), 0.0, self.weights).cumsum(out=ends[1:])
+        totals = np.diff(ends[self.starts])
+        shares = np.where(totals > 0, self.shares, 0.0).cumsum()
+        if not shares[-1]:
+            return None
+        k = int(np.searchsorted(shares, kind * shares[-1], side="right"))
+        first, last = ends[self.starts[k]], ends[self.starts[k + 1]]
+        target = min(first + place * (last - first), np.nextafter(last, 0))
+        return self.faces[int(np.searchsorted(ends, target, side="right")) - 1]
+
+
+def _size(face: Face) -> int:
+    """Pixels of an em at which the face's letters and digits fit above and below the baseline."""
+    fitting = (room / max(reach, 1e-3) for room, reach in ((_ABOVE, face.ascent), (_BELOW, face.descent)))
+    return max(8, min(_LARGEST, int(min(fitting))))
+
+
+@lru_cache(_FONTS)
+def _font(path: str, index: int, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, index)
+
+
+def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple[Pixels, int]:
+    """`text` on a canvas with room on every side, and the row of its baseline."""
+    size = _size(face)
+    usual = _font(face.path, face.index, size)
+    small = usual if plan.small is None else _font(face.path, face.index, max(8, round(plan.small * size)))
+    shaping = (_CODE if face.kind == "mono" else _EXACT) if _RAQM else None
+    pieces = [(piece, small if is_small else usual) for piece, is_small in _pieces(text, plan)]
+    advances = [font.getlength(piece, features=shaping) + plan.spacing * size for piece, font in pieces]
+    shifts = plan.jitter * size * (2 * rng.random(len(pieces)) - 1) if plan.jitter else [0.0] * len(pieces)
+    canvas = Image.new("L", (math.ceil(sum(advances)) + 2 * size, 5 * size // 2))
+    board = ImageDraw.Draw(canvas)
+    x, baseline = float(size), 3 * size // 2
+    for (piece, font), advance, shift in zip(pieces, advances, shifts, strict=True):
+        board.text((x, baseline + round(shift)), piece, fill=255, font=font, anchor="ls", features=shaping)
+        x += advance
+    return np.asarray(canvas), baseline
+
+
+def _pieces(text: str, plan: _Plan) -> list[tuple[str, bool]]:
+    """What is drawn at one go, each piece with whether it is small: letter by letter only where letters stand apart."""
+    small = [plan.small is not None and i > 0 and text[i - 1] != " " for i in range(len(text))]
+    if (plan.spacing or plan.jitter) and not _is_shaped(text):
+        return list(zip(text, small, strict=True))
+    groups = groupby(zip(text, small, strict=True), key=itemgetter(1))
+    return [("".join(character for character, _ in group), is_small) for is_small, group in groups]
+
+
+def _is_shaped(text: str) -> bool:
+    """Whether letters join, combine or run from the right."""
+    return not text.isascii() and any(
+        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) in ("R", "AL") for c in text
+    )
+
+
+def _bolder(pixels: Pixels, weight: int) -> Pixels:
+    """`weight` pixels larger on every side, the strokes thicker by as much."""
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (weight + 1, weight + 1))
+    return cv2.dilate(np.pad(pixels, weight), brush).astype(np.uint8, copy=False)
+
+
+def _lined(pixels: Pixels, above: int, line: str, u: NDArray[np.float64]) -> tuple[Pixels, int]:
+    """With a line a little longer than the ink, and again the rows above the baseline. `u`: three numbers in [0, 1)."""
+    pad, thick = 4 + int(6 * u[0]), 2 + int(3 * u[1])
+    framed = np.pad(pixels, MASK_HEIGHT)
+    width, base = framed.shape[1], MASK_HEIGHT + above
+    left, right = MASK_HEIGHT - pad, width - MASK_HEIGHT + pad
+    if line == "box":
+        corners = (
+            (left - thick, MASK_HEIGHT - pad - thick),
+            (right + thick, framed.shape[0] - MASK_HEIGHT + pad + thick),
+        )
+        cv2.rectangle(framed, *corners, 255, thick)
+    else:
+        row = base + 3 + int(8 * u[2]) if line == "under" else base - 12 - int(6 * u[2])
+        framed[row : row + thick, left:right] = 255
+    x, y, w, h = cv2.boundingRect(framed)
+    return framed[y : y + h, x : x + w], base - y
+
+
+def _placed(pixels: Pixels, above: int) -> Mask | None:
+    """The mask of tight ink that reaches `above` rows over the baseline; ink too tall for the mask is made smaller."""
+    height, width = pixels.shape
+    factor = min(1.0, BASELINE / max(above, 1), (MASK_HEIGHT - BASELINE) / max(height - above, 1))
+    if factor < 1:
+        size = max(1, int(factor * width)), max(1, int(factor * height))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        above = int(factor * above)
+    top = min(max(BASELINE - above, 0), MASK_HEIGHT - pixels.shape[0])
+    image = np.zeros((MASK_HEIGHT, pixels.shape[1]), np.uint8)
+    image[top : top + pixels.shape[0]] = pixels
+    x, y, w, h = cv2.boundingRect(image)  # faint edges may be gone
+    return Mask(np.ascontiguousarray(image[:, x : x + w]), y, y + h) if w else None

@@ -1,0 +1,156 @@
+"""From a number to a labelled image: text, face, mask and style in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crnn_cli.core.codec import PRESETS
+from crnn_cli.core.frames import minimum_frames
+from crnn_cli.data.batching import collate
+from crnn_cli.data.sampling import mix
+from crnn_cli.errors import UsageFault
+from crnn_cli.synth.fonts import Face
+from crnn_cli.synth.masks import MASKS, Mask, MaskDrawer
+from crnn_cli.synth.style import STYLES, StyleConfig, Stylist
+from crnn_cli.synth.text import TEXTS, TextConfig, TextSource
+
+Preset = Literal["scene", "document", "all"]
+
+_BATCH = 64  # samples styled together
+_TRIES = 100  # texts for which a face is looked for
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """What is rendered.
+
+    Attributes:
+        preset: kinds of text and of pictures: signs and labels, print and scans, or both.
+        fonts: folders of faces; none: those of the system.
+        words, texts: word lists and files of running text; see `TextConfig`.
+        photos: folders of photographs for backgrounds.
+        alphabet: the only characters that are written.
+        min_length, max_length: characters of a text; None: the preset's.
+        height: pixels of the images, at least 16.
+        seed: another seed gives other samples.
+        masks: store the text alone, white on black, which training gives another look every time it meets it.
+    """
+
+    preset: Preset = "all"
+    fonts: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    photos: tuple[str, ...] = ()
+    alphabet: str = PRESETS["ascii"]
+    min_length: int | None = None
+    max_length: int | None = None
+    height: int = 32
+    seed: int = 0
+    masks: bool = False
+
+    def __post_init__(self) -> None:
+        if self.preset not in TEXTS:
+            raise UsageFault(f"preset is {self.preset!r}: take one of {', '.join(TEXTS)}")
+        if self.height < 16:
+            raise UsageFault(f"height is {self.height}: take at least 16")
+        if self.seed < 0:
+            raise UsageFault(f"seed is {self.seed}: take 0 or more")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SynthOptions:
+        """The inverse of `dataclasses.asdict`, also after a way through JSON.
+
+        Raises:
+            UsageFault: an unknown or unusable option.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise UsageFault(f"unknown options of synthetic text: {', '.join(sorted(unknown))}")
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
+
+    def text(self) -> TextConfig:
+        """Of the preset, with what these options say."""
+        config = TEXTS[self.preset]
+        bounds = {"min_length": self.min_length, "max_length": self.max_length}
+        given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
+        return replace(config, words=self.words, texts=self.texts, alphabet=self.alphabet, **given)
+
+    def style(self) -> StyleConfig:
+        """Of the preset, with what these options say."""
+        config = STYLES[self.preset]
+        if not self.photos:
+            return config
+        looks = (replace(look, background=replace(look.background, photos=self.photos)) for look in config.looks)
+        return replace(config, looks=tuple(looks))
+
+
+class Sample(NamedTuple):
+    """A finished sample: a PNG file's bytes, its text and its size in pixels."""
+
+    image: bytes
+    text: str
+    width: int
+    height: int
+
+
+class Scribe:
+    """Draws samples by number. What it draws depends on the options and the faces alone.
+
+    Raises:
+        UsageFault: when made: words, texts or options that leave nothing to draw.
+    """
+
+    def __init__(self, options: SynthOptions, faces: list[Face]) -> None:
+        self.options = options
+        self.texts = TextSource(options.text())
+        self._masks = MaskDrawer(MASKS[options.preset], faces)
+        self._stylist = Stylist(options.style(), options.height, "cpu")
+
+    def mask(self, number: int) -> tuple[str, Mask]:
+        """The text of sample `number`, and its mask.
+
+        Raises:
+            UsageFault: no face has the characters of a hundred texts.
+        """
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.options.seed, number))))
+        for _ in range(_TRIES):
+            text = self.texts.draw(rng)
+            mask = self._masks.draw(text, rng)
+            if mask is not None:
+                return text, mask
+        raise UsageFault(f"no face has all characters of texts such as {text!r}: add --fonts, or narrow --alphabet")
+
+    def samples(self, start: int, stop: int) -> list[Sample]:
+        """Samples `start` to `stop`; texts of like lengths are styled together."""
+        drawn = [self.mask(number) for number in range(start, stop)]
+        if self.options.masks:
+            return [_sample(mask.image, text) for text, mask in drawn]
+        keys = mix(np.uint64(self.options.seed), np.arange(start, stop, dtype=np.uint64))
+        finished: list[Sample | None] = [None] * len(drawn)
+        order = sorted(range(len(drawn)), key=lambda k: drawn[k][1].image.shape[1])
+        for first in range(0, len(order), _BATCH):
+            rows = order[first : first + _BATCH]
+            for row, sample in zip(rows, self._styled([drawn[row] for row in rows], keys[rows]), strict=True):
+                finished[row] = sample
+        return [sample for sample in finished if sample is not None]
+
+    def _styled(self, drawn: Sequence[tuple[str, Mask]], keys: NDArray[np.uint64]) -> Iterator[Sample]:
+        masks, _ = collate([mask.image[None] for _, mask in drawn])
+        boxes = torch.tensor([(mask.top, mask.bottom, mask.image.shape[1]) for _, mask in drawn])
+        lengths = torch.tensor([minimum_frames([*map(ord, text)]) for text, _ in drawn])
+        images, widths = self._stylist(torch.from_numpy(masks), boxes, keys, lengths)
+        for (text, _), image, width in zip(drawn, images.numpy(), widths.tolist(), strict=True):
+            yield _sample(image[0, :, :width], text)
+
+
+def _sample(image: NDArray[np.uint8], text: str) -> Sample:
+    png = cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
+    return Sample(png.tobytes(), text, image.shape[1], image.shape[0])

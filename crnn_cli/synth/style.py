@@ -1,0 +1,225 @@
+"""Masks of text to finished images: geometry, colour, background, degradation, a batch at a time, on any device.
+
+A sample's image is a function of its mask, its key and the configuration alone, whatever batch it is met in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crnn_cli.data.sampling import mix
+from crnn_cli.errors import UsageFault
+from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
+from crnn_cli.synth.colour import Colour, ColourConfig
+from crnn_cli.synth.degrade import DEGRADATIONS, DegradeConfig, Degrader
+from crnn_cli.synth.draws import Draws, Keys, rows_of
+from crnn_cli.synth.geometry import Geometry, GeometryConfig
+
+_LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line
+
+
+@dataclass(frozen=True)
+class Look:
+    """One kind of picture of text.
+
+    Attributes:
+        geometry, colour, background, degrade: what may happen, how often and how far.
+        clean: share of samples that are only cropped, in one luminance on one other; 0 to 1.
+        legible: agreement of image and letters, 0 to 1, below which a degraded sample gets back some of what it was;
+            see `agreement`. 0 leaves all as they are.
+        words, lines: weights of this kind, among the style's, for text up to twelve times as long as high, and longer.
+    """
+
+    geometry: GeometryConfig
+    colour: ColourConfig
+    background: BackgroundConfig
+    degrade: DegradeConfig
+    clean: float = 0.1
+    legible: float = 0.65
+    words: float = 1.0
+    lines: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("clean", "legible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
+        if not min(self.words, self.lines) >= 0:
+            raise UsageFault(f"the weights of a look are {self.words}, {self.lines}: take at least 0")
+
+
+SCENE = Look(GeometryConfig(), ColourConfig(), BACKGROUNDS["scene"], DEGRADATIONS["scene"])
+
+_FLAT = GeometryConfig(
+    plain=0.45,
+    rotate=0.3,
+    shear_x=0.1,
+    shear_y=0.0,
+    perspective=0.03,
+    arc=0.06,
+    sine=0.06,
+    rotation=1.0,
+    slant=0.2,
+    recession=0.85,
+    curve=(2.0, 8.0),
+    curve_tail=12.0,
+    wave=0.06,
+    tilt=0.3,
+    rise=0.4,
+    elastic=0.2,
+    elastic_strength=0.015,
+    loose=0.15,
+    squeeze=1.12,
+    neighbour=0.12,
+    behind=0.04,
+)
+_PRINT = ColourConfig(
+    contrast=(0.3, 1.0),
+    dark=0.9,
+    paper=0.4,
+    texture=0.05,
+    shadow=0.0,
+    extrusion=0.0,
+    border=0.0,
+    outline=0.005,
+    see_through=0.1,
+)
+DOCUMENT = Look(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"])
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """How text is made to look.
+
+    Attributes:
+        looks: the kinds of pictures; each sample is drawn one.
+        pitch: least width that a character keeps, pixels for images 32 high, at least 1.
+    """
+
+    looks: tuple[Look, ...] = (SCENE,)
+    pitch: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not (sum(look.words for look in self.looks) > 0 and sum(look.lines for look in self.looks) > 0):
+            raise UsageFault("no look has a weight for words, or none for lines: give one of each more than 0")
+        if not 1 <= self.pitch <= 64:
+            raise UsageFault(f"pitch is {self.pitch}: take 1 to 64")
+
+
+STYLES: dict[str, StyleConfig] = {
+    "scene": StyleConfig((SCENE,)),
+    "document": StyleConfig((DOCUMENT,)),
+    "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),
+}
+
+
+class Stylist:
+    """Makes images of masks.
+
+    Args:
+        height: of the images, pixels.
+        minimum_width: pixels to which narrower images are stretched, as a model does it.
+    """
+
+    def __init__(self, config: StyleConfig, height: int, device: torch.device | str, minimum_width: int = 8) -> None:
+        self.config, self.height = config, height
+        self.device = torch.device(device)
+        pitch = config.pitch * height / 32
+        self._looks = [_Look(look, height, pitch, minimum_width, self.device) for look in config.looks]
+
+    def __call__(
+        self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Style a batch.
+
+        Args:
+            masks: (N, 1, h, W) uint8, 0 to 255. boxes: (N, 3) int64 ink's top row, bottom row (exclusive) and width.
+            keys: (N,). lengths: (N,) characters of each text, for the pitch; None: guessed from the ink's length.
+
+        Returns:
+            (N, 1, height, W') uint8 on the device, 0 to the right of a sample's width, and the widths (N,) on the CPU.
+        """
+        boxes = boxes.cpu()
+        lengths = torch.zeros(len(keys), dtype=torch.int64) if lengths is None else lengths.cpu()
+        masks = masks.to(self.device)
+        chosen = self._choose(boxes, keys)
+        parts = []
+        for number, look in enumerate(self._looks):
+            rows = rows_of(chosen == number)
+            if len(rows):
+                own = look(masks[rows.to(self.device)], boxes[rows], keys[rows.numpy()], lengths[rows])
+                parts.append((rows, *own))
+        widths = torch.zeros(len(keys), dtype=torch.int64)
+        for rows, _, own_widths in parts:
+            widths[rows] = own_widths
+        images = torch.zeros(len(keys), 1, self.height, int(widths.max()), dtype=torch.uint8, device=self.device)
+        for rows, own_images, _ in parts:
+            images[rows.to(self.device), :, :, : own_images.shape[3]] = own_images
+        return images, widths
+
+    def _choose(self, boxes: Tensor, keys: Keys) -> Tensor:
+        """(N,) which look each sample gets."""
+        u = Draws(keys, 0x57E, 2)
+        words = u.choice(tuple(look.words for look in self.config.looks))
+        lines = u.choice(tuple(look.lines for look in self.config.looks))
+        return torch.where(boxes[:, 2] < _LINE * (boxes[:, 1] - boxes[:, 0]), words, lines)
+
+
+class _Look:
+    """Makes images of one look."""
+
+    def __init__(self, look: Look, height: int, pitch: float, minimum_width: int, device: torch.device) -> None:
+        self.look, self.height, self.device = look, height, device
+        self._geometry = Geometry(look.geometry, height, pitch, minimum_width, device)
+        self._colour = Colour(look.colour, device)
+        self._backgrounds = Backgrounds(look.background, device)
+        self._degrade = Degrader(look.degrade, device)
+
+    def __call__(self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 1, height, W) uint8, 0 to the right of each width, and the widths (n,) on the CPU."""
+        keys = mix(keys, np.uint64(0x57F))
+        clean = Draws(keys, 0x580, 1).happens(self.look.clean)
+        placed = self._geometry(masks, boxes, lengths, clean, keys)
+        widths, columns = placed.widths, int(placed.widths.max())
+        background = self._backgrounds(self.height, placed.ink.shape[3], keys)
+        x = self._colour(placed, background, clean, keys)[:, :, :, :columns]
+        within = torch.arange(columns, device=self.device) < widths.to(self.device)[:, None, None, None]
+        if len(rows := rows_of(~clean)):
+            at = rows.to(self.device)
+            degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
+            agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at]) / max(self.look.legible, 1e-6)
+            x[at] = torch.lerp(x[at], degraded, agreed.square().clamp(max=1))
+        return (x * 255 * within).round_().to(torch.uint8), widths
+
+
+def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
+    """How well letters are seen, 0 to 1: the correlation of image and ink, or its outline, in fine detail.
+
+    Uneven light lowers it little; noise, blur, and patterns as fine as strokes lower it much. People read hardly
+    anything below 0.5 and nearly all above 0.7.
+
+    Args:
+        images: (N, 1, H, W) float32. ink: (N, 1, H, W) float32. within: (N, 1, 1, W) bool: columns that count.
+
+    Returns:
+        (N, 1, 1, 1) float32.
+    """
+    outline = F.max_pool2d(ink, 3, 1, 1) - ink
+    x = torch.cat((images, ink, outline, torch.ones_like(ink)), 1) * within  # (N, 4, H, W)
+    smooth = _smooth(x, ink.shape[2] // 4)
+    x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * within
+    image, letters = x[:, :1], x[:, 1:]
+    power = image.square().sum((2, 3), keepdim=True) * letters.square().sum((2, 3), keepdim=True)
+    together = (image * letters).sum((2, 3), keepdim=True).abs()
+    return (together / power.sqrt().clamp(min=1e-6)).amax(1, keepdim=True)
+
+
+def _smooth(x: Tensor, cell: int) -> Tensor:
+    """Means over cells, counted from the left top, and between them the way from one to the next."""
+    height, width = x.shape[2:]
+    coarse = F.avg_pool2d(F.pad(x, (0, -width % cell, 0, -height % cell)), cell)
+    return F.interpolate(coarse, scale_factor=cell, mode="bilinear")[:, :, :height, :width]

@@ -1,0 +1,370 @@
+"""The texts that synthetic images show: words, lines, numbers, codes and more, drawn in given shares.
+
+The shares of the presets start from those that SynthTIGER (Yim et al., arXiv 2107.09313) and UnionST (arXiv 2602.06450)
+chose for scenes: plain words first, then cut words, several words, and strings without sense.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from crnn_cli.core.codec import PRESETS, Alphabet, show
+from crnn_cli.errors import UsageFault
+from crnn_cli.synth import templates
+from crnn_cli.synth.corpus import (
+    BUILT_IN,
+    Alphabetic,
+    Passages,
+    Weighted,
+    chances,
+    count_words,
+    pick,
+    read_passages,
+    read_words,
+)
+from crnn_cli.synth.prose import Prose
+from crnn_cli.synth.templates import capital
+
+Kind = Literal[
+    "word",  # one of the words
+    "cut",  # a word that has lost one to three letters at an end
+    "joined",  # two words, or a word and a figure, as in names of brands and places
+    "phrase",  # two to four words
+    "line",  # a line of running text
+    "entry",  # a row of a form or a receipt, an item of a list
+    "name",  # of people and firms
+    "number",  # counts, measures, ordinals
+    "percent",
+    "date",
+    "time",
+    "price",
+    "phone",
+    "code",  # serial and reference numbers
+    "plate",  # of cars
+    "email",
+    "url",  # web addresses, handles, paths
+    "random",  # characters of the alphabet, all alike
+    "rare",  # characters that the other kinds seldom have, alone or within a word
+]
+Case = Literal["written", "upper", "capital", "lower", "mixed"]
+
+Maker = Callable[[np.random.Generator], str]
+
+_PATTERNS: dict[Kind, Maker] = {
+    "number": templates.number,
+    "percent": templates.percent,
+    "date": templates.date,
+    "time": templates.time,
+    "price": templates.price,
+    "phone": templates.phone,
+    "code": templates.code,
+    "plate": templates.plate,
+}
+
+_LONGEST_RANDOM = 12  # characters of a string without sense, where the bounds allow it
+_SHORTEST_LINE = 8  # characters, where the bounds allow it
+_TRIES = 200  # draws after which a kind counts as impossible
+_SEEN = 10  # times that each character counts as seen beforehand: one that is never met shall not crowd out the others
+_COUNTED = 2000  # texts in which characters are counted before "rare" weighs them
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Which texts are drawn.
+
+    Attributes:
+        words: paths of word lists: a `word count` or a word a line. None given: the words of `texts`, or, without
+            those either, some common English words.
+        texts: paths of files of running text, from which phrases and lines are cut at word boundaries.
+        alphabet: the only characters that texts have. Words with others are left out; an alphabet that has one case of
+            letters only turns texts into it.
+        min_length, max_length: characters of a text. A line is composed to fit; what does not fit is drawn again.
+        shares: of each kind of text; a kind that is not named is not drawn. Only their proportions matter.
+        cases: shares of each case for words, cut and joined words and phrases; names, dates, codes and the like are in
+            capitals with the share of "upper" and as usual otherwise. "written" is the case that the source has.
+        line_cases: the same for lines.
+        punctuation: probability that a word or a phrase has a mark attached, or quotes or brackets around it.
+        running: share of the phrases and lines that is cut from `texts`, where there are any; the rest is composed of
+            single words with punctuation, figures and names.
+        power: words are drawn in proportion to their count raised to this; 0: all alike, 1: as often as counted.
+        line_power: the same for lines, where the commonest words stand between the others.
+        uniform: share of draws that take every word alike, whatever its count, so that rare ones are met.
+    """
+
+    words: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    alphabet: str = PRESETS["ascii"]
+    min_length: int = 1
+    max_length: int = 120
+    shares: Mapping[Kind, float] = field(
+        default_factory=lambda: {
+            **{"word": 34, "cut": 4, "joined": 4, "phrase": 9, "line": 20, "entry": 4, "name": 2.5},
+            **{"number": 4, "percent": 1, "date": 2, "time": 1, "price": 3, "phone": 1, "code": 1.5, "plate": 1},
+            **{"email": 0.5, "url": 1, "random": 4, "rare": 2.5},
+        }
+    )
+    cases: Mapping[Case, float] = field(
+        default_factory=lambda: {"upper": 35, "capital": 30, "written": 25, "lower": 5, "mixed": 5}
+    )
+    line_cases: Mapping[Case, float] = field(
+        default_factory=lambda: {"written": 86, "upper": 9, "capital": 4, "lower": 1}
+    )
+    punctuation: float = 0.1
+    running: float = 0.7
+    power: float = 0.5
+    line_power: float = 0.8
+    uniform: float = 0.1
+
+    def __post_init__(self) -> None:
+        Alphabet(self.alphabet)  # raises where it is empty or names a character twice
+        unusable = [c for c in self.alphabet if c != " " and (c.isspace() or unicodedata.category(c) in ("Cc", "Cs"))]
+        if unusable:
+            raise UsageFault(f"the alphabet has {show(unusable[0])}, which no image shows: leave it out")
+        if not self.alphabet.strip():
+            raise UsageFault("the alphabet has the space alone: give it other characters")
+        if not 1 <= self.min_length <= self.max_length:
+            raise UsageFault(
+                f"the lengths are {self.min_length} to {self.max_length}: take at least 1, the greater last"
+            )
+        _check_shares("shares", self.shares, get_args(Kind))
+        _check_shares("cases", self.cases, get_args(Case))
+        _check_shares("line-cases", self.line_cases, get_args(Case))
+        for name in ("power", "line_power"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageFault(f"{name.replace('_', '-')} is {getattr(self, name)}: take 0 or more")
+        for name in ("punctuation", "running", "uniform"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
+
+
+def _check_shares(name: str, shares: Mapping[Any, float], known: tuple[str, ...]) -> None:
+    for key, share in shares.items():
+        if key not in known:
+            raise UsageFault(f"{name} names {key!r}: take some of {', '.join(known)}")
+        if not 0 <= share < math.inf:
+            raise UsageFault(f"{name}: the share of {key} is {share}: take 0 or more")
+    if not any(shares.values()):
+        raise UsageFault(f"{name} has no share above 0: give one to at least one of {', '.join(known)}")
+
+
+TEXTS: dict[Literal["scene", "document", "all"], TextConfig] = {
+    "scene": TextConfig(
+        max_length=60,
+        shares={
+            **{"word": 42, "cut": 5, "joined": 5, "phrase": 13, "line": 7, "entry": 2, "name": 3},
+            **{"number": 4, "percent": 1, "date": 1.5, "time": 1, "price": 3, "phone": 1.5, "code": 1, "plate": 1},
+            **{"email": 0.5, "url": 1.5, "random": 4, "rare": 2},
+        },
+        cases={"upper": 42, "capital": 30, "written": 20, "lower": 3, "mixed": 5},
+        line_cases={"written": 55, "upper": 30, "capital": 15},
+    ),
+    "document": TextConfig(
+        shares={
+            **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 60, "entry": 8, "name": 3},
+            **{"number": 2, "percent": 0.5, "date": 1.5, "time": 0.5, "price": 2, "phone": 0.5, "code": 1},
+            **{"email": 0.5, "url": 0.5, "random": 1, "rare": 2},
+        },
+        cases={"upper": 20, "capital": 35, "written": 43, "mixed": 2},
+    ),
+    "all": TextConfig(),
+}
+
+
+class TextSource:
+    """Draws texts. Two sources of one config draw the same from generators of one state.
+
+    Attributes:
+        left_out: for each file, how many of its words were left out for characters outside the alphabet.
+        impossible: kinds that the alphabet, the lengths or the words do not allow; the others take over their shares.
+
+    Raises:
+        UsageFault: a file that cannot be used, or a config that leaves nothing to draw.
+    """
+
+    def __init__(self, config: TextConfig) -> None:
+        self.config = config
+        self.left_out: dict[str, int] = {}
+        self._alphabetic = Alphabetic(config.alphabet)
+        self._cases, self._line_cases = Weighted(config.cases), Weighted(config.line_cases)
+        self._characters = config.alphabet.replace(" ", "")
+        self._pools = _pools(self._characters)
+        self._rarities = Weighted(dict.fromkeys(self._characters, 1.0))
+        self._passages, words = self._read()
+        self._makers = self._strings()
+        if words:
+            alone, in_lines = (chances(words, power, config.uniform) for power in (config.power, config.line_power))
+            self._makers |= self._texts(Prose(alone, in_lines, self._alphabetic))
+        shares = self._possible()
+        self.impossible = [kind for kind, share in config.shares.items() if share and kind not in shares]
+        self._kinds = Weighted(shares)
+        self._rarities = self._weighed({kind: share for kind, share in shares.items() if kind != "rare"})
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A text of the alphabet within the lengths; no space stands at its ends, and no two together."""
+        return self._draw(rng, self._kinds.draw(rng))
+
+    def _draw(self, rng: np.random.Generator, kind: Kind) -> str:
+        while True:  # ends: every kind has been seen to yield a text that fits
+            text = self._alphabetic.fold(self._makers[kind](rng))
+            if self._fits(text):
+                return text
+
+    def _fits(self, text: str) -> bool:
+        return (
+            self.config.min_length <= len(text) <= self.config.max_length
+            and self._alphabetic.has(text)
+            and " " not in (text[0], text[-1])
+            and "  " not in text
+            and (text.isascii() or _whole(text))
+        )
+
+    def _read(self) -> tuple[Passages | None, list[Counter[str]]]:
+        """The files: running text, and lists of words; none where no built-in word is of the alphabet."""
+        pieces: list[str] = []
+        for path in self.config.texts:
+            found, self.left_out[path] = read_passages(Path(path), self._alphabetic)
+            _demand(path, bool(found))
+            pieces += found
+        lists: list[Counter[str]] = []
+        for path in self.config.words:
+            words, self.left_out[path] = read_words(Path(path), self._alphabetic)
+            _demand(path, bool(words))
+            lists.append(words)
+        if not lists:
+            lists = [count_words(pieces) if pieces else read_words(BUILT_IN, self._alphabetic)[0]]
+        return Passages(pieces) if pieces else None, list(filter(None, lists))
+
+    def _possible(self) -> dict[Kind, float]:
+        """The shares of the kinds that yield a text within a number of tries."""
+        rng = np.random.default_rng(0)
+
+        def can(kind: Kind) -> bool:
+            make = self._makers.get(kind)
+            return make is not None and any(self._fits(self._alphabetic.fold(make(rng))) for _ in range(_TRIES))
+
+        shares = {kind: share for kind, share in self.config.shares.items() if share and can(kind)}
+        if not shares:
+            asked = ", ".join(kind for kind, share in self.config.shares.items() if share)
+            lengths = f"{self.config.min_length} to {self.config.max_length} characters"
+            raise UsageFault(f"the alphabet leaves no text of {lengths} for {asked}: allow others of any of these")
+        return shares
+
+    def _weighed(self, shares: Mapping[Kind, float]) -> Weighted[str]:
+        """The alphabet's characters but the space, weighed by how seldom kinds of these `shares` have them."""
+        counts = Counter(self._characters * _SEEN)
+        if shares and self.config.shares.get("rare"):
+            rng = np.random.default_rng(0)
+            for kind in Weighted(shares).draws(rng, _COUNTED):
+                counts.update(self._draw(rng, kind))
+        return Weighted({c: 1 / counts[c] for c in self._characters})
+
+    def _strings(self) -> dict[Kind, Maker]:
+        """What makes each kind of text that needs no words."""
+        patterns: dict[Kind, Maker] = {kind: partial(self._usual, make) for kind, make in _PATTERNS.items()}
+        return {**patterns, "random": self._random, "rare": self._rare}
+
+    def _texts(self, prose: Prose) -> dict[Kind, Maker]:
+        """What makes each kind of text that needs words."""
+        plain: dict[Kind, Maker] = {"word": prose.word, "cut": prose.cut, "joined": prose.joined}
+        makers: dict[Kind, Maker] = {kind: partial(self._worded, prose, make) for kind, make in plain.items()}
+        if " " in self.config.alphabet:
+            makers["phrase"] = partial(self._worded, prose, partial(self._phrase, prose))
+            makers["line"] = partial(self._line, prose)
+        return {
+            **makers,
+            "entry": partial(self._usual, partial(templates.entry, label=partial(self._label, prose))),
+            "name": partial(self._usual, partial(templates.name, word=prose.plain)),
+            "email": partial(self._usual, partial(templates.email, word=prose.latin)),
+            "url": partial(self._usual, partial(templates.url, word=prose.latin)),
+            "rare": partial(self._rare_within, prose),
+        }
+
+    def _worded(self, prose: Prose, make: Maker, rng: np.random.Generator) -> str:
+        text = _cased(rng, self._cases.draw(rng), make(rng))
+        return prose.attach(rng, text) if text and rng.random() < self.config.punctuation else text
+
+    def _usual(self, make: Maker, rng: np.random.Generator) -> str:
+        text = make(rng)
+        return text.upper() if self._cases.draw(rng) == "upper" else text
+
+    def _phrase(self, prose: Prose, rng: np.random.Generator) -> str:
+        count = 2 + int(3 * rng.random())
+        if self._passages and rng.random() < self.config.running:
+            return self._passages.phrase(rng, count)
+        return prose.phrase(rng, count)
+
+    def _line(self, prose: Prose, rng: np.random.Generator) -> str:
+        most = self.config.max_length
+        least = max(self.config.min_length, min(_SHORTEST_LINE, most))
+        length = least + int((most - least + 1) * rng.random() ** 1.5)  # short lines more often than long ones
+        if self._passages and rng.random() < self.config.running:
+            line = prose.broken(rng, self._passages.line(rng, length), length)
+        else:
+            line = prose.line(rng, length)
+        return _cased(rng, self._line_cases.draw(rng), line)
+
+    def _label(self, prose: Prose, rng: np.random.Generator) -> str:
+        return capital(prose.phrase(rng, 1 + int(2.5 * rng.random())))
+
+    def _random(self, rng: np.random.Generator) -> str:
+        pool, length = pick(rng, self._pools), self._length(rng)
+        characters = [pick(rng, pool) for _ in range(length)]
+        if length > 4 and rng.random() < 0.15:
+            characters[1 + int((length - 2) * rng.random())] = " "
+        return "".join(characters)
+
+    def _rare(self, rng: np.random.Generator) -> str:
+        return "".join(self._rarities.draw(rng) for _ in range(self._length(rng)))
+
+    def _rare_within(self, prose: Prose, rng: np.random.Generator) -> str:
+        """A word with one to three rare characters put into it, or, half as often, a string of such characters."""
+        if rng.random() < 1 / 3:
+            return self._rare(rng)
+        text = _cased(rng, self._cases.draw(rng), prose.word(rng))
+        for _ in range(1 + int(3 * rng.random())):
+            place = int((len(text) + 1) * rng.random())
+            text = text[:place] + self._rarities.draw(rng) + text[place:]
+        return text
+
+    def _length(self, rng: np.random.Generator) -> int:
+        """Of a string without sense."""
+        least = self.config.min_length
+        most = max(least, min(_LONGEST_RANDOM, self.config.max_length))
+        return least + int((most - least + 1) * rng.random())
+
+
+def _cased(rng: np.random.Generator, case: Case, text: str) -> str:
+    if case == "upper":
+        return text.upper()
+    if case == "lower":
+        return text.lower()
+    if case == "capital":
+        return " ".join(capital(word) for word in text.split(" "))
+    if case == "mixed":
+        return "".join(c.upper() if rng.random() < 0.5 else c.lower() for c in text)
+    return text
+
+
+def _pools(characters: str) -> list[str]:
+    """Parts of the alphabet that strings without sense are drawn from."""
+    digits, letters, capitals = ("".join(filter(test, characters)) for test in (str.isdigit, str.isalpha, str.isupper))
+    return [pool for pool in (digits, letters, capitals + digits, letters + digits, characters) if pool]
+
+
+def _demand(path: str, found: bool) -> None:
+    if not found:
+        raise UsageFault(f"{path}: it has no word of the alphabet: give another file, or an alphabet that it keeps to")
+
+
+def _whole(text: str) -> bool:
+    """Whether no mark stands without the letter that carries it, and none would be composed with one (NFC)."""
+    return unicodedata.category(text[0])[0] != "M" and unicodedata.is_normalized("NFC", text)

@@ -1,0 +1,255 @@
+"""Laws of backgrounds and degradation: functions of a sample's key, whatever its batch; filters are what they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crnn_cli.data.sampling import mix
+from crnn_cli.errors import ImageError, UsageFault
+from crnn_cli.synth import filters
+from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
+from crnn_cli.synth.degrade import DEGRADATIONS, Chance, DegradeConfig, Degrader
+from crnn_cli.synth.effects import GROUPS
+from crnn_cli.synth.textures import SIDE
+from tests.conftest import render
+
+KINDS = ["flat", "gradient", "noise", "leaves", "stripes", "bricks", "wood", "cloth", "strokes"]
+EFFECTS = [effect.__name__ for effects in GROUPS.values() for effect in effects]
+STEP = 1 / 255
+
+
+def keys(count: int, seed: int = 0) -> np.ndarray:
+    return mix(np.uint64(seed), np.arange(count, dtype=np.uint64))
+
+
+def only_kind(kind: str, **changes: object) -> BackgroundConfig:
+    return BackgroundConfig(**{**dict.fromkeys([*KINDS, "photo"], 0.0), kind: 1.0, **changes})  # type: ignore[arg-type]
+
+
+def only_effect(name: str, share: float | None = None, probability: float = 1.0) -> DegradeConfig:
+    """The effect by its default's range, or at `share` of the way from mild to harsh."""
+    default = DegradeConfig()
+    chances = {effect: replace(getattr(default, effect), probability=0.0) for effect in EFFECTS}
+    chance = replace(chances[name], probability=probability)
+    if share is not None:
+        value = chance.mild + share * (chance.harsh - chance.mild)
+        chance = Chance(probability, value, value)
+    return replace(default, clean=0.0, **{**chances, name: chance})
+
+
+def batch(*texts: str, repeat: int = 1) -> tuple[Tensor, Tensor]:
+    """Dark text on grey; beyond each one's width stands what nobody may see."""
+    images = [torch.from_numpy(render(text)) / 255 for text in texts * repeat]
+    widths = torch.tensor([image.shape[1] for image in images])
+    x = torch.full((len(images), 1, images[0].shape[0], int(widths.max())), 0.3)
+    for row, image in enumerate(images):
+        x[row, 0, :, : image.shape[1]] = 0.2 + 0.6 * image
+    return x, widths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_background_is_the_same_whatever_its_batch(kind: str) -> None:
+    draw = Backgrounds(only_kind(kind), "cpu")
+    together = draw(32, 700, keys(12))
+    alone = torch.cat([draw(32, 90, keys(12)[row : row + 1]) for row in range(12)])
+    torch.testing.assert_close(alone, together[:, :, :, :90], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_background_keeps_its_contrast(kind: str) -> None:
+    x = Backgrounds(only_kind(kind, contrast=(0.2, 0.3)), "cpu")(48, 200, keys(60))
+    assert float((x - 0.5).abs().max()) <= 0.3 + 1e-6
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.05)
+    assert (kind == "flat") == bool((x == 0.5).all())
+
+
+def test_kinds_come_in_their_shares() -> None:
+    draw = Backgrounds(only_kind("flat", noise=3.0), "cpu")
+    flat = draw(8, 16, keys(2000)).flatten(1).std(dim=1) == 0
+    assert float(flat.float().mean()) == pytest.approx(0.25, abs=0.04)
+
+
+def test_backgrounds_grow_with_the_height() -> None:
+    draw = Backgrounds(only_kind("leaves"), "cpu")
+    small, large = draw(32, 100, keys(6)), draw(64, 200, keys(6))
+    torch.testing.assert_close(F.avg_pool2d(large, 2).mean(dim=(2, 3)), small.mean(dim=(2, 3)), atol=0.02, rtol=0)
+    assert float((F.avg_pool2d(large, 2) - small).abs().mean()) < 0.02
+
+
+def test_photographs_become_backgrounds_and_unreadable_ones_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "Fotos von zu Hause, Übung"
+    folder.mkdir()
+    halves = np.repeat(np.array([0, 255], np.uint8), 300)[None].repeat(400, axis=0)
+    cv2.imencode(".png", halves)[1].tofile(folder / "wide.png")
+    cv2.imencode(".png", halves.T)[1].tofile(folder / "tall.png")
+    (folder / "damaged.jpg").write_bytes(b"\xff\xd8\xff no image")
+    (folder / "empty.png").touch()
+    draw = Backgrounds(only_kind("photo", photos=(str(folder),), contrast=(0.5, 0.5)), "cpu")
+    assert {Path(name).name for name in draw.unreadable} == {"damaged.jpg", "empty.png"}
+    x = draw(32, 64, keys(200))
+    assert float(x.min()) < 0.35 and float(x.max()) > 0.65
+    alone = draw(32, 40, keys(200)[7:8])
+    torch.testing.assert_close(alone, x[7:8, :, :, :40], atol=1e-3, rtol=0)
+
+
+def test_photographs_are_bounded(tmp_path: Path) -> None:
+    for grey in range(6):
+        cv2.imencode(".png", np.full((20, 90), 40 * grey, np.uint8))[1].tofile(tmp_path / f"{grey}.png")
+    draw = Backgrounds(only_kind("photo", photos=(str(tmp_path),), photo_limit=4), "cpu")
+    assert draw._textures["photo"].shape == (4, SIDE, SIDE)
+
+
+def test_photographs_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"nowhere: no such file or folder"):
+        Backgrounds(BackgroundConfig(photos=(str(tmp_path / "nowhere"),)), "cpu")
+    with pytest.raises(ImageError, match="no photograph that can be decoded"):
+        Backgrounds(BackgroundConfig(photos=(str(tmp_path),)), "cpu")
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_effect_is_the_same_whatever_the_batch(name: str, seed: int) -> None:
+    degrade = Degrader(only_effect(name), "cpu")
+    _same_alone_and_together(degrade, seed)
+
+
+@pytest.mark.parametrize("preset", DEGRADATIONS)
+def test_a_sample_is_degraded_the_same_whatever_its_batch(preset: str) -> None:
+    for seed in range(4):
+        _same_alone_and_together(Degrader(DEGRADATIONS[preset], "cpu"), seed)
+
+
+def _same_alone_and_together(degrade: Degrader, seed: int) -> None:
+    x, widths = batch("one", "two words", "three times as long")
+    x = torch.cat((x, x.flip(2), 1 - x))
+    widths = widths.repeat(3)
+    together = degrade(x, widths, keys(9, seed))
+    for row in range(9):
+        own, width = slice(row, row + 1), int(widths[row])
+        alone = degrade(x[own, :, :, :width], widths[own], keys(9, seed)[own])
+        torch.testing.assert_close(alone, together[own, :, :, :width], atol=STEP, rtol=0)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_an_effect_goes_from_mild_to_harsh(name: str) -> None:
+    x, widths = batch("Some 42", "words", repeat=8)
+    own = (torch.arange(x.shape[3]) < widths[:, None])[:, None, None]
+    changes = []
+    for share in (0.0, 0.5, 1.0):
+        changed = Degrader(only_effect(name, share), "cpu")(x, widths, keys(16))
+        assert bool(changed.isfinite().all()) and float(changed.min()) >= 0 and float(changed.max()) <= 1
+        changes.append(float(((changed - x).abs() * own).mean()))
+    if name in ("contrast", "binarise"):  # the level is drawn anew; a hard threshold changes all wherever it lies
+        assert changes[2] > 0
+    else:
+        assert changes[0] < changes[1] < changes[2]
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_flat_images_and_tiny_ones_come_to_no_harm(name: str) -> None:
+    degrade = Degrader(only_effect(name, 1.0), "cpu")
+    for grey in (0.0, 0.5, 1.0):
+        changed = degrade(torch.full((3, 1, 32, 3), grey), torch.tensor([1, 2, 3]), keys(3))
+        assert bool(changed.isfinite().all())
+
+
+def test_an_effect_meets_its_share_of_samples_and_leaves_the_others() -> None:
+    x, widths = batch("Some 42", repeat=400)
+    changed = Degrader(only_effect("blur", 1.0, probability=0.3), "cpu")(x, widths, keys(400))
+    met = (changed != x).flatten(1).any(dim=1)
+    assert float(met.float().mean()) == pytest.approx(0.3, abs=0.07)
+
+
+def test_clean_samples_are_left() -> None:
+    x, widths = batch("Some 42", repeat=5)
+    before = x.clone()
+    changed = Degrader(replace(DEGRADATIONS["scene"], clean=1.0), "cpu")(x, widths, keys(5))
+    assert torch.equal(changed, before)
+    Degrader(DEGRADATIONS["scene"], "cpu")(x, widths, keys(5))
+    assert torch.equal(x, before)
+
+
+def test_noise_never_exceeds_half_of_the_texts_contrast() -> None:
+    x, widths = batch("Some 42", repeat=20)
+    faint = 0.5 + 0.05 * (x - 0.5)
+    changed = Degrader(only_effect("noise", 1.0), "cpu")(faint, widths, keys(20))
+    assert float((changed - faint).std()) < 0.6 * float(faint.std())
+
+
+@pytest.mark.parametrize("height", [32, 48])
+def test_the_same_change_at_any_height(height: int) -> None:
+    x, widths = batch("Some 42", repeat=4)
+    scaled = F.interpolate(x, scale_factor=height / 32, mode="bilinear")
+    changed = Degrader(only_effect("blur", 1.0), "cpu")(scaled, widths * height // 32, keys(4))
+    expected = filters.gaussian_blur(scaled, torch.full((4,), 2.0 * height / 32), 2.0 * height / 32)
+    torch.testing.assert_close(changed[:, :, :, 8:-8], expected[:, :, :, 8:-8], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("quality", [15, 40, 50, 75, 95])
+def test_jpeg_is_that_of_libjpeg(quality: int) -> None:
+    image = render("JPEG 42")[:, :80]
+    none = torch.zeros(1, dtype=torch.int64)
+    ours = filters.jpeg(torch.from_numpy(image)[None, None] / 255, torch.tensor([float(quality)]), none, none)
+    coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    theirs = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+    difference = np.abs((ours[0, 0].numpy() * 255).round() - theirs)
+    assert difference.mean() < 0.5
+    assert np.abs(theirs.astype(float) - image).mean() > 2 * difference.mean()
+
+
+def test_gaussian_blur_is_that_of_cv2() -> None:
+    x, _ = batch("Some 42", "other!!")
+    blurred = filters.gaussian_blur(x, torch.tensor([0.0, 1.5]), 1.5)
+    torch.testing.assert_close(blurred[0], x[0])
+    expected = cv2.GaussianBlur(x[1, 0].numpy(), (11, 11), 1.5, borderType=cv2.BORDER_REPLICATE)
+    np.testing.assert_allclose(blurred[1, 0].numpy(), expected, atol=1e-3)
+
+
+def test_blurs_keep_the_light() -> None:
+    point = torch.zeros(3, 1, 33, 33)
+    point[:, :, 16, 16] = 1
+    size = torch.tensor([1.0, 3.0, 9.0])
+    for blurred in (filters.disc_blur(point, size / 2, 5.0), filters.motion_blur(point, size, size, 9.0)):
+        torch.testing.assert_close(blurred.sum(dim=(1, 2, 3)), torch.ones(3))
+        covered = (blurred > 0.001).sum(dim=(1, 2, 3))
+        assert covered[0] < covered[1] < covered[2]
+
+
+def test_scaling_down_takes_the_mean_of_areas() -> None:
+    x = torch.rand(2, 1, 32, 64, generator=torch.Generator().manual_seed(0))
+    back = filters.rescaled(x, torch.tensor([0.25, 1.0]), torch.tensor([4.0, 1.0]), 0.25)
+    expected = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4, mode="bilinear")
+    torch.testing.assert_close(back[0, :, 2:-2, 2:-2], expected[0, :, 2:-2, 2:-2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(back[1], x[1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flat": -1.0}, "flat"),
+        (dict.fromkeys(KINDS, 0.0), "no kind"),
+        ({"contrast": (0.4, 0.3)}, "contrast"),
+        ({"photo_limit": 0}, "photo-limit"),
+    ],
+)
+def test_unusable_backgrounds_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageFault, match=message):
+        replace(BACKGROUNDS["scene"], **changes)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_unusable_effects_are_refused(name: str) -> None:
+    with pytest.raises(UsageFault, match=name):
+        DegradeConfig(**{name: Chance(0.5, 0.5, 1000.0)})
+    with pytest.raises(UsageFault, match="probability"):
+        Chance(1.5, 0.0, 1.0)
+    with pytest.raises(UsageFault, match="clean"):
+        DegradeConfig(clean=-0.1)

@@ -1,0 +1,320 @@
+"""Laws of styling: a sample is a function of its mask and key alone, crops follow the ink, text stays legible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_cli.data.sampling import mix
+from crnn_cli.errors import UsageFault
+from crnn_cli.synth.colour import Colour, ColourConfig
+from crnn_cli.synth.degrade import Chance, DegradeConfig
+from crnn_cli.synth.geometry import Geometry, GeometryConfig
+from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, StyleConfig, Stylist, agreement
+from crnn_cli.synth.warping import bent, homography, project, straightened
+from tests.conftest import render
+
+TEXTS = ("one", "Two", "a line of many words that goes on for long", "I", "-", "Fortythree", "qwerty", "4.50")
+MAINS = ("plain", "rotate", "shear_x", "shear_y", "perspective", "arc", "sine")
+LENGTHS = torch.tensor([len(text) for text in TEXTS])
+
+
+def masks_of(*texts: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks (N, 1, 64, W) and boxes (N, 3)."""
+    inked = []
+    for text in texts:
+        mask = render(text, 64, ink=255, paper=0)
+        columns = np.flatnonzero(mask.max(0) >= 64)
+        inked.append(mask[:, columns[0] : columns[-1] + 1])
+    masks = torch.zeros(len(inked), 1, 64, max(mask.shape[1] for mask in inked), dtype=torch.uint8)
+    boxes = []
+    for row, mask in enumerate(inked):
+        masks[row, 0, :, : mask.shape[1]] = torch.from_numpy(mask)
+        rows = np.flatnonzero(mask.max(1) >= 64)
+        boxes.append([rows[0], rows[-1] + 1, mask.shape[1]])
+    return masks, torch.tensor(boxes)
+
+
+MASKS, BOXES = masks_of(*TEXTS)
+NONE = torch.zeros(len(TEXTS), dtype=torch.bool)
+
+
+def keys_of(seed: int, count: int = len(TEXTS)) -> np.ndarray:
+    return mix(np.uint64(seed), np.arange(count, dtype=np.uint64))
+
+
+def only(main: str, **settings: object) -> GeometryConfig:
+    """One main transform and nothing besides but what is named."""
+    nothing = dict.fromkeys(("loose", "neighbour", "behind", "elastic"), 0.0)
+    return replace(GeometryConfig(), **{**dict.fromkeys(MAINS, 0.0), **nothing, main: 1.0, **settings})
+
+
+def alone(stylist: Stylist, row: int, keys: np.ndarray) -> torch.Tensor:
+    """(1, height, W) of one sample, in a batch and in masks that are no wider than itself."""
+    own = slice(row, row + 1)
+    images, widths = stylist(MASKS[own, :, :, : BOXES[row, 2]], BOXES[own], keys[own], LENGTHS[own])
+    assert images.shape[3] == int(widths[0])
+    return images[0]
+
+
+CUT = replace(  # whose letters, shadows and seams go on beyond the right edge
+    SCENE,
+    geometry=replace(SCENE.geometry, padding=(-0.2, -0.1)),
+    colour=replace(SCENE.colour, shadow=0.4, extrusion=0.3, border=0.3, outline=0.0),
+)
+ALIKE = {**STYLES, "cut": StyleConfig((CUT,))}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sample_is_the_same_alone_and_in_any_batch(name, seed):
+    looks = tuple(replace(look, degrade=DegradeConfig(clean=1)) for look in ALIKE[name].looks)
+    stylist, keys = Stylist(StyleConfig(looks), 32, "cpu"), keys_of(seed)
+    images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
+    for row in range(len(TEXTS)):
+        own = alone(stylist, row, keys)
+        assert own.shape[2] == int(widths[row])
+        torch.testing.assert_close(own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0)
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name):
+    stylist, keys = Stylist(STYLES[name], 32, "cpu"), keys_of(3)
+    images, _ = stylist(MASKS, BOXES, keys, LENGTHS)
+    for row in range(len(TEXTS)):
+        own = alone(stylist, row, keys)
+        differ = (own.int() - images[row, :, :, : own.shape[2]].int()).abs() > 1
+        assert differ.float().mean() < 0.01  # a coefficient of JPEG or a threshold may be rounded the other way
+
+
+def test_order_and_batch_mates_do_not_matter():
+    stylist, keys = Stylist(STYLES["all"], 32, "cpu"), keys_of(4)
+    images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
+    order = torch.arange(len(TEXTS) - 1, -1, -1)
+    turned, turned_widths = stylist(MASKS[order], BOXES[order], keys[order.numpy()], LENGTHS[order])
+    assert torch.equal(turned_widths, widths[order])
+    assert ((turned.int() - images[order].int()).abs() > 1).float().mean() < 0.001
+
+
+@pytest.mark.parametrize("height", [32, 48])
+def test_images_end_in_zeros(height):
+    stylist = Stylist(STYLES["all"], height, "cpu")
+    images, widths = stylist(MASKS, BOXES, keys_of(5))
+    assert images.dtype == torch.uint8
+    assert images.shape == (len(TEXTS), 1, height, int(widths.max()))
+    for image, width in zip(images, widths.tolist(), strict=True):
+        assert not image[:, :, width:].any()
+        assert image[:, :, :width].float().std() > 0
+
+
+def test_faint_ink_is_placed_by_its_box():
+    """An image of ink too faint to count is as wide as one whose ink fills its mask."""
+    geometry = Geometry(only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), 32, 1, 8, "cpu")
+    masks = torch.zeros(2, 1, 64, 300, dtype=torch.uint8)
+    masks[0, :, :, :200], masks[1, :, :, :200] = 255, 30
+    placed = geometry(masks, torch.tensor([[0, 64, 200]] * 2), LENGTHS[:2], NONE[:2], keys_of(15, 2))
+    assert placed.widths.tolist() == [100, 100]
+    assert bool((placed.ink[1, 0, 1:-1, 1:99] > 0.1).all())
+
+
+def test_another_key_is_another_image():
+    stylist = Stylist(STYLES["scene"], 32, "cpu")
+    masks, boxes = MASKS[:1].expand(40, -1, -1, -1), BOXES[:1].expand(40, -1)
+    images, widths = stylist(masks, boxes, keys_of(6, 40))
+    assert len(set(widths.tolist())) > 10
+    assert len({image.numpy().tobytes() for image in images}) == 40
+
+
+@pytest.mark.parametrize("main", MAINS)
+def test_the_crop_is_that_of_the_ink(main):
+    """With room at each side no ink touches the image's edge; without, it comes near to each, but for a dash's."""
+    for room, touches in ((0.12, False), (0.0, True)):
+        geometry = Geometry(only(main, padding=(room, room), curve=(20.0, 200.0)), 32, 1, 8, "cpu")
+        placed = geometry(MASKS, BOXES, LENGTHS, NONE, keys_of(7))
+        for text, ink, width in zip(TEXTS, placed.ink[:, 0], placed.widths.tolist(), strict=True):
+            image, depth = ink[:, :width], 5 if touches else 1
+            edges = image[:depth], image[-depth:], image[:, :depth], image[:, -depth:]
+            if text != "-":
+                assert all((edge.max() > 0.3) == touches for edge in edges)
+
+
+@given(st.floats(-2, 2), st.floats(-0.5, 0.5), st.floats(0.05, 0.45), st.sampled_from([-1, 1]))
+def test_bending_is_taken_back(a, b, bend, way):
+    place = torch.tensor(a), torch.tensor(b)
+    back = straightened(*bent(*place, torch.tensor(bend * way)), torch.tensor(bend * way))
+    torch.testing.assert_close(back, place, atol=1e-4, rtol=0)
+
+
+def test_seeing_is_taken_back():
+    drawn = torch.rand(50, 5, generator=torch.Generator().manual_seed(0)) - 0.5
+    to_canvas = homography(*drawn.unbind(1))
+    points = torch.rand(2, 50, 1, 9, generator=torch.Generator().manual_seed(1)) - 0.5
+    back = project(torch.linalg.inv(to_canvas), *project(to_canvas, *points))
+    torch.testing.assert_close(torch.stack(back), points, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("main", MAINS)
+def test_long_text_stays_level(main):
+    """A bar forty times as long as high still fills most of its image's height, whatever is done to it."""
+    bar = torch.full((20, 1, 64, 40 * 32), 255, dtype=torch.uint8)
+    bar[:, :, :16] = bar[:, :, 48:] = 0
+    boxes = torch.tensor([[16, 48, 40 * 32]]).expand(20, -1)
+    geometry = Geometry(only(main), 32, 1, 8, "cpu")
+    placed = geometry(bar, boxes, torch.zeros(20, dtype=torch.int64), NONE[:1].expand(20), keys_of(8, 20))
+    for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
+        assert ink[:, :width].sum(0).median() > 12
+
+
+def test_no_character_becomes_narrower_than_the_pitch():
+    stylist = Stylist(replace(STYLES["scene"], pitch=20.0), 64, "cpu")
+    _, widths = stylist(MASKS, BOXES, keys_of(9), LENGTHS)
+    assert bool((widths >= 40 * LENGTHS).all())
+
+
+@pytest.mark.parametrize("effect", ["elastic", "neighbour", "behind"])
+def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
+    masks, boxes, keys = MASKS.repeat(8, 1, 1, 1), BOXES.repeat(8, 1), keys_of(10, 64)
+    plain, lengths = NONE.repeat(8), LENGTHS.repeat(8)
+
+    def place(probability: float):
+        return Geometry(only("rotate", **{effect: probability}), 32, 1, 8, "cpu")(masks, boxes, lengths, plain, keys)
+
+    without, some, every = place(0.0), place(0.3), place(1.0)
+    changed = []
+    for placed in (some, every):
+        if effect == "behind":
+            changed.append(len(placed.rows))
+        else:
+            same = [
+                int(placed.widths[n]) == int(without.widths[n])
+                and torch.equal(placed.ink[n, :, :, :20], without.ink[n, :, :, :20])
+                for n in range(64)
+            ]
+            changed.append(same.count(False))
+    assert 8 < changed[0] < 32
+    assert changed[1] == 64
+
+
+PAINT = ColourConfig(texture=0, shadow=0, extrusion=0, border=0, outline=0, see_through=0)
+
+
+def painted(config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5):
+    """Images, ink, and what is around it, of text on a flat background, or on a busy one."""
+    placed = Geometry(only("plain", behind=0.0), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(seed))
+    shape = placed.ink.shape
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    background = noise if ground is None else torch.full(shape, ground)
+    images = Colour(config, "cpu")(placed, background, plain, keys_of(seed))
+    return images, placed.ink, F.max_pool2d(placed.ink, 3, 1, 1) - placed.ink
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_text_differs_from_what_is_around_it(seed):
+    config = replace(PAINT, contrast=(0.0, 0.1), visible=0.3, ground=1.0, border=0.5)
+    images, ink, around = painted(config, seed, ground=None)
+    for image, letters, edge in zip(images, ink, around, strict=True):
+        inner = letters > 0.99
+        if inner.any():
+            assert abs(float(image[inner].mean()) - float((image * edge).sum() / edge.sum())) > 0.2
+
+
+def test_polarity_is_the_configs():
+    for dark in (0.0, 1.0):
+        images, ink, around = painted(replace(PAINT, dark=dark))
+        lighter = (images * ink).sum((1, 2, 3)) / ink.sum((1, 2, 3)) > (images * around).sum((1, 2, 3)) / around.sum(
+            (1, 2, 3)
+        )
+        assert bool((lighter == (dark == 0)).all())
+
+
+@pytest.mark.parametrize("effect", ["texture", "shadow", "extrusion", "border", "outline", "see_through"])
+def test_an_effect_changes_the_samples_that_draw_it(effect):
+    config = replace(PAINT, contrast=(0.15, 0.3))
+    ground = None if effect == "see_through" else 0.5
+    before, *_ = painted(config, ground=ground)
+    after, *_ = painted(replace(config, **{effect: 1.0}), ground=ground)
+    changed = ((before - after).abs() > 0.01).flatten(1).any(1)
+    assert bool(changed.all())
+    for_plain, *_ = painted(replace(config, **{effect: 1.0}), plain=~NONE, ground=ground)
+    assert torch.equal(for_plain, painted(config, plain=~NONE, ground=ground)[0])
+
+
+def test_agreement_is_high_for_uneven_light_and_low_for_noise_whatever_stands_in_the_padding():
+    placed = Geometry(only("plain"), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    ink = placed.ink
+    within = torch.arange(ink.shape[3]) < placed.widths[:, None, None, None]
+    noise = torch.rand(ink.shape, generator=torch.Generator().manual_seed(0))
+    light = torch.linspace(0.2, 0.6, ink.shape[3])
+    seen = agreement(0.2 * ink + light, ink, within)
+    assert seen.shape == (len(TEXTS), 1, 1, 1)
+    assert float(seen.min()) > 0.95
+    assert float(agreement(noise, ink, within).max()) < 0.4
+    padded = torch.where(within, 0.2 * ink + light, noise)
+    torch.testing.assert_close(agreement(padded, ink, within), seen)
+
+
+def test_a_sample_that_drowns_gets_back_what_it_was():
+    harsh = DegradeConfig(clean=0, blur=Chance(1.0, 8.0, 8.0), noise=Chance(1.0, 0.5, 0.5))
+    scene = replace(SCENE, clean=0.0)
+    styled = [
+        Stylist(StyleConfig((look,)), 32, "cpu")(MASKS, BOXES, keys_of(14), LENGTHS)[0].float()
+        for look in (
+            replace(scene, degrade=DegradeConfig(clean=1)),
+            replace(scene, degrade=harsh, legible=0.9),
+            replace(scene, degrade=harsh, legible=0.0),
+        )
+    ]
+    untouched, kept, drowned = styled
+    assert bool(((kept - untouched).abs().mean((1, 2, 3)) < 0.9 * (drowned - untouched).abs().mean((1, 2, 3))).all())
+
+
+def test_clean_samples_are_sharp_text_on_flat_ground():
+    config = StyleConfig((replace(SCENE, clean=1.0), replace(DOCUMENT, clean=1.0)))
+    images, widths = Stylist(config, 32, "cpu")(MASKS, BOXES, keys_of(11), LENGTHS)
+    for text, image, width in zip(TEXTS, images[:, 0], widths.tolist(), strict=True):
+        counts = image[:, :width].int().flatten().bincount(minlength=256)
+        assert counts.sort(descending=True).values[:2].sum() > (0.4 if len(text) > 1 else 0.2) * counts.sum()
+        assert int(image[:, :width].max()) - int(image[:, :width].min()) > 100
+
+
+def test_words_and_lines_get_the_looks_of_their_weights():
+    words, lines = replace(SCENE, clean=1.0, lines=0.0), replace(DOCUMENT, words=0.0, lines=1.0)
+    both, only_scene = StyleConfig((words, lines)), StyleConfig((replace(words, lines=1.0),))
+    images, widths = Stylist(both, 32, "cpu")(MASKS, BOXES, keys_of(12), LENGTHS)
+    scene, scene_widths = Stylist(only_scene, 32, "cpu")(MASKS, BOXES, keys_of(12), LENGTHS)
+    same = [
+        int(w) == int(v) and int((a[:, :, :w].int() - b[:, :, :w].int()).abs().max()) <= 1
+        for a, b, w, v in zip(images, scene, widths, scene_widths, strict=True)
+    ]
+    assert same == [len(text) < 20 for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: GeometryConfig(rotation=40), "rotation"),
+        (lambda: GeometryConfig(elastic=1.5), "elastic"),
+        (lambda: GeometryConfig(elastic=float("nan")), "elastic"),
+        (lambda: GeometryConfig(arc=-1), "arc"),
+        (lambda: GeometryConfig(curve=(50, 20)), "curve"),
+        (lambda: GeometryConfig(padding=(-0.5, 0)), "padding"),
+        (lambda: replace(GeometryConfig(), **dict.fromkeys(MAINS, 0)), "weights"),
+        (lambda: ColourConfig(contrast=(0.5, 0.2)), "contrast"),
+        (lambda: ColourConfig(dark=2), "dark"),
+        (lambda: ColourConfig(shadow=0.6, border=0.6), "together"),
+        (lambda: replace(SCENE, clean=-1), "clean"),
+        (lambda: replace(SCENE, legible=2), "legible"),
+        (lambda: replace(SCENE, words=-1), "weights"),
+        (lambda: StyleConfig(()), "look"),
+        (lambda: StyleConfig(pitch=0), "pitch"),
+    ],
+)
+def test_unusable_settings_are_refused_by_name(make, told):
+    with pytest.raises(UsageFault, match=told):
+        make()
