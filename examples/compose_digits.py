@@ -61,7 +61,7 @@ def read_digits(root: Path, source: Source, train: bool, download: bool) -> tupl
 
 
 def compose(digits: Images, rng: np.random.Generator) -> Images:
-    """(L, 28, 28) digits to one image (32, W) of dark ink on light paper, with uneven steps and some overlap."""
+    """(L, 28, 28) digits to one image (32, W) of dark ink on light paper: unevenly spaced, never one over another."""
     page = np.zeros((32, 40 * (len(digits) + 1)), np.uint8)
     x = end = int(rng.integers(1, 7))
     for digit in digits:
@@ -70,7 +70,7 @@ def compose(digits: Images, rng: np.random.Generator) -> Images:
         place = page[y : y + 28, x : x + width]
         np.maximum(place, digit[:, left : left + width], out=place)
         end = x + width
-        x = end + int(rng.integers(-2, 7))
+        x = end + int(rng.integers(0, 9))
     return 255 - page[:, : end + int(rng.integers(1, 7))]
 
 
@@ -95,7 +95,7 @@ def main(
     root: Annotated[Path, typer.Option(help="Where the digits are, or go with --download.")],
     source: Annotated[Source, typer.Option(help="Which handwritten digits.")] = "mnist",
     download: Annotated[bool, typer.Option("--download", help="Download the digits into --root.")] = False,
-    count: Annotated[int, typer.Option(help="Sequences to learn from.", min=0)] = 20000,
+    count: Annotated[int, typer.Option(help="Sequences to learn from.", min=0)] = 40000,
     test: Annotated[int, typer.Option(help="Sequences kept aside.", min=0)] = 2000,
     length: Annotated[int, typer.Option(help="Digits a sequence.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
