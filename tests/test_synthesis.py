@@ -127,6 +127,18 @@ def test_a_preview_and_a_dataset_from_the_command_line(crnn, tmp_path, options):
     assert set("".join(Reader(tmp_path / "w.lmdb").labels())) <= set("0123456789")
 
 
+def test_training_renders_for_itself(crnn, tmp_path, options):
+    model, fonts = tmp_path / "m.safetensors", ("--fonts", options.fonts[0])
+    how = ("--synth", "document", "--synth-count", "24", "--steps", "1", "--batch-size", "4", "--units", "8", *fonts)
+    done = crnn("train", "-o", model, *how)
+    assert done.code == 0, done.err
+    assert "m.masks.lmdb: 24 samples" in done.err and model.is_file()
+    again = crnn("train", "-o", model, "--overwrite", *how[:3], "24", "--seed", "1", *how[4:])
+    assert again.code == 0, again.err
+    assert crnn("train", "-o", model, "--resume").code == 0
+    assert len(Reader(tmp_path / "m.masks.lmdb")) == 24
+
+
 def test_faults_are_one_clear_line(crnn, tmp_path, options):
     for arguments, message in [
         (("-o", tmp_path / "w.lmdb", "--fonts", tmp_path / "none"), "no such folder: name one that has .ttf"),

@@ -91,10 +91,11 @@ def hold_to(path: Path, context: typer.Context) -> None:
             context.params[name] = theirs
 
 
-def of(context: typer.Context, state: Mapping[str, Any] | None) -> training.Settings:
+def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:
     """The settings that the options describe; of a run that is resumed, the model is as its state says.
 
-    With `--init`, what the user left alone is as the initial model has it.
+    With `--init`, what the user left alone is as the initial model has it. With `--synth`, `masks` is a source too, and
+    the only one where no data is named.
     """
     from crnn_cli import checkpoint, training
     from crnn_cli.data.alphabet import read_alphabet
@@ -110,7 +111,11 @@ def of(context: typer.Context, state: Mapping[str, Any] | None) -> training.Sett
         model = _pick(ModelConfig, values, alphabet="")
     if values["alphabet"] and state is None:
         model = replace(model, alphabet=read_alphabet(values["alphabet"]))
-    data = _pick(DataConfig, values, sources=tuple(map(_source, values["data"])), val=tuple(values["val"]))
+    sources = [_source(given) for given in values["data"]]
+    if values["synth"]:
+        rendered = str(masks), None
+        sources = [*sources, rendered] if _given(context, "data") else [rendered]
+    data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(values["val"]))
     return training.Settings(model, data, _pick(TrainConfig, values), str(init) if init else None)
 
 

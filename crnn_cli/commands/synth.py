@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crnn_cli import console, files
-from crnn_cli.commands import options
-from crnn_cli.errors import SynthesisError, UsageFault
+from crnn_cli.commands import options, rendering
+from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
-    from crnn_cli import synthesis
     from crnn_cli.synth.scribe import SynthOptions
 
 _SHEET = 60  # samples of a preview
@@ -24,22 +23,12 @@ def command(
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)] = 100_000,
     preset: Annotated[
-        Literal["scene", "document", "all"],
-        typer.Option(help="Texts and pictures: signs and labels, print and scans, or both."),
+        rendering.Preset, typer.Option(help="Texts and pictures: signs and labels, print and scans, or both.")
     ] = "all",
-    fonts: Annotated[
-        list[str], typer.Option(metavar="DIR", help="Folder of faces (repeatable). [default: the system's]")
-    ] = [],  # noqa: B006
-    words: Annotated[
-        list[str],
-        typer.Option(
-            metavar="FILE", help="Word list, `word count` or a word a line (repeatable). [default: some English]"
-        ),
-    ] = [],  # noqa: B006
-    text: Annotated[
-        list[str], typer.Option(metavar="FILE", help="Running text that lines are cut from (repeatable).")
-    ] = [],  # noqa: B006
-    photos: Annotated[list[str], typer.Option(metavar="DIR", help="Photographs for backgrounds (repeatable).")] = [],  # noqa: B006
+    fonts: rendering.Fonts = [],  # noqa: B006
+    words: rendering.Words = [],  # noqa: B006
+    text: rendering.Text = [],  # noqa: B006
+    photos: rendering.Photos = [],  # noqa: B006
     alphabet: Annotated[
         str, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file: the only characters written.")
     ] = "ascii",
@@ -73,12 +62,8 @@ def command(
         files.check_output(preview, overwrite)
     from crnn_cli.data.alphabet import read_alphabet
 
-    try:
-        from crnn_cli import synthesis
-        from crnn_cli.synth.scribe import SynthOptions
-    except ModuleNotFoundError as fault:
-        raise SynthesisError(f"rendering needs {fault.name}: pip install 'crnn-cli[synth]'") from None
-    wanted = SynthOptions(
+    synthesis, scribe = rendering.load()
+    wanted = scribe.SynthOptions(
         preset=preset,
         fonts=tuple(fonts),
         words=tuple(words),
@@ -94,15 +79,7 @@ def command(
     if preview is not None:
         _preview(wanted, preview)
     if output is not None:
-        work = synthesis.Synthesis(output, count, wanted, overwrite, resume, workers)
-        _introduce(work)
-        meter = console.Meter("synth")
-        try:
-            for _ in work:
-                meter.show(work.done / count, f"{work.done:,} samples")
-        finally:
-            meter.close()
-        console.note(f"{output}: {work.done:,} samples")
+        rendering.show(synthesis.Synthesis(output, count, wanted, overwrite, resume, workers))
 
 
 def _preview(wanted: SynthOptions, path: Path) -> None:
@@ -112,13 +89,3 @@ def _preview(wanted: SynthOptions, path: Path) -> None:
     png = inspection.draw_sheet((f"{k}", sample.image, sample.text) for k, sample in enumerate(samples, start=1))
     files.write_whole(path, png)
     console.note(f"{path}: {len(samples)} samples")
-
-
-def _introduce(work: synthesis.Synthesis) -> None:
-    """What is used, and what is not and why."""
-    console.note(f"{len(work.faces):,} faces, {len(work.left_out):,} left out")
-    for path, count in work.texts.left_out.items():
-        if count:
-            console.warn(f"{path}: {count:,} words left out, for characters outside the alphabet")
-    if work.texts.impossible:
-        console.warn(f"not drawn, as alphabet or lengths do not allow it: {', '.join(sorted(work.texts.impossible))}")

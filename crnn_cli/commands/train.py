@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crnn_cli.commands import settings
+from crnn_cli.commands import rendering, settings
 from crnn_cli.config import (
     Augmentation,
     Backbone,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MODEL, DATA, TRAIN = ModelConfig(alphabet=""), DataConfig(), TrainConfig()
 
 _DEFAULT_DATA = [path for path, _ in DATA.sources]
-_RUN, _NET, _TEXT, _RATE = "The run", "The network", "Text", "Optimization"
+_RUN, _NET, _TEXT, _SYNTH, _RATE = "The run", "The network", "Text", "Synthetic text", "Optimization"
 
 
 def command(
@@ -130,6 +130,17 @@ def command(
     direction: Annotated[Direction, typer.Option(help="Base direction of the text.", rich_help_panel=_TEXT)] = (
         MODEL.direction
     ),
+    synth: Annotated[
+        rendering.Preset | None,
+        typer.Option(help="Train on text rendered for it, with another look every time.", rich_help_panel=_SYNTH),
+    ] = None,
+    synth_count: Annotated[
+        int, typer.Option(help="Texts that are drawn for --synth.", min=1, rich_help_panel=_SYNTH)
+    ] = 100_000,
+    fonts: rendering.Fonts = [],  # noqa: B006
+    words: rendering.Words = [],  # noqa: B006
+    text: rendering.Text = [],  # noqa: B006
+    photos: rendering.Photos = [],  # noqa: B006
     batch_size: Annotated[int, typer.Option(help="Images a step.", rich_help_panel=_RATE)] = TRAIN.batch_size,
     optimizer: Annotated[
         Optimizer, typer.Option(rich_help_panel=_RATE, help="adadelta: the paper's.")
@@ -173,6 +184,8 @@ def command(
         crnn train words.lmdb lines.lmdb --height 48 --device cuda -o ocr.safetensors
 
         crnn train mine.lmdb --init ocr.safetensors -o mine.safetensors
+
+        crnn train --synth scene --words names.txt --max-minutes 60
     """
     from crnn_cli import console, training
     from crnn_cli.devices import torch_device
@@ -184,8 +197,11 @@ def command(
         state = record.load_state()
     else:
         record.check(overwrite)
-    wanted = settings.of(context, state)
+    wanted = settings.of(context, state, record.masks)
     with training.join(torch_device(context.params["device"])) as world:
+        if context.params["synth"] and world.leads:
+            _render(context, record, overwrite)
+        world.share(0.0)  # the others wait
         start = training.begin(wanted, state)
         run = training.Run(wanted, start, record, world, state)
         if world.leads and not resume:
@@ -199,6 +215,26 @@ def command(
         _draw(run)
     if world.leads:
         console.note(f"done: {output}, validation CER {run.best:.2%}")
+
+
+def _render(context: typer.Context, record: training.Record, overwrite: bool) -> None:
+    """Draw the texts of `--synth` beside the model; those of a run that is resumed, or of one like it, are there."""
+    from crnn_cli.data.alphabet import read_alphabet
+
+    synthesis, scribe = rendering.load()
+    values = context.params
+    wanted = scribe.SynthOptions(
+        preset=values["synth"],
+        fonts=tuple(values["fonts"]),
+        words=tuple(values["words"]),
+        texts=tuple(values["text"]),
+        photos=tuple(values["photos"]),
+        alphabet=read_alphabet(values["alphabet"] or "ascii"),
+        seed=values["seed"],
+        masks=True,
+    )
+    there = record.masks.exists() and not overwrite
+    rendering.show(synthesis.Synthesis(record.masks, values["synth_count"], wanted, overwrite, resume=there))
 
 
 def _draw(run: training.Run) -> None:

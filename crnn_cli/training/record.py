@@ -5,6 +5,7 @@ model.run/state.pt      everything needed to go on exactly
 model.run/log.jsonl     one line a validation
 model.run/config.toml   the resolved settings; `crnn train --config` takes it back
 model.run/tensorboard/  events, where tensorboard is installed
+model.masks.lmdb        the texts drawn for `--synth`, a dataset like any other
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Record:
         self.model = model
         self.folder = model.with_suffix(".run") if model.name else model
         self.state = self.folder / "state.pt"
+        self.masks = model.with_suffix(".masks.lmdb") if model.name else model
         self.log_file = self.folder / "log.jsonl"
         self.config = self.folder / "config.toml"
         self._events: Any = None
