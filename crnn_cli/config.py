@@ -22,7 +22,7 @@ Optimizer = Literal["adamw", "adadelta", "sgd"]
 Schedule = Literal["cosine", "onecycle", "constant"]
 Loss = Literal["ctc", "focal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Augmentation = Literal["none", "mild", "strong", "handwriting"]
+Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
 
 # The recurrent layers and units that each backbone gets where none are asked for.

@@ -57,7 +57,6 @@ class Strength:
 STRENGTHS: dict[Augmentation, Strength] = {
     "mild": Strength(2.0, 0.15, 1.15, 1.15, 0.06, 0.03, 0.7, 0.1, 0.6, 0.04, 0.0),
     "strong": Strength(5.0, 0.35, 1.3, 1.3, 0.10, 0.05, 0.4, 0.25, 1.0, 0.08, 0.1),
-    "handwriting": Strength(6.0, 0.3, 1.25, 1.3, 0.08, 0.05, 1.0, 0.0, 0.4, 0.0, 0.0),
 }
 
 _DRAWS = 16  # numbers a sample; the first is that of `stretch_factors`
