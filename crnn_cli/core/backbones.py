@@ -68,8 +68,7 @@ def small(channels: int) -> tuple[nn.Module, int]:
         return [conv, nn.InstanceNorm2d(out, affine=True), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *normed(channels, 32, 2), *normed(32, 64, 2), *normed(64, 64),
-        *normed(64, 64, (2, 1)), *normed(64, 64),
+        *normed(channels, 32, 2), *normed(32, 64, 2), *normed(64, 64), *normed(64, 64, (2, 1)),
     ), 64  # fmt: skip
 
 
