@@ -178,10 +178,7 @@ def open_stores(paths: Iterable[str]) -> list[Reader]:
     Raises:
         StoreError: a path that is missing, damaged or empty.
     """
-    stores = [Reader(Path(path)) for path in paths]
-    for store in stores:
-        len(store)
-    return stores
+    return [Reader(Path(path)) for path in paths]
 
 
 def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
