@@ -43,7 +43,7 @@ class Record:
         Raises:
             ModelError: a model or a run is there and may not be overwritten, or the name cannot be a model's.
         """
-        if not self.model.name or self.model.is_dir() or self.folder == self.model:
+        if self.model.suffix != ".safetensors" or self.model.is_dir():
             raise ModelError(f"{self.model}: cannot be a model file: give a name such as model.safetensors")
         for path in (self.model, self.folder):
             if path.exists() and not overwrite:
