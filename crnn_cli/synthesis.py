@@ -31,7 +31,7 @@ from crnn_cli.errors import Interrupted, SynthesisError, UsageFault
 from crnn_cli.synth.fonts import Face, find_faces
 from crnn_cli.synth.scribe import Sample, Scribe, SynthOptions
 
-_CHUNK = 256  # samples of one task; whole chunks are styled together, so that the number of workers changes nothing
+_CHUNK = 256  # samples of one task, always styled together: neither the workers nor where a run ends change them
 _SEGMENT = 50 * 1024  # samples that become part of the dataset together
 
 
@@ -77,7 +77,7 @@ class Synthesis:
             self.done = self._done_before()
         else:
             Writer(output, overwrite)  # refuses before the work what it would refuse after it
-        self.texts = Scribe(options, self.faces).texts
+        self.texts = Scribe(options, self.faces).texts  # what cannot be drawn is refused here, not by a worker
 
     def __iter__(self) -> Iterator[int]:
         """Yields how many samples were finished since the last time."""
@@ -99,6 +99,7 @@ class Synthesis:
                 if not len(writer):
                     raise
                 interrupted = True
+                self.done = len(writer)
         if interrupted:
             raise Interrupted(
                 f"stopped with {self.done:,} of {self.count:,} samples, all stored: go on with --resume", signal.SIGINT
@@ -125,11 +126,12 @@ def first_samples(options: SynthOptions, count: int) -> list[Sample]:
 
 
 def _ahead(pool: ProcessPoolExecutor, start: int, end: int, ahead: int) -> Iterator[list[Sample]]:
-    """The chunks from `start` to `end` in order, with `ahead` under way."""
+    """Samples `start` to `end` in order, chunk by chunk, with `ahead` chunks under way."""
     waiting: deque[Future[list[Sample]]] = deque()
     try:
-        for first in range(start, end, _CHUNK):
-            waiting.append(pool.submit(_work, first, min(first + _CHUNK, end)))
+        for first in range(start // _CHUNK * _CHUNK, end, _CHUNK):
+            wanted = slice(max(0, start - first), end - first)
+            waiting.append(pool.submit(_work, first, _CHUNK, wanted))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -166,6 +168,7 @@ def _begin(options: SynthOptions, faces: list[Face]) -> None:
     _scribe = Scribe(options, faces)
 
 
-def _work(start: int, stop: int) -> list[Sample]:
+def _work(first: int, count: int, wanted: slice) -> list[Sample]:
+    """Of a chunk, which is always drawn whole, the samples that are wanted."""
     assert _scribe is not None
-    return _scribe.samples(start, stop)
+    return _scribe.samples(first, first + count)[wanted]

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the open Debian fonts that the bundled models learned from (Debian 12, main; about 100 MB to fetch; as root),
+# Installs a broad choice of Debian's open fonts to render text with (Debian 12, main; about 100 MB to fetch; as root),
 # and writes what each is: package, version, licence, faces.
 #
 #     bash recipes/fonts.sh [FILE]      the table goes to FILE; without one, to recipes/fonts.tsv

@@ -134,13 +134,12 @@ class Scribe:
         if self.options.masks:
             return [_sample(mask.image, text) for text, mask in drawn]
         keys = mix(np.uint64(self.options.seed), np.arange(start, stop, dtype=np.uint64))
-        finished: list[Sample | None] = [None] * len(drawn)
+        finished: dict[int, Sample] = {}
         order = sorted(range(len(drawn)), key=lambda k: drawn[k][1].image.shape[1])
         for first in range(0, len(order), _BATCH):
             rows = order[first : first + _BATCH]
-            for row, sample in zip(rows, self._styled([drawn[row] for row in rows], keys[rows]), strict=True):
-                finished[row] = sample
-        return [sample for sample in finished if sample is not None]
+            finished |= zip(rows, self._styled([drawn[row] for row in rows], keys[rows]), strict=True)
+        return [finished[row] for row in range(len(drawn))]
 
     def _styled(self, drawn: Sequence[tuple[str, Mask]], keys: NDArray[np.uint64]) -> Iterator[Sample]:
         masks, _ = collate([mask.image[None] for _, mask in drawn])

@@ -59,7 +59,8 @@ class Run:
         self.optimizer = build_optimizer(self.learner, self.config)
         self.average = Average(self.model, self.config.ema)
         self.pictures = Pictures(self.train, settings.data, self.model.config, world.device)
-        self.pictures.settle(self.held)
+        if world.leads:
+            self.pictures.settle(self.held)
         self.sampler = Sampler(
             self.train.widths,
             self.train.sources,
@@ -180,11 +181,12 @@ class Run:
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             features, frames = self.model.features(images, widths)
             log_probs, _ = self.model.read(features, frames)
-            early = self.shortcut(features).float().log_softmax(2)
         labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
         total = losses.sum()
         if self.config.shortcut:
+            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+                early = self.shortcut(features).float().log_softmax(2)
             total = total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
