@@ -8,6 +8,7 @@ build.stored, build.rejected, build.infeasible
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +28,19 @@ from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import write_whole
 
-Cause = Literal["missing image", "unreadable image", "empty label", "duplicate path"]
+Cause = Literal[
+    "missing image",
+    "missing label",
+    "unreadable image",
+    "image too wide",
+    "empty label",
+    "control character",
+    "duplicate path",
+]
 
 _CHUNK = 16  # rows verified by one task: large enough to cost little, small enough to keep few images in memory
 _SHOWN = 5  # rows named in a message
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # category Cc: line ends, tabs, NUL; no image shows them
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class BuildOptions:
 
 
 class Rejected(NamedTuple):
-    """A row that is not stored. `detail` says more of an unreadable image, and is empty otherwise."""
+    """A row that is not stored. `detail` says more of the cause where there is more to say."""
 
     row: Row
     cause: Cause
@@ -122,14 +132,14 @@ class Build:
         self.before = len(self._writer)
 
     def __len__(self) -> int:
-        return len(self._reading.rows)
+        return len(self._reading.rows) + len(self._reading.unlabelled)
 
     def __iter__(self) -> Iterator[Row]:
-        """Yields each row once it is dealt with, in the order of the label file."""
+        """Yields each row once it is dealt with, in the order of the label file; then images without a label."""
         with self._writer:
             for row, verified in _verify(self._candidates(), self._options.workers or devices.cores()):
-                if isinstance(verified, _Verified) and self._writer.has(verified.data, row.path):
-                    verified = Rejected(row, "duplicate path")
+                if isinstance(verified, _Verified):
+                    verified = self._refused(row, verified) or verified
                 if isinstance(verified, Rejected):
                     self.rejected.append(verified)
                 else:
@@ -147,15 +157,24 @@ class Build:
         """Each row with the file to verify, or why there is no need to."""
         seen: set[str] = set()
         for row, file in zip(self._reading.rows, self._reading.files, strict=True):
-            if not row.text or row.text.isspace():
-                yield row, Rejected(row, "empty label")
-            elif file is None:
+            if file is None:
                 yield row, Rejected(row, "missing image")
+            elif not row.text or row.text.isspace():
+                yield row, Rejected(row, "empty label")
+            elif control := _CONTROL.search(row.text):
+                yield row, Rejected(row, "control character", f"U+{ord(control[0]):04X}")
             elif (place := os.path.normpath(file)) in seen:
                 yield row, Rejected(row, "duplicate path")
             else:
                 seen.add(place)
                 yield row, file
+        for row in self._reading.unlabelled:
+            yield row, Rejected(row, "missing label")
+
+    def _refused(self, row: Row, image: _Verified) -> Rejected | None:
+        if scaled(image.width, image.height, self._model)[0] > images.WIDEST:
+            return Rejected(row, "image too wide", f"{image.width} x {image.height} pixels are no line of text")
+        return Rejected(row, "duplicate path") if self._writer.has(image.data, row.path) else None
 
     def _store(self, row: Row, image: _Verified) -> None:
         text = unicodedata.normalize("NFC", row.text)
@@ -191,6 +210,8 @@ class Build:
             raise LabelError(
                 f"--strict: {len(self.rejected):,} of {len(self):,} rows cannot be used ({counts}):{named}"
             )
+        if self._options.append and set(self.causes()) == {"duplicate path"}:
+            raise StoreError(f"{self._output}: nothing to add: all {len(self):,} rows are there already")
         raise StoreError(f"{self._output}: not built: none of {len(self):,} rows can be used ({counts}):{named}")
 
     def _list(self, path: Path, lines: Iterable[Sequence[str]]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
-from crnn_cli.building import Build, BuildOptions, Infeasible
+from crnn_cli.building import Build, BuildOptions, Cause, Infeasible
 from crnn_cli.commands import build_lmdb
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, scaled_width
 from crnn_cli.data import images
@@ -228,6 +232,8 @@ def test_the_same_image_of_the_same_path_is_not_appended_again(crnn, tmp_path, o
     result = crnn("build-lmdb", *data, "-o", output, "--append")
     assert result.code == 0
     assert "2 skipped: duplicate path" in result.err
+    again = crnn("build-lmdb", *data, "-o", output, "--append")
+    assert (again.code, "nothing to add: all 3 rows are there already" in again.err) == (1, True)
     assert labels_of(output) == ["one", "two", "new"]
     other = make(tmp_path / "other", ["one too"])  # another image whose path is 0.png as well
     assert crnn("build-lmdb", *other, "-o", output, "--append").code == 0
@@ -257,6 +263,64 @@ def test_pairs_need_no_label_file(crnn, tmp_path, output):
     result = crnn("build-lmdb", folder, "-o", output)
     assert f"{folder}: read as pairs, 6 of 6 images found" in result.err
     assert labels_of(output) == WORDS
+
+
+def test_pairs_that_lack_a_half_are_counted_and_listed(crnn, tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["one", "two"])
+    labels.unlink()
+    (folder / "0.gt.txt").write_text("one\n")
+    (folder / "lone.gt.txt").write_text("lone\n")
+    result = crnn("build-lmdb", folder, "-o", output)
+    assert result.code == 0
+    assert "read as pairs, 1 of 2 images found" in result.err
+    assert "1 skipped: missing image" in result.err
+    assert "1 skipped: missing label" in result.err
+    assert (output.parent / "my words.rejected.tsv").read_text().splitlines() == [
+        f"lone.gt.txt\tmissing image\t{folder / 'lone.gt.txt'}:1",
+        f"1.png\tmissing label\t{folder / '1.gt.txt'}",
+    ]
+    assert labels_of(output) == ["one"]
+    result = crnn("build-lmdb", folder, "-o", output, "--overwrite", "--strict")
+    assert result.code == 1
+    assert "--strict: 2 of 3 rows cannot be used (1 missing image, 1 missing label)" in result.err
+
+
+@pytest.mark.parametrize("character", ["\n", "\t", "\r", "\0", "\x1b", "\x85"])
+def test_a_label_with_a_control_character_is_rejected(crnn, tmp_path, output, character):
+    folder, labels = make(tmp_path / "data", ["a", "b"])
+    rows = [{"path": "0.png", "text": f"a{character}b"}, {"path": "1.png", "text": "fine \u200f\xa0too"}]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = crnn("build-lmdb", folder, labels, "-o", output)
+    assert result.code == 0
+    assert "1 skipped: control character" in result.err
+    listed = (output.parent / "my words.rejected.tsv").read_text()
+    assert listed == f"0.png\tcontrol character (U+{ord(character):04X})\t{labels}:1\n"
+    assert labels_of(output) == ["fine \u200f\xa0too"]
+
+
+def test_a_csv_label_of_two_lines_is_rejected(tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["a", "b"])
+    labels.write_text('0.png,"one\ntwo"\n1.png,b\n')
+    build = Build(read(labels, folder), output, BuildOptions())
+    list(build)
+    assert [(row.row.path, row.cause, row.detail) for row in build.rejected] == [
+        ("0.png", "control character", "U+000A")
+    ]
+
+
+def test_an_image_too_wide_for_a_line_is_rejected(crnn, tmp_path, output):
+    """9000 x 1 would be 288,000 pixels wide at a height of 32."""
+    folder, labels = make(tmp_path / "data", ["fine", "wide", "widest"])
+    (folder / "1.png").write_bytes(png(np.full((1, 9000), 255, np.uint8)))
+    (folder / "2.png").write_bytes(png(np.full((1, images.WIDEST // 32), 255, np.uint8)))
+    result = crnn("build-lmdb", folder, labels, "-o", output)
+    assert result.code == 0
+    assert "1 skipped: image too wide" in result.err
+    listed = (output.parent / "my words.rejected.tsv").read_text()
+    assert listed == f"1.png\timage too wide (9000 x 1 pixels are no line of text)\t{labels}:2\n"
+    assert labels_of(output) == ["fine", "widest"]
+    result = crnn("build-lmdb", folder, labels, "-o", output, "--overwrite", "--height", 48)
+    assert "2 skipped: image too wide" in result.err
 
 
 def test_the_output_is_dataset_lmdb_by_default(crnn, tmp_path, monkeypatch):
@@ -367,3 +431,8 @@ def test_few_images_are_in_memory_at_a_time(tmp_path, output, monkeypatch):
     monkeypatch.setattr(images, "decode", lambda *a: (decoded.append(1), decode(*a))[1])
     ahead = [len(decoded) - done for done, _ in enumerate(Build(read(labels, folder), output, BuildOptions(workers=2)))]
     assert max(ahead) <= 16 * 6
+
+
+def test_every_cause_is_documented():
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z ]+)` \|", page.partition("## What is checked")[2], re.M) == [*get_args(Cause)]

@@ -19,6 +19,9 @@ from PIL import Image, ImageOps
 from crnn_cli.core.frames import scaled_width
 from crnn_cli.data import images
 from crnn_cli.errors import ImageError
+from crnn_cli.prediction import recognize
+from tests.conftest import png
+from tests.models import StripesRunner, stripes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 40, 4), dtype=np.uint8)
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
@@ -202,6 +205,107 @@ def test_pages(channels):
     assert [page.shape[0] for page in pages] == [8, 9, 10]
     assert np.array_equal(pages[0], images.decode(data, channels, "a"))
     assert len(images.pages(file(sheets[0], "PNG"), channels, "a")) == 1
+
+
+def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photometric: int = 1):
+    """A TIFF of grey pages, each its directory and then its pixels; and where each page's directory lies."""
+    number, places, out = ("Q" if big else "I"), [], bytearray(b"II" if order == "<" else b"MM")
+    start = 8 if big else 4
+    out += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8)))
+    for place, sheet in enumerate(sheets):
+        places.append(len(out))
+        (height, width), depth = sheet.shape, 8 * sheet.itemsize
+        end = len(out) + (8 + 8 * 20 + 8 if big else 2 + 8 * 12 + 4)
+        tags = {256: width, 257: height, 258: depth, 259: 1, 262: photometric, 273: end, 278: height, 279: sheet.nbytes}
+        out += struct.pack(order + ("Q" if big else "H"), len(tags))
+        for tag, value in tags.items():
+            kind = 4 if tag in (273, 279) else 3
+            body = struct.pack(order + " HI"[kind - 2], value)
+            out += struct.pack(order + "HH" + number, tag, kind, 1) + body.ljust(start, b"\0")
+        last = place == len(sheets) - 1
+        out += struct.pack(order + number, 0 if last else end + sheet.nbytes)
+        out += sheet.astype(sheet.dtype.newbyteorder(order)).tobytes()
+    return bytes(out), places
+
+
+SHEETS = st.lists(st.integers(1, 12), min_size=2, max_size=4)
+
+
+@given(SHEETS, st.sampled_from("<>"), st.booleans(), st.sampled_from([np.uint8, np.uint16]), st.data())
+def test_a_damaged_page_is_an_error_in_its_place(heights, order, big, depth, data):
+    sheets = [NOISE[:height, :, 0].astype(depth) << (8 * (depth == np.uint16)) for height in heights]
+    whole, places = tiff(sheets, order, big)
+    damaged = bytearray(whole)
+    bad = data.draw(st.sets(st.integers(0, len(sheets) - 1)))
+    for page in bad:
+        first = places[page] + (8 + 12 if big else 2 + 8)  # the value of the width
+        damaged[first : first + 2] = b"\0\0"
+    pages = images.pages(bytes(damaged), 1, "a")
+    assert len(pages) == len(sheets)
+    for number, (page, sheet) in enumerate(zip(pages, heights, strict=True)):
+        if number in bad:
+            assert isinstance(page, ImageError)
+            assert str(page).startswith(f"a#{number + 1}: ")
+        else:
+            assert np.array_equal(page, NOISE[:sheet, :, 0])
+
+
+@given(SHEETS, st.sampled_from("<>"), st.booleans(), st.floats(0, 1, exclude_max=True))
+def test_a_cut_tiff_never_loses_pages_in_silence(heights, order, big, part):
+    data, places = tiff([NOISE[:height, :, 0] for height in heights], order, big)
+    cut = data[: int(part * len(data))]
+    whole = sum(place <= len(cut) for place in places[1:])
+    try:
+        pages = images.pages(cut, 1, "a")
+    except ImageError as fault:
+        pages = [fault]
+    assert whole < len(pages) <= len(heights)
+    for page, height in zip(pages[:whole], heights, strict=False):
+        assert np.array_equal(page, NOISE[:height, :, 0])
+    assert all(isinstance(page, ImageError) for page in pages[whole:])
+
+
+def test_pages_that_lead_in_a_circle_come_once():
+    data, places = tiff([NOISE[:8, :, 0], NOISE[:9, :, 0]])
+    looped = bytearray(data)
+    struct.pack_into("<I", looped, places[1] + 2 + 8 * 12, places[0])
+    assert [page.shape[0] for page in images.pages(bytes(looped), 1, "a")] == [8, 9]
+
+
+def test_missing_pages_keep_their_rows():
+    data, places = tiff([stripes("ab"), stripes("a"), stripes("b")])
+    read = [*recognize([("a.tif", data[: places[2] + 5]), ("b.png", png(stripes("b")))], StripesRunner())]
+    assert [(row.name, row.text) for row in read] == [
+        ("a.tif#1", "ab"),
+        ("a.tif#2", "a"),
+        ("a.tif#3", ""),
+        ("b.png", "b"),
+    ]
+    assert [(row.error or "").partition(":")[0] for row in read] == ["", "", "a.tif#3", ""]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_white_may_be_zero(depth, big, order):
+    grey = NOISE[..., 0].astype(depth) << (8 * (depth == np.uint16))
+    sheets = [np.iinfo(depth).max - grey] * 2
+    for page in (
+        images.decode(tiff(sheets[:1], order, big, 0)[0], 1, "a"),
+        *images.pages(tiff(sheets, order, big, 0)[0], 1, "a"),
+    ):
+        assert close(page, NOISE[..., 0])
+
+
+def test_white_may_be_zero_in_black_and_white():
+    """As fax machines write it."""
+    image = Image.fromarray(NOISE[..., 0]).convert("1")
+    for compression in ("group4", "tiff_lzw"):
+        data = bytearray(file(image, "TIFF", compression=compression))
+        at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
+        assert data[at] == 1
+        data[at] = 0
+        assert np.array_equal(images.decode(bytes(data), 1, "a"), 255 - np.asarray(image.convert("L")))
 
 
 def test_threads_decode_alike():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crnn_cli.data import labels as label_files
 from crnn_cli.data.labels import read
 from crnn_cli.errors import LabelError, UsageFault
 
@@ -98,6 +99,20 @@ def test_pairs(tmp_path):
         read(None, images)
 
 
+def test_pairs_name_what_stands_alone(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "sub/b.png", "c.tar.tif", ".d.png"])
+    for name in ("a", "sub/c", "lone", ".e"):
+        (images / f"{name}.gt.txt").write_text("two\nlines\n" if name == "lone" else "A\n")
+    reading = read(None, images)
+    assert [row.path for row in reading.rows] == ["a.png", "lone.gt.txt", str(Path("sub", "c.gt.txt"))]
+    assert reading.files == [str(images / "a.png"), None, None]
+    assert reading.rows[1].where == f"{images / 'lone.gt.txt'}:1"
+    assert [(row.path, row.where) for row in reading.unlabelled] == [
+        ("c.tar.tif", str(images / "c.tar.gt.txt")),
+        (str(Path("sub", "b.png")), str(images / "sub" / "b.gt.txt")),
+    ]
+
+
 def test_paths_are_tried_under_images_then_beside_the_label_file(tmp_path):
     images = folder_of(tmp_path, ["a.png", "b.png"])
     (tmp_path / "b.png").touch()
@@ -115,6 +130,30 @@ def test_tab_keeps_the_text_exactly_and_blank_lines_are_no_rows(tmp_path):
     reading = read(labels, images)
     assert [row.text for row in reading.rows] == ["  x\ty \u2028z ", ""]
     assert reading.rows[1].where == f"{labels}:4"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_lines_may_end_as_on_an_old_mac(tmp_path, format):
+    images = folder_of(tmp_path, [path for path, _ in WORDS])
+    labels = tmp_path / "labels"
+    labels.write_bytes(written(format, WORDS).replace("\r\n", "\n").replace("\n", "\r").encode())
+    reading = read(labels, images)
+    assert reading.format == format.rstrip(";").split()[0]
+    assert [row[:2] for row in reading.rows] == WORDS
+    (images / "a.gt.txt").write_bytes(b"A\r")
+    assert read(None, images).rows[0].text == "A"
+
+
+def test_blanks_around_a_path_are_no_part_of_it_unless_a_file_is_called_so(tmp_path):
+    images = folder_of(tmp_path, ["a.png", "b.png", "b.png "])
+    labels = tmp_path / "labels"
+    for blanks in (" ", "  "):
+        labels.write_text(f"a.png{blanks}\t A\n{blanks}b.png\tB\nb.png \tC\n")
+        reading = read(labels, images)
+        assert (reading.format, [row.text for row in reading.rows]) == ("tab", [" A", "B", "C"])
+        assert reading.files == [str(images / name) for name in ("a.png", "b.png", "b.png ")]
+    labels.write_text("a.png ,A\nb.png,B\n")
+    assert read(labels, images).files == [str(images / "a.png"), str(images / "b.png")]
 
 
 def test_csv_texts_over_several_lines(tmp_path):
@@ -171,6 +210,7 @@ def test_a_reading_without_two_rows_shows_its_complaint(tmp_path):
     [
         ("tab", "b.png", "expected path<TAB>text, got 1 field"),
         ("space", "b.png", "expected path, blank, text, got 1 field"),
+        ("space", "b.png \tB", "expected path, blank, text, got a tab behind the path"),
         ("csv", "b.png,x,y", "expected 2 fields, got 3: quote a text that has a ','"),
         ("csv", 'b.png,"x"y', "not CSV"),
         ("icdar", "b.png, x", 'expected path, "text", got'),
@@ -252,3 +292,9 @@ def test_nothing_to_read_is_named(tmp_path):
         read(tmp_path / "labels", images, "pairs")
     with pytest.raises(UsageFault, match="needs a label file"):
         read(None, images, "tab")
+
+
+def test_the_names_of_columns_and_keys_are_the_documented_ones():
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for kind, names in (("path", label_files._PATH_NAMES), ("text", label_files._TEXT_NAMES)):
+        assert f"- {kind}: {', '.join(f'`{name}`' for name in names)}\n" in page

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crnn_cli.config import ModelConfig
+from crnn_cli.data import dataset
 from crnn_cli.data.store import Reader, Writer, content_hash, writer
 from crnn_cli.errors import StoreError, UsageFault
 
@@ -112,6 +114,22 @@ def test_a_store_without_our_keys_is_read_through(tmp_path):
         assert read(path) == [(image, "abc", width, height, f"{path}:1", "")]
     write(tmp_path / "a", simple(1), append=True)
     assert [row[1] for row in read(tmp_path / "a")] == ["abc", "text0"]
+
+
+def test_training_skips_and_names_an_image_too_wide_for_a_line(tmp_path):
+    """9000 x 1 would be 288,000 pixels wide at a height of 32, and more than memory in a batch."""
+    words = [png(render("ab")), png(np.full((1, 9000), 255, np.uint8)), png(np.full((9, 9000), 255, np.uint8)), b"none"]
+    items = {b"image-%09d" % number: word for number, word in enumerate(words, start=1)}
+    items |= {b"label-%09d" % number: b"ab" for number in range(1, 5)}
+    path = foreign(tmp_path / "wide", items | {b"num-samples": b"4"})
+    samples, skipped = dataset.encode([Reader(path)], ModelConfig("ab"), drop_unknown=False)
+    assert [samples.name(index) for index in range(len(samples))] == [f"{path}:1", f"{path}:3"]
+    assert [*skipped.summary()] == [
+        f"1 samples with an image that cannot be decoded left out: {path}:4",
+        f"1 samples with an image too wide for a line of text left out: {path}:2",
+    ]
+    _, skipped = dataset.encode([Reader(path)], ModelConfig("ab", height=96), drop_unknown=False)
+    assert skipped.too_wide == [f"{path}:2", f"{path}:3"]
 
 
 def test_samples_that_another_program_added_are_seen(tmp_path):
@@ -211,8 +229,8 @@ def test_what_is_in_the_way_is_not_replaced(tmp_path):
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     with pytest.raises(StoreError, match="exists: --overwrite replaces it, --append adds to it"):
         Writer(tmp_path / "a.lmdb")
-    for name in ("file", "folder"):
-        with pytest.raises(StoreError, match="is no dataset"):
+    for name, told in (("file", "is no dataset folder but a file"), ("folder", "is no dataset, so it is not replaced")):
+        with pytest.raises(StoreError, match=told):
             Writer(tmp_path / name, overwrite=True)
     with pytest.raises(StoreError, match="no dataset to append to"):
         Writer(tmp_path / "none.lmdb", append=True)

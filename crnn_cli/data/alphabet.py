@@ -18,7 +18,11 @@ def read_alphabet(given: str) -> str:
         return PRESETS[given]
     try:
         text = Path(given).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
+    except OSError as fault:
         presets = ", ".join(PRESETS)
-        raise ConfigError(f"--alphabet {given}: neither one of {presets} nor a readable UTF-8 file ({fault})") from None
+        raise ConfigError(
+            f"--alphabet {given}: neither one of {presets} nor a readable file ({fault.strerror})"
+        ) from None
+    except UnicodeDecodeError as fault:
+        raise ConfigError(f"--alphabet {given}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
     return Alphabet("".join(text.splitlines())).characters

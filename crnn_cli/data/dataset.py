@@ -28,15 +28,18 @@ class Skipped:
     """What of the data does not take part, counted and named."""
 
     unreadable: list[str] = field(default_factory=list)
+    too_wide: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     infeasible: list[str] = field(default_factory=list)
     lost_in_reordering: list[str] = field(default_factory=list)
-    characters: dict[str, int] = field(default_factory=dict)  # dropped from labels
+    characters: dict[str, int] = field(default_factory=dict)  # that the alphabet lacks
 
-    def cause(self, readable: bool, labelled: bool, survives: bool, feasible: bool) -> list[str] | None:
+    def cause(self, readable: bool, line: bool, labelled: bool, survives: bool, feasible: bool) -> list[str] | None:
         """The list that a sample belongs to, or None if it takes part."""
         if not readable:
             return self.unreadable
+        if not line:
+            return self.too_wide
         if not labelled:
             return self.empty
         if not survives:
@@ -47,6 +50,7 @@ class Skipped:
         """A sentence for each cause that occurred."""
         for rows, cause in (
             (self.unreadable, "an image that cannot be decoded"),
+            (self.too_wide, "an image too wide for a line of text"),
             (self.empty, "an empty label"),
             (self.infeasible, "a label that needs more frames than the image gives (try a greater --height)"),
             (self.lost_in_reordering, "a label that does not survive the way to visual order and back"),
@@ -55,7 +59,8 @@ class Skipped:
                 yield f"{len(rows):,} samples with {cause} left out: {_some(rows)}"
         if self.characters:
             named = (f"{show(c)} {n:,} times" for c, n in sorted(self.characters.items(), key=lambda p: -p[1]))
-            yield f"characters outside the alphabet dropped from labels: {_some(list(named))}"
+            some = _some(list(named))
+            yield f"characters outside the alphabet are not learned, and count as errors in validation: {some}"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
@@ -225,7 +230,11 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
             labels = codec.encode(text, drop_unknown=True)
             needed[row] = minimum_frames(labels)
             unfit = skipped.cause(
-                bool(sizes[row, 1]), bool(labels), codec.survives(text), needed[row] <= available[row]
+                readable=bool(sizes[row, 1]),
+                line=widths[row] <= images.WIDEST,
+                labelled=bool(labels),
+                survives=codec.survives(text),
+                feasible=needed[row] <= available[row],
             )
             if unfit is None:
                 kept.append(row)

@@ -1,7 +1,8 @@
 """Image files to arrays: decoding, and scaling to a model's height. Numpy and cv2 only.
 
 Everything comes out as 8 bits, upright (EXIF) and opaque (transparency lies on white). A file that is cut off or
-damaged is refused, never returned half grey. Safe to call from several threads: cv2 decodes without holding the GIL.
+known to be damaged is refused, not returned half grey. Safe to call from several threads: cv2 decodes without holding
+the GIL.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from crnn_cli.errors import ImageError
 Pixels = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -29,7 +31,8 @@ _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 _START_OF_SCAN, _FILL = 0xFFDA, 0xFFFF
 _END_OF_IMAGE = b"\xff\xd9"
 _EXIF_MARKER = 0xFFE1
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
+_WHITE_IS_ZERO = 0
 
 # A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
@@ -50,7 +53,7 @@ def decode(data: bytes, channels: int, where: str) -> Pixels:
     """
     _refuse_fragment(data, where)
     if data.startswith(_TIFFS):
-        return _converted(_on_white(_imdecode(data, cv2.IMREAD_UNCHANGED, where), multiplied=True), channels)
+        return _first_page(data, channels, where)
     transparency = _transparency(data, where)
     if transparency is None:
         if channels == 1:
@@ -62,17 +65,31 @@ def decode(data: bytes, channels: int, where: str) -> Pixels:
     return _upright(_converted(_on_white(image), channels), _orientation(exif))
 
 
-def pages(data: bytes, channels: int, where: str) -> list[Pixels]:
-    """All pages of a TIFF, the one image of any other file; see `decode`."""
-    if not data.startswith(_TIFFS):
+def pages(data: bytes, channels: int, where: str) -> list[Pixels | ImageError]:
+    """All pages of a TIFF, the one image of any other file; see `decode`.
+
+    Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
+    """
+    places = [place for place, _ in _directories(data)] if data.startswith(_TIFFS) else []
+    if len(places) < 2:
         return [decode(data, channels, where)]
-    try:
-        whole, images = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        whole, images = False, ()
-    if not whole or not images:
-        raise ImageError(f"{where}: cannot be decoded: its data is damaged or of an unknown kind")
-    return [_converted(_on_white(_known_depth(image, where), multiplied=True), channels) for image in images]
+    layout, tiff = _layout(data), bytearray(data)
+    found: list[Pixels | ImageError] = []
+    for page, place in enumerate(places, start=1):
+        # it becomes the first: cv2's reader of several pages ends at one that is damaged, and says nothing
+        tiff[layout.start : layout.start + layout.place_size] = place.to_bytes(layout.place_size, layout.order)
+        try:
+            found.append(_first_page(tiff, channels, f"{where}#{page}"))
+        except ImageError as fault:
+            found.append(fault)
+    return found
+
+
+def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
+    image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
+    if image.dtype == np.uint16 and _tag(tiff, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # of 8 bits cv2 minds it
+        image = ~image
+    return _converted(_on_white(image, multiplied=True), channels)
 
 
 def to_height(image: Pixels, height: int, minimum_width: int) -> Pixels:
@@ -132,7 +149,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         at += 2 + length
 
 
-def _imdecode(data: bytes, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _imdecode(data: bytes | bytearray, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as fault:  # larger than cv2's limit of pixels
@@ -204,19 +221,59 @@ def _webp_exif(data: bytes) -> bytes:
     return b""
 
 
+class _Layout(NamedTuple):
+    """How a TIFF (TIFF 6.0, section 2, or BigTIFF) is written.
+
+    Attributes:
+        start: where the place of the first directory stands.
+        place_size, count_size: bytes of a place, and of a directory's number of entries.
+        entry: of a directory, for `struct`: tag, and value where that is short.
+    """
+
+    order: Literal["little", "big"]
+    start: int
+    place_size: int
+    count_size: int
+    entry: str
+
+
+def _layout(tiff: bytes | bytearray) -> _Layout:
+    order: Literal["little", "big"] = "big" if tiff.startswith(b"MM") else "little"
+    sign = ">" if order == "big" else "<"
+    if tiff[2:4] in (b"+\0", b"\0+"):
+        return _Layout(order, 8, 8, 8, f"{sign}H10xH6x")
+    return _Layout(order, 4, 4, 2, f"{sign}H6xH2x")
+
+
+def _directories(tiff: bytes | bytearray) -> Iterator[tuple[int, dict[int, int]]]:
+    """Where each page's directory lies (past the end of a file that is cut off), and its short values by tag."""
+    layout = _layout(tiff)
+    size = struct.calcsize(layout.entry)
+
+    def number(at: int, length: int) -> int:
+        found = tiff[at : at + length]
+        return int.from_bytes(found, layout.order) if len(found) == length else 0
+
+    seen: set[int] = set()
+    place = number(layout.start, layout.place_size)
+    while place and place not in seen:
+        seen.add(place)
+        first = place + layout.count_size
+        end = first + size * number(place, layout.count_size)
+        entries = tiff[first:end]
+        yield place, dict(struct.iter_unpack(layout.entry, entries[: len(entries) // size * size]))
+        place = number(end, layout.place_size)
+
+
+def _tag(tiff: bytes | bytearray, tag: int) -> int | None:
+    """The short value of a tag of the first page; None where it has none."""
+    return next((values.get(tag) for _, values in _directories(tiff)), None)
+
+
 def _orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block (TIFF 6.0, section 2), 1 to 8; 1 where it says none."""
-    order = ">" if exif.startswith(b"MM") else "<"
-    try:
-        (at,) = struct.unpack_from(order + "I", exif, 4)
-        (entries,) = struct.unpack_from(order + "H", exif, at)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, at + 2 + 12 * entry)
-            if tag == _ORIENTATION:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+    """The orientation in an EXIF block (a TIFF), 1 to 8; 1 where it says none."""
+    value = _tag(exif, _ORIENTATION)
+    return value if value is not None and 1 <= value <= 8 else 1
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:

@@ -64,12 +64,14 @@ class Reading(NamedTuple):
         rows: the lines that it can read.
         files: for each row the path at which its image lies, None where there is none.
         faults: complaints about the other lines.
+        unlabelled: images without a text, of the format pairs; `where` is the file that would have it.
     """
 
     format: Format
     rows: list[Row]
     files: list[str | None]
     faults: list[str]
+    unlabelled: Sequence[Row] = ()
 
     @property
     def found(self) -> int:
@@ -141,9 +143,10 @@ def _shown(reading: Reading) -> str:
 
 
 def _decoded(path: Path, encoding: str) -> str:
+    """The text of a file, its lines ended by a line feed whatever ends them there (CRLF, or CR alone)."""
     data = path.read_bytes()
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as fault:
         line = data[: fault.start].decode(encoding, "ignore").count("\n") + 1
         likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
@@ -151,6 +154,7 @@ def _decoded(path: Path, encoding: str) -> str:
         raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
     except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
         raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 # A record is a path and a text, or a complaint.
@@ -169,18 +173,19 @@ def _parse(text: str, name: str, format: Format, split: Splitter, folders: Seque
 
 
 def _locate(path: str, folders: Sequence[str]) -> str | None:
-    for folder in folders:
-        # unlike pathlib's, this isfile() takes any string: a wrong reading asks for the strangest names
-        file = os.path.join(folder, path)  # noqa: PTH118
-        if os.path.isfile(file):  # noqa: PTH113
-            return file
+    """The file that `path` names, or else that it names without the blanks around it."""
+    for name in dict.fromkeys((path, path.strip())):
+        for folder in folders:
+            # unlike pathlib's, this isfile() takes any string: a wrong reading asks for the strangest names
+            file = os.path.join(folder, name)  # noqa: PTH118
+            if os.path.isfile(file):  # noqa: PTH113
+                return file
     return None
 
 
 def _linewise(split: Callable[[str], Record]) -> Splitter:
     def records(text: str) -> Iterator[tuple[int, Record]]:
         for number, line in enumerate(text.split("\n"), start=1):
-            line = line.removesuffix("\r")
             if line and not line.isspace():
                 yield number, split(line)
 
@@ -194,6 +199,8 @@ def _tab(line: str) -> Record:
 
 def _space(line: str) -> Record:
     path, blank, text = line.partition(" ")
+    if text.lstrip(" ").startswith("\t"):
+        return "expected path, blank, text, got a tab behind the path"
     return (path, text) if blank else "expected path, blank, text, got 1 field"
 
 
@@ -271,34 +278,52 @@ _FORMATS: tuple[tuple[Format, Splitter], ...] = (
 
 
 def _pairs(images: Path, encoding: str) -> Reading:
-    """Every image that has a text beside it, in sorted order; hidden files and folders are left out."""
-    from crnn_cli.data.images import SUFFIXES  # late: it imports cv2, and a command's --help asks here for Format
+    """Every image with the text beside it, in sorted order; hidden files and folders are left out.
 
+    A text without an image is a row without a file, and is not read.
+    """
     rows: list[Row] = []
     files: list[str | None] = []
-    seen = 0
+    unlabelled: list[Row] = []
     for folder, folders, names in os.walk(images):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        present = frozenset(names)
-        for name in sorted(names):
-            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
-                continue
-            seen += 1
-            texts = [base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)]
-            partner = next((text for text in texts if text in present), None)
-            if partner is not None:
-                file = Path(folder, name)
-                rows.append(Row(str(file.relative_to(images)), *_single_line(Path(folder, partner), encoding)))
+        visible = sorted(name for name in names if not name.startswith("."))
+        partners = _partners(visible)
+        for name, text in partners.items():
+            file = Path(folder, name)
+            path = str(file.relative_to(images))
+            if text is None:
+                unlabelled.append(Row(path, "", str(file.with_suffix(_PAIR))))
+            else:
+                rows.append(Row(path, *_single_line(file.with_name(text), encoding)))
                 files.append(str(file))
-    if not rows:
+        for name in sorted({name for name in visible if name.endswith(_PAIR)}.difference(partners.values())):
+            file = Path(folder, name)
+            rows.append(Row(str(file.relative_to(images)), "", f"{file}:1"))
+            files.append(None)
+    if not any(files):
+        seen = len(unlabelled)
         problem = f"none of its {seen:,} images has a {_PAIR} file beside it" if seen else "there are no images in it"
         raise LabelError(f"{images}: {problem}: give the folder of the images and the label file")
-    return Reading("pairs", rows, files, [])
+    return Reading("pairs", rows, files, [], unlabelled)
+
+
+def _partners(names: Sequence[str]) -> dict[str, str | None]:
+    """Of the files of a folder, each image's text; None where there is none."""
+    from crnn_cli.data.images import SUFFIXES  # late: it imports cv2, and a command's --help asks here for Format
+
+    present = frozenset(names)
+    found: dict[str, str | None] = {}
+    for name in names:
+        if Path(name).suffix.lower() in SUFFIXES:
+            texts = [base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)]
+            found[name] = next((text for text in texts if text in present), None)
+    return found
 
 
 def _single_line(path: Path, encoding: str) -> tuple[str, str]:
     """The text of a `.gt.txt` file, and its name for messages."""
-    text = _decoded(path, encoding).rstrip("\r\n")
+    text = _decoded(path, encoding).rstrip("\n")
     if "\n" in text:
         raise LabelError(f"{path}:2: expected one line of text")
     return text, f"{path}:1"

@@ -200,7 +200,9 @@ class Writer:
             return
         if not self._overwrite:
             raise StoreError(f"{self.path}: exists: --overwrite replaces it, --append adds to it")
-        if not self.path.is_dir() or not ((self.path / DATA).is_file() or not any(self.path.iterdir())):
+        if not self.path.is_dir():
+            raise StoreError(f"{self.path}: is no dataset folder but a file: remove it, or choose another output")
+        if not ((self.path / DATA).is_file() or not any(self.path.iterdir())):
             raise StoreError(f"{self.path}: is no dataset, so it is not replaced: choose another output")
 
     def _unwritable(self, fault: Exception) -> StoreError:
