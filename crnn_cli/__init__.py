@@ -1,8 +1,8 @@
 """Train, evaluate, export and run your own CRNN text recognisers.
 
 import crnn_cli
-for line in crnn_cli.load("model.safetensors").read(["a.png", "b.png"]):
-    print(line.text, line.confidence)
+for line in crnn_cli.load("model.safetensors").read(["a.png", "scans/"]):
+    print(line.name, line.text, line.confidence, line.error)
 """
 
 from __future__ import annotations

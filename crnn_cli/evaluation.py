@@ -48,13 +48,15 @@ class Sample:
     """A record and what the model made of it.
 
     Attributes:
-        name: `path:number` of the record, counted from 1.
+        name: `dataset:number` of the record, counted from 1.
+        path: where its image came from; its name in a dataset that does not say.
         reference: its label after `Codec.clean`.
         reading, confidence: the model's; empty and 0 where `error` says why the image cannot be read.
         unknown: the characters of the reference that the alphabet lacks, each once.
     """
 
     name: str
+    path: str
     reference: str
     reading: str
     confidence: float
@@ -67,6 +69,7 @@ class Wrong:
     """A reading beside its reference, `distance` characters apart."""
 
     name: str
+    path: str
     reference: str
     reading: str
     distance: int
@@ -79,14 +82,14 @@ class SetReport:
     Attributes:
         name: its path.
         scores: the figures.
-        unreadable: (name, why) of the records whose image cannot be read.
+        unreadable: (name, path, why) of the records whose image cannot be read.
         without_alphanumerics: names of the records whose reference the alphanumeric protocol leaves empty.
         unknown: the characters that the alphabet lacks, sorted, and how many labels have one.
     """
 
     name: str
     scores: Scores
-    unreadable: tuple[tuple[str, str], ...]
+    unreadable: tuple[tuple[str, str, str], ...]
     without_alphanumerics: tuple[str, ...]
     unknown: tuple[str, int]
 
@@ -109,10 +112,11 @@ def read(reader: Reader, runner: Runner, options: ReadOptions | None = None) -> 
     """
     codec = Codec.of(runner.config)
     recognitions = recognize(_images(reader, runner.config.channels), runner, options)
-    for recognition, label in zip(recognitions, reader.labels(), strict=True):
+    for recognition, path, label in zip(recognitions, reader.paths(), reader.labels(), strict=True):
         reference = codec.clean(label)
         yield Sample(
             recognition.name,
+            path,
             reference,
             recognition.text,
             recognition.confidence,
@@ -154,7 +158,7 @@ def _report_set(name: str, samples: Sequence[Sample], options: EvaluateOptions) 
     return SetReport(
         name,
         metrics.score(((s.reference, s.reading) for s in samples), options.resamples, options.seed),
-        tuple((s.name, s.error) for s in samples if s.error is not None),
+        tuple((s.name, s.path, s.error) for s in samples if s.error is not None),
         tuple(s.name for s in samples if not metrics.alphanumeric(s.reference)),
         ("".join(sorted(set("".join(unknown)))), len(unknown)),
     )
@@ -166,4 +170,4 @@ def _worst(samples: Sequence[Sample], most: int) -> list[Wrong]:
 
     wrong = [(metrics.distance(s.reference, s.reading), s) for s in samples if s.reference != s.reading]
     wrong.sort(key=lambda entry: (-entry[0], -entry[1].confidence))
-    return [Wrong(s.name, s.reference, s.reading, away) for away, s in wrong[:most]]
+    return [Wrong(s.name, s.path, s.reference, s.reading, away) for away, s in wrong[:most]]

@@ -5,9 +5,11 @@ Nothing is read before its turn: a million inputs start at once and stay out of 
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import select
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,9 @@ Source = Union[bytes, "NDArray[np.uint8]", Callable[[], Union[bytes, "NDArray[np
 Item = tuple[str, Source]
 
 
-def expand(names: Iterable[str], stdin: BinaryIO | None = None, null: bool = False) -> Iterator[Item]:
+def expand(
+    names: Iterable[str], stdin: BinaryIO | None = None, null: bool = False, skipped: Counter[str] | None = None
+) -> Iterator[Item]:
     """What `names` stand for, in their order.
 
     A file stands for itself, a folder for the images under it (sorted, hidden ones left out), a dataset for its
@@ -34,22 +38,24 @@ def expand(names: Iterable[str], stdin: BinaryIO | None = None, null: bool = Fal
 
     Args:
         stdin: a binary stream with a name a line, or ended by NUL if `null`.
+        skipped: counts what is left out of folders because it is not named as an image, by its suffix.
 
     Raises:
-        ImageError: there are no names on `stdin`.
+        ImageError: there are no names on `stdin`, or they are in UTF-16.
     """
+    skipped = Counter() if skipped is None else skipped
     for name in names:
         if name == "-" and stdin is not None:
             for listed in _listed(stdin, null):
-                yield from _found(listed)
+                yield from _found(listed, skipped)
         elif glob.has_magic(name) and not os.path.lexists(name):
             matched = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
             for path in matched:
-                yield from _found(path)
+                yield from _found(path, skipped)
             if not matched:
                 yield name, ImageError(f"{name}: no file matches")
         else:
-            yield from _found(name)
+            yield from _found(name, skipped)
 
 
 def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
@@ -64,6 +70,7 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
             names.append(rest)
         for name in names:
             name = name if null else name.rstrip(b"\r")
+            name = name if count else _unmarked(name)
             if name:
                 count += 1
                 yield os.fsdecode(name)
@@ -73,13 +80,20 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
         raise ImageError(f"-: nothing on stdin: expected paths of images, {'ended by NUL' if null else 'one a line'}")
 
 
-def _found(name: str) -> Iterator[Item]:
+def _unmarked(name: bytes) -> bytes:
+    """The first name of a list without the mark that programs of Windows set before UTF-8."""
+    if name.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ImageError("-: the list on stdin is UTF-16: expected UTF-8: pass it through iconv -f utf-16 -t utf-8")
+    return name.removeprefix(codecs.BOM_UTF8)
+
+
+def _found(name: str, skipped: Counter[str]) -> Iterator[Item]:
     path = Path(name)
     if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").is_file():
         yield from _records(name)
     elif path.is_dir():
         found = False
-        for item in _images(name):
+        for item in _images(name, skipped):
             found = True
             yield item
         if not found:
@@ -99,7 +113,7 @@ def _records(name: str) -> Iterator[Item]:
         yield name, fault
 
 
-def _images(folder: str) -> Iterator[Item]:
+def _images(folder: str, skipped: Counter[str]) -> Iterator[Item]:
     from crnn_cli.data.images import SUFFIXES
 
     try:
@@ -111,9 +125,11 @@ def _images(folder: str) -> Iterator[Item]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _images(entry.path)
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            yield from _images(entry.path, skipped)
+        elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
             yield entry.path, partial(read_file, entry.path)
+        else:
+            skipped[suffix] += 1
 
 
 def read_file(path: str) -> bytes:

@@ -6,8 +6,11 @@ Nothing heavy is imported here or by the command modules, so that `--help` and s
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import cleandoc
 from typing import Annotated
 
@@ -57,7 +60,8 @@ def main(
 def run() -> None:
     """The `crnn` script: every error a user can cause ends in one message on stderr and an exit status."""
     try:
-        app()
+        with _terminable():
+            app()
     except Interrupted as end:
         from crnn_cli import console
 
@@ -69,7 +73,23 @@ def run() -> None:
         where = f"{fault.filename}: " if fault.filename else ""
         _fail(f"{where}{fault.strerror or fault}", 1)
     except Exception as fault:
-        _fail(f"{type(fault).__name__}: {fault}: this is a fault of crnn itself; crnn --debug ... shows where", 1)
+        _fail(_unforeseen(fault), 1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, from within, so that what was begun is kept, named or removed."""
+    previous = signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _unforeseen(fault: Exception) -> str:
+    if isinstance(fault, ModuleNotFoundError) and fault.name in ("torch", "torchvision"):
+        return f"{fault.name} is not installed: pip install {fault.name}, or take an exported model (.onnx)"
+    return f"{type(fault).__name__}: {fault}: this is a fault of crnn itself; crnn --debug ... shows where"
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Union, cast
 from crnn_cli import devices
 from crnn_cli.core.codec import Codec
 from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault, reason
-from crnn_cli.inputs import Item, read_file
+from crnn_cli.inputs import Item, expand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from crnn_cli.runners import Runner
 
 BUNDLED = Path(__file__).parent / "weights" / "base.onnx"
-_WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
 _BYTES = (bytes, bytearray, memoryview)
 _PAUSE = 0.2  # seconds without input after which what is there is read
@@ -89,7 +88,7 @@ class ReadOptions:
                 raise UsageFault(f"{name.replace('_', '-')} is {value}: take at least 1")
 
 
-# What a Python user may give: a path, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
+# What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
 Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
 
 
@@ -99,24 +98,22 @@ class Recognizer:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
 
-    def read(self, inputs: Input | Iterable[Input]) -> list[Recognition]:
-        """Read images: paths, the bytes of files, or pixels as uint8 arrays (H, W) or RGB (H, W, 3).
+    def read(
+        self, inputs: Input | Iterable[Input], batch_size: int = ReadOptions.batch_size
+    ) -> Generator[Recognition, None, None]:
+        """Read what `crnn predict` reads, as it does: images, folders, patterns, datasets; also the bytes of files, and
+        pixels as uint8 arrays (H, W) or RGB (H, W, 3).
 
-        Returns:
-            One Recognition an image in input order, one a page of a TIFF that has several.
+        Yields:
+            One Recognition an image in input order, one a page of a TIFF that has several. An image that cannot be
+            read keeps its place: its `error` says why, its text is empty.
 
         Raises:
-            ImageError: an image that cannot be read.
+            UsageFault: `batch_size` is below 1.
         """
         single = isinstance(inputs, (str, *_BYTES)) or hasattr(inputs, "dtype") or not isinstance(inputs, Iterable)
         several = cast("Iterable[Input]", [inputs] if single else inputs)
-        items = (_item(place, given) for place, given in enumerate(several, start=1))
-        recognitions = []
-        for recognition in recognize(items, self.runner):
-            if recognition.error is not None:
-                raise ImageError(recognition.error)
-            recognitions.append(recognition)
-        return recognitions
+        return recognize(_items(several), self.runner, ReadOptions(batch_size))
 
 
 def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Recognizer:
@@ -151,11 +148,13 @@ def find_model(given: str | None) -> tuple[str, str]:
     )
 
 
-def _item(place: int, given: Input) -> Item:
-    """An input of `Recognizer.read`; what has no name is called by its place, counted from 1."""
-    if isinstance(given, str | os.PathLike):
-        return os.fspath(given), partial(read_file, os.fspath(given))
-    return f"input {place}", bytes(given) if isinstance(given, _BYTES) else given
+def _items(inputs: Iterable[Input]) -> Iterator[Item]:
+    """What the inputs of `Recognizer.read` stand for; what has no name is called by its place, counted from 1."""
+    for place, given in enumerate(inputs, start=1):
+        if isinstance(given, str | os.PathLike):
+            yield from expand([os.fsdecode(given)])
+        else:
+            yield f"input {place}", bytes(given) if isinstance(given, _BYTES) else given
 
 
 def recognize(
@@ -203,11 +202,14 @@ def _load(item: Item, config: ModelConfig) -> Loaded:
     return [_line(page_name, page, config) for page_name, page in zip(names, pages, strict=True)]
 
 
-def _line(name: str, image: NDArray[np.uint8], config: ModelConfig) -> _Line | Recognition:
+def _line(name: str, image: NDArray[np.uint8] | ImageError, config: ModelConfig) -> _Line | Recognition:
+    from crnn_cli.core.frames import scaled
     from crnn_cli.data import images
 
+    if isinstance(image, ImageError):
+        return Recognition(name, error=str(image))
     height, width = image.shape[:2]
-    if width * config.height > _WIDEST * height:
+    if scaled(width, height, config)[0] > images.WIDEST:
         return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
     return _Line(name, images.to_height(image, config.height, config.minimum_width), width)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from crnn_cli import checkpoint, prediction
 from crnn_cli.data.store import Writer
 from tests.conftest import png, render
 from tests.models import save_stripes_onnx, save_untrained, stripes
+from tests.test_read_road import WITHOUT_TORCH, python
 
 TABLE = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text(encoding="utf-8")
 ROWS = [line.split(" | ")[0].strip("| ") for line in TABLE.splitlines() if line.startswith("| ")][1:]
@@ -38,6 +40,10 @@ def folder(tmp_path_factory):
     make_models(folder)
     make_labels(folder)
     (folder / "empty").mkdir()
+    (folder / "wide.txt").write_text("ab", encoding="utf-16")
+    (folder / "labels").mkdir()
+    shutil.copy(folder / "images" / "0.png", folder / "labels")
+    shutil.copy(folder / "good.tsv", folder / "labels")
     (folder / "file").touch()
     for name in ("there.tsv", "there.png", "there.onnx"):
         (folder / name).write_text("mine")
@@ -192,6 +198,13 @@ CASES = [
     Case("`export` of what", "export model.onnx", 1, "model.onnx: give what `crnn train` wrote"),
     Case("`export` of what", "export .", 1, ".: give what `crnn train` wrote"),
     Case("`export` of what", "export model.safetensors -o a.bin", 2, "a.bin: take a name that ends in .onnx or .pt2"),
+    Case(
+        "an unknown option value", "train good.lmdb --fonts empty -o no.safetensors", 2, "--fonts: only --synth draws"
+    ),
+    Case("an unknown option value", "train good.lmdb --alphabet wide.txt -o no.safetensors", 1, "not UTF-8 (byte 0)"),
+    Case(
+        "an unknown option value", "train good.lmdb --shortcut inf -o no.safetensors", 2, "shortcut is inf: take at le"
+    ),
     Case("an unknown option value", f"{BUILD} good.tsv --format xml", 2, "'--format'"),
     Case("an unknown option value", f"{BUILD} good.tsv --encoding undefined", 2, "unknown encoding 'undefined'"),
     Case("an unknown option value", f"{BUILD} good.tsv --height 40", 2, "height is 40: take a multiple of 16"),
@@ -216,8 +229,12 @@ CASES = [
         "broken.png: ... 1 of 6 images",
     ),
     Case(
-        "an image that cannot be read, in `evaluate`", "evaluate oneodd.lmdb --model model.onnx", 0, "oneodd.lmdb:2: "
+        "an image that cannot be read, in `evaluate`",
+        "evaluate oneodd.lmdb --model model.onnx",
+        0,
+        "oneodd.lmdb:2 (odd.png): ",
     ),
+    Case("files of a folder", "predict labels --model model.onnx", 0, "left out of folders: 1 .tsv; read there"),
     Case("nothing on stdin", "predict - --model model.onnx", 1, "-: nothing on stdin"),
     Case("nothing on stdin", "predict *.gif --model model.onnx", 1, "*.gif: no file matches"),
 ]
@@ -258,23 +275,45 @@ def test_a_second_append(folder, crnn, monkeypatch):
     del first
 
 
-def test_ctrl_c_in_predict(folder, crnn, monkeypatch):
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_predict(folder, crnn, monkeypatch, signum, status):
     monkeypatch.chdir(folder)
+    before = signal.getsignal(signum)
 
     def stopped(*_):
         yield prediction.Recognition("a", "text", 1.0)
-        raise KeyboardInterrupt
+        assert callable(signal.getsignal(signum))  # else it would end the tests
+        signal.raise_signal(signum)
 
     monkeypatch.setattr(prediction, "recognize", stopped)
     code, _, err = crnn("predict", "images", "--model", "model.onnx", "-o", "there.tsv", "--overwrite")
     (rows,) = folder.glob(".there.tsv.*.partial")
     text = rows.read_text()
     rows.unlink()
-    assert (code, text, (folder / "there.tsv").read_text()) == (130, "a\ttext\t1.0000\n", "mine")
+    assert signal.getsignal(signum) == before
+    assert (code, text, (folder / "there.tsv").read_text()) == (status, "a\ttext\t1.0000\n", "mine")
     assert f"the rows so far are in {rows}" in err
 
 
-OWN_TESTS = ("a full disk", "a second `build-lmdb --append`", "Ctrl-C in `predict")
+@pytest.mark.parametrize(
+    "line",
+    ["predict images --model model.safetensors", "inspect model.safetensors", "train good.lmdb -o no.safetensors"],
+)
+def test_torch_that_is_not_installed(folder, line):
+    with python(folder, WITHOUT_TORCH, *line.split()) as process:
+        out, err = process.communicate(timeout=120)
+    said = "error: torch is not installed: pip install torch, or take an exported model (.onnx)\n"
+    assert (process.returncode, out, err.decode()) == (1, b"", said)
+
+
+def test_a_list_in_utf_16(folder, crnn, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("images/0.png".encode("utf-16"))))
+    code, _, err = crnn("predict", "-", "--model", "model.onnx")
+    assert (code, "error: -: the list on stdin is UTF-16: expected UTF-8" in err) == (1, True)
+
+
+OWN_TESTS = ("a full disk", "a second `build-lmdb --append`", "Ctrl-C or SIGTERM in `predict", "torch that")
 
 
 def test_every_row_of_the_page_is_tried():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -65,6 +66,7 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
     samples = list(read(Reader(store), Barcode()))
     assert [s.reading for s in samples] == [s.reference for s in samples] == texts
     assert [s.name for s in samples] == [f"{store}:{i}" for i in range(1, 151)]
+    assert [s.path for s in samples] == [f"{i}.png" for i in range(1, 151)]
     assert all(0 < s.confidence < 1 for s in samples)
 
 
@@ -79,7 +81,7 @@ def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
     samples = list(read(Reader(store), Barcode()))
     assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
     (part,) = report({"x": samples}, EvaluateOptions()).sets
-    assert [name for name, _ in part.unreadable] == [f"{store}:2"]
+    assert [where for *where, _ in part.unreadable] == [[f"{store}:2", "2.png"]]
     assert part.scores.samples == 3
     assert part.scores.cer.value == pytest.approx(4 / 8)
 
@@ -92,7 +94,7 @@ def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
 
 
 def sample(reference: str, reading: str, confidence: float = 0.5) -> Sample:
-    return Sample(f"{reference}:1", reference, reading, confidence)
+    return Sample(f"{reference}:1", "1.png", reference, reading, confidence)
 
 
 def test_overall_is_all_samples_pooled() -> None:
@@ -124,7 +126,7 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     assert lines[5].split()[:3] == ["overall", "4", "50.00"]
     assert "       1  'd' (U+0064) read as 'c' (U+0063)" in lines
     assert "       1  'b' (U+0062) read as ∅" in lines
-    assert lines[-6:-3] == [f"       1  {one}:1", "   label  abd", " reading  abc"]
+    assert lines[-6:-3] == [f"       1  {one}:1 (1.png)", "   label  abd", " reading  abc"]
     assert "model: barcode.onnx (--model), on cpu" in err
 
 
@@ -143,7 +145,9 @@ def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
     assert made["overall"]["exact"]["value"] == 0.5
     assert made["overall"]["cer"]["low"] == 0.0
     assert made["confusions"] == [{"reference": "d", "reading": "c", "count": 1}]
-    assert made["worst"] == [{"name": f"{store}:1", "reference": "abd", "reading": "abc", "distance": 1}]
+    assert made["worst"] == [
+        {"name": f"{store}:1", "path": "1.png", "reference": "abd", "reading": "abc", "distance": 1}
+    ]
 
 
 def test_what_may_surprise_is_said_on_stderr(evaluate: Crnn, tmp_path: Path) -> None:
@@ -152,7 +156,7 @@ def test_what_may_surprise_is_said_on_stderr(evaluate: Crnn, tmp_path: Path) -> 
     assert code == 0
     assert f"{store}: 2 labels have characters that the model's alphabet lacks: 'ß' (U+00DF)" in err
     assert f"{store}: 2 labels have nothing of 0-9 and a-z" in err
-    assert f"{store}:4" in err
+    assert f"{store}:4 (4.png): " in err
     assert "counts as read empty" in err
     assert out.splitlines()[1].split()[1:3] == ["4", "0.00"]
 
@@ -164,7 +168,18 @@ def test_predictions_escape_what_would_break_a_row(evaluate: Crnn, tmp_path: Pat
     first, second = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     assert first[:3] == [f"{store}:1", "a\\tb\\\\", "a\\tb\\\\"]
     assert 0 < float(first[3]) < 1
-    assert second == [f"{store}:2", "d", "", ""]
+    assert first[4:] == ["1.png"]
+    assert second == [f"{store}:2", "d", "", "", "2.png"]
+
+
+def test_a_record_without_a_path_goes_by_its_number(evaluate: Crnn, tmp_path: Path) -> None:
+    store = tmp_path / "foreign.lmdb"
+    with lmdb.open(str(store)) as environment, environment.begin(write=True) as transaction:
+        for key, value in {b"num-samples": b"1", b"image-000000001": b"no image", b"label-000000001": b"a"}.items():
+            transaction.put(key, value)
+    _, out, err = evaluate(store)
+    assert f"       1  {store}:1\n" in out
+    assert f"warning: {store}:1: " in err
 
 
 def test_predictions_never_replace_a_file_unasked(evaluate: Crnn, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import lmdb
@@ -48,6 +49,14 @@ def folder(tmp_path, monkeypatch):
 def test_a_folder_stands_for_the_images_under_it_sorted_and_hidden_ones_left_out(folder):
     expected = ["in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d/é.webp", "in/z[1].bmp"]
     assert names("in") == [str(Path(name)) for name in expected]
+
+
+def test_what_a_folder_has_besides_images_is_counted_by_its_suffix(folder):
+    for name in ("in/a/x.GIF", "in/y.gif", "in/README", "in/.z.gif"):
+        Path(name).touch()
+    skipped = Counter()
+    assert len(list(expand(["in", "in/y.gif"], skipped=skipped))) == 6
+    assert skipped == {".gif": 2, ".txt": 1, "": 1}
 
 
 def test_a_file_is_read_when_its_turn_comes(folder):
@@ -114,6 +123,7 @@ def test_a_damaged_dataset_keeps_a_place(folder):
         (b"in/b.png\nin/a\n", False, ["in/b.png", "in/a/10.tiff", "in/a/2.JPG"]),
         (b"in/b.png\r\n\r\nin/*.png", False, ["in/b.png", "in/*.png"]),  # the list of Windows; no patterns in lists
         (b"one\ntwo.png\0in/b.png\0", True, ["one\ntwo.png", "in/b.png"]),
+        (b"\xef\xbb\xbfin/b.png\nx.png\n", False, ["in/b.png", "x.png"]),  # the mark of Windows
         (b"caf\xe9.png\n", False, [os.fsdecode(b"caf\xe9.png")]),
     ],
 )
@@ -156,6 +166,14 @@ def test_a_list_on_a_pipe_that_does_not_block_is_waited_for():
     with Pipe(reading) as stdin:
         assert [name for name, _ in expand(["-"], stdin)] == ["a.png", "b.png"]
     writer.join(30)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("null", [False, True])
+def test_a_list_in_utf_16_is_an_error(encoding, null):
+    listed = "\ufeffa.png\0b.png\0" if null else "\ufeffa.png\nb.png\n"
+    with pytest.raises(ImageError, match=r"the list on stdin is UTF-16: expected UTF-8: .*iconv"):
+        names("-", stdin=listed.encode(encoding), null=null)
 
 
 @pytest.mark.parametrize("nothing", [b"", b"\n\n"])

@@ -22,7 +22,7 @@ from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.store import Reader, Writer
 from tests.conftest import png, render
-from tests.models import save_stripes_onnx
+from tests.models import save_stripes_onnx, save_untrained
 
 
 def test_the_papers_network_costs_what_the_paper_says():
@@ -54,7 +54,7 @@ def test_every_parameter_stands_in_the_table(backbone, rnn):
 def model(tmp_path):
     network = CRNN(ModelConfig("ab漢", units=8, direction="rtl"))
     path = tmp_path / "model.safetensors"
-    checkpoint.save(path, Header(network.config, {"steps": 12, "val": {"cer": 0.25}}), network.state_dict())
+    checkpoint.save(path, Header(network.config, {"images": 12, "val": {"cer": 0.25}}), network.state_dict())
     return path
 
 
@@ -64,8 +64,9 @@ def test_a_model_is_shown_in_columns(model, crnn):
     lines = dict(line.split(maxsplit=1) for line in result.out.splitlines() if line)
     assert lines["alphabet"] == "3 characters: ab漢"
     assert lines["text"] == "NFC, right to left, case kept"
-    assert lines["steps"] == "12"
-    assert lines["val.cer"] == "0.25"
+    assert lines["images"].startswith("height 32, grey, at least ")
+    assert lines["training.images"] == "12"
+    assert lines["training.val.cer"] == "0.25"
     assert lines["head"].split()[:2] == ["Linear", "50x4"]
 
 
@@ -77,6 +78,16 @@ def test_a_model_as_json(model, crnn):
 
 def test_an_exported_model_tells_its_description(tmp_path, crnn):
     assert "2 characters: ab" in crnn("inspect", save_stripes_onnx(tmp_path / "model.onnx")).out
+
+
+def test_what_cannot_be_seen_of_an_alphabet_is_named(tmp_path, crnn):
+    characters = " ab\u05d0\u0628\u0301\u200f\x07\u05b8\u3000漢"
+    model = save_untrained(tmp_path / "model.safetensors", characters)
+    shown = "11 characters: ab漢 \u05d0 \u0628 U+0020 U+0301 U+200F U+0007 U+05B8 U+3000\n"
+    assert shown in crnn("inspect", model).out
+    with Writer(tmp_path / "set.lmdb") as writer:
+        writer.add(png(render("abc")), "b a\u0300\u0301", 40, 32, "1.png")
+    assert "4 characters: bà U+0020 U+0301\n" in crnn("inspect", tmp_path / "set.lmdb").out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")

@@ -116,6 +116,17 @@ def test_pages_of_a_tiff_have_rows_of_their_own(here, crnn):
     assert [row[:2] for row in rows(crnn("predict", "pages.tif").out)] == [["pages.tif#1", "ab"], ["pages.tif#2", "b"]]
 
 
+def test_what_folders_have_besides_images_is_counted(here, crnn):
+    for name in ("x.gif", "Y.GIF", "notes"):
+        (here / name).touch()
+    code, out, err = crnn("predict", ".")
+    assert (code, [row[1] for row in rows(out)]) == (0, ["a", "ab", "bba"])
+    assert err.splitlines()[1:] == [
+        "left out of folders: 2 .gif, 1 without a suffix, 1 .onnx; "
+        "read there are .bmp .jpeg .jpg .png .tif .tiff .webp"
+    ]  # fmt: skip
+
+
 def test_a_list_on_stdin(here, crnn, stdin):
     stdin(b"ab.png\nbba.png\n")
     assert [row[1] for row in rows(crnn("predict", "a.png", "-").out)] == ["a", "ab", "bba"]

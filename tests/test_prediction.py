@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 
@@ -16,10 +17,11 @@ from PIL import Image
 import crnn_cli
 from crnn_cli import prediction, runners
 from crnn_cli.config import ModelConfig
+from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, ModelError, UsageFault
 from crnn_cli.prediction import ReadOptions, Recognizer, recognize
 from tests.conftest import png, render
-from tests.models import STRIPES, StripesRunner, save_untrained, stripes
+from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes
 
 texts = st.text("ab", max_size=12)
 
@@ -162,8 +164,9 @@ def test_arrays_read_as_the_files_that_hold_them(channels):
     "array", [np.zeros((32, 40)), np.zeros((32, 40, 4), np.uint8), np.zeros((0, 40), np.uint8), np.zeros(5, np.uint8)]
 )
 def test_arrays_of_another_kind_are_refused(array):
-    with pytest.raises(ImageError, match="input 1: expected uint8"):
-        Recognizer(StripesRunner()).read([array])
+    (found,) = Recognizer(StripesRunner()).read([array])
+    assert found.error is not None
+    assert found.error.startswith("input 1: expected uint8")
 
 
 def test_python_users_read_paths_bytes_and_arrays(tmp_path):
@@ -186,8 +189,8 @@ def test_bytes_of_every_kind_are_bytes():
 @pytest.mark.parametrize("several", [False, True])
 def test_what_is_neither_is_refused_by_its_kind(several):
     image = Image.fromarray(stripes("ab"))
-    with pytest.raises(ImageError, match="input 1: expected a path, bytes or an array, got Image"):
-        Recognizer(StripesRunner()).read([image] if several else image)
+    (found,) = Recognizer(StripesRunner()).read([image] if several else image)
+    assert found.error == "input 1: expected a path, bytes or an array, got Image"
 
 
 def test_whatever_one_image_raises_is_its_own_error():
@@ -221,9 +224,35 @@ def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
     found.close()
 
 
-def test_python_users_are_told_of_an_unreadable_image(tmp_path):
-    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
-        Recognizer(StripesRunner()).read([tmp_path / "gone.png"])
+def test_python_users_name_whatever_the_command_line_does(tmp_path, crnn):
+    texts = {"a.png": "a", "sub/ab.png": "ab", "sub/deep/b.png": "b"}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(stripes(text)))
+    with Writer(tmp_path / "set.lmdb") as writer:
+        writer.add(png(stripes("bb")), "bb", 24, 32, "bb.png")
+    model = save_stripes_onnx(tmp_path / "stripes.onnx")
+    given = [str(tmp_path / name) for name in ("sub", "*.png", "set.lmdb", "gone.png", "*.bmp", "a.png")]
+    rows = crnn("predict", *given, "--model", model, "--json").out.splitlines()
+    found = list(crnn_cli.load(model).read(given))
+    assert [r.text for r in found] == ["ab", "b", "a", "bb", "", "", "a"]
+    assert [(r.name, r.text, r.error) for r in found] == [
+        (row["path"], row["text"], row["error"]) for row in map(json.loads, rows)
+    ]
+
+
+def test_python_users_get_what_is_ready_and_keep_it_whatever_follows(tmp_path):
+    def endless():
+        for place in itertools.count():
+            yield tmp_path / "gone.png" if place % 3 == 1 else stripes("ab")
+
+    found = Recognizer(StripesRunner()).read(endless(), batch_size=4)
+    first = list(itertools.islice(found, 20))
+    found.close()
+    assert [r.text for r in first] == ["" if place % 3 == 1 else "ab" for place in range(20)]
+    assert {r.error for r in first} == {None, f"{tmp_path / 'gone.png'}: no such file"}
+    with pytest.raises(UsageFault, match="batch-size is 0"):
+        Recognizer(StripesRunner()).read([], batch_size=0)
 
 
 def test_the_package_shows_its_public_face(tmp_path):
@@ -259,8 +288,6 @@ def test_the_model_is_looked_for_in_order(tmp_path, monkeypatch):
 
 
 def test_stripes_read_alike_by_both_of_their_models(tmp_path):
-    from tests.models import save_stripes_onnx
-
     items = [(text, png(stripes(text))) for text in ("", "a", "abba", "b" * 20)]
     runner = runners.load(save_stripes_onnx(tmp_path / "stripes.onnx"), "cpu")
     assert runner.config == STRIPES

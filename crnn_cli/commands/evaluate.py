@@ -33,7 +33,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object instead of tables.")] = False,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a TSV of name, label, reading and confidence.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write a TSV of name, label, reading, confidence and path.", show_default=False
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst readings to show.")] = EvaluateOptions.worst,
@@ -78,7 +80,7 @@ def command(
 
 def _row(sample: Sample) -> bytes:
     confidence = "" if sample.error else f"{sample.confidence:.4f}"
-    return tsv.row(sample.name, sample.reference, sample.reading, confidence)
+    return tsv.row(sample.name, sample.reference, sample.reading, confidence, sample.path)
 
 
 def _say(part: SetReport) -> None:
@@ -86,8 +88,8 @@ def _say(part: SetReport) -> None:
     from crnn_cli import console
     from crnn_cli.core.codec import show
 
-    for _, why in part.unreadable:
-        console.warn(f"{why} (counts as read empty)")
+    for name, path, why in part.unreadable:
+        console.warn(f"{_found_at(name, path)}: {why.removeprefix(f'{name}: ')} (counts as read empty)")
     unknown, count = part.unknown
     if count:
         shown = ", ".join(map(show, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
@@ -112,9 +114,14 @@ def _lines(report: Report) -> Iterator[str]:
     if report.worst:
         yield from ("", "worst readings")
         for wrong in report.worst:
-            yield f"{wrong.distance:8,}  {wrong.name}"
+            yield f"{wrong.distance:8,}  {tsv.escape(_found_at(wrong.name, wrong.path))}"
             yield f"{'label':>8}  {tsv.escape(wrong.reference)}"
             yield f"{'reading':>8}  {tsv.escape(wrong.reading)}"
+
+
+def _found_at(name: str, path: str) -> str:
+    """A record's name, and the path of its image where the dataset tells it."""
+    return name if path == name else f"{name} ({path})"
 
 
 def _character(text: str) -> str:

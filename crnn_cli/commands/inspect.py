@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import bidirectional, category
 
 import typer
 
@@ -81,11 +82,11 @@ def _model_lines(model: Model) -> Iterable[str]:
         "network": network,
         "images": f"height {config.height}, {'grey' if config.channels == 1 else 'RGB'}, "
         f"at least {config.minimum_width} wide, (pixel / 255 - {config.mean}) / {config.std}",
-        "alphabet": f"{len(config.alphabet)} characters: {config.alphabet}",
+        "alphabet": _alphabet(config.alphabet),
         "classes": f"{codec.classes}, the CTC blank is class 0",
         "text": f"{config.normalization}, {reading}, case {'lowered' if config.case == 'lower' else 'kept'}",
         "temperature": config.temperature,
-        **_flat(model.header.record),
+        **_flat(model.header.record, "training."),
     }
     yield from columns(settings.items())
 
@@ -107,7 +108,7 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
         "samples": f"{dataset.samples:,}",
         "empty labels": f"{dataset.empty:,}",
         "infeasible": f"{dataset.infeasible:,} labels need more frames than the default model gives",
-        "alphabet": f"{len(dataset.characters):,} characters: {''.join(dataset.characters)}",
+        "alphabet": _alphabet(dataset.characters),
     }
     yield from columns(counts.items())
     for title, values in (("characters in a label", dataset.lengths), ("width in pixels at height 32", dataset.widths)):
@@ -121,8 +122,20 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
         yield f"and {len(frequent) - _SHOWN:,} rarer ones; --json has all"
 
 
+def _alphabet(characters: Iterable[str]) -> str:
+    """How many characters, and which: those that read rightward; those that read leftward and, last, the numbers of
+    the unseen, each after a blank, so that none joins or hides its neighbour.
+    """
+    shown = [_visible(character) for character in characters]
+    apart = [text for text in shown if len(text) > 1 or bidirectional(text) in ("R", "AL")]
+    together = "".join(text for text in shown if text not in apart)
+    return f"{len(shown):,} characters: {' '.join(filter(None, [together, *sorted(apart, key=len)]))}"
+
+
 def _visible(character: str) -> str:
-    return character if character.isprintable() and not character.isspace() else f"U+{ord(character):04X}"
+    """`character`, or its number where it has no looks of its own: blanks, controls, combining marks."""
+    own = character.isprintable() and not character.isspace() and category(character)[0] != "M"
+    return character if own else f"U+{ord(character):04X}"
 
 
 def _mega(multiply_adds: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -52,11 +53,12 @@ def command(
 
     line, how = _json if as_json else _tsv, ReadOptions(batch_size)
     count = failed = 0
+    skipped: Counter[str] = Counter()
     with _opened(output, overwrite) as out:
         path, why = prediction.find_model(model)
         runner = runners.load(path, device)
         console.note(f"model: {path} ({why}), on {runner.device}")
-        items = expand(inputs, _stdin() if "-" in inputs else None, null)
+        items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
         with closing(prediction.recognize(items, runner, how)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
@@ -65,6 +67,8 @@ def command(
                     failed += 1
                     console.warn(recognition.error)
                 out.write(line(recognition))
+    if skipped:
+        console.note(_left_out(skipped))
     if failed:
         console.warn(f"{failed:,} of {count:,} images could not be read")
         raise typer.Exit(1)
@@ -87,6 +91,13 @@ def _opened(output: Path | None, overwrite: bool) -> AbstractContextManager[file
     return files.opened_whole(
         output, lambda rows: console.warn(f"{output}: not complete: the rows so far are in {rows}")
     )
+
+
+def _left_out(skipped: Counter[str]) -> str:
+    from crnn_cli.data.images import SUFFIXES
+
+    counts = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common())
+    return f"left out of folders: {counts}; read there are {' '.join(sorted(SUFFIXES))}"
 
 
 def _tsv(recognition: Recognition) -> bytes:
