@@ -29,7 +29,8 @@ from crnn_cli import devices
 from crnn_cli.data.store import Reader, Writer
 from crnn_cli.errors import Interrupted, SynthesisError, UsageFault
 from crnn_cli.synth.fonts import Face, find_faces
-from crnn_cli.synth.scribe import Sample, Scribe, SynthOptions
+from crnn_cli.synth.options import SynthOptions
+from crnn_cli.synth.scribe import Sample, Scribe
 
 _CHUNK = 256  # samples of one task, always styled together: neither the workers nor where a run ends change them
 _SEGMENT = 50 * 1024  # samples that become part of the dataset together

@@ -15,7 +15,7 @@ from crnn_cli import synthesis, training
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.data.store import Reader
 from crnn_cli.errors import Interrupted, UsageFault
-from crnn_cli.synth.scribe import SynthOptions
+from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synthesis import Synthesis
 
 TEXTS = {"min_length": 2, "max_length": 8}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crnn_cli import console
+from crnn_cli.config import Preset
 from crnn_cli.errors import SynthesisError
 
 if TYPE_CHECKING:
     from crnn_cli import synthesis
+    from crnn_cli.synth.options import SynthOptions
 
-Preset = Literal["scene", "document", "all"]
 Fonts = Annotated[list[str], typer.Option(metavar="DIR", help="Folder of faces (repeatable). [default: the system's]")]
 Words = Annotated[
     list[str],
@@ -23,18 +25,34 @@ Text = Annotated[list[str], typer.Option(metavar="FILE", help="Running text that
 Photos = Annotated[list[str], typer.Option(metavar="DIR", help="Photographs for backgrounds (repeatable).")]
 
 
-def load() -> tuple[ModuleType, ModuleType]:
-    """`crnn_cli.synthesis` and `crnn_cli.synth.scribe`.
+def load() -> ModuleType:
+    """`crnn_cli.synthesis`.
 
     Raises:
         SynthesisError: the packages of the extra are missing.
     """
     try:
         from crnn_cli import synthesis
-        from crnn_cli.synth import scribe
     except ModuleNotFoundError as fault:
         raise SynthesisError(f"rendering needs {fault.name}: pip install 'crnn-cli[synth]'") from None
-    return synthesis, scribe
+    return synthesis
+
+
+def options_of(values: Mapping[str, Any], preset: Preset, **own: Any) -> SynthOptions:
+    """What the options that `synth` and `train` share ask for, and `own`."""
+    from crnn_cli.data.alphabet import read_alphabet
+    from crnn_cli.synth.options import SynthOptions
+
+    return SynthOptions(
+        preset=preset,
+        fonts=tuple(values["fonts"]),
+        words=tuple(values["words"]),
+        texts=tuple(values["text"]),
+        photos=tuple(values["photos"]),
+        alphabet=read_alphabet(values["alphabet"] or "ascii"),
+        seed=values["seed"],
+        **own,
+    )
 
 
 def show(work: synthesis.Synthesis) -> None:

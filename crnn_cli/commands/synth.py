@@ -9,21 +9,23 @@ import typer
 
 from crnn_cli import console, files
 from crnn_cli.commands import options, rendering
+from crnn_cli.config import Preset
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
-    from crnn_cli.synth.scribe import SynthOptions
+    from crnn_cli.synth.options import SynthOptions
 
 _SHEET = 60  # samples of a preview
 
 
 def command(
+    context: typer.Context,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.", show_default=False)
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)] = 100_000,
     preset: Annotated[
-        rendering.Preset, typer.Option(help="Texts and pictures: signs and labels, print and scans, or both.")
+        Preset, typer.Option(help="Texts and pictures: signs and labels, print and scans, or both.")
     ] = "all",
     fonts: rendering.Fonts = [],  # noqa: B006
     words: rendering.Words = [],  # noqa: B006
@@ -60,22 +62,9 @@ def command(
         raise UsageFault("say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture to look at")
     if preview is not None:
         files.check_output(preview, overwrite)
-    from crnn_cli.data.alphabet import read_alphabet
-
-    synthesis, scribe = rendering.load()
-    wanted = scribe.SynthOptions(
-        preset=preset,
-        fonts=tuple(fonts),
-        words=tuple(words),
-        texts=tuple(text),
-        photos=tuple(photos),
-        alphabet=read_alphabet(alphabet),
-        min_length=min_length,
-        max_length=max_length,
-        height=height,
-        seed=seed,
-        masks=masks,
-    )
+    synthesis = rendering.load()
+    own = {"min_length": min_length, "max_length": max_length, "height": height, "masks": masks}
+    wanted = rendering.options_of(context.params, preset, **own)
     if preview is not None:
         _preview(wanted, preview)
     if output is not None:

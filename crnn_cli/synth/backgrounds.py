@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crnn_cli.config import rising, within
 from crnn_cli.data.sampling import mix, uniforms
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.textures import SIDE, fractal, leaves, photographs, strokes, windows
@@ -59,14 +60,11 @@ class BackgroundConfig:
 
     def __post_init__(self) -> None:
         for kind in _KINDS:
-            if not 0 <= getattr(self, kind) < math.inf:
-                raise UsageFault(f"the share of {kind} backgrounds is {getattr(self, kind)}: take 0 or more")
+            within(f"the share of {kind} backgrounds", getattr(self, kind), 0)
         if self.shares().sum() == 0:
             raise UsageFault("no kind of background has a share: give one more than 0")
-        if not 0 <= self.contrast[0] <= self.contrast[1] <= 0.5:
-            raise UsageFault(f"the backgrounds' contrast is {self.contrast}: take two rising numbers from 0 to 0.5")
-        if self.photo_limit < 1:
-            raise UsageFault(f"photo-limit is {self.photo_limit}: take at least 1")
+        rising("the backgrounds' contrast", self.contrast, 0, 0.5)
+        within("photo-limit", self.photo_limit, 1)
 
     def shares(self) -> NDArray[np.float64]:
         """Of each kind, as it is drawn: not yet divided by the sum."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
 from crnn_cli.synth.geometry import Placed
@@ -51,10 +52,9 @@ class ColourConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, tuple) and not 0 <= value <= 1:
-                raise UsageFault(f"{field.name} is {value}: take 0 to 1")
-        if not 0 <= self.contrast[0] <= self.contrast[1] <= 1:
-            raise UsageFault(f"contrast is {self.contrast}: take 0 to 1, the lesser first")
+            if not isinstance(value, tuple):
+                within(field.name, value, 0, 1)
+        rising("contrast", self.contrast, 0, 1)
         if sum(self.effects) > 1:
             raise UsageFault("shadow, extrusion, border and outline are more than 1 together: take less")
 

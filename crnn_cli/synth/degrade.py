@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crnn_cli.config import within
 from crnn_cli.data.sampling import mix, uniforms
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import filters
@@ -41,8 +42,7 @@ class Chance:
     harsh: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise UsageFault(f"probability is {self.probability}: take 0 to 1")
+        within("probability", self.probability, 0, 1)
         if not (math.isfinite(self.mild) and math.isfinite(self.harsh)):
             raise UsageFault(f"range is {self.mild} to {self.harsh}: take finite numbers")
 
@@ -127,12 +127,11 @@ class DegradeConfig:
     jpeg: Chance = Chance(0.5, 95.0, 15.0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clean <= 1:
-            raise UsageFault(f"clean is {self.clean}: take 0 to 1")
-        for name, (low, high) in _BOUNDS.items():
+        within("clean", self.clean, 0, 1)
+        for name, bounds in _BOUNDS.items():
             chance = getattr(self, name)
-            if not (low <= chance.mild <= high and low <= chance.harsh <= high):
-                raise UsageFault(f"{name} goes from {chance.mild} to {chance.harsh}: take numbers from {low} to {high}")
+            within(f"{name} at its mildest", chance.mild, *bounds)
+            within(f"{name} at its harshest", chance.harsh, *bounds)
 
 
 DEGRADATIONS: dict[str, DegradeConfig] = {

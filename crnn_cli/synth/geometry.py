@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
 from crnn_cli.synth.warping import BLOCK, Pyramid, TextBox, bent, homography, ink_edge, project, straightened, text_box
@@ -87,15 +88,12 @@ class GeometryConfig:
         }
         for field in fields(self):
             value = getattr(self, field.name)
-            least, most = bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf))
-            if not isinstance(value, tuple) and not least <= value <= most:
-                raise UsageFault(f"{field.name} is {value}: take {least:g} to {most:g}")
+            if not isinstance(value, tuple):
+                within(field.name, value, *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)))
         if not 0 < sum(self.mains) < math.inf:
             raise UsageFault("the weights of plain, rotate ... sine are all 0: take one above 0")
-        for name, least, most in (("padding", -0.2, math.inf), ("curve", 0, 200)):
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise UsageFault(f"{name} is {low}, {high}: take {least:g} to {most:g}, the lesser first")
+        rising("padding", self.padding, -0.2)
+        rising("curve", self.curve, 0, 200)
 
     @property
     def mains(self) -> tuple[float, ...]:

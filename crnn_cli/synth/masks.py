@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
+from crnn_cli.config import Preset, rising, within
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.legibility import Kind
@@ -23,7 +24,6 @@ from crnn_cli.synth.legibility import Kind
 MASK_HEIGHT = 64
 BASELINE = 48  # the row that letters stand on: ink above it lies in rows 0 to 47
 
-Preset = Literal["scene", "document", "all"]
 Pixels = NDArray[np.uint8]
 
 _ABOVE, _BELOW = BASELINE - 2, MASK_HEIGHT - BASELINE - 2  # rows for a face's letters; a little is left for weight
@@ -84,13 +84,10 @@ class MaskConfig:
         if not usable or not any(self.shares.values()):
             raise UsageFault(f"shares is {dict(self.shares)}: give each of {', '.join(get_args(Kind))} 0 or more")
         for name in ("crowding", "bold", "stretched", "spaced", "jittered", "mixed", "lined", "calm"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
+            within(name, getattr(self, name), 0, 1)
         bounds = {"weight": (0, 8), "stretch": (0.5, 2), "spacing": (-0.2, 1), "jitter": (0, 0.3), "small": (0.5, 1)}
         for name, (least, most) in bounds.items():
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise UsageFault(f"{name} is {low} to {high}: take a range within {least} to {most}")
+            rising(name, getattr(self, name), least, most)
 
 
 MASKS: dict[Preset, MaskConfig] = {
@@ -174,18 +171,18 @@ class MaskDrawer:
         c = self.config
         spread = c.calm if len(text) >= c.long else 1.0
 
-        def within(bounds: tuple[float, float], place: float, neutral: float) -> float:
+        def drawn(bounds: tuple[float, float], place: float, neutral: float) -> float:
             return neutral + spread * (bounds[0] + (bounds[1] - bounds[0]) * place - neutral)
 
         joined = face.kind in ("script", "blackletter")
         light = face.stem * _size(face) < _HEAVY
         low, high = map(math.log, c.stretch)
         return _Plan(
-            weight=round(within(c.weight, u[2], 0.0)) if u[3] < c.bold and light else 0,
-            stretch=math.exp(within((low, high), u[4], 0.0)) if u[5] < c.stretched else 1.0,
-            spacing=within(c.spacing, u[6], 0.0) if u[7] < c.spaced and not joined else 0.0,
-            jitter=within(c.jitter, u[8], 0.0) if u[9] < c.jittered * spread else 0.0,
-            small=within(c.small, u[10], 1.0) if u[11] < c.mixed * spread else None,
+            weight=round(drawn(c.weight, u[2], 0.0)) if u[3] < c.bold and light else 0,
+            stretch=math.exp(drawn((low, high), u[4], 0.0)) if u[5] < c.stretched else 1.0,
+            spacing=drawn(c.spacing, u[6], 0.0) if u[7] < c.spaced and not joined else 0.0,
+            jitter=drawn(c.jitter, u[8], 0.0) if u[9] < c.jittered * spread else 0.0,
+            small=drawn(c.small, u[10], 1.0) if u[11] < c.mixed * spread else None,
             line=_LINES[int(u[12] / c.lined * len(_LINES))] if u[12] < c.lined else None,
         )
 

@@ -2,94 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crnn_cli.core.codec import PRESETS
 from crnn_cli.core.frames import minimum_frames
 from crnn_cli.data.batching import collate
 from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.masks import MASKS, Mask, MaskDrawer
-from crnn_cli.synth.style import STYLES, StyleConfig, Stylist
-from crnn_cli.synth.text import TEXTS, TextConfig, TextSource
-
-Preset = Literal["scene", "document", "all"]
+from crnn_cli.synth.options import SynthOptions
+from crnn_cli.synth.style import Stylist
+from crnn_cli.synth.text import TextSource
 
 _BATCH = 64  # samples styled together
 _TRIES = 100  # texts for which a face is looked for
-
-
-@dataclass(frozen=True)
-class SynthOptions:
-    """What is rendered.
-
-    Attributes:
-        preset: kinds of text and of pictures: signs and labels, print and scans, or both.
-        fonts: folders of faces; none: those of the system.
-        words, texts: word lists and files of running text; see `TextConfig`.
-        photos: folders of photographs for backgrounds.
-        alphabet: the only characters that are written.
-        min_length, max_length: characters of a text; None: the preset's.
-        height: pixels of the images, at least 16.
-        seed: another seed gives other samples.
-        masks: store the text alone, white on black, which training gives another look every time it meets it.
-    """
-
-    preset: Preset = "all"
-    fonts: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    photos: tuple[str, ...] = ()
-    alphabet: str = PRESETS["ascii"]
-    min_length: int | None = None
-    max_length: int | None = None
-    height: int = 32
-    seed: int = 0
-    masks: bool = False
-
-    def __post_init__(self) -> None:
-        if self.preset not in TEXTS:
-            raise UsageFault(f"preset is {self.preset!r}: take one of {', '.join(TEXTS)}")
-        if self.height < 16:
-            raise UsageFault(f"height is {self.height}: take at least 16")
-        if self.seed < 0:
-            raise UsageFault(f"seed is {self.seed}: take 0 or more")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SynthOptions:
-        """The inverse of `dataclasses.asdict`, also after a way through JSON.
-
-        Raises:
-            UsageFault: an unknown or unusable option.
-        """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise UsageFault(f"unknown options of synthetic text: {', '.join(sorted(unknown))}")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
-
-    def text(self) -> TextConfig:
-        """Of the preset, with what these options say."""
-        config = TEXTS[self.preset]
-        bounds = {"min_length": self.min_length, "max_length": self.max_length}
-        given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
-        return replace(config, words=self.words, texts=self.texts, alphabet=self.alphabet, **given)
-
-    def style(self) -> StyleConfig:
-        """Of the preset, with what these options say."""
-        config = STYLES[self.preset]
-        if not self.photos:
-            return config
-        looks = (replace(look, background=replace(look.background, photos=self.photos)) for look in config.looks)
-        return replace(config, looks=tuple(looks))
 
 
 class Sample(NamedTuple):

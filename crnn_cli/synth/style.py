@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crnn_cli.config import Preset, within
 from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
@@ -46,10 +47,9 @@ class Look:
 
     def __post_init__(self) -> None:
         for name in ("clean", "legible"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
-        if not min(self.words, self.lines) >= 0:
-            raise UsageFault(f"the weights of a look are {self.words}, {self.lines}: take at least 0")
+            within(name, getattr(self, name), 0, 1)
+        for name in ("words", "lines"):
+            within(f"of a look's weights, {name}", getattr(self, name), 0)
 
 
 SCENE = Look(GeometryConfig(), ColourConfig(), BACKGROUNDS["scene"], DEGRADATIONS["scene"])
@@ -106,11 +106,10 @@ class StyleConfig:
     def __post_init__(self) -> None:
         if not (sum(look.words for look in self.looks) > 0 and sum(look.lines for look in self.looks) > 0):
             raise UsageFault("no look has a weight for words, or none for lines: give one of each more than 0")
-        if not 1 <= self.pitch <= 64:
-            raise UsageFault(f"pitch is {self.pitch}: take 1 to 64")
+        within("pitch", self.pitch, 1, 64)
 
 
-STYLES: dict[str, StyleConfig] = {
+STYLES: dict[Preset, StyleConfig] = {
     "scene": StyleConfig((SCENE,)),
     "document": StyleConfig((DOCUMENT,)),
     "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),

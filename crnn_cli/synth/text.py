@@ -6,7 +6,6 @@ chose for scenes: plain words first, then cut words, several words, and strings 
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from crnn_cli.config import Preset, within
 from crnn_cli.core.codec import PRESETS, Alphabet, show
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import templates
@@ -139,24 +139,21 @@ class TextConfig:
         _check_shares("cases", self.cases, get_args(Case))
         _check_shares("line-cases", self.line_cases, get_args(Case))
         for name in ("power", "line_power"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageFault(f"{name.replace('_', '-')} is {getattr(self, name)}: take 0 or more")
+            within(name.replace("_", "-"), getattr(self, name), 0)
         for name in ("punctuation", "running", "uniform"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageFault(f"{name} is {getattr(self, name)}: take 0 to 1")
+            within(name, getattr(self, name), 0, 1)
 
 
 def _check_shares(name: str, shares: Mapping[Any, float], known: tuple[str, ...]) -> None:
     for key, share in shares.items():
         if key not in known:
             raise UsageFault(f"{name} names {key!r}: take some of {', '.join(known)}")
-        if not 0 <= share < math.inf:
-            raise UsageFault(f"{name}: the share of {key} is {share}: take 0 or more")
+        within(f"{name}: the share of {key}", share, 0)
     if not any(shares.values()):
         raise UsageFault(f"{name} has no share above 0: give one to at least one of {', '.join(known)}")
 
 
-TEXTS: dict[Literal["scene", "document", "all"], TextConfig] = {
+TEXTS: dict[Preset, TextConfig] = {
     "scene": TextConfig(
         max_length=60,
         shares={

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +14,8 @@ from crnn_cli.data.dataset import Samples
 from crnn_cli.data.loading import Batch, Loader
 from crnn_cli.data.sampling import Draw, mix
 from crnn_cli.errors import StoreError, UsageFault
+from crnn_cli.synth.options import SynthOptions
+from crnn_cli.synth.style import Stylist
 
 _BATCH = 64  # masks that are given a look together
 
@@ -30,10 +30,10 @@ class Pictures:
     def __init__(self, samples: Samples, data: DataConfig, model: ModelConfig, device: torch.device) -> None:
         self.device = device
         self.augmenter = Augmenter(data.augment, model.backbone, device)
-        wanted = {number: about for number, about in enumerate(samples.masks) if about is not None}
-        if wanted and model.channels != 1:
+        looks = {n: SynthOptions.from_dict(about).style() for n, about in enumerate(samples.masks) if about is not None}
+        if looks and model.channels != 1:
             raise UsageFault("masks become grey images: leave out --channels, or train on images alone")
-        self._stylists = {number: _stylist(about, model, device) for number, about in wanted.items()}
+        self._stylists = {n: Stylist(look, model.height, device, model.minimum_width) for n, look in looks.items()}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) 0 to 255 on the device, and the widths (N,) on the CPU."""
@@ -76,10 +76,3 @@ def _ink_rows(masks: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.i
     """(N,) first row of each mask that has ink, and the row after its last."""
     inked: NDArray[np.bool_] = masks.max((1, 3)) > 0
     return inked.argmax(1), inked.shape[1] - inked[:, ::-1].argmax(1)
-
-
-def _stylist(about: dict[str, Any], model: ModelConfig, device: torch.device) -> Any:
-    from crnn_cli.synth.scribe import SynthOptions
-    from crnn_cli.synth.style import Stylist
-
-    return Stylist(SynthOptions.from_dict(about).style(), model.height, device, model.minimum_width)
