@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from crnn_cli.errors import UsageFault
 
@@ -24,6 +24,9 @@ Loss = Literal["ctc", "focal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
+Preset = Literal["scene", "document", "all"]  # of synthetic text
+
+T = TypeVar("T")
 
 # The recurrent layers and units that each backbone gets where none are asked for.
 RECURRENT: dict[str, tuple[int, int]] = {
@@ -37,14 +40,49 @@ RECURRENT: dict[str, tuple[int, int]] = {
 }
 
 
-def _one_of(name: str, value: object, kind: object) -> None:
+def one_of(name: str, value: object, kind: object) -> None:
+    """Refuse a value that is none of a `Literal`'s.
+
+    Raises:
+        UsageFault: it is none.
+    """
     if value not in get_args(kind):
         raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, get_args(kind)))}")
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UsageFault(f"{name} is {value}: take at least {least}")
+def within(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Refuse a number outside `least` to `most`, bounds included, and one that is not finite.
+
+    Raises:
+        UsageFault: it is outside, infinite or no number.
+    """
+    if not (least <= value <= most and math.isfinite(value)):
+        bounds = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise UsageFault(f"{name} is {value}: take {bounds}")
+
+
+def rising(name: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
+    """Refuse a range that is not two rising numbers within `least` to `most`.
+
+    Raises:
+        UsageFault: it is not.
+    """
+    low, high = values
+    if not least <= low <= high <= most:
+        bounds = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise UsageFault(f"{name} is {low}, {high}: take {bounds}, the lesser first")
+
+
+def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
+    """A dataclass of plain data, as JSON keeps it; what this version does not know is a fault, never dropped.
+
+    Raises:
+        UsageFault: an unknown or unusable value.
+    """
+    unknown = set(values) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise UsageFault(f"unknown {what}: {', '.join(sorted(unknown))}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -80,11 +118,11 @@ class ModelConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _one_of("backbone", self.backbone, Backbone)
-        _one_of("rnn", self.rnn, Rnn)
-        _one_of("normalization", self.normalization, Normalization)
-        _one_of("direction", self.direction, Direction)
-        _one_of("case", self.case, Case)
+        one_of("backbone", self.backbone, Backbone)
+        one_of("rnn", self.rnn, Rnn)
+        one_of("normalization", self.normalization, Normalization)
+        one_of("direction", self.direction, Direction)
+        one_of("case", self.case, Case)
         if self.height < 32 or self.height % 16:
             raise UsageFault(f"height is {self.height}: take a multiple of 16, at least 32")
         if self.channels not in (1, 3):
@@ -92,9 +130,9 @@ class ModelConfig:
         layers, units = RECURRENT[self.backbone]
         object.__setattr__(self, "layers", layers if self.layers is None else self.layers)
         object.__setattr__(self, "units", units if self.units is None else self.units)
-        _at_least("minimum width", self.minimum_width, 8)
-        _at_least("layers", self.layers or 0, 1)
-        _at_least("units", self.units or 0, 1)
+        within("minimum width", self.minimum_width, 8)
+        within("layers", self.layers or 0, 1)
+        within("units", self.units or 0, 1)
         if not 0 <= self.dropout < 1:
             raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
 
@@ -104,15 +142,12 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`; settings this version does not know are a fault, never dropped.
+        """The inverse of `to_dict`.
 
         Raises:
             UsageFault: an unknown or unusable setting.
         """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise UsageFault(f"unknown model settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        return from_plain(cls, values, "model settings")
 
 
 @dataclass(frozen=True)
@@ -137,9 +172,8 @@ class DataConfig:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("augment", self.augment, Augmentation)
-        if not 0 <= self.val_fraction <= 0.5:
-            raise UsageFault(f"val-fraction is {self.val_fraction}: take 0 to 0.5")
+        one_of("augment", self.augment, Augmentation)
+        within("val-fraction", self.val_fraction, 0, 0.5)
         for path, weight in self.sources:
             if weight is not None and not 0 < weight < math.inf:
                 raise UsageFault(f"the weight of {path} is {weight}: take a number above 0")
@@ -163,6 +197,8 @@ class TrainConfig:
         ema: decay of the running mean of the weights that is validated and saved; 0 turns it off.
         shortcut: weight of a second CTC loss, on classes read off the convolutions' features without the recurrence; it
             keeps characters where they stand in the image (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
+        flat_start: steps, and at most a fifth of the run, in which a third loss wanes that spreads the labels evenly
+            over the image (`crnn_cli.core.ctc.flat_start_loss`); 0 turns it off, which `--init` does by itself.
         loss: "ctc", or "focal": loss * (1 - exp(-loss))^2.
         precision: of the forward pass; "auto": bf16 where the device has it, else fp32.
         freeze: "backbone" leaves the convolutions as they are.
@@ -182,6 +218,7 @@ class TrainConfig:
     warmup: float = 0.05
     ema: float = 0.999
     shortcut: float = 0.3
+    flat_start: int = 200
     loss: Loss = "ctc"
     precision: Precision = "auto"
     freeze: Freeze = "none"
@@ -189,16 +226,17 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("optimizer", self.optimizer, Optimizer)
-        _one_of("schedule", self.schedule, Schedule)
-        _one_of("loss", self.loss, Loss)
-        _one_of("precision", self.precision, Precision)
-        _one_of("freeze", self.freeze, Freeze)
-        _at_least("batch-size", self.batch_size, 1)
-        _at_least("weight-decay", self.weight_decay, 0)
-        _at_least("shortcut", self.shortcut, 0)
-        _at_least("patience", self.patience, 0)
-        _at_least("seed", self.seed, 0)
+        one_of("optimizer", self.optimizer, Optimizer)
+        one_of("schedule", self.schedule, Schedule)
+        one_of("loss", self.loss, Loss)
+        one_of("precision", self.precision, Precision)
+        one_of("freeze", self.freeze, Freeze)
+        within("batch-size", self.batch_size, 1)
+        within("weight-decay", self.weight_decay, 0)
+        within("shortcut", self.shortcut, 0)
+        within("flat-start", self.flat_start, 0)
+        within("patience", self.patience, 0)
+        within("seed", self.seed, 0, 10**18)
         for name in ("epochs", "steps", "max_minutes", "lr", "clip"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crnn_cli.core.ctc import ctc_loss
+from crnn_cli.core.ctc import ctc_loss, flat_start_loss
 from crnn_cli.core.decoding import score
 from crnn_cli.core.frames import minimum_frames
 from tests.paths import enumerated, forward
@@ -76,3 +76,36 @@ def test_the_focal_loss_weighs_by_what_is_not_yet_read():
     torch.testing.assert_close(focal, plain * (1 - torch.exp(-plain)) ** 2)
     certain = torch.tensor([[[0.0, -1000.0], [0.0, -1000.0]]])
     assert ctc_loss(certain, torch.tensor([2]), flat[:0], torch.tensor([0]), focal=True).item() == 0
+
+
+def spread(labels, frames):
+    """Classes of `frames` frames: each label has an even part of them, and its inner half; the rest is blank."""
+    classes = []
+    for t in range(frames):
+        label, inside = divmod((t + 0.5) * len(labels), frames)
+        classes.append(labels[int(label)] if labels and abs(inside / frames - 0.5) < 0.25 else 0)
+    return classes
+
+
+def test_the_flat_start_is_the_cross_entropy_of_labels_spread_evenly():
+    assert spread((1, 2), 8) == [0, 1, 1, 0, 0, 2, 2, 0]
+    log_probs, frames, flat, lengths = case(0)
+    losses = flat_start_loss(log_probs, frames, flat, lengths)
+    for row, (labels, t) in enumerate(zip(LABELS, FRAMES, strict=True)):
+        wanted = log_probs[row, range(t), spread(labels, t)]
+        assert losses[row].item() == pytest.approx(-wanted.sum().item(), rel=1e-5)
+
+
+def test_the_flat_start_leaves_padding_alone():
+    log_probs, frames, flat, lengths = case(1)
+    log_probs.requires_grad_()
+    flat_start_loss(log_probs, frames, flat, lengths).sum().backward()
+    padding = torch.arange(6) >= frames[:, None]
+    assert (log_probs.grad[padding] == 0).all()
+    assert (log_probs.grad[~padding].abs().sum(1) > 0).all()
+
+
+def test_a_batch_without_any_text_has_a_flat_start_too():
+    log_probs, frames, _, _ = case(2)
+    losses = flat_start_loss(log_probs, frames, torch.zeros(0, dtype=torch.int64), torch.zeros(7, dtype=torch.int64))
+    assert losses[0].item() == pytest.approx(-log_probs[0, : FRAMES[0], 0].sum().item(), rel=1e-5)

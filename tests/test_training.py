@@ -17,11 +17,22 @@ import pytest
 import torch
 
 from crnn_cli import checkpoint, training
+from crnn_cli.commands.settings import resolved
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.loading import Batch
 from crnn_cli.data.store import Writer
-from crnn_cli.errors import AlphabetError, CrnnError, Interrupted, ModelError, StoreError, TrainingError, UsageFault
+from crnn_cli.errors import (
+    AlphabetError,
+    CrnnError,
+    Interrupted,
+    ModelError,
+    OutputError,
+    StoreError,
+    TrainingError,
+    UsageFault,
+)
+from crnn_cli.training.run import steps_between_validations
 from tests.conftest import Result, png, render
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -108,6 +119,41 @@ def test_a_stopped_and_resumed_run_gives_the_weights_of_one_never_stopped(
     assert logs[0] == logs[1]
 
 
+@pytest.mark.parametrize("torn", [b'{"step": 4, "epo', b"\0" * 40])
+def test_a_log_line_that_a_kill_cut_short_is_written_again_whole(words: Path, tmp_path: Path, torn: bytes) -> None:
+    output = tmp_path / "m.safetensors"
+    with pytest.raises(Interrupted):
+        run(settings(words), output, stop_at=12)
+    log = training.Record(output).log_file
+    whole = log.read_bytes()
+    log.write_bytes(whole + torn)
+    run(settings(words), output, resume=True)
+    assert log.read_bytes().startswith(whole)
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 16
+
+
+@pytest.mark.parametrize("epoch", [1, 5, 40, 300, 5000, 100_000])
+@pytest.mark.parametrize("held", [1, 5, 40, 300, 5000, 100_000])
+def test_a_validation_comes_every_epoch_but_never_takes_longer_than_the_training(epoch: int, held: int) -> None:
+    between = steps_between_validations(epoch, held)
+    assert between >= held
+    assert between <= max(epoch, held, 8)  # 8: a state written at every step would cost more than the step
+    if epoch >= 8 * held:
+        assert between >= 8 * held
+        assert between <= max(8 * held, 2000)
+
+
+def test_a_validation_set_greater_than_the_training_set_does_not_keep_the_model_waiting(
+    words: Path, tmp_path: Path
+) -> None:
+    held = build(tmp_path / "held.lmdb", WORDS * 8)  # 12 batches; an epoch has 5
+    wanted = replace(settings(words, epochs=8), data=replace(settings(words).data, val=(str(held),)))
+    events = run(wanted, tmp_path / "m.safetensors")
+    assert [event.step for event in events if isinstance(event, training.Validated)] == [12, 24, 36, 40]
+
+
 def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> None:
     for workers in (1, 4):
         run(settings(words, workers=workers, steps=3), tmp_path / f"{workers}.safetensors")
@@ -129,6 +175,27 @@ def test_the_log_has_a_line_a_validation_and_the_model_its_record(words: Path, t
     header = checkpoint.read_header(output)
     assert header.config.alphabet == "".join(sorted(set("".join(WORDS))))
     assert header.record["settings"]["train"]["epochs"] == 4
+
+
+def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    wanted = settings(words, epochs=None, steps=2, optimizer="adadelta", precision="auto")
+    with training.join(torch.device("cpu")) as world:
+        record = training.Record(output)
+        record.create()
+        under_way = training.Run(wanted, training.begin(wanted), record, world)
+        used = [event.lr for event in training.fit(under_way) if isinstance(event, training.Step)]
+    kept = checkpoint.read_header(output).record["settings"]["train"]
+    assert kept["lr"] == 1.0  # adadelta's own
+    assert max(used) <= kept["lr"]
+    precise = {torch.float32: "fp32", torch.bfloat16: "bf16"}[under_way.precision]
+    assert kept["precision"] == precise
+    options = {"lr": None, "precision": "auto", "epochs": None, "units": None, "alphabet": "abc", "device": "auto"}
+    written = resolved(options, under_way.model.config, under_way.config)
+    assert written == {
+        "lr": 1.0, "precision": precise, "epochs": None, "units": 16, "alphabet": "abc", "device": "auto",
+    }  # fmt: skip
+    assert resolved({"epochs": None}, TrainConfig()) == {"epochs": 100}
 
 
 def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None:
@@ -222,6 +289,38 @@ def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     assert sum(isinstance(e, training.Step) for e in events) == 3
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to ..."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+@pytest.mark.parametrize("piece", ["start.CRNN", "run.Average", "run.ctc_loss", "run.validate"])
+def test_a_lack_of_memory_is_explained(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, piece: str
+) -> None:
+    def greedy(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(f"crnn_cli.training.{piece}", greedy)
+    with pytest.raises(TrainingError, match=r"out of memory.*smaller.*--height"):
+        run(settings(words, epochs=1), tmp_path / "m.safetensors")
+
+
+def test_another_fault_of_torch_is_not_taken_for_a_lack_of_memory(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(settings(words, epochs=1), tmp_path / "m.safetensors")
+
+
 def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     config = ModelConfig("etn#", units=16)
@@ -290,6 +389,16 @@ def test_a_validation_set_is_never_trimmed_silently(words: Path, tmp_path: Path)
     assert any(note.startswith("validation: 1 samples with an empty label") for note in start.notes)
 
 
+def test_unknown_characters_of_validation_labels_count_as_errors_and_the_note_says_so(
+    words: Path, tmp_path: Path
+) -> None:
+    held = build(tmp_path / "held.lmdb", ["one!"])
+    start = training.begin(replace(settings(words), data=replace(settings(words).data, val=(str(held),))))
+    assert any(note.startswith("validation: ") and "'!' (U+0021) 1 times" in note for note in start.notes)
+    assert any("count as errors in validation" in note for note in start.notes)
+    assert start.held.text(0) == "one!"  # what a reading is compared with
+
+
 def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Path) -> None:
     small = build(tmp_path / "small.lmdb", ["red", "green"])
     sources = ((str(words), 1.0), (str(small), 3.0))
@@ -326,6 +435,7 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
     assert taken.code == 0, taken.err
     new = checkpoint.read_header("new.safetensors").config
     assert (new.backbone, new.height, new.rnn, new.units) == ("small", 48, "gru", 8)
+    assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(encoding="utf-8")  # it knows where text stands
     again = crnn("train", "--config", "new.run/config.toml", "-o", "again.safetensors")
     assert again.code == 0, again.err
     refused_default = crnn(*base, "-o", "other.safetensors", "--height", 32)
@@ -342,6 +452,20 @@ def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match=r"--resume.*--overwrite"):
         training.Record(output).check(overwrite=False)
     assert output.read_bytes() == before
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"m.safetensors: cannot be written \(.*\): choose another -o"):
+        training.Record(tmp_path / "file" / "m.safetensors").check(overwrite=True)
+    training.Record(tmp_path / "new" / "m.safetensors").check(overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux in which nothing can be made")
+def test_a_folder_that_takes_no_files_is_refused_by_the_models_name() -> None:
+    with pytest.raises(OutputError, match=r"/proc/m.safetensors: cannot be written"):
+        training.Record(Path("/proc/m.safetensors")).check(overwrite=False)
 
 
 def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> None:
@@ -370,6 +494,32 @@ def test_the_schedule_ends_annealed() -> None:
         assert shares[-1] == pytest.approx(0, abs=1e-6)
         assert shares[:top] == sorted(shares[:top])
         assert shares[top:] == sorted(shares[top:], reverse=True)
+
+
+def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(words: Path, tmp_path: Path) -> None:
+    with training.join(torch.device("cpu")) as world:
+        for steps, over in ((100, 10), (20, 4)):
+            wanted = settings(words, epochs=None, steps=steps, flat_start=10)
+            start = training.begin(wanted)
+            under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
+            weights = []
+            for under_way.step in range(steps):
+                weights.append(under_way.flat)
+            assert weights == pytest.approx([max(0.0, 1 - step / over) for step in range(steps)])
+
+
+def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) -> None:
+    """Without the second loss that layer learns from the flat start alone."""
+    learned = []
+    for flat_start in (0, 100):
+        wanted = settings(words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start)
+        start = training.begin(wanted)
+        with training.join(torch.device("cpu")) as world:
+            under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
+            before = under_way.shortcut.weight.detach().clone()
+            under_way.learn(next(under_way.loader.load(under_way.sampler.epoch(0))))
+        learned.append(not torch.equal(before, under_way.shortcut.weight))
+    assert learned == [False, True]
 
 
 def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -> None:
@@ -479,7 +629,57 @@ def test_an_unknown_setting_in_a_file_is_named(
     monkeypatch.chdir(tmp_path)
     Path("run.toml").write_text("max-minutes = 3\nlearning-rate = 1\n")
     result = crnn("train", "--config", "run.toml")
-    assert (result.code, "learning_rate" in result.err) == (1, True)
+    assert (result.code, "run.toml: learning-rate: no option" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('max-minutes = "long"', "max-minutes is 'long'"),
+        ("steps = 1.5", "steps is 1.5"),
+        ("steps = [1]", "steps is [1]: take one value"),
+        ("alphabet = {}", "alphabet is {}: take one value"),
+        ('data = "a.lmdb"', "data is 'a.lmdb': take a list"),
+        ('val = "a.lmdb"', "val is 'a.lmdb': take a list"),
+        ('optimizer = "nope"', "optimizer is 'nope'"),
+        ("height = 40", "height is 40: take a multiple of 16"),
+        ("val-fraction = 2.0", "val-fraction is 2.0"),
+        ("batch-size = 0", "batch-size is 0"),
+        ('config = "other.toml"', "config: no option"),
+        ("steps", "not a TOML file"),
+    ],
+)
+def test_a_fault_in_a_settings_file_names_the_file_and_the_key(
+    crnn: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text(f"seed = 1\n{line}\n")
+    result = crnn("train", "--config", "run.toml")
+    assert result.code == 1
+    assert f"run.toml: {said}" in result.err
+
+
+def test_a_settings_file_that_is_not_in_utf_8_is_refused_with_the_remedy(
+    crnn: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text("steps = 1\n", encoding="utf-16")
+    result = crnn("train", "--config", "run.toml")
+    assert (result.code, "run.toml: not in UTF-8" in result.err) == (1, True)
+
+
+def test_a_resumed_run_says_what_it_has(
+    crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = crnn("train", words, "--units", 16, "--batch-size", 36, "--epochs", 1, "--device", "cpu")
+    assert first.code == 0, first.err
+    assert "lr = 0.002" in Path("model.run/config.toml").read_text()
+    for options, said in ((("--lr", 1), "--lr 1.0: the run that is resumed has 0.002"), (("--steps", 9), "has none")):
+        changed = crnn("train", "--resume", *options)
+        assert (changed.code, said in changed.err) == (2, True), changed.err
+    same = crnn("train", "--resume", "--lr", 0.002)
+    assert same.code == 0, same.err
 
 
 def start_process(tmp_path: Path, *args: str) -> subprocess.Popen[str]:

@@ -12,6 +12,7 @@ import typer
 
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
+from crnn_cli.files import write_whole
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,7 +32,7 @@ def take(context: typer.Context, path: Path | None) -> Path | None:
     """Callback of `--config`: the file's values stand in for the options not given on the command line.
 
     Raises:
-        ConfigError: no such file, no TOML, or a key that is no option of the verb.
+        ConfigError: see `read`.
     """
     if path is not None:
         context.default_map = {**(context.default_map or {}), **read(path, context)}
@@ -39,19 +40,50 @@ def take(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def read(path: Path, context: typer.Context) -> dict[str, Any]:
-    """The values of a TOML file by parameter name: `max-minutes = 8` is `--max-minutes 8`."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as fault:
-        raise ConfigError(f"{path}: {fault.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: not a TOML file ({fault})") from None
-    known = {parameter.name for parameter in context.command.params}
-    named = {key.replace("-", "_"): value for key, value in values.items()}
-    unknown = [key for key in named if key not in known]
+    """The values of a TOML file by parameter name, as the options take them: `max-minutes = 8` is `--max-minutes 8`.
+
+    Raises:
+        ConfigError: no such file, no TOML, a key that is no option of the verb, or a value that its option cannot take.
+    """
+    given = _parsed(path)
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name != "config"}
+    unknown = [key for key in given if key.replace("-", "_") not in known]
     if unknown:
         raise ConfigError(f"{path}: {', '.join(unknown)}: no option of crnn {context.info_name} (see --help)")
-    return named
+    values = {}
+    try:
+        for key, value in given.items():
+            name = key.replace("-", "_")
+            values[name] = _converted(key, value, known[name], context)
+        _pick(ModelConfig, values, alphabet="")
+        _pick(DataConfig, values)
+        _pick(TrainConfig, values)
+    except UsageFault as fault:
+        raise ConfigError(f"{path}: {fault}") from None
+    return values
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as fault:
+        raise ConfigError(f"{path}: {fault.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not in UTF-8, as TOML files are: save it in UTF-8") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError(f"{path}: not a TOML file ({fault})") from None
+    return values
+
+
+def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> Any:
+    """The value as the command line would give it. Raises UsageFault where the option cannot take it."""
+    listed = parameter.nargs != 1 or parameter.multiple
+    if isinstance(value, dict) or isinstance(value, list) != listed:
+        raise UsageFault(f"{key} is {value!r}: take {'a list' if listed else 'one value'}")
+    try:
+        return parameter.process_value(context, value)
+    except typer.BadParameter as fault:
+        raise UsageFault(f"{key} is {value!r}: {fault.message}") from None
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
@@ -59,13 +91,14 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     import tomli_w
 
     plain = {key.replace("_", "-"): value for key, value in values.items() if value is not None}
-    path.write_text(tomli_w.dumps(plain), encoding="utf-8")
+    write_whole(path, tomli_w.dumps(plain).encode())
 
 
-def resolved(values: Mapping[str, Any], model: ModelConfig) -> dict[str, Any]:
-    """The options as a run's settings file keeps them: those of the model as it was built, paths as text."""
+def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:
+    """The options as a run's settings file keeps them: those of `configs` as the run has them, paths as text."""
     kept = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS}
-    return kept | {f.name: getattr(model, f.name) for f in fields(model) if f.name in kept and f.name != "alphabet"}
+    real = {f.name: getattr(config, f.name) for config in configs for f in fields(config)}
+    return kept | {k: v for k, v in real.items() if k in kept and k != "alphabet"}
 
 
 def hold_to(path: Path, context: typer.Context) -> None:
@@ -79,10 +112,10 @@ def hold_to(path: Path, context: typer.Context) -> None:
         raise TrainingError(f"{path}: no such run, so there is nothing to resume: train without --resume")
     kept = read(path, context)
     for name, mine in context.params.items():
-        given, theirs = _given(context, name), kept.get(name)
+        given, theirs = _given(context, name), kept.get(name, "none")
         if name in _NO_SETTINGS or (given and name in _FREE_ON_RESUME):
             continue
-        if given and str(mine) != str(theirs):
+        if given and mine != theirs:
             raise UsageFault(
                 f"--{name.replace('_', '-')} {mine}: the run that is resumed has {theirs} and goes on as it began: "
                 "leave the option out, or start another run with --init"
@@ -100,8 +133,10 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
     from crnn_cli import checkpoint, training
     from crnn_cli.data.alphabet import read_alphabet
 
-    values = context.params
+    values = dict(context.params)
     init = values["init"]
+    if init and not _given(context, "flat_start"):
+        values["flat_start"] = 0  # the model knows where characters stand
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:

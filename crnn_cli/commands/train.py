@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crnn_cli.commands import rendering, settings
+from crnn_cli.commands import options, rendering, settings
 from crnn_cli.config import (
     Augmentation,
     Backbone,
@@ -20,10 +20,12 @@ from crnn_cli.config import (
     Normalization,
     Optimizer,
     Precision,
+    Preset,
     Rnn,
     Schedule,
     TrainConfig,
 )
+from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli import training
@@ -31,148 +33,90 @@ if TYPE_CHECKING:
 MODEL, DATA, TRAIN = ModelConfig(alphabet=""), DataConfig(), TrainConfig()
 
 _DEFAULT_DATA = [path for path, _ in DATA.sources]
-_RUN, _NET, _TEXT, _SYNTH, _RATE = "The run", "The network", "Text", "Synthetic text", "Optimization"
 
 
 def command(
     context: typer.Context,
     data: Annotated[
-        list[str],
-        typer.Argument(help="LMDB datasets; `a.lmdb:3 b.lmdb:1` shares the draws out 3 to 1."),
+        list[str], typer.Argument(help="LMDB datasets; `a.lmdb:3 b.lmdb:1` shares the draws out 3 to 1.")
     ] = _DEFAULT_DATA,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write.", rich_help_panel=_RUN)] = Path(
-        "model.safetensors"
-    ),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing model and its run.", rich_help_panel=_RUN)
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the stopped run of this model.", rich_help_panel=_RUN)
-    ] = False,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file to write.")] = Path("model.safetensors"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model and its run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the stopped run of this model.")] = False,
     config: Annotated[
         Path | None,
         typer.Option(
             callback=settings.take,
             is_eager=True,
             help="TOML file with any of these options; those on the command line win.",
-            rich_help_panel=_RUN,
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.", rich_help_panel=_RUN)
-    ] = "auto",
+    device: options.Device = "auto",
     epochs: Annotated[
         int | None,
-        typer.Option(
-            help="Stop after this many passes over the data. [default: 100 if nothing else ends the run]",
-            rich_help_panel=_RUN,
-        ),
+        typer.Option(help="Stop after this many passes over the data. [default: 100 if nothing else ends the run]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after this many batches.", rich_help_panel=_RUN)] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after this many batches.")] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help="Stop after this time; the rate is annealed by then.", rich_help_panel=_RUN)
+        float | None, typer.Option(help="Stop after this time; the rate is annealed by then.")
     ] = None,
     patience: Annotated[
-        int, typer.Option(help="Stop after this many validations without a better one; 0: never.", rich_help_panel=_RUN)
+        int, typer.Option(help="Stop after this many validations without a better one; 0: never.")
     ] = TRAIN.patience,
     val: Annotated[
-        list[str],
-        typer.Option(
-            help="Validation dataset (repeatable). [default: split off by image content]", rich_help_panel=_RUN
-        ),
+        list[str], typer.Option(help="Validation dataset (repeatable). [default: split off by image content]")
     ] = [],  # noqa: B006
-    val_fraction: Annotated[
-        float, typer.Option(help="Share split off to validate on.", rich_help_panel=_RUN)
-    ] = DATA.val_fraction,
+    val_fraction: Annotated[float, typer.Option(help="Share split off to validate on.")] = DATA.val_fraction,
     workers: Annotated[
-        int | None, typer.Option(help="Threads that decode ahead. [default: by the cores]", rich_help_panel=_RUN)
+        int | None, typer.Option(help="Threads that decode ahead. [default: by the cores]")
     ] = DATA.workers,
-    seed: Annotated[
-        int, typer.Option(help="Of the first weights, the order and the augmentation.", rich_help_panel=_RUN)
-    ] = TRAIN.seed,
-    backbone: Annotated[Backbone, typer.Option(help="The convolutions.", rich_help_panel=_NET)] = MODEL.backbone,
-    height: Annotated[
-        int, typer.Option(help="Pixels that images are scaled to; a multiple of 16.", rich_help_panel=_NET)
-    ] = MODEL.height,
-    channels: Annotated[int, typer.Option(help="1: grey, 3: RGB.", rich_help_panel=_NET)] = MODEL.channels,
-    minimum_width: Annotated[
-        int, typer.Option(help="Narrower images are stretched to this.", rich_help_panel=_NET)
-    ] = MODEL.minimum_width,
-    rnn: Annotated[Rnn, typer.Option(help="Kind of recurrent layer.", rich_help_panel=_NET)] = MODEL.rnn,
-    layers: Annotated[
-        int | None, typer.Option(help="Recurrent layers. [default: the backbone's]", rich_help_panel=_NET)
-    ] = None,
-    units: Annotated[
-        int | None, typer.Option(help="Units of a recurrent layer. [default: the backbone's]", rich_help_panel=_NET)
-    ] = None,
-    dropout: Annotated[float, typer.Option(help="Before each recurrent layer and the head.", rich_help_panel=_NET)] = (
-        MODEL.dropout
-    ),
-    init: Annotated[
-        Path | None, typer.Option(help="Fine-tune from this model; characters it knows are kept.", rich_help_panel=_NET)
-    ] = None,
-    freeze: Annotated[Freeze, typer.Option(help="What stays as --init has it.", rich_help_panel=_NET)] = TRAIN.freeze,
+    seed: Annotated[int, typer.Option(help="Of the first weights, the order and the augmentation.")] = TRAIN.seed,
+    backbone: Annotated[Backbone, typer.Option(help="The convolutions.")] = MODEL.backbone,
+    height: Annotated[int, typer.Option(help="Pixels that images are scaled to; a multiple of 16.")] = MODEL.height,
+    channels: Annotated[int, typer.Option(help="1: grey, 3: RGB.")] = MODEL.channels,
+    minimum_width: Annotated[int, typer.Option(help="Narrower images are stretched to this.")] = MODEL.minimum_width,
+    rnn: Annotated[Rnn, typer.Option(help="Kind of recurrent layer.")] = MODEL.rnn,
+    layers: Annotated[int | None, typer.Option(help="Recurrent layers. [default: the backbone's]")] = None,
+    units: Annotated[int | None, typer.Option(help="Units of a recurrent layer. [default: the backbone's]")] = None,
+    dropout: Annotated[float, typer.Option(help="Before each recurrent layer and the head.")] = MODEL.dropout,
+    init: Annotated[Path | None, typer.Option(help="Fine-tune from this model; characters it knows are kept.")] = None,
+    freeze: Annotated[Freeze, typer.Option(help="What stays as --init has it.")] = TRAIN.freeze,
     alphabet: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, alnum, ascii, latin, or a UTF-8 file. [default: the labels' characters]",
-            rich_help_panel=_TEXT,
-        ),
+        str | None, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file. [default: the labels' characters]")
     ] = None,
     drop_unknown: Annotated[
-        bool,
-        typer.Option("--drop-unknown", help="Drop characters outside the alphabet from labels.", rich_help_panel=_TEXT),
+        bool, typer.Option("--drop-unknown", help="Drop characters outside the alphabet from labels.")
     ] = DATA.drop_unknown,
-    normalization: Annotated[
-        Normalization, typer.Option(help="Unicode form of the labels.", rich_help_panel=_TEXT)
-    ] = MODEL.normalization,
-    case: Annotated[Case, typer.Option(help="lower: lower-case the labels.", rich_help_panel=_TEXT)] = MODEL.case,
-    direction: Annotated[Direction, typer.Option(help="Base direction of the text.", rich_help_panel=_TEXT)] = (
-        MODEL.direction
-    ),
+    normalization: Annotated[Normalization, typer.Option(help="Unicode form of the labels.")] = MODEL.normalization,
+    case: Annotated[Case, typer.Option(help="lower: lower-case the labels.")] = MODEL.case,
+    direction: Annotated[Direction, typer.Option(help="Base direction of the text.")] = MODEL.direction,
     synth: Annotated[
-        rendering.Preset | None,
-        typer.Option(help="Train on text rendered for it, with another look every time.", rich_help_panel=_SYNTH),
+        Preset | None, typer.Option(help="Train on text rendered for it, with another look every time.")
     ] = None,
-    synth_count: Annotated[
-        int, typer.Option(help="Texts that are drawn for --synth.", min=1, rich_help_panel=_SYNTH)
-    ] = 100_000,
+    synth_count: Annotated[int, typer.Option(help="Texts that are drawn for --synth.", min=1)] = 100_000,
     fonts: rendering.Fonts = [],  # noqa: B006
     words: rendering.Words = [],  # noqa: B006
     text: rendering.Text = [],  # noqa: B006
     photos: rendering.Photos = [],  # noqa: B006
-    batch_size: Annotated[int, typer.Option(help="Images a step.", rich_help_panel=_RATE)] = TRAIN.batch_size,
-    optimizer: Annotated[
-        Optimizer, typer.Option(rich_help_panel=_RATE, help="adadelta: the paper's.")
-    ] = TRAIN.optimizer,
-    lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate. [default: the optimizer's]", rich_help_panel=_RATE)
-    ] = TRAIN.lr,
-    weight_decay: Annotated[float, typer.Option(help="Of the convolutions and the head.", rich_help_panel=_RATE)] = (
-        TRAIN.weight_decay
-    ),
-    clip: Annotated[float, typer.Option(help="Greatest norm of a gradient.", rich_help_panel=_RATE)] = TRAIN.clip,
-    schedule: Annotated[
-        Schedule, typer.Option(help="The rate after the warm-up.", rich_help_panel=_RATE)
-    ] = TRAIN.schedule,
-    warmup: Annotated[float, typer.Option(help="Share of the run in which the rate rises.", rich_help_panel=_RATE)] = (
-        TRAIN.warmup
-    ),
-    ema: Annotated[
-        float, typer.Option(help="Decay of the averaged weights; 0: none.", rich_help_panel=_RATE)
-    ] = TRAIN.ema,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = TRAIN.batch_size,
+    optimizer: Annotated[Optimizer, typer.Option(help="adadelta: the paper's.")] = TRAIN.optimizer,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate. [default: the optimizer's]")] = TRAIN.lr,
+    weight_decay: Annotated[float, typer.Option(help="Of the convolutions and the head.")] = TRAIN.weight_decay,
+    clip: Annotated[float, typer.Option(help="Greatest norm of a gradient.")] = TRAIN.clip,
+    schedule: Annotated[Schedule, typer.Option(help="The rate after the warm-up.")] = TRAIN.schedule,
+    warmup: Annotated[float, typer.Option(help="Share of the run in which the rate rises.")] = TRAIN.warmup,
+    ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0: none.")] = TRAIN.ema,
     shortcut: Annotated[
-        float, typer.Option(help="Weight of a second CTC loss, before the recurrence.", rich_help_panel=_RATE)
+        float, typer.Option(help="Weight of a second CTC loss, before the recurrence.")
     ] = TRAIN.shortcut,
-    loss: Annotated[
-        Loss, typer.Option(help="focal: well-read samples count less.", rich_help_panel=_RATE)
-    ] = TRAIN.loss,
+    flat_start: Annotated[
+        int, typer.Option(help="Steps in which labels spread evenly lend a hand; 0: none. [default with --init: 0]")
+    ] = TRAIN.flat_start,
+    loss: Annotated[Loss, typer.Option(help="focal: well-read samples count less.")] = TRAIN.loss,
     precision: Annotated[
-        Precision, typer.Option(help="auto: bf16 where the device is fast with it.", rich_help_panel=_RATE)
+        Precision, typer.Option(help="auto: bf16 where the device is fast with it.")
     ] = TRAIN.precision,
-    augment: Annotated[
-        Augmentation, typer.Option(help="How far training images are changed.", rich_help_panel=_RATE)
-    ] = DATA.augment,
+    augment: Annotated[Augmentation, typer.Option(help="How far training images are changed.")] = DATA.augment,
 ) -> None:
     """Train a model on LMDB datasets (see `crnn build-lmdb`).
 
@@ -190,6 +134,9 @@ def command(
     from crnn_cli import console, training
     from crnn_cli.devices import torch_device
 
+    idle = [f"--{name}" for name in ("fonts", "words", "text", "photos") if context.params[name] and not synth]
+    if idle:
+        raise UsageFault(f"{', '.join(idle)}: only --synth draws text: say --synth scene, document or all")
     record = training.Record(output)
     state = None
     if resume:
@@ -206,7 +153,7 @@ def command(
         run = training.Run(wanted, start, record, world, state)
         if world.leads and not resume:
             record.create()
-            settings.write(record.config, settings.resolved(context.params, start.model.config))
+            settings.write(record.config, settings.resolved(context.params, run.model.config, run.config))
         if world.leads:
             for message in start.notes:
                 console.note(message)
@@ -219,22 +166,11 @@ def command(
 
 def _render(context: typer.Context, record: training.Record, overwrite: bool) -> None:
     """Draw the texts of `--synth` beside the model; those of a run that is resumed, or of one like it, are there."""
-    from crnn_cli.data.alphabet import read_alphabet
-
-    synthesis, scribe = rendering.load()
-    values = context.params
-    wanted = scribe.SynthOptions(
-        preset=values["synth"],
-        fonts=tuple(values["fonts"]),
-        words=tuple(values["words"]),
-        texts=tuple(values["text"]),
-        photos=tuple(values["photos"]),
-        alphabet=read_alphabet(values["alphabet"] or "ascii"),
-        seed=values["seed"],
-        masks=True,
-    )
+    synthesis = rendering.load()
+    wanted = rendering.options_of(context.params, context.params["synth"], masks=True)
     there = record.masks.exists() and not overwrite
-    rendering.show(synthesis.Synthesis(record.masks, values["synth_count"], wanted, overwrite, resume=there))
+    count = context.params["synth_count"]
+    rendering.show(synthesis.Synthesis(record.masks, count, wanted, overwrite, resume=there))
 
 
 def _draw(run: training.Run) -> None:

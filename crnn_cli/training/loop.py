@@ -15,6 +15,7 @@ from crnn_cli.data.loading import Batch
 from crnn_cli.data.sampling import Draw
 from crnn_cli.errors import Interrupted, TrainingError
 from crnn_cli.training.run import Run
+from crnn_cli.training.start import memory_explained
 from crnn_cli.training.validation import Outcome
 
 _MOST_BAD_STEPS = 10  # in a row; then something is wrong that waiting does not mend
@@ -59,14 +60,14 @@ def fit(run: Run) -> Iterator[Event]:
     """Train to the end of the run, or until a signal asks to stop.
 
     Raises:
-        TrainingError: ten steps in a row without a finite gradient.
+        TrainingError: ten steps in a row without a finite gradient, or the memory does not suffice.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     if run.world.leads:
         run.record.forget_after(run.step)
     run.save_state()
     losses: list[float] = []
-    with _signals(run):
+    with memory_explained(), _signals(run):
         while True:
             if run.validation_is_due:
                 yield from _validate(run, losses)

@@ -15,6 +15,11 @@ from crnn_cli.core.model import CRNN
 RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
 
 
+def full_rate(config: TrainConfig) -> float:
+    """The highest rate of a run: the one asked for, else the optimizer's own."""
+    return RATES[config.optimizer] if config.lr is None else config.lr
+
+
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of `config`; weight decay leaves biases, norms and the recurrent weights alone."""
     decayed: list[nn.Parameter] = []
@@ -23,7 +28,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and ".rnn." not in name else free).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    rate = RATES[config.optimizer] if config.lr is None else config.lr
+    rate = full_rate(config)
     if config.optimizer == "adamw":
         fused = all(p.device.type in ("cpu", "cuda") for p in decayed)
         return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98), fused=fused)

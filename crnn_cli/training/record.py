@@ -15,24 +15,31 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from crnn_cli.errors import ModelError, TrainingError
+from crnn_cli.errors import ModelError, OutputError, TrainingError
 from crnn_cli.files import write_whole
 
 _STATE_FORMAT = 1
 
 
 class Record:
-    """The files of one run, by the path of its model."""
+    """The files of one run, by the path of its model.
+
+    Raises:
+        ModelError: the name cannot be a model's.
+    """
 
     def __init__(self, model: Path) -> None:
+        if model.suffix != ".safetensors" or model.is_dir():
+            raise ModelError(f"{model}: cannot be a model file: give a name such as model.safetensors")
         self.model = model
-        self.folder = model.with_suffix(".run") if model.name else model
+        self.folder = model.with_suffix(".run")
         self.state = self.folder / "state.pt"
-        self.masks = model.with_suffix(".masks.lmdb") if model.name else model
+        self.masks = model.with_suffix(".masks.lmdb")
         self.log_file = self.folder / "log.jsonl"
         self.config = self.folder / "config.toml"
         self._events: Any = None
@@ -41,15 +48,20 @@ class Record:
         """See that a new run may be written here, before hours of work.
 
         Raises:
-            ModelError: a model or a run is there and may not be overwritten, or the name cannot be a model's.
+            ModelError: a model or a run is there and may not be overwritten.
+            OutputError: nothing can be written there.
         """
-        if self.model.suffix != ".safetensors" or self.model.is_dir():
-            raise ModelError(f"{self.model}: cannot be a model file: give a name such as model.safetensors")
         for path in (self.model, self.folder):
             if path.exists() and not overwrite:
                 raise ModelError(
                     f"{path} exists: go on with that run (--resume), replace it (--overwrite) or choose another -o"
                 )
+        there = next(folder for folder in self.folder.absolute().parents if folder.exists())
+        try:
+            with TemporaryDirectory(prefix=f".{self.folder.name}", dir=there):
+                pass
+        except OSError as fault:
+            raise OutputError(f"{self.model}: cannot be written ({fault.strerror}): choose another -o") from None
 
     def create(self) -> None:
         """Make room for a new run; an old one goes, and its model stays until there is a better one."""
@@ -81,11 +93,11 @@ class Record:
         return state
 
     def forget_after(self, step: int) -> None:
-        """Drop the log's lines on steps that a run resumed at `step` takes again."""
+        """Drop the log's lines on steps that a run resumed at `step` takes again, and one that a kill cut short."""
         if self.log_file.exists():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.log_file.write_text("".join(kept), encoding="utf-8")
+            lines = self.log_file.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+            write_whole(self.log_file, b"".join(kept))
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log, and its numbers to TensorBoard where that is installed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.checkpoint import Header, save
-from crnn_cli.config import TrainConfig
-from crnn_cli.core.ctc import ctc_loss
+from crnn_cli.config import Precision, TrainConfig
+from crnn_cli.core.ctc import ctc_loss, flat_start_loss
 from crnn_cli.data.loading import Batch, Loader
 from crnn_cli.data.sampling import Sampler, mix
 from crnn_cli.devices import supports_bf16
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.training.distributed import World
-from crnn_cli.training.optimization import Average, build_optimizer, rate_at, set_rate
+from crnn_cli.training.optimization import Average, build_optimizer, full_rate, rate_at, set_rate
 from crnn_cli.training.pictures import Pictures
 from crnn_cli.training.record import Record
-from crnn_cli.training.start import Settings, Start
+from crnn_cli.training.start import Settings, Start, memory_explained
 from crnn_cli.training.validation import Outcome, validate
 
-_VALIDATION_SHARE = 8  # training steps for each batch validated, at least
+_VALIDATION_SHARE = 8  # training steps for each batch validated, where an epoch has so many
+_FLAT_SHARE = 0.2  # of a run, after which its flat start is over
 _MOST_STEPS = 2000  # between two validations of a long epoch, if the share allows
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = ("step", "elapsed", "best", "stale", "validated_at", "bad_steps", "pieces")
 
 
@@ -37,14 +39,17 @@ class Run:
         state: of `Record.load_state`, to go on from.
 
     Attributes:
+        config: of the training, nothing left open: the rate and the precision are those that it really has.
         asked: number of the signal that asked this process to stop, or 0.
         saved_at: when the state was last saved, on the monotonic clock.
     """
 
+    @memory_explained()
     def __init__(
         self, settings: Settings, start: Start, record: Record, world: World, state: dict[str, Any] | None = None
     ) -> None:
-        self.settings, self.config, self.record, self.world = settings, settings.train, record, world
+        self.settings, self.config = settings, resolve(settings.train, world.device)
+        self.record, self.world = record, world
         if self.config.batch_size < world.size:
             raise UsageFault(
                 f"batch-size is {self.config.batch_size}: take at least one for each of {world.size} processes"
@@ -54,7 +59,7 @@ class Run:
         self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(world.device)
         self.learner = nn.ModuleDict({"model": self.model, "shortcut": self.shortcut})
         self.trained = [p for p in self.learner.parameters() if p.requires_grad]
-        self.precision = resolve_precision(self.config, world.device)
+        self.precision = _PRECISIONS[self.config.precision]
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.optimizer = build_optimizer(self.learner, self.config)
         self.average = Average(self.model, self.config.ema)
@@ -101,15 +106,21 @@ class Run:
         return min(1.0, max(done))
 
     @property
+    def flat(self) -> float:
+        """The weight of the flat start, which sinks from 1 to 0."""
+        if not self.config.flat_start:
+            return 0.0
+        return max(0.0, 1 - max(self.step / self.config.flat_start, self.fraction / _FLAT_SHARE))
+
+    @property
     def ending(self) -> bool:
         """Whether there is no further step."""
         return self.fraction >= 1 or 0 < self.config.patience <= self.stale
 
     @property
     def validation_is_due(self) -> bool:
-        """An epoch after the last one, or so many steps that validating costs little; a function of the steps alone."""
-        batches = -(-len(self.held) // self.config.batch_size)
-        between = max(_VALIDATION_SHARE * batches, min(self.sampler.batches, _MOST_STEPS))
+        """A function of the steps alone, so that a resumed run validates where one never stopped does."""
+        between = steps_between_validations(self.sampler.batches, -(-len(self.held) // self.config.batch_size))
         return self.step > self.validated_at and (self.ending or self.step - self.validated_at >= between)
 
     def tick(self) -> None:
@@ -184,10 +195,13 @@ class Run:
         labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
         total = losses.sum()
-        if self.config.shortcut:
+        if self.config.shortcut or self.flat:
             with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
                 early = self.shortcut(features).float().log_softmax(2)
-            total = total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+            if self.config.shortcut:
+                total = total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+            if self.flat:
+                total = total + self.flat * flat_start_loss(early, frames, labels, lengths).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
@@ -241,9 +255,17 @@ def _weights(settings: Settings) -> list[float] | None:
     return None if all(w is None for w in weights) else [1.0 if w is None else w for w in weights]
 
 
-def resolve_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """The type of the forward pass: "auto" is bf16 where the device is fast with it."""
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if config.precision != "auto":
-        return named[config.precision]
-    return torch.bfloat16 if supports_bf16(device) else torch.float32
+def steps_between_validations(epoch: int, held: int) -> int:
+    """An epoch, or less of a long one; but no fewer steps than batches are validated, so that training comes first.
+
+    Args:
+        epoch, held: batches of an epoch and of the samples to validate on.
+    """
+    return max(_VALIDATION_SHARE, held, min(epoch, max(_VALIDATION_SHARE * held, _MOST_STEPS)))
+
+
+def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """`config` with the optimizer's own rate where none is asked for, and "auto" as the precision fast on `device`."""
+    fast: Precision = "bf16" if supports_bf16(device) else "fp32"
+    precision = fast if config.precision == "auto" else config.precision
+    return replace(config, lr=full_rate(config), precision=precision)

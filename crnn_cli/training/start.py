@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +53,21 @@ class Start:
     notes: list[str] = field(default_factory=list)
 
 
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Within, running out of the device's or the machine's memory is a TrainingError with its remedy."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as fault:
+        kind = (MemoryError, torch.cuda.OutOfMemoryError)
+        if not isinstance(fault, kind) and "DefaultCPUAllocator" not in str(fault):
+            raise
+        raise TrainingError(
+            "out of memory: take a smaller --batch-size or --height, or a smaller --backbone"
+        ) from fault
+
+
+@memory_explained()
 def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
     """Open the data, settle the alphabet, build the model; where a `state` is resumed, the model is as it says.
 
