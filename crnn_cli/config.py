@@ -133,6 +133,7 @@ class ModelConfig:
         within("minimum width", self.minimum_width, 8)
         within("layers", self.layers or 0, 1)
         within("units", self.units or 0, 1)
+        within("temperature", self.temperature, 0.01, 100)
         if not 0 <= self.dropout < 1:
             raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
 

@@ -82,6 +82,7 @@ class SetReport:
     Attributes:
         name: its path.
         scores: the figures.
+        calibration_error: of the confidences; see `crnn_cli.core.calibration`.
         unreadable: (name, path, why) of the records whose image cannot be read.
         without_alphanumerics: names of the records whose reference the alphanumeric protocol leaves empty.
         unknown: the characters that the alphabet lacks, sorted, and how many labels have one.
@@ -89,6 +90,7 @@ class SetReport:
 
     name: str
     scores: Scores
+    calibration_error: float
     unreadable: tuple[tuple[str, str, str], ...]
     without_alphanumerics: tuple[str, ...]
     unknown: tuple[str, int]
@@ -100,6 +102,7 @@ class Report:
 
     sets: tuple[SetReport, ...]
     overall: Scores
+    calibration_error: float
     confusions: tuple[Confusion, ...]
     worst: tuple[Wrong, ...]
 
@@ -146,6 +149,7 @@ def report(samples: Mapping[str, Sequence[Sample]], options: EvaluateOptions) ->
     return Report(
         tuple(_report_set(name, part, options) for name, part in samples.items()),
         metrics.score(pairs, options.resamples, options.seed),
+        _calibration_error(everything),
         tuple(metrics.confusions(pairs, options.confusions)),
         tuple(_worst(everything, options.worst)),
     )
@@ -158,10 +162,20 @@ def _report_set(name: str, samples: Sequence[Sample], options: EvaluateOptions) 
     return SetReport(
         name,
         metrics.score(((s.reference, s.reading) for s in samples), options.resamples, options.seed),
+        _calibration_error(samples),
         tuple((s.name, s.path, s.error) for s in samples if s.error is not None),
         tuple(s.name for s in samples if not metrics.alphanumeric(s.reference)),
         ("".join(sorted(set("".join(unknown)))), len(unknown)),
     )
+
+
+def _calibration_error(samples: Sequence[Sample]) -> float:
+    import numpy as np
+
+    from crnn_cli.core.calibration import calibration_error
+
+    sure = np.array([sample.confidence for sample in samples], dtype=np.float64)
+    return calibration_error(sure, np.array([sample.reference == sample.reading for sample in samples], dtype=bool))
 
 
 def _worst(samples: Sequence[Sample], most: int) -> list[Wrong]:

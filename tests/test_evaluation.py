@@ -119,9 +119,11 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     code, out, err = evaluate(one, two)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split() == ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED"]
-    assert lines[1].split() == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
-    assert lines[3].split() == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
+    assert lines[0].split() == ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED", "ECE"]
+    assert lines[1].split()[:-1] == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
+    assert lines[3].split()[:-1] == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
+    (sure,) = [sample.confidence for sample in read(Reader(two), Barcode())]
+    assert lines[3].split()[-1] == f"{100 * (1 - sure):.2f}"  # one reading, and right
     assert lines[4].split() == ["100.00-100.00"] * 2 + ["0.00-0.00"] * 2 + ["100.00-100.00"]
     assert lines[5].split()[:3] == ["overall", "4", "50.00"]
     assert "       1  'd' (U+0064) read as 'c' (U+0063)" in lines
@@ -132,7 +134,8 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
 
 def test_columns_stand_below_each_other_whatever_the_names(evaluate: Crnn, tmp_path: Path) -> None:
     stores = [build(tmp_path / name, [("a", "a")]) for name in ("日本.lmdb", "plain.lmdb")]
-    lines = evaluate(*stores).out.splitlines()[:6]
+    header, *lines = evaluate(*stores).out.splitlines()[:6]
+    lines = [header, *lines[::2]]  # intervals end a column earlier
     assert len({len(line) + line.count("日") + line.count("本") for line in lines}) == 1
 
 
@@ -142,6 +145,7 @@ def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
     assert made["model"] == "barcode.onnx"
     assert made["sets"][0]["name"] == str(store)
     assert made["overall"] == made["sets"][0]["scores"]
+    assert made["calibration_error"] == made["sets"][0]["calibration_error"] > 0
     assert made["overall"]["exact"]["value"] == 0.5
     assert made["overall"]["cer"]["low"] == 0.0
     assert made["confusions"] == [{"reference": "d", "reading": "c", "count": 1}]

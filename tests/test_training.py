@@ -19,6 +19,7 @@ import torch
 from crnn_cli import checkpoint, training
 from crnn_cli.commands.settings import resolved
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
+from crnn_cli.core.calibration import TEMPERATURES
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.loading import Batch
 from crnn_cli.data.store import Writer
@@ -174,6 +175,7 @@ def test_the_log_has_a_line_a_validation_and_the_model_its_record(words: Path, t
     assert [line["step"] for line in lines] == [e.step for e in events if isinstance(e, training.Validated)]
     header = checkpoint.read_header(output)
     assert header.config.alphabet == "".join(sorted(set("".join(WORDS))))
+    assert header.config.temperature in TEMPERATURES
     assert header.record["settings"]["train"]["epochs"] == 4
 
 
@@ -547,7 +549,7 @@ def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(words: Path, tm
 def test_predictions_that_stay_blank_are_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = training.validation.Outcome(1.0, 0.0, 0.0, (("one", ""),), all_blank=True)
+    outcome = training.validation.Outcome(1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True)
     monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
     record = training.Record(tmp_path / "m.safetensors")
     record.create()

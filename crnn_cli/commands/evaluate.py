@@ -49,6 +49,7 @@ def command(
 
     exact: reading equal to label; alnum: equal after lower-casing and dropping all but 0-9 and a-z; CER, WER: edits per
     character and per word; 1-NED: 1 - edits / longer length, averaged. Each has a 95 % bootstrap interval over samples.
+    ECE, the expected calibration error: how far confidence and exact accuracy lie apart.
     Labels are compared in the Unicode form (and case) that the model was trained with.
 
         crnn evaluate test.lmdb --model model.safetensors
@@ -103,9 +104,9 @@ def _say(part: SetReport) -> None:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    parts = [(part.name, part.scores) for part in report.sets]
+    parts = [(part.name, part.scores, part.calibration_error) for part in report.sets]
     if len(parts) > 1:
-        parts.append(("overall", report.overall))
+        parts.append(("overall", report.overall, report.calibration_error))
     yield from _table(parts)
     if report.confusions:
         yield from ("", "most frequent confusions (∅: nothing)")
@@ -130,11 +131,18 @@ def _character(text: str) -> str:
     return show(text) if text else "∅"
 
 
-def _table(parts: Sequence[tuple[str, Scores]]) -> Iterator[str]:
+def _table(parts: Sequence[tuple[str, Scores, float]]) -> Iterator[str]:
     """A line of figures for each set, in percent, and a line of their intervals below it."""
-    rows = [("percent", "samples", *FIGURES.values())]
-    for name, scores in parts:
+    rows = [("percent", "samples", *FIGURES.values(), "ECE")]
+    for name, scores, calibration_error in parts:
         estimates = [getattr(scores, figure) for figure in FIGURES]
-        rows.append((name, f"{scores.samples:,}", *(f"{100 * e.value:.2f}" for e in estimates)))
-        rows.append(("", "", *(f"{100 * e.low:.2f}-{100 * e.high:.2f}" for e in estimates)))
-    return columns(rows, right=range(1, 2 + len(FIGURES)))
+        rows.append(
+            (
+                name,
+                f"{scores.samples:,}",
+                *(f"{100 * e.value:.2f}" for e in estimates),
+                f"{100 * calibration_error:.2f}",
+            )
+        )
+        rows.append(("", "", *(f"{100 * e.low:.2f}-{100 * e.high:.2f}" for e in estimates), ""))
+    return columns(rows, right=range(1, 3 + len(FIGURES)))

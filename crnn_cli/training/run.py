@@ -238,7 +238,7 @@ class Run:
         return validate(self.average.model, self.held, self.precision, self.config.batch_size, lambda: self.asked != 0)
 
     def save_model(self, outcome: Outcome) -> None:
-        """Write the model file with the weights that were validated."""
+        """Write the model file with the weights that were validated, and the temperature that they then had."""
         record = {
             "step": self.step,
             "images": self.step * self.config.batch_size,
@@ -247,7 +247,8 @@ class Run:
             "settings": {"data": asdict(self.settings.data), "train": asdict(self.config), "init": self.settings.init},
             "torch": torch.__version__,
         }
-        save(self.record.model, Header(self.model.config, record), self.average.model.state_dict())
+        config = replace(self.model.config, temperature=outcome.temperature)
+        save(self.record.model, Header(config, record), self.average.model.state_dict())
 
 
 def _weights(settings: Settings) -> list[float] | None:

@@ -1,20 +1,24 @@
-"""Reading held-out samples while training: CER and exact accuracy, and a few predictions to look at."""
+"""Reading held-out samples while training: CER, exact accuracy, a few predictions to look at, and how sure to be."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from crnn_cli.core import metrics
+from crnn_cli.core import calibration, metrics
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import best_labels
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate, plan
 from crnn_cli.data.dataset import Samples
 from crnn_cli.errors import ImageError
+
+Sureness = NDArray[np.float64]  # a confidence for each of `calibration.TEMPERATURES`
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Outcome:
         cer: summed edit distance over summed reference length.
         cer_error: standard error of `cer` over samples (of a ratio estimate, Cochran 1977, section 2.11).
         accuracy: share of samples read exactly.
+        temperature: at which confidences keep their word; see `crnn_cli.core.calibration`.
         shown: (reference, reading) of the first few.
         all_blank: no sample was read as anything.
     """
@@ -32,6 +37,7 @@ class Outcome:
     cer: float
     cer_error: float
     accuracy: float
+    temperature: float
     shown: tuple[tuple[str, str], ...]
     all_blank: bool
 
@@ -46,11 +52,12 @@ def validate(
     """
     codec = Codec.of(model.config)
     readings = [""] * len(held)
+    sure: dict[int, Sureness] = {}
     for rows in plan(held.widths.tolist(), model.config.height, batch_size):
         if stop():
             return None
-        for row, labels in _read(model, held, rows, precision).items():
-            readings[row] = codec.decode(labels)
+        for row, (labels, own) in _read(model, held, rows, precision).items():
+            readings[row], sure[row] = codec.decode(labels), own
     references = [codec.clean(held.text(row)) for row in range(len(held))]
     distances = [metrics.distance(a, b) for a, b in zip(references, readings, strict=True)]
     length = max(1, sum(map(len, references)))
@@ -60,14 +67,15 @@ def validate(
         cer=cer,
         cer_error=math.sqrt(sum(r * r for r in residuals)) / length,
         accuracy=distances.count(0) / len(distances),
+        temperature=_temperature(sure, distances),
         shown=tuple(zip(references[:3], readings[:3], strict=True)),
         all_blank=not any(readings),
     )
 
 
 @torch.inference_mode()
-def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -> dict[int, list[int]]:
-    """Labels by row, of the rows whose image can be read."""
+def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -> dict[int, tuple[list[int], Sureness]]:
+    """Labels, and confidences at each temperature, by row; of the rows whose image can be read."""
     images = {}
     for row in rows:
         try:
@@ -80,5 +88,12 @@ def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -
     device = model.head.weight.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         log_probs, frames = model.eval()(torch.from_numpy(batch).to(device), torch.from_numpy(widths))
-    labels = best_labels(log_probs.cpu().numpy(), frames.cpu().numpy())
-    return {row: own.tolist() for row, own in zip(images, labels, strict=True)}
+    found = log_probs.cpu().numpy(), frames.cpu().numpy()
+    labels = best_labels(*found)
+    sure = calibration.confidences(*found, labels).T
+    return {row: (own.tolist(), how) for row, own, how in zip(images, labels, sure, strict=True)}
+
+
+def _temperature(sure: Mapping[int, Sureness], distances: Sequence[int]) -> float:
+    correct = np.array([distances[row] == 0 for row in sure], dtype=bool)
+    return calibration.best_temperature(np.array(list(sure.values())).T, correct) if sure else 1.0

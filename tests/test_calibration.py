@@ -1,0 +1,51 @@
+"""Calibration: confidences that keep their word have no error, and the temperature found is the one that was lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crnn_cli.core.calibration import TEMPERATURES, best_temperature, calibration_error, confidences
+from crnn_cli.core.decoding import best_labels, score, temper
+
+
+def readings(samples: int, sharpened: float):
+    """(log_probs, frames, labels, correct) of a one-frame model that says `sharpened` times what it knows.
+
+    What is right is drawn by what it knows, so that its confidences are honest at that temperature.
+    """
+    rng = np.random.default_rng(0)
+    known = temper((3 * rng.standard_normal((samples, 1, 6))).astype(np.float32), 1 + 1e-6)
+    truth = (rng.random((samples, 1)) < np.exp(known[:, 0]).cumsum(1)).argmax(1)
+    log_probs = temper(known, 1 / sharpened)
+    labels = best_labels(log_probs, np.ones(samples, np.int64))
+    correct = np.array([own.tolist() == ([t] if t else []) for own, t in zip(labels, truth, strict=True)])
+    return log_probs, np.ones(samples, np.int64), labels, correct
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_the_temperature_that_was_lost_is_found_and_mends_the_confidences(temperature):
+    log_probs, frames, labels, correct = readings(20_000, temperature)
+    sure = confidences(log_probs, frames, labels)
+    found = best_temperature(sure, correct)
+    assert found == temperature
+    assert calibration_error(sure[TEMPERATURES.index(found)], correct) < 0.02
+    np.testing.assert_allclose(sure[0], np.exp(score(log_probs, frames, labels)))
+
+
+def test_readings_that_are_all_right_leave_confidences_as_they_are():
+    log_probs, frames, labels, _ = readings(100, 1.0)
+    assert best_temperature(confidences(log_probs, frames, labels), np.ones(100, bool)) == 1.0
+    assert best_temperature(np.zeros((len(TEMPERATURES), 0)), np.zeros(0, bool)) == 1.0
+
+
+def test_one_wrong_label_among_many_does_not_decide():
+    sure = np.exp(-np.array(TEMPERATURES)[:, None] * np.full((1, 1000), 1e-3))
+    assert best_temperature(sure, np.arange(1000) > 0) == 1.0
+
+
+def test_calibration_error_by_hand():
+    assert calibration_error(np.array([1.0, 1.0, 0.5, 0.5]), np.array([True, True, True, False])) == 0
+    assert calibration_error(np.array([0.9, 0.9]), np.array([True, False])) == pytest.approx(0.4)
+    assert calibration_error(np.array([0.1, 0.9]), np.array([True, False])) == pytest.approx(0.9)
+    assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0
