@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from crnn_cli.core.calibration import TEMPERATURES, best_temperature, calibration_error, confidences
+from crnn_cli.core.calibration import TEMPERATURES, best_temperature, calibration_error
 from crnn_cli.core.decoding import best_labels, score, temper
+from crnn_cli.training.validation import confidences
 
 
 def readings(samples: int, sharpened: float):
@@ -23,19 +25,33 @@ def readings(samples: int, sharpened: float):
     return log_probs, np.ones(samples, np.int64), labels, correct
 
 
+def at_each_temperature(log_probs, frames, labels):
+    return confidences(torch.from_numpy(log_probs), torch.from_numpy(frames), labels)
+
+
+def test_the_confidence_at_a_temperature_is_the_one_that_readings_have_there():
+    rng = np.random.default_rng(0)
+    log_probs = temper((2 * rng.standard_normal((40, 12, 5))).astype(np.float32), 1 + 1e-6)
+    frames = rng.integers(1, 13, 40)
+    labels = best_labels(log_probs, frames)
+    assert min(map(len, labels)) == 0
+    sure = at_each_temperature(log_probs, frames, labels)
+    for row, temperature in zip(sure, TEMPERATURES, strict=True):
+        np.testing.assert_allclose(row, np.exp(score(temper(log_probs, temperature), frames, labels)), rtol=1e-4)
+
+
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_the_temperature_that_was_lost_is_found_and_mends_the_confidences(temperature):
     log_probs, frames, labels, correct = readings(20_000, temperature)
-    sure = confidences(log_probs, frames, labels)
+    sure = at_each_temperature(log_probs, frames, labels)
     found = best_temperature(sure, correct)
     assert found == temperature
     assert calibration_error(sure[TEMPERATURES.index(found)], correct) < 0.02
-    np.testing.assert_allclose(sure[0], np.exp(score(log_probs, frames, labels)))
 
 
 def test_readings_that_are_all_right_leave_confidences_as_they_are():
     log_probs, frames, labels, _ = readings(100, 1.0)
-    assert best_temperature(confidences(log_probs, frames, labels), np.ones(100, bool)) == 1.0
+    assert best_temperature(at_each_temperature(log_probs, frames, labels), np.ones(100, bool)) == 1.0
     assert best_temperature(np.zeros((len(TEMPERATURES), 0)), np.zeros(0, bool)) == 1.0
 
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.core.decoding import Floats, Integers, score, temper
-
 TEMPERATURES: tuple[float, ...] = tuple(2 ** (k / 4) for k in range(9))  # 1 to 4: no confidence is ever raised
 _LEAST = 1e-4  # of a probability in the log loss, so that a wrong label does not decide alone
-
-
-def confidences(log_probs: Floats, frames: Integers, labels: Sequence[Integers]) -> NDArray[np.float64]:
-    """(len(TEMPERATURES), N): the confidence of each reading at each temperature; arguments as of `decoding.score`."""
-    return np.exp([score(temper(log_probs, temperature), frames, labels) for temperature in TEMPERATURES])
 
 
 def best_temperature(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
@@ -25,7 +16,7 @@ def best_temperature(confidences: NDArray[np.float64], correct: NDArray[np.bool_
     is what the confidence is about; 1 where there are no readings.
 
     Args:
-        confidences: (len(TEMPERATURES), N) of `confidences`.
+        confidences: (len(TEMPERATURES), N) of each reading at each temperature.
         correct: (N,) which readings are right.
     """
     given = np.where(correct, confidences, 1 - confidences)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from crnn_cli.core import calibration, metrics
 from crnn_cli.core.codec import Codec
-from crnn_cli.core.decoding import best_labels
+from crnn_cli.core.ctc import ctc_loss
+from crnn_cli.core.decoding import Integers, best_labels
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate, plan
 from crnn_cli.data.dataset import Samples
@@ -88,10 +90,18 @@ def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -
     device = model.head.weight.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         log_probs, frames = model.eval()(torch.from_numpy(batch).to(device), torch.from_numpy(widths))
-    found = log_probs.cpu().numpy(), frames.cpu().numpy()
-    labels = best_labels(*found)
-    sure = calibration.confidences(*found, labels).T
-    return {row: (own.tolist(), how) for row, own, how in zip(images, labels, sure, strict=True)}
+    log_probs, frames = log_probs.cpu(), frames.cpu()
+    labels = best_labels(log_probs.numpy(), frames.numpy())
+    sure = confidences(log_probs, frames, labels)
+    return {row: (own.tolist(), how) for row, own, how in zip(images, labels, sure.T, strict=True)}
+
+
+def confidences(log_probs: Tensor, frames: Tensor, labels: Sequence[Integers]) -> NDArray[np.float64]:
+    """(temperatures, N): the confidence of each reading at each temperature, as `crnn_cli.core.decoding` defines it."""
+    flat, lengths = torch.from_numpy(np.concatenate(labels)), torch.tensor([len(own) for own in labels])
+    tempered = ((log_probs / temperature).log_softmax(2) for temperature in calibration.TEMPERATURES)
+    sure: NDArray[np.float64] = np.exp([-ctc_loss(each, frames, flat, lengths).double().numpy() for each in tempered])
+    return sure
 
 
 def _temperature(sure: Mapping[int, Sureness], distances: Sequence[int]) -> float:
