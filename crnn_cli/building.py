@@ -210,8 +210,8 @@ class Build:
             raise LabelError(
                 f"--strict: {len(self.rejected):,} of {len(self):,} rows cannot be used ({counts}):{named}"
             )
-        if self._options.append and set(self.causes()) == {"duplicate path"}:
-            raise StoreError(f"{self._output}: nothing to add: all {len(self):,} rows are there already")
+        if self._options.append:
+            raise StoreError(f"{self._output}: nothing to add: none of {len(self):,} rows is new ({counts}):{named}")
         raise StoreError(f"{self._output}: not built: none of {len(self):,} rows can be used ({counts}):{named}")
 
     def _list(self, path: Path, lines: Iterable[Sequence[str]]) -> None:

@@ -175,6 +175,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         one_of("augment", self.augment, Augmentation)
         within("val-fraction", self.val_fraction, 0, 0.5)
+        if self.workers is not None:
+            within("workers", self.workers, 1)
         for path, weight in self.sources:
             if weight is not None and not 0 < weight < math.inf:
                 raise UsageFault(f"the weight of {path} is {weight}: take a number above 0")

@@ -87,7 +87,7 @@ class Synthesis:
                 yield from self._segment(pool, min(self.count, self.done + _SEGMENT))
 
     def _segment(self, pool: ProcessPoolExecutor, end: int) -> Iterator[int]:
-        interrupted = False
+        signum: signal.Signals | None = None
         first = not self.done
         with Writer(self.output, self._overwrite and first, not first, self._about()) as writer:
             try:
@@ -96,14 +96,14 @@ class Synthesis:
                         writer.add(sample.image, sample.text, sample.width, sample.height, f"synthetic/{len(writer)}")
                     self.done = len(writer)
                     yield len(samples)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit) as end:
                 if not len(writer):
                     raise
-                interrupted = True
+                signum = signal.SIGTERM if isinstance(end, SystemExit) else signal.SIGINT
                 self.done = len(writer)
-        if interrupted:
+        if signum is not None:
             raise Interrupted(
-                f"stopped with {self.done:,} of {self.count:,} samples, all stored: go on with --resume", signal.SIGINT
+                f"stopped with {self.done:,} of {self.count:,} samples, all stored: go on with --resume", signum
             )
 
     def _about(self) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def test_the_same_image_of_the_same_path_is_not_appended_again(crnn, tmp_path, o
     assert result.code == 0
     assert "2 skipped: duplicate path" in result.err
     again = crnn("build-lmdb", *data, "-o", output, "--append")
-    assert (again.code, "nothing to add: all 3 rows are there already" in again.err) == (1, True)
+    assert (again.code, "nothing to add: none of 3 rows is new (3 duplicate path)" in again.err) == (1, True)
     assert labels_of(output) == ["one", "two", "new"]
     other = make(tmp_path / "other", ["one too"])  # another image whose path is 0.png as well
     assert crnn("build-lmdb", *other, "-o", output, "--append").code == 0

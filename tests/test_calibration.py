@@ -55,6 +55,12 @@ def test_readings_that_are_all_right_leave_confidences_as_they_are():
     assert best_temperature(np.zeros((len(TEMPERATURES), 0)), np.zeros(0, bool)) == 1.0
 
 
+def test_a_handful_of_readings_says_nothing():
+    sure = np.full((len(TEMPERATURES), 49), 0.9) ** np.array(TEMPERATURES)[:, None]
+    assert best_temperature(sure, np.zeros(49, bool)) == 1.0
+    assert best_temperature(np.repeat(sure, 2, axis=1), np.zeros(98, bool)) == TEMPERATURES[-1]
+
+
 def test_one_wrong_label_among_many_does_not_decide():
     sure = np.exp(-np.array(TEMPERATURES)[:, None] * np.full((1, 1000), 1e-3))
     assert best_temperature(sure, np.arange(1000) > 0) == 1.0

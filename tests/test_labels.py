@@ -236,6 +236,11 @@ def test_encodings(tmp_path):
     with pytest.raises(LabelError, match=r"labels:2: not utf-8 \(byte 0xC4\): name the right --encoding"):
         read(labels, images)
     assert read(labels, images, encoding="latin-1").rows[1].text == "Ä"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole.replace(b"\n", b"\r"))
+    with pytest.raises(LabelError, match=r"labels:2: not utf-8"):
+        read(labels, images)
+    labels.write_bytes(whole)
     labels.write_bytes("a.png\tA\nb.png\tÄ\n".encode("utf-16"))
     assert read(labels, images, encoding="utf-16").rows[1].text == "Ä"
     with pytest.raises(LabelError, match="name the right --encoding, such as utf-16"):

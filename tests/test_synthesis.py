@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from crnn_cli import synthesis, training
+from crnn_cli import checkpoint, synthesis, training
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.data.store import Reader
 from crnn_cli.errors import Interrupted, UsageFault
@@ -55,17 +54,18 @@ def test_the_number_of_workers_and_a_stop_change_nothing(tmp_path, options):
         assert 2 <= len(text) <= 8
 
 
-def test_ctrl_c_keeps_what_is_finished(tmp_path, options, monkeypatch):
+@pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_ctrl_c_and_sigterm_keep_what_is_finished(tmp_path, options, monkeypatch, end, code):
     drawn = synthesis._ahead
 
     def interrupted(*args):
         yield from list(drawn(*args))[:1]
-        raise KeyboardInterrupt
+        raise end
 
     monkeypatch.setattr(synthesis, "_ahead", interrupted)
     with pytest.raises(Interrupted, match=r"8 of 40 samples, all stored: go on with --resume") as stopped:
         made(tmp_path / "words.lmdb", 40, options, workers=1)
-    assert stopped.value.exit_code == 128 + signal.SIGINT
+    assert stopped.value.exit_code == code
     monkeypatch.undo()
     assert len(Reader(tmp_path / "words.lmdb")) == 8
 
@@ -137,6 +137,23 @@ def test_training_renders_for_itself(crnn, tmp_path, options):
     assert again.code == 0, again.err
     assert crnn("train", "-o", model, "--resume").code == 0
     assert len(Reader(tmp_path / "m.masks.lmdb")) == 24
+    kept = checkpoint.read_header(model).record
+    assert [about["preset"] for about in kept["synthetic"]] == ["document"]
+
+
+def test_a_run_with_rendered_text_is_resumed_and_its_settings_taken_back(crnn, tmp_path, options, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how = ("--synth", "document", "--synth-count", "24", "--batch-size", "4", "--units", "8", "--fonts", *options.fonts)
+    made(tmp_path / "own.lmdb", 24, options, workers=1)
+    for name, data, sources in (("alone", (), 1), ("mixed", ("own.lmdb",), 2)):
+        model = f"{name}.safetensors"
+        done = crnn("train", *data, "-o", model, "--steps", "2", *how)
+        assert done.code == 0, done.err
+        assert crnn("train", "-o", model, "--resume").code == 0
+        again = crnn("train", "--config", f"{name}.run/config.toml", "-o", f"{name}-again.safetensors")
+        assert again.code == 0, again.err
+        settings = checkpoint.read_header(f"{name}-again.safetensors").record["settings"]
+        assert len(settings["data"]["sources"]) == sources
 
 
 def test_faults_are_one_clear_line(crnn, tmp_path, options):

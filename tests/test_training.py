@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -426,6 +427,11 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
     assert min(cers[-2:]) >= min(cers[:-2])
 
 
+def settings_kept(model: str) -> dict[str, Any]:
+    kept: dict[str, Any] = checkpoint.read_header(model).record["settings"]
+    return kept
+
+
 def test_options_left_alone_are_as_the_initial_model_has_them(
     crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +448,11 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
     assert again.code == 0, again.err
     refused_default = crnn(*base, "-o", "other.safetensors", "--height", 32)
     assert (refused_default.code, "height 48" in refused_default.err) == (2, True)
+    started = crnn(*base, "-o", "flat.safetensors", "--flat-start", 7)
+    assert started.code == 0, started.err
+    assert crnn("train", "--resume", "-o", "flat.safetensors").code == 0
+    assert "flat-start = 7\n" in Path("flat.run/config.toml").read_text(encoding="utf-8")
+    assert settings_kept("flat.safetensors")["train"]["flat_start"] == 7
     Path("old.safetensors").unlink()
     resumed = crnn("train", "--resume", "-o", "new.safetensors")
     assert resumed.code == 0, resumed.err

@@ -78,8 +78,12 @@ def _parsed(path: Path) -> dict[str, Any]:
 def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> Any:
     """The value as the command line would give it. Raises UsageFault where the option cannot take it."""
     listed = parameter.nargs != 1 or parameter.multiple
-    if isinstance(value, dict) or isinstance(value, list) != listed:
+    if isinstance(value, list) != listed or any(
+        isinstance(item, dict | list) for item in (value if listed else [value])
+    ):
         raise UsageFault(f"{key} is {value!r}: take {'a list' if listed else 'one value'}")
+    if isinstance(value, bool) and not parameter.is_flag:
+        raise UsageFault(f"{key} is {str(value).lower()}: take what --{key} takes")
     try:
         return parameter.process_value(context, value)
     except typer.BadParameter as fault:
@@ -124,19 +128,33 @@ def hold_to(path: Path, context: typer.Context) -> None:
             context.params[name] = theirs
 
 
+def settle(context: typer.Context) -> None:
+    """Decide what was left open of a new run by what else was asked for, so that its settings file has it.
+
+    Raises:
+        UsageFault: a path that the file cannot have.
+    """
+    values = context.params
+    if values["synth"] and not _given(context, "data"):
+        values["data"] = []  # what is rendered is all
+    if values["flat_start"] is None:
+        values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
+    for name, value in values.items():
+        for text in map(str, value if isinstance(value, list) else [value]):
+            if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
+                raise UsageFault(f"{name.replace('_', '-')} {text!r}: not in UTF-8, as settings are kept: rename it")
+
+
 def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:
     """The settings that the options describe; of a run that is resumed, the model is as its state says.
 
-    With `--init`, what the user left alone is as the initial model has it. With `--synth`, `masks` is a source too, and
-    the only one where no data is named.
+    With `--init`, what the user left alone is as the initial model has it. With `--synth`, `masks` is a source too.
     """
     from crnn_cli import checkpoint, training
     from crnn_cli.data.alphabet import read_alphabet
 
-    values = dict(context.params)
+    values = context.params
     init = values["init"]
-    if init and not _given(context, "flat_start"):
-        values["flat_start"] = 0  # the model knows where characters stand
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:
@@ -148,8 +166,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
         model = replace(model, alphabet=read_alphabet(values["alphabet"]))
     sources = [_source(given) for given in values["data"]]
     if values["synth"]:
-        rendered = str(masks), None
-        sources = [*sources, rendered] if _given(context, "data") else [rendered]
+        sources.append((str(masks), None))
     data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(values["val"]))
     return training.Settings(model, data, _pick(TrainConfig, values), str(init) if init else None)
 

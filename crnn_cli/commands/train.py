@@ -110,8 +110,9 @@ def command(
         float, typer.Option(help="Weight of a second CTC loss, before the recurrence.")
     ] = TRAIN.shortcut,
     flat_start: Annotated[
-        int, typer.Option(help="Steps in which labels spread evenly lend a hand; 0: none. [default with --init: 0]")
-    ] = TRAIN.flat_start,
+        int | None,
+        typer.Option(help=f"Steps in which labels spread evenly help. [default: {TRAIN.flat_start}; with --init 0]"),
+    ] = None,
     loss: Annotated[Loss, typer.Option(help="focal: well-read samples count less.")] = TRAIN.loss,
     precision: Annotated[
         Precision, typer.Option(help="auto: bf16 where the device is fast with it.")
@@ -144,6 +145,7 @@ def command(
         state = record.load_state()
     else:
         record.check(overwrite)
+        settings.settle(context)
     wanted = settings.of(context, state, record.masks)
     with training.join(torch_device(context.params["device"])) as world:
         if context.params["synth"] and world.leads:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TEMPERATURES: tuple[float, ...] = tuple(2 ** (k / 4) for k in range(9))  # 1 to 4: no confidence is ever raised
+_ENOUGH = 50  # readings
 _LEAST = 1e-4  # of a probability in the log loss, so that a wrong label does not decide alone
 
 
@@ -13,12 +14,14 @@ def best_temperature(confidences: NDArray[np.float64], correct: NDArray[np.bool_
     """The temperature at which confidences best foretell which readings are right, by their log loss.
 
     Temperature scaling (Guo et al., arXiv 1706.04599, section 4.2), fitted to whether the whole reading is right, which
-    is what the confidence is about; 1 where there are no readings.
+    is what the confidence is about; 1 where too few readings say anything.
 
     Args:
         confidences: (len(TEMPERATURES), N) of each reading at each temperature.
         correct: (N,) which readings are right.
     """
+    if len(correct) < _ENOUGH:
+        return 1.0
     given = np.where(correct, confidences, 1 - confidences)
     losses = -np.log(given.clip(_LEAST, 1)).sum(1)
     return TEMPERATURES[int(losses.argmin())]

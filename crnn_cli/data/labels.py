@@ -148,12 +148,16 @@ def _decoded(path: Path, encoding: str) -> str:
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as fault:
-        line = data[: fault.start].decode(encoding, "ignore").count("\n") + 1
+        line = _line_feeds(data[: fault.start].decode(encoding, "ignore")).count("\n") + 1
         likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
         found = f"not {encoding} (byte 0x{data[fault.start]:02X})"
         raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
     except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
         raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
+    return _line_feeds(text)
+
+
+def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -51,14 +51,15 @@ class Record:
             ModelError: a model or a run is there and may not be overwritten.
             OutputError: nothing can be written there.
         """
-        for path in (self.model, self.folder):
-            if path.exists() and not overwrite:
+        begun = self.folder.exists() and any(path != self.config for path in self.folder.iterdir())
+        for path, there in ((self.model, self.model.exists()), (self.folder, begun)):
+            if there and not overwrite:
                 raise ModelError(
                     f"{path} exists: go on with that run (--resume), replace it (--overwrite) or choose another -o"
                 )
-        there = next(folder for folder in self.folder.absolute().parents if folder.exists())
+        parent = next(folder for folder in self.folder.absolute().parents if folder.exists())
         try:
-            with TemporaryDirectory(prefix=f".{self.folder.name}", dir=there):
+            with TemporaryDirectory(prefix=f".{self.folder.name}", dir=parent):
                 pass
         except OSError as fault:
             raise OutputError(f"{self.model}: cannot be written ({fault.strerror}): choose another -o") from None

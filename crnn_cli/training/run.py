@@ -26,7 +26,7 @@ from crnn_cli.training.validation import Outcome, validate
 
 _VALIDATION_SHARE = 8  # training steps for each batch validated, where an epoch has so many
 _FLAT_SHARE = 0.2  # of a run, after which its flat start is over
-_MOST_STEPS = 2000  # between two validations of a long epoch, if the share allows
+_FEWEST_STEPS, _MOST_STEPS = 8, 2000  # between two validations, of a short epoch and of a long one if the share allows
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = ("step", "elapsed", "best", "stale", "validated_at", "bad_steps", "pieces")
 
@@ -176,7 +176,7 @@ class Run:
             torch.cuda.empty_cache()
         count = torch.tensor([float(len(batch))], device=self.world.device)
         for parameter in self.trained:
-            if parameter.grad is None:  # of an empty part
+            if parameter.grad is None:  # of an empty part, or of a layer without a loss
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in self.trained if p.grad is not None]
         self.world.add([*gradients, count])
@@ -245,6 +245,7 @@ class Run:
             "minutes": round(self.elapsed / 60, 2),
             "validation": {"samples": len(self.held), "cer": outcome.cer, "accuracy": outcome.accuracy},
             "settings": {"data": asdict(self.settings.data), "train": asdict(self.config), "init": self.settings.init},
+            "synthetic": [about for about in self.train.masks if about is not None],
             "torch": torch.__version__,
         }
         config = replace(self.model.config, temperature=outcome.temperature)
@@ -262,7 +263,7 @@ def steps_between_validations(epoch: int, held: int) -> int:
     Args:
         epoch, held: batches of an epoch and of the samples to validate on.
     """
-    return max(_VALIDATION_SHARE, held, min(epoch, max(_VALIDATION_SHARE * held, _MOST_STEPS)))
+    return max(_FEWEST_STEPS, held, min(epoch, max(_VALIDATION_SHARE * held, _MOST_STEPS)))
 
 
 def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
