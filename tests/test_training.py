@@ -481,6 +481,24 @@ def test_a_folder_that_takes_no_files_is_refused_by_the_models_name() -> None:
         training.Record(Path("/proc/m.safetensors")).check(overwrite=False)
 
 
+def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
+    crnn: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = crnn("train", tmp_path / "\udcff.lmdb", "-o", tmp_path / "m.safetensors")
+    assert (result.code, "data ['" in result.err, "not UTF-8" in result.err) == (2, True, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ended_before_its_first_state_is_not_in_the_way(words: Path, tmp_path: Path) -> None:
+    record = training.Record(tmp_path / "m.safetensors")
+    record.create()
+    record.config.touch()
+    record.check(overwrite=False)
+    record.log_file.touch()
+    with pytest.raises(ModelError, match=r"m\.run exists: go on with that run"):
+        record.check(overwrite=False)
+
+
 def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     run(settings(words, steps=1), output)

@@ -140,9 +140,12 @@ def settle(context: typer.Context) -> None:
     if values["flat_start"] is None:
         values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
     for name, value in values.items():
-        for text in map(str, value if isinstance(value, list) else [value]):
-            if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
-                raise UsageFault(f"{name.replace('_', '-')} {text!r}: not in UTF-8, as settings are kept: rename it")
+        try:
+            "".join(map(str, value if isinstance(value, list) else [value])).encode()
+        except UnicodeEncodeError:
+            raise UsageFault(
+                f"{name.replace('_', '-')} {value!r}: not UTF-8, as settings are kept: rename it"
+            ) from None
 
 
 def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:
