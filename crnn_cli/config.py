@@ -57,8 +57,7 @@ def within(name: str, value: float, least: float, most: float = math.inf) -> Non
         UsageFault: it is outside, infinite or no number.
     """
     if not (least <= value <= most and math.isfinite(value)):
-        bounds = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-        raise UsageFault(f"{name} is {value}: take {bounds}")
+        raise UsageFault(f"{name} is {value}: take {_bounds(least, most)}")
 
 
 def rising(name: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
@@ -69,8 +68,11 @@ def rising(name: str, values: tuple[float, float], least: float, most: float = m
     """
     low, high = values
     if not least <= low <= high <= most:
-        bounds = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-        raise UsageFault(f"{name} is {low}, {high}: take {bounds}, the lesser first")
+        raise UsageFault(f"{name} is {low}, {high}: take {_bounds(least, most)}, the lesser first")
+
+
+def _bounds(least: float, most: float) -> str:
+    return f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
