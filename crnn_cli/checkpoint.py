@@ -95,10 +95,15 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 def save(path: str | os.PathLike[str], header: Header, state: Mapping[str, torch.Tensor]) -> None:
     """Write a model file; at any moment `path` is the old file or the whole new one."""
-    from safetensors.torch import save as pack
+    write_whole(path, pack(header, state))
+
+
+def pack(header: Header, state: Mapping[str, torch.Tensor]) -> bytes:
+    """The bytes of a model file."""
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_whole(path, pack(tensors, {KEY: header.to_json()}))
+    return save(tensors, {KEY: header.to_json()})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Header, dict[str, torch.Tensor]]:

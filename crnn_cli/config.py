@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 from crnn_cli.errors import UsageFault
 
-Backbone = Literal["vgg", "tiny", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"]
+Backbone = Literal[
+    "vgg", "tiny", "base", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"
+]
 Rnn = Literal["lstm", "gru"]
 Normalization = Literal["NFC", "NFD", "NFKC", "NFKD", "none"]
 Direction = Literal["ltr", "rtl"]
@@ -32,6 +34,7 @@ T = TypeVar("T")
 RECURRENT: dict[str, tuple[int, int]] = {
     "vgg": (2, 256),  # the paper's
     "tiny": (1, 128),
+    "base": (2, 192),
     "small": (1, 128),
     "resnet": (2, 256),
     "mobilenet_v3_small": (2, 128),

@@ -3,6 +3,8 @@
 Both files are complete: beside the network they carry the model's description (alphabet, height, normalisation,
 decoder settings), under the key `crnn` in ONNX's metadata, as the extra file `crnn.json` in a `.pt2`. A file is written
 only once it has proved itself: read back and run, it gave what torch gives on batches unlike the one that was traced.
+
+The third format is a model file again (`.safetensors`), with its weights in float16: half as large, to be passed on.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from crnn_cli.runners import Runner
 from crnn_cli.runners.torch_runner import EXTRA_FILE
 
 TOLERANCE = 1e-4  # of log-probabilities, in float32
+HALF_TOLERANCE = 0.2  # the same where weights were rounded to float16
 TESTED = "torch 2.13 and 2.15 (a GRU as ONNX: 2.15)"
 _WORKS = f"this is torch {torch.__version__}, and the export works with {TESTED}"
 
@@ -62,7 +65,7 @@ class Exported:
 def export(
     model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, overwrite: bool = False
 ) -> Exported:
-    """Write the model file `model` as `out`, ONNX or `.pt2` by its suffix; `model.onnx` beside it if none is given.
+    """Write the model file `model` as `out`, whose suffix names the format; `model.onnx` beside it if none is given.
 
     Raises:
         UsageFault: another suffix.
@@ -74,8 +77,8 @@ def export(
         raise ModelError(f"{model}: give what `crnn train` wrote, a .safetensors file")
     reference = runners.load(model, "cpu")
     target = Path(model).with_suffix(".onnx") if out is None else Path(out)
-    if target.suffix not in _FORMATS:
-        raise UsageFault(f"{target}: take a name that ends in {' or '.join(_FORMATS)}")
+    if target.suffix not in FORMATS:
+        raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
     check_output(target, overwrite)
     data = _packed(checkpoint.load_model(model)[0], reference.header, target.suffix)
     batches = proof_batches(reference.config)
@@ -83,10 +86,11 @@ def export(
         difference = largest_difference(reference, _opened(data, target.suffix), batches)
     except (ExportError, ModelError) as fault:
         raise ExportError(f"{target}: not written: {fault}; {_WORKS}") from fault
-    if not difference <= TOLERANCE:
+    tolerance = HALF_TOLERANCE if target.suffix == HALF else TOLERANCE
+    if not difference <= tolerance:
         raise ExportError(
             f"{target}: not written: its log-probabilities are {difference:.3g} away from torch's, more than "
-            f"{TOLERANCE:g}; {_WORKS}"
+            f"{tolerance:g}; {_WORKS}"
         )
     write_whole(target, data)
     images = sum(len(widths) for _, widths in batches)
@@ -95,6 +99,8 @@ def export(
 
 def _packed(network: CRNN, header: Header, suffix: str) -> bytes:
     """The bytes of the exported file."""
+    if suffix == HALF:
+        return checkpoint.pack(header, {name: _rounded(tensor) for name, tensor in network.state_dict().items()})
     try:
         with _quiet(), _recurrence_as_one_step():
             return _FORMATS[suffix](_trace(network), header)
@@ -102,6 +108,11 @@ def _packed(network: CRNN, header: Header, suffix: str) -> bytes:
         raise ExportError(f"writing ONNX needs {fault.name}: pip install 'crnn-cli[export]'") from None
     except Exception as fault:  # torch and onnxscript raise many kinds, few of them documented
         raise ExportError(f"this model cannot be written as {suffix} ({reason(fault)}); {_WORKS}") from fault
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    """Matrices in float16; vectors (biases, norms and their statistics) are few and stay as they are."""
+    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
 
 def _opened(data: bytes, suffix: str) -> Runner:
@@ -149,6 +160,8 @@ def _pt2_bytes(program: ExportedProgram, header: Header) -> bytes:
 
 
 _FORMATS: dict[str, Callable[[ExportedProgram, Header], bytes]] = {".onnx": _onnx_bytes, ".pt2": _pt2_bytes}
+HALF = ".safetensors"
+FORMATS = (*_FORMATS, HALF)
 
 
 def proof_batches(config: ModelConfig) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:

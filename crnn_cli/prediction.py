@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Union, cast
 
-from crnn_cli import devices
+from crnn_cli import devices, weights
 from crnn_cli.core.codec import Codec
 from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault, reason
 from crnn_cli.inputs import Item, expand
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from crnn_cli.core.decoding import Decoded
     from crnn_cli.runners import Runner
 
-BUNDLED = Path(__file__).parent / "weights" / "base.onnx"
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
 _BYTES = (bytes, bytearray, memoryview)
 _PAUSE = 0.2  # seconds without input after which what is there is read
@@ -117,31 +116,35 @@ class Recognizer:
 
 
 def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Recognizer:
-    """The recogniser of a model file; without one, of the model that `find_model` finds.
+    """The recogniser of a model file, or of a model of this package by its name; without one, of that which
+    `find_model` finds.
 
     Raises:
         ModelError, DeviceError: see `crnn_cli.runners.load`.
     """
     from crnn_cli import runners
 
-    path, _ = find_model(None if model is None else os.fspath(model))
+    path, _ = find_model(None if model is None else os.fspath(model), device)
     return Recognizer(runners.load(path, device))
 
 
-def find_model(given: str | None) -> tuple[str, str]:
-    """The path of the model to use and why it is this one.
+def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
+    """The path of the model to use on `device` and why it is this one.
 
     Raises:
+        DeviceError: this machine lacks the device.
         ModelError: none was given and none is in the places looked at.
     """
+    suffix = weights.suffix_for(device)
     if given is not None:
-        return given, "--model"
+        return os.fspath(weights.path(given, suffix)), "--model"
     if os.environ.get("CRNN_MODEL"):
-        return os.environ["CRNN_MODEL"], "$CRNN_MODEL"
+        return os.fspath(weights.path(os.environ["CRNN_MODEL"], suffix)), "$CRNN_MODEL"
     if Path("model.safetensors").exists():
         return "model.safetensors", "./model.safetensors"
-    if BUNDLED.exists():
-        return str(BUNDLED), "bundled"
+    bundled = weights.default(suffix)
+    if bundled is not None:
+        return os.fspath(bundled), "bundled"
     raise ModelError(
         "no model: --model was not given, $CRNN_MODEL is not set, there is no ./model.safetensors and none came with "
         "this installation: give --model FILE, or train one with `crnn train`"

@@ -16,7 +16,7 @@ LEVELS = [
     "config",
     "core",
     "files",
-    "checkpoint devices",
+    "checkpoint devices weights",
     "data synth runners",
     "ENGINES",
     "console",

@@ -44,6 +44,16 @@ def saved(folder: Path, **settings) -> Path:
     return path
 
 
+def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
+    source = saved(tmp_path)
+    exported = exporting.export(source, tmp_path / "half.safetensors")
+    assert exported.size < 0.55 * source.stat().st_size
+    assert 0 < exported.difference < exporting.HALF_TOLERANCE
+    assert inspection.model(exported.path).header == inspection.model(source).header
+    assert exporting.export(exported.path, tmp_path / "half.onnx").difference <= exporting.TOLERANCE
+    assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
+
+
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "model.safetensors")
 
@@ -162,7 +172,7 @@ def test_an_existing_output_is_refused_and_kept(tmp_path, crnn):
 
 def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
     source = saved(tmp_path)
-    with pytest.raises(UsageFault, match=r"\.onnx or \.pt2"):
+    with pytest.raises(UsageFault, match=r"\.onnx or \.pt2 or \.safetensors"):
         exporting.export(source, tmp_path / "model.bin")
     with pytest.raises(OutputError, match="there is no folder"):
         exporting.export(source, tmp_path / "none" / "model.onnx")

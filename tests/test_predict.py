@@ -178,7 +178,7 @@ def test_the_model_that_is_used_is_named(here, crnn, monkeypatch):
 
 def test_without_a_model_the_places_are_named(here, crnn, monkeypatch):
     monkeypatch.delenv("CRNN_MODEL")
-    monkeypatch.setattr("crnn_cli.prediction.BUNDLED", here / "none.onnx")
+    monkeypatch.setattr("crnn_cli.weights.FOLDER", here / "none")
     code, out, err = crnn("predict", "a.png")
     assert (code, out) == (1, "")
     for part in ("--model", "$CRNN_MODEL", "./model.safetensors", "crnn train"):

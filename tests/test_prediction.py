@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import crnn_cli
-from crnn_cli import prediction, runners
+from crnn_cli import prediction, runners, weights
 from crnn_cli.config import ModelConfig
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, ModelError, UsageFault
@@ -275,16 +276,33 @@ def test_options_below_one_are_refused(name):
 def test_the_model_is_looked_for_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CRNN_MODEL", raising=False)
-    monkeypatch.setattr(prediction, "BUNDLED", tmp_path / "base.onnx")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
     with pytest.raises(ModelError, match=r"--model.*\$CRNN_MODEL.*\./model\.safetensors.*crnn train"):
         prediction.find_model(None)
-    (tmp_path / "base.onnx").touch()
-    assert prediction.find_model(None) == (os.fspath(tmp_path / "base.onnx"), "bundled")
+    for name in ("tiny", "base"):  # the first alone, then the better one
+        (tmp_path / "weights" / f"{name}.onnx").touch()
+        assert prediction.find_model(None) == (os.fspath(tmp_path / "weights" / f"{name}.onnx"), "bundled")
     (tmp_path / "model.safetensors").touch()
     assert prediction.find_model(None) == ("model.safetensors", "./model.safetensors")
     monkeypatch.setenv("CRNN_MODEL", "mine.onnx")
     assert prediction.find_model(None) == ("mine.onnx", "$CRNN_MODEL")
     assert prediction.find_model("this.onnx") == ("this.onnx", "--model")
+
+
+def test_a_name_stands_for_a_bundled_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    assert prediction.find_model("tiny", "cpu") == ("tiny", "--model")  # to be refused by name: there is none
+    for suffix in (".onnx", ".safetensors"):
+        (tmp_path / "weights" / f"tiny{suffix}").touch()
+    assert prediction.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
+    monkeypatch.setattr("crnn_cli.devices.cuda_devices", lambda: 1)
+    assert prediction.find_model("tiny")[0] == os.fspath(tmp_path / "weights" / "tiny.safetensors")
+    assert weights.path("tiny") == tmp_path / "weights" / "tiny.safetensors"
+    Path("tiny").touch()  # a file of the user's comes first
+    assert prediction.find_model("tiny", "cpu") == ("tiny", "--model")
 
 
 def test_stripes_read_alike_by_both_of_their_models(tmp_path):

@@ -63,7 +63,7 @@ def command(
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
-    path, why = prediction.find_model(model)
+    path, why = prediction.find_model(model, device)
     runner = runners.load(path, device)
     console.note(f"model: {path} ({why}), on {runner.device}")
     samples = {

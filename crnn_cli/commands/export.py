@@ -7,25 +7,28 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli import console
+from crnn_cli import console, weights
 from crnn_cli.commands import options
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="What `crnn train` wrote.")] = Path("model.safetensors"),
+    model: Annotated[Path, typer.Argument(help="What `crnn train` wrote, or `base` or `tiny`.")] = Path(
+        "model.safetensors"
+    ),
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE",
-            help="The file to write, .onnx or .pt2.",
+            help="The file to write: .onnx, .pt2, or .safetensors.",
             show_default="the model's name, as .onnx",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width.
+    """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
+    with its weights in float16.
 
     The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
     gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 and 2.15; a GRU becomes
@@ -37,6 +40,8 @@ def command(
     """
     from crnn_cli import exporting
 
+    if (source := weights.path(model)) != model:
+        model, output = source, output or Path(f"{model}.onnx")  # not into the package's own folder
     exported = exporting.export(model, output, overwrite)
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the export works "

@@ -10,7 +10,7 @@ from unicodedata import bidirectional, category
 
 import typer
 
-from crnn_cli import console, files
+from crnn_cli import console, files, weights
 from crnn_cli.commands import options
 from crnn_cli.commands.columns import columns
 from crnn_cli.errors import UsageFault
@@ -44,6 +44,7 @@ def command(
     from crnn_cli import inspection
     from crnn_cli.data.store import Reader
 
+    path = weights.path(path)
     if inspection.is_model(path):
         if sheet is not None:
             raise UsageFault("--sheet: a model has no samples to draw")

@@ -9,7 +9,10 @@ import typer
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="Without it: $CRNN_MODEL, ./model.safetensors, the bundled model.", show_default=False
+        metavar="FILE",
+        help="A model file, or `base` or `tiny`, which come with crnn. Without it: $CRNN_MODEL, ./model.safetensors, "
+        "the best that came with crnn.",
+        show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]

@@ -55,7 +55,7 @@ def command(
     count = failed = 0
     skipped: Counter[str] = Counter()
     with _opened(output, overwrite) as out:
-        path, why = prediction.find_model(model)
+        path, why = prediction.find_model(model, device)
         runner = runners.load(path, device)
         console.note(f"model: {path} ({why}), on {runner.device}")
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)

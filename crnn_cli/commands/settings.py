@@ -153,7 +153,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
 
     With `--init`, what the user left alone is as the initial model has it. With `--synth`, `masks` is a source too.
     """
-    from crnn_cli import checkpoint, training
+    from crnn_cli import checkpoint, training, weights
     from crnn_cli.data.alphabet import read_alphabet
 
     values = context.params
@@ -162,7 +162,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
         model = ModelConfig.from_dict(state["config"])
     elif init:
         chosen = {f.name: values[f.name] for f in fields(ModelConfig) if _given(context, f.name)}
-        model = replace(checkpoint.read_header(init).config, **(chosen | {"alphabet": ""}))
+        model = replace(checkpoint.read_header(weights.path(init)).config, **(chosen | {"alphabet": ""}))
     else:
         model = _pick(ModelConfig, values, alphabet="")
     if values["alphabet"] and state is None:

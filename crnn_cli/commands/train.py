@@ -79,7 +79,10 @@ def command(
     layers: Annotated[int | None, typer.Option(help="Recurrent layers. [default: the backbone's]")] = None,
     units: Annotated[int | None, typer.Option(help="Units of a recurrent layer. [default: the backbone's]")] = None,
     dropout: Annotated[float, typer.Option(help="Before each recurrent layer and the head.")] = MODEL.dropout,
-    init: Annotated[Path | None, typer.Option(help="Fine-tune from this model; characters it knows are kept.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Fine-tune from this model: a file, or `base` or `tiny`. Characters it knows are kept."),
+    ] = None,
     freeze: Annotated[Freeze, typer.Option(help="What stays as --init has it.")] = TRAIN.freeze,
     alphabet: Annotated[
         str | None, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file. [default: the labels' characters]")

@@ -60,6 +60,17 @@ def tiny(channels: int) -> tuple[nn.Module, int]:
     ), 160  # fmt: skip
 
 
+def base(channels: int) -> tuple[nn.Module, int]:
+    """`tiny` grown: 32 to 256 channels, and a further convolution at each size but the first."""
+    return nn.Sequential(
+        *_conv(channels, 32, stride=2), *_conv(32, 32),
+        *_conv(32, 80, stride=2), *_conv(80, 80), *_conv(80, 80),
+        *_conv(80, 144, stride=(2, 1)), *_conv(144, 144), *_conv(144, 144),
+        *_conv(144, 224, stride=(2, 1)), *_conv(224, 224),
+        *_conv(224, 256, (2, 1), pad=0),
+    ), 256  # fmt: skip
+
+
 def small(channels: int) -> tuple[nn.Module, int]:
     """For digits and other plain print: instance norm, 64 channels, H/8 rows (64x4 at height 32)."""
 
@@ -137,6 +148,7 @@ def _shufflenet_stages(network: nn.Module) -> list[nn.Module]:
 _BUILDERS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "vgg": vgg,
     "tiny": tiny,
+    "base": base,
     "small": small,
     "resnet": resnet,
     "mobilenet_v3_small": lambda channels: _torchvision("mobilenet_v3_small", channels, 576, _mobilenet_stages),

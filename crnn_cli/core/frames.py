@@ -45,6 +45,7 @@ BACKBONES: dict[str, Windows] = {
     # the paper's last two poolings are 2x2, stride (2, 1), padding (0, 1); its last convolution is 2x2 without padding
     "vgg": Windows((_POOL,) * 4 + (Window(2, 1, 0),), (_POOL,) * 2 + (Window(2, 1, 1),) * 2 + (Window(2, 1, 0),)),
     "tiny": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
+    "base": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
     "small": Windows((_HALF,) * 3, (_HALF,) * 2),
     "resnet": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
     "mobilenet_v3_small": _MOBILE,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crnn_cli import checkpoint
+from crnn_cli import checkpoint, weights
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.model import CRNN
@@ -24,7 +24,7 @@ class Settings:
 
     Attributes:
         model: its `alphabet` is "" where it is to be derived.
-        init: model file whose weights to start from, or None.
+        init: model file, or name of a bundled model, whose weights to start from, or None.
     """
 
     model: ModelConfig
@@ -76,7 +76,7 @@ def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
     """
     torch.manual_seed(settings.train.seed)
     notes: list[str] = []
-    initial = checkpoint.load_model(settings.init)[0] if settings.init and state is None else None
+    initial = checkpoint.load_model(weights.path(settings.init))[0] if settings.init and state is None else None
     if state is None:
         config = replace(settings.model, alphabet=_settle_alphabet(settings, initial, notes))
     else:

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Makes a model such as those that come with the package, from nothing but Debian's faces and English texts:
+#
+#     bash recipes/bundled.sh FOLDER [BACKBONE [MINUTES]]       BACKBONE: tiny (default); MINUTES: of training (120)
+#
+# As root on Debian 12, with crnn and pip on the PATH and a process a core for rendering and training (CUDA: one a GPU).
+# What is done already is kept: run again, it goes on where it was stopped. FOLDER gets some 1 GB.
+# SCENES and LINES are how many samples of each kind are rendered.
+set -euo pipefail
+
+HERE=$(dirname "$(readlink -f "$0")")
+FOLDER=$1 BACKBONE=${2:-tiny} MINUTES=${3:-120}
+SCENES=${SCENES:-400000} LINES=${LINES:-40000}
+CORES=$(nproc)
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+
+mkdir -p "$FOLDER"
+cd "$FOLDER"
+[ -d faces ] || { bash "$HERE/fonts.sh" fonts.tsv && bash "$HERE/faces.sh" faces; }
+[ -f prose.txt ] || bash "$HERE/texts.sh" .
+
+render() { # NAME COUNT PRESET FACES SEED
+    [ -f "$1.done" ] && return
+    local more=
+    [ -d "$1.lmdb" ] && more=--resume
+    crnn synth -o "$1.lmdb" -n "$2" --preset "$3" --fonts "faces/$4" --words words.txt --text prose.txt --seed "$5" $more
+    touch "$1.done"
+}
+render scenes "$SCENES" scene seen 11
+render lines "$LINES" document seen 12
+render scenes-val 3000 scene unseen 901
+render lines-val 300 document unseen 902
+
+train=(train scenes.lmdb:10 lines.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb --alphabet ascii
+    --backbone "$BACKBONE" --batch-size 32 --ema 0.9995 --max-minutes "$MINUTES" -o "$BACKBONE.float32.safetensors")
+[ -d "$BACKBONE.float32.run" ] && train=(train --resume -o "$BACKBONE.float32.safetensors")
+if [ "$CORES" -gt 1 ] && ! crnn inspect --help >/dev/null 2>&1; then exit 1; fi
+torchrun --standalone --nproc-per-node "$CORES" --no-python crnn "${train[@]}"
+
+crnn export "$BACKBONE.float32.safetensors" -o "$BACKBONE.safetensors" --overwrite
+crnn export "$BACKBONE.safetensors" -o "$BACKBONE.onnx" --overwrite
