@@ -152,7 +152,24 @@ def test_the_demo_fails_below_its_mark(tmp_path: Path, evaluated: float, reading
     (tmp_path / "readings.tsv").write_text("".join(lines))
     check = load("check_demo")
     if passes:
-        check.main(tmp_path, 0.95)
+        assert "2 images; exact: 100.0% by the model, 100.0% by its export" in check.learned(tmp_path, 0.95)
     else:
         with pytest.raises(SystemExit, match="expected at least 95%"):
-            check.main(tmp_path, 0.95)
+            check.learned(tmp_path, 0.95)
+
+
+def test_the_examples_are_scored_by_their_labels(tmp_path: Path) -> None:
+    written = []
+    for kind, labels in (("words", ("a\\b", "c")), ("lines", ("one line", "four"))):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "labels.tsv").write_text(
+            "".join(f"images/{n}.png\t{text}\n" for n, text in enumerate(labels))
+        )
+        written += [(f"{tmp_path}/{kind}/images/{n}.png", text) for n, text in enumerate(labels)]
+    written[1] = (written[1][0], "x")
+    readings = tmp_path / "readings.tsv"
+    readings.write_text("".join(f"{path}\t{text}\t0.9\n".replace("\\", "\\\\") for path, text in written))
+    check = load("check_demo")
+    assert "2 words, 50.0% exact; 2 lines, CER 0.0%" in check.bundled(tmp_path, readings, 0.5)
+    with pytest.raises(SystemExit, match="expected at least 60%"):
+        check.bundled(tmp_path, readings, 0.6)

@@ -162,6 +162,8 @@ class Reader:
         try:
             with self._environment[1].begin() as transaction:
                 return [transaction.get(key) for key in keys]
+        except lmdb.MapResizedError:
+            raise StoreError(f"{self.name}: it has grown since it was opened: begin again once it is whole") from None
         except lmdb.Error as fault:
             raise StoreError(f"{self.name}: damaged ({fault}): build or copy it again") from None
 

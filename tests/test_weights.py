@@ -1,0 +1,71 @@
+"""The models that come with the package: complete, small, the same in both files, and as good as their card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from crnn_cli import runners, weights
+from crnn_cli.core import metrics
+from crnn_cli.core.codec import PRESETS
+from crnn_cli.exporting import TOLERANCE, largest_difference, proof_batches
+from crnn_cli.prediction import Recognizer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHIPPED = [name for name in weights.NAMES if weights.path(name) != Path(name)]
+CARD = (weights.FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def labelled(kind: str) -> list[tuple[str, str]]:
+    rows = (EXAMPLES / kind / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    return [(str(EXAMPLES / kind / path), text) for path, text in (row.split("\t") for row in rows)]
+
+
+def test_there_is_one_and_together_they_are_small():
+    assert SHIPPED
+    assert sum(path.stat().st_size for path in weights.FOLDER.iterdir() if path.is_file()) <= 40e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_both_files_are_the_same_model(name):
+    torch_runner, onnx_runner = (
+        runners.load(weights.path(name, suffix), "cpu") for suffix in (".safetensors", ".onnx")
+    )
+    assert torch_runner.header == onnx_runner.header
+    assert set(torch_runner.config.alphabet) >= set(PRESETS["ascii"])
+    assert f"`{name}`" in CARD
+    batches = proof_batches(torch_runner.config)
+    assert largest_difference(torch_runner, onnx_runner, batches) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_examples_are_read(name):
+    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    words, lines = (
+        metrics.score(
+            (text, line.text) for (_, text), line in zip(rows, recognizer.read([p for p, _ in rows]), strict=True)
+        )
+        for rows in (labelled("words"), labelled("lines"))
+    )
+    assert words.exact.value >= 0.7
+    assert lines.cer.value <= 0.15
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("size", [(32, 100), (48, 200), (20, 20), (64, 640)])
+def test_blank_images_have_no_text(name, size):
+    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    ramp = np.tile(np.linspace(60, 220, size[1]).astype(np.uint8), (size[0], 1))
+    blanks = [*(np.full(size, value, np.uint8) for value in (0, 128, 255)), ramp]
+    assert [line.text for line in recognizer.read(blanks)] == [""] * len(blanks)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_light_on_dark_is_read_as_dark_on_light_is(name):
+    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    image = np.full((48, 220), 240, np.uint8)
+    cv2.putText(image, "Harbour", (14, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 20, 3, cv2.LINE_AA)
+    assert [line.text for line in recognizer.read([image, 255 - image])] == ["Harbour"] * 2
