@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crnn_cli.core.decoding import Decoder
     from crnn_cli.core.metrics import Confusion, Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.runners import Runner
@@ -107,14 +108,16 @@ class Report:
     worst: tuple[Wrong, ...]
 
 
-def read(reader: Reader, runner: Runner, options: ReadOptions | None = None) -> Iterator[Sample]:
+def read(
+    reader: Reader, runner: Runner, options: ReadOptions | None = None, decoder: Decoder | None = None
+) -> Iterator[Sample]:
     """Every record of `reader`, in order, as the model reads it; of an image of several pages, the first.
 
     Raises:
         StoreError: a label is missing or is no text.
     """
     codec = Codec.of(runner.config)
-    recognitions = recognize(_images(reader, runner.config.channels), runner, options)
+    recognitions = recognize(_images(reader, runner.config.channels), runner, options, decoder)
     for recognition, path, label in zip(recognitions, reader.paths(), reader.labels(), strict=True):
         reference = codec.clean(label)
         yield Sample(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import ModelConfig
-    from crnn_cli.core.decoding import Decoded
+    from crnn_cli.core.decoding import Decoded, DecodeOptions, Decoder
     from crnn_cli.runners import Runner
 
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
@@ -48,6 +48,15 @@ class Character:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another reading of an image; see `Recognition`."""
+
+    text: str
+    confidence: float
+    posterior: float
+
+
+@dataclass(frozen=True)
 class Recognition:
     """What was read from one image.
 
@@ -55,14 +64,19 @@ class Recognition:
         name: the input's; `path#page` for the pages of a TIFF that has several, `path:index` for a dataset's records.
         text: in logical order.
         confidence: P(text | image), 0 to 1; see `crnn_cli.core.decoding`.
+        posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
+            characters ended with, 0 to 1; 1 without a search.
         characters: from left to right in the image.
+        alternatives: the next likely readings, where some were asked for.
         error: why the image could not be read, and None otherwise.
     """
 
     name: str
     text: str = ""
     confidence: float = 0.0
+    posterior: float = 0.0
     characters: tuple[Character, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
     error: str | None = None
 
 
@@ -94,8 +108,8 @@ Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np
 class Recognizer:
     """A loaded model that reads images; `crnn_cli.load` makes one."""
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, decoder: Decoder | None = None) -> None:
+        self.runner, self.decoder = runner, decoder
 
     def read(
         self, inputs: Input | Iterable[Input], batch_size: int = ReadOptions.batch_size
@@ -112,20 +126,34 @@ class Recognizer:
         """
         single = isinstance(inputs, (str, *_BYTES)) or hasattr(inputs, "dtype") or not isinstance(inputs, Iterable)
         several = cast("Iterable[Input]", [inputs] if single else inputs)
-        return recognize(_items(several), self.runner, ReadOptions(batch_size))
+        return recognize(_items(several), self.runner, ReadOptions(batch_size), self.decoder)
 
 
-def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Recognizer:
+def load(
+    model: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    decode: DecodeOptions | None = None,
+    lexicon: Iterable[str] | None = None,
+) -> Recognizer:
     """The recogniser of a model file, or of a model of this package by its name; without one, of that which
     `find_model` finds.
 
+    Args:
+        decode: how its log-probabilities become text. lexicon: the words that may be read, if not all.
+
     Raises:
         ModelError, DeviceError: see `crnn_cli.runners.load`.
+        UsageFault: see `crnn_cli.core.decoding.Decoder`.
+        AlphabetError: a word of the lexicon has a character that the model lacks.
     """
     from crnn_cli import runners
+    from crnn_cli.core.decoding import Decoder
 
     path, _ = find_model(None if model is None else os.fspath(model), device)
-    return Recognizer(runners.load(path, device))
+    runner = runners.load(path, device)
+    codec = Codec.of(runner.config)
+    words = None if lexicon is None else [codec.encode(word) for word in lexicon]
+    return Recognizer(runner, Decoder(codec, runner.config.temperature, decode, words))
 
 
 def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
@@ -161,17 +189,21 @@ def _items(inputs: Iterable[Input]) -> Iterator[Item]:
 
 
 def recognize(
-    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None
+    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None, decoder: Decoder | None = None
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
-    At most a window of images and as many pixels ahead of it are in memory. `items` is iterated on a thread of its own,
-    ahead of the network; when it pauses, what has come so far is read.
+    Without a `decoder` of the runner's model, decoding is greedy. At most a window of images and as many pixels ahead
+    of it are in memory. `items` is iterated on a thread of its own, ahead of the network; when it pauses, what has come
+    so far is read.
     """
+    from crnn_cli.core.decoding import Decoder
+
     options = options or ReadOptions()
+    decoder = decoder or Decoder(Codec.of(runner.config), runner.config.temperature)
     with closing(_ahead(items, partial(_load, config=runner.config), runner.device, options)) as loaded:
         for window in _windows(loaded, options):
-            yield from _read(window, runner, options)
+            yield from _read(window, runner, options, decoder)
 
 
 @dataclass(frozen=True)
@@ -329,8 +361,7 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
         yield window
 
 
-def _read(window: Loaded, runner: Runner, options: ReadOptions) -> Iterator[Recognition]:
-    from crnn_cli.core.decoding import greedy
+def _read(window: Loaded, runner: Runner, options: ReadOptions, decoder: Decoder) -> Iterator[Recognition]:
     from crnn_cli.data import batching
 
     config, codec = runner.config, Codec.of(runner.config)
@@ -339,17 +370,19 @@ def _read(window: Loaded, runner: Runner, options: ReadOptions) -> Iterator[Reco
     read: dict[int, Recognition] = {}
     for batch in batching.plan([line.image.shape[2] for line in lines], config.height, options.batch_size):
         log_probs, frames = runner(*batching.collate([lines[index].image for index in batch]))
-        decoded = greedy(log_probs, frames, config.temperature)
-        for index, own, length in zip(batch, decoded, frames.tolist(), strict=True):
+        for index, own, length in zip(batch, decoder(log_probs, frames), frames.tolist(), strict=True):
             read[places[index]] = _recognition(lines[index], own, length, codec)
     for place, line in enumerate(window):
         yield line if isinstance(line, Recognition) else read[place]
 
 
-def _recognition(line: _Line, decoded: Decoded, frames: int, codec: Codec) -> Recognition:
+def _recognition(line: _Line, readings: Sequence[Decoded], frames: int, codec: Codec) -> Recognition:
+    decoded, *others = readings
     pixels = line.width / frames  # of the original image, a frame
     characters = tuple(
         Character(codec.alphabet[label - 1], confidence, start * pixels, end * pixels)
         for label, confidence, (start, end) in zip(decoded.labels, decoded.confidences, decoded.spans, strict=True)
     )
-    return Recognition(line.name, codec.decode(decoded.labels), decoded.confidence, characters)
+    alternatives = tuple(Alternative(codec.decode(own.labels), own.confidence, own.posterior) for own in others)
+    text = codec.decode(decoded.labels)
+    return Recognition(line.name, text, decoded.confidence, decoded.posterior, characters, alternatives)

@@ -41,6 +41,8 @@ def folder(tmp_path_factory):
     make_labels(folder)
     (folder / "empty").mkdir()
     (folder / "wide.txt").write_text("ab", encoding="utf-16")
+    (folder / "foreign.txt").write_text("xyz\n")
+    (folder / "some.txt").write_text("ab\nxyz\n")
     (folder / "labels").mkdir()
     shutil.copy(folder / "images" / "0.png", folder / "labels")
     shutil.copy(folder / "good.tsv", folder / "labels")
@@ -233,6 +235,16 @@ CASES = [
         "evaluate oneodd.lmdb --model model.onnx",
         0,
         "oneodd.lmdb:2 (odd.png): ",
+    ),
+    Case("a lexicon", "predict images --model model.onnx --lexicon file", 2, "file: the lexicon is empty"),
+    Case("a lexicon", "predict images --model model.onnx --lexicon foreign.txt", 2, "foreign.txt: no word has only"),
+    Case("a lexicon", "predict images --model model.onnx --lexicon wide.txt", 2, "wide.txt: not UTF-8 (byte 0)"),
+    Case("a lexicon", "evaluate good.lmdb --model model.onnx --pattern re:(", 2, "pattern 're:(': missing )"),
+    Case("a lexicon", "predict images --model model.onnx --pattern 999", 2, "no text of the model's alphabet matches"),
+    Case("a lexicon", "predict images --model model.onnx --deny ab", 2, "leave no character to read"),
+    Case("a lexicon", "evaluate good.lmdb --model model.onnx --beam 0", 2, "beam is 0: take at least 1"),
+    Case(
+        "words of a lexicon", "evaluate good.lmdb --model model.onnx --lexicon some.txt", 0, "1 words left out ... xyz"
     ),
     Case("files of a folder", "predict labels --model model.onnx", 0, "left out of folders: 1 .tsv; read there"),
     Case("nothing on stdin", "predict - --model model.onnx", 1, "-: nothing on stdin"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crnn_cli import files
-from crnn_cli.commands import options
+from crnn_cli.commands import decoding, options
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DataConfig
 from crnn_cli.core import tsv
@@ -44,6 +44,14 @@ def command(
     ] = EvaluateOptions.confusions,
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
+    decoder: decoding.Method = None,
+    beam: decoding.Beam = 16,
+    lexicon: decoding.Lexicon = None,
+    outside: decoding.Outside = None,
+    ignore_case: decoding.IgnoreCase = False,
+    allow: decoding.Allow = None,
+    deny: decoding.Deny = "",
+    pattern: decoding.Pattern = None,
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
 
@@ -57,19 +65,23 @@ def command(
         crnn evaluate test.lmdb --predictions readings.tsv --json
     """
     from crnn_cli import console, evaluation, prediction, runners
+    from crnn_cli.core.decoding import DecodeOptions
     from crnn_cli.data.store import Reader
 
     how = ReadOptions(batch_size)
+    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, ignore_case)
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
     path, why = prediction.find_model(model, device)
     runner = runners.load(path, device)
     console.note(f"model: {path} ({why}), on {runner.device}")
+    found = decoding.decoder(runner.config, search, lexicon)
     samples = {
-        name: list(console.progress(evaluation.read(reader, runner, how), f"reading {name}", len(reader)))
+        name: list(console.progress(evaluation.read(reader, runner, how, found), f"reading {name}", len(reader)))
         for name, reader in readers.items()
     }
+    decoding.say_given_up(found)
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)

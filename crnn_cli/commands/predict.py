@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from crnn_cli import files
-from crnn_cli.commands import options
+from crnn_cli.commands import decoding, options
 from crnn_cli.core import tsv
 from crnn_cli.errors import ImageError
 from crnn_cli.inputs import expand
@@ -39,6 +39,15 @@ def command(
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL, not in a newline.")] = False,
+    nbest: Annotated[int, typer.Option(help="Readings of each image, with --json.")] = 1,
+    decoder: decoding.Method = None,
+    beam: decoding.Beam = 16,
+    lexicon: decoding.Lexicon = None,
+    outside: decoding.Outside = None,
+    ignore_case: decoding.IgnoreCase = False,
+    allow: decoding.Allow = None,
+    deny: decoding.Deny = "",
+    pattern: decoding.Pattern = None,
 ) -> None:
     r"""Read images: a line of `path<TAB>text<TAB>confidence` for each, in input order.
 
@@ -48,9 +57,16 @@ def command(
         crnn predict words/ page.tif -o words.tsv
 
         find scans -name '*.png' -print0 | crnn predict -0 - --json
+
+        crnn predict plates/ --pattern AA-999-AA
     """
     from crnn_cli import console, prediction, runners
+    from crnn_cli.core.decoding import DecodeOptions
+    from crnn_cli.errors import UsageFault
 
+    if nbest > 1 and not as_json:
+        raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
+    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, ignore_case)
     line, how = _json if as_json else _tsv, ReadOptions(batch_size)
     count = failed = 0
     skipped: Counter[str] = Counter()
@@ -58,8 +74,9 @@ def command(
         path, why = prediction.find_model(model, device)
         runner = runners.load(path, device)
         console.note(f"model: {path} ({why}), on {runner.device}")
+        found = decoding.decoder(runner.config, search, lexicon)
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
-        with closing(prediction.recognize(items, runner, how)) as recognitions:
+        with closing(prediction.recognize(items, runner, how, found)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
@@ -67,6 +84,7 @@ def command(
                     failed += 1
                     console.warn(recognition.error)
                 out.write(line(recognition))
+    decoding.say_given_up(found)
     if skipped:
         console.note(_left_out(skipped))
     if failed:

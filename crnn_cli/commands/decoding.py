@@ -1,0 +1,73 @@
+"""What `predict` and `evaluate` share: the options of decoding, and the decoder that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from crnn_cli import console
+
+if TYPE_CHECKING:
+    from crnn_cli.config import ModelConfig
+    from crnn_cli.core.decoding import DecodeOptions, Decoder
+
+Method = Annotated[
+    Literal["greedy", "beam"] | None,
+    typer.Option("--decoder", help="[default: greedy; beam where an option below asks for it]", show_default=False),
+]
+Beam = Annotated[int, typer.Option(help="Prefixes that beam search keeps.")]
+Lexicon = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Read nothing but the words of FILE, one a line.", show_default=False),
+]
+Outside = Annotated[
+    float | None,
+    typer.Option(help="Read other words too, at this cost in natural logarithms, such as 5.", show_default=False),
+]
+IgnoreCase = Annotated[
+    bool, typer.Option("--ignore-case", help="Read the lexicon's words in capitals and small letters alike.")
+]
+Allow = Annotated[str | None, typer.Option(help="Read these characters alone.", show_default=False)]
+Deny = Annotated[str, typer.Option(help="Do not read these characters.", show_default=False)]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        help="What the whole text matches: AA-999 (A a capital, a a small letter, 9 a digit, ? any character, * any "
+        "number of the one before, \\ before a character itself), or re: and a regular expression.",
+        show_default=False,
+    ),
+]
+
+
+def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None) -> Decoder:
+    """The decoder of a model; what of the lexicon cannot be read is said.
+
+    Raises:
+        UsageFault: see `read_lexicon` and `Decoder`; also options of a lexicon without one.
+    """
+    from crnn_cli.core.codec import Codec
+    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.data.lexicon import read_lexicon
+    from crnn_cli.errors import UsageFault
+
+    codec = Codec.of(config)
+    if lexicon is None:
+        if options.outside is not None or options.ignore_case:
+            raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
+        return Decoder(codec, config.temperature, options)
+    words, left_out = read_lexicon(lexicon, codec)
+    if left_out:
+        some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+        console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
+    return Decoder(codec, config.temperature, options, words)
+
+
+def say_given_up(decoder: Decoder) -> None:
+    """Where the lexicon was not searched to the end."""
+    if decoder.given_up:
+        console.note(
+            f"{decoder.given_up:,} images are unlike every word of the lexicon: theirs is the best word that beam "
+            "search found, if any"
+        )

@@ -1,0 +1,43 @@
+"""From log-probabilities to labels, spans and confidence. Numpy only.
+
+best_path    greedy decoding
+beam         prefix beam search under a grammar
+decoder      whichever of these was asked for
+exact        the likeliest text of a grammar, proven
+grammar      automata as one: lexicon, pattern
+likelihood   P(text | image), the one confidence that every decoder reports
+alignment    where the labels of a text stand
+decoded      what is said of a reading
+"""
+
+from crnn_cli.core.decoding.alignment import align
+from crnn_cli.core.decoding.beam import Hypothesis, beam_search
+from crnn_cli.core.decoding.best_path import best_labels, greedy
+from crnn_cli.core.decoding.decoded import Decoded, describe
+from crnn_cli.core.decoding.decoder import DecodeOptions, Decoder
+from crnn_cli.core.decoding.exact import exact_search
+from crnn_cli.core.decoding.grammar import Automaton, Grammar
+from crnn_cli.core.decoding.lexicon import Lexicon
+from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
+from crnn_cli.core.decoding.pattern import Pattern
+
+__all__ = [
+    "Automaton",
+    "DecodeOptions",
+    "Decoded",
+    "Decoder",
+    "Floats",
+    "Grammar",
+    "Hypothesis",
+    "Integers",
+    "Lexicon",
+    "Pattern",
+    "align",
+    "beam_search",
+    "best_labels",
+    "describe",
+    "exact_search",
+    "greedy",
+    "score",
+    "temper",
+]

@@ -1,0 +1,58 @@
+"""What every decoder says of a reading: its labels, where they stand, how sure they are. Numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crnn_cli.core.decoding.alignment import align
+from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded sequence.
+
+    Attributes:
+        labels: the L labels, without blanks.
+        spans: (start, end) of each label in frames, end excluded.
+        confidences: of each label, the greatest probability that a frame of its span gives it, 0 to 1.
+        confidence: P(labels | image) over all CTC paths, 0 to 1.
+        posterior: the share that it has, with what a lexicon, a language model or a pattern adds, of the readings that
+            the search ended with, 0 to 1; 1 where nothing was searched.
+    """
+
+    labels: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    confidences: tuple[float, ...]
+    confidence: float
+    posterior: float = 1.0
+
+
+def describe(
+    log_probs: Floats,
+    frames: Integers,
+    labels: Sequence[Sequence[int]],
+    posteriors: Sequence[float],
+    temperature: float = 1.0,
+) -> list[Decoded]:
+    """What is to be said of `labels`, one sequence for each of N images, wherever they came from.
+
+    Args:
+        log_probs: (N, T, K). frames: (N,) true lengths.
+        temperature: divides the log-probabilities before confidences are computed.
+    """
+    tempered = temper(log_probs, temperature)
+    totals = np.exp(score(tempered, frames, labels)).tolist()
+    spans = align(log_probs, frames, labels)
+    return [
+        Decoded(tuple(own), places, _peaks(row, own, places), total, posterior)
+        for row, own, places, total, posterior in zip(tempered, labels, spans, totals, posteriors, strict=True)
+    ]
+
+
+def _peaks(log_probs: Floats, labels: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[float, ...]:
+    pairs = zip(labels, spans, strict=True)
+    return tuple(float(np.exp(log_probs[start:end, label].max())) for label, (start, end) in pairs)

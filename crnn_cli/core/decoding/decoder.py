@@ -1,0 +1,182 @@
+"""One decoder of everything that may be asked for: greedy, or a search under whatever limits the readings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_cli.config import one_of, within
+from crnn_cli.core.codec import Codec, show
+from crnn_cli.core.decoding.beam import Hypothesis, beam_search
+from crnn_cli.core.decoding.best_path import greedy
+from crnn_cli.core.decoding.decoded import Decoded, describe
+from crnn_cli.core.decoding.exact import exact_search
+from crnn_cli.core.decoding.grammar import Automaton, Grammar, Weights
+from crnn_cli.core.decoding.lexicon import Lexicon
+from crnn_cli.core.decoding.likelihood import Floats, Integers
+from crnn_cli.core.decoding.pattern import Pattern
+from crnn_cli.errors import UsageFault
+
+Method = Literal["greedy", "beam"]
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How log-probabilities become text.
+
+    Attributes:
+        decoder: greedy, or beam search; None: greedy, or beam search where anything below asks for it.
+        beam: prefixes kept for each image.
+        nbest: readings given for each image, best first; at most `beam`.
+        allow: the only characters that are read; None: all.
+        deny: characters that are not read.
+        pattern: what the whole text must match, see `crnn_cli.core.decoding.pattern`; None: anything.
+        outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
+            read. In vain without a lexicon.
+        ignore_case: the words of a lexicon are read in capitals and small letters alike.
+    """
+
+    decoder: Method | None = None
+    beam: int = 16
+    nbest: int = 1
+    allow: str | None = None
+    deny: str = ""
+    pattern: str | None = None
+    outside: float | None = None
+    ignore_case: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None:
+            one_of("decoder", self.decoder, Method)
+        within("beam", self.beam, 1)
+        within("nbest", self.nbest, 1)
+        if self.outside is not None:
+            within("outside", self.outside, 0)
+        if self.nbest > self.beam:
+            raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")
+
+
+class Decoder:
+    """Log-probabilities to readings.
+
+    Within a lexicon that allows nothing else, the likeliest word of all is found, by the full probability of each; else
+    the search keeps the `beam` likeliest prefixes.
+
+    Args:
+        codec: of the model.
+        temperature: of the model; see `crnn_cli.core.decoding.likelihood`.
+        words: a lexicon as labels; None: none.
+
+    Attributes:
+        given_up: images for which the exact search was given up; theirs are the readings of the beam search.
+
+    Raises:
+        UsageFault: options that no reading can please, or that contradict each other.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        temperature: float = 1.0,
+        options: DecodeOptions | None = None,
+        words: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self.options = options = options or DecodeOptions()
+        self.given_up = 0
+        self._temperature = temperature
+        automata: list[Automaton] = []
+        if words is not None:
+            outside = -math.inf if options.outside is None else -options.outside
+            automata.append(Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None))
+        if options.allow is not None or options.deny:
+            automata.append(_Allowed(codec, options))
+        if options.pattern is not None:
+            if codec.direction != "ltr":
+                raise UsageFault("pattern: this model reads right to left, and patterns are for left to right")
+            automata.append(Pattern(options.pattern, codec.alphabet.characters))
+        searching = bool(automata) or options.nbest > 1
+        if searching and options.decoder == "greedy":
+            raise UsageFault("decoder is greedy, which keeps to no lexicon, pattern or characters: take beam")
+        self._greedy = not searching and options.decoder != "beam"
+        self._exact = words is not None and options.outside is None
+        self._grammar = Grammar(codec.classes, automata)
+
+    def __call__(self, log_probs: Floats, frames: Integers) -> list[list[Decoded]]:
+        """The readings of each of N images, best first: at least one, which is empty where none can be read.
+
+        Args:
+            log_probs: (N, T, K). frames: (N,) true lengths.
+        """
+        if self._greedy:
+            return [[own] for own in greedy(log_probs, frames, self._temperature)]
+        found = self._searched(log_probs, frames)
+        rows = [row for row, own in enumerate(found) for _ in own]
+        posteriors = [share for own in found for share in _shares(own)]
+        labels = [hypothesis.labels for own in found for hypothesis in own]
+        described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self._temperature))
+        readings = [[next(described) for _ in own][: self.options.nbest] for own in found]
+        return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
+
+    def _searched(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
+        width = self.options.beam
+        if not self._exact:
+            return beam_search(log_probs, frames, self._grammar, width)
+        found = []
+        for row, length in zip(log_probs, frames.tolist(), strict=True):
+            own = exact_search(row[:length], self._grammar, self.options.nbest + 1)
+            if not own.proven:
+                self.given_up += 1
+                (beams,) = beam_search(row[None], np.array([length]), self._grammar, width)
+                found.append(beams)
+            else:
+                found.append(own.hypotheses)
+        return found
+
+
+class _Allowed:
+    """An automaton that bars characters, wherever they stand."""
+
+    start = 0
+
+    def __init__(self, codec: Codec, options: DecodeOptions) -> None:
+        characters = codec.alphabet.characters
+        for name, given in (("allow", options.allow or ""), ("deny", options.deny)):
+            lacking = [character for character in dict.fromkeys(given) if character not in characters]
+            if lacking:
+                raise UsageFault(f"{name} has {', '.join(map(show, lacking))}, which the model's alphabet lacks")
+        allowed = characters if options.allow is None else options.allow
+        self._row = np.full(codec.classes, -np.inf)
+        self._row[[label for label, c in enumerate(characters, start=1) if c in allowed and c not in options.deny]] = 0
+        if not (self._row == 0).any():
+            raise UsageFault("allow and deny leave no character to read: let some pass")
+
+    def weights(self, state: int) -> Weights:
+        return self._row
+
+    def follow(self, state: int, label: int) -> int:
+        return state
+
+    def final(self, state: int) -> float:
+        return 0.0
+
+
+def _folded(codec: Codec) -> NDArray[np.int64]:
+    """(K,) for each label that of its small letter, where the alphabet has it."""
+    alphabet = codec.alphabet
+    labels = [alphabet.label(c.lower()) if c.lower() in alphabet else alphabet.label(c) for c in alphabet.characters]
+    return np.array([0, *labels])
+
+
+def _shares(hypotheses: Sequence[Hypothesis]) -> list[float]:
+    """Of the probability of all of them, that of each."""
+    if not hypotheses:
+        return []
+    scores = np.array([hypothesis.score for hypothesis in hypotheses])
+    weights = np.exp(scores - scores.max())
+    shares: list[float] = (weights / weights.sum()).tolist()
+    return shares

@@ -1,0 +1,258 @@
+"""Searches under a grammar: equal to every path counted by hand, and to each other."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import string
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding import (
+    Grammar,
+    Lexicon,
+    Pattern,
+    align,
+    beam_search,
+    describe,
+    exact_search,
+    greedy,
+    score,
+)
+from crnn_cli.errors import UsageFault
+
+CASES = st.tuples(st.integers(0, 10_000), st.integers(0, 5), st.integers(2, 4))
+
+
+def noise(seed: int, steps: int, classes: int, images: int = 1, sharpness: float = 2.0):
+    logits = np.random.default_rng(seed).normal(0, sharpness, (images, steps, classes))
+    return (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32)
+
+
+def collapsed(path) -> tuple[int, ...]:
+    return tuple(label for label, _ in itertools.groupby(path) if label != BLANK)
+
+
+def enumerated(log_probs) -> dict[tuple[int, ...], float]:
+    """P of every labelling of one image, (T, K), by adding up all of its paths."""
+    found: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        probability = float(np.exp(sum(log_probs[step, label] for step, label in enumerate(path))))
+        found[collapsed(path)] = found.get(collapsed(path), 0.0) + probability
+    return found
+
+
+def ranked(probabilities) -> list[tuple[int, ...]]:
+    return sorted(probabilities, key=lambda labels: -probabilities[labels])
+
+
+@given(CASES)
+@settings(max_examples=60, deadline=None)
+def test_a_wide_beam_finds_every_labelling_with_its_whole_probability(case):
+    seed, steps, classes = case
+    log_probs = noise(seed, steps, classes)
+    (found,) = beam_search(log_probs, np.array([steps]), Grammar(classes), width=2000, classes=None)
+    expected = enumerated(log_probs[0])
+    assert {hypothesis.labels for hypothesis in found} == set(expected)
+    for hypothesis in found:
+        assert np.isclose(np.exp(hypothesis.score), expected[hypothesis.labels], rtol=1e-4)
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+
+
+@given(CASES)
+@settings(max_examples=60, deadline=None)
+def test_images_of_a_batch_do_not_matter_to_each_other(case):
+    seed, steps, classes = case
+    steps += 3
+    log_probs = noise(seed, steps, classes, images=4)
+    frames = np.array([steps, 1, 0, steps - 1])
+    grammar = Grammar(classes)
+    together = beam_search(log_probs, frames, grammar, width=4, classes=2)
+    for own, length, found in zip(log_probs, frames, together, strict=True):
+        (alone,) = beam_search(own[None, :length], np.array([length]), Grammar(classes), width=4, classes=2)
+        assert [h.labels for h in alone] == [h.labels for h in found]
+        assert np.allclose([h.score for h in alone], [h.score for h in found])
+
+
+def lexicon_of(rng, classes: int, count: int) -> list[tuple[int, ...]]:
+    return [tuple(rng.integers(1, classes, rng.integers(1, 4)).tolist()) for _ in range(count)]
+
+
+@given(CASES, st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_exact_search_is_the_best_word_of_all_scored_one_by_one(case, count):
+    seed, steps, classes = case
+    rng, steps = np.random.default_rng(seed), steps + 3
+    log_probs = noise(seed, steps, classes)
+    words = lexicon_of(rng, classes, count)
+    scores = dict(zip(words, score(np.repeat(log_probs, count, 0), np.full(count, steps), words), strict=True))
+    found = exact_search(log_probs[0], Grammar(classes, [Lexicon(words, classes)]), count=len(words))
+    possible = {word: value for word, value in scores.items() if value > -np.inf}
+    assert {h.labels: pytest.approx(h.score, abs=1e-4) for h in found.hypotheses} == possible
+    assert found.proven == bool(possible)
+    assert [h.score for h in found.hypotheses] == sorted((h.score for h in found.hypotheses), reverse=True)
+    (beams,) = beam_search(
+        log_probs, np.array([steps]), Grammar(classes, [Lexicon(words, classes)]), width=500, classes=None
+    )
+    assert {h.labels for h in beams} == set(possible)
+    assert np.allclose([h.score for h in beams], [h.score for h in found.hypotheses], atol=1e-4)
+
+
+def test_the_exact_search_says_when_it_gives_up():
+    log_probs = noise(3, 12, 4, sharpness=0.1)[0]
+    words = list(itertools.product((1, 2, 3), repeat=4))
+    found = exact_search(log_probs, Grammar(4, [Lexicon(words, 4)]), most=3)
+    assert (found.hypotheses, found.proven, found.opened) == ([], False, 3)
+
+
+def test_a_soft_lexicon_lets_others_pass_at_a_cost():
+    log_probs = np.log(np.array([[[0.01, 0.9, 0.09], [0.9, 0.05, 0.05], [0.01, 0.9, 0.09]]], np.float32))
+    frames = np.array([3])
+    for cost, expected in ((-np.inf, (1, 2)), (-10.0, (1, 2)), (-1.0, (1, 1)), (0.0, (1, 1))):
+        grammar = Grammar(3, [Lexicon([(1, 2), (2, 2)], 3, cost)])
+        (found,) = beam_search(log_probs, frames, grammar, classes=None)
+        assert found[0].labels == expected
+        free = score(log_probs, frames, [found[0].labels])[0]
+        assert np.isclose(found[0].score, free + (cost if expected == (1, 1) else 0), atol=1e-4)
+    (found,) = beam_search(log_probs, frames, Grammar(3, [Lexicon([(1, 2, 1)], 3, -2.0)]), classes=None)
+    assert found[0].labels == (1, 1)  # (1, 2) too is outside: a word's beginning is no word
+    own = {h.labels: h.score for h in found}
+    assert np.isclose(own[(1, 2)], score(log_probs, frames, [(1, 2)])[0] - 2, atol=1e-4)
+
+
+def test_a_bonus_is_for_every_label():
+    log_probs, frames = noise(1, 5, 3), np.array([5])
+    plain, paid = (beam_search(log_probs, frames, Grammar(3, bonus=b), 500, None)[0] for b in (0.0, 0.5))
+    scores = {h.labels: h.score for h in plain}
+    for hypothesis in paid:
+        assert np.isclose(hypothesis.score, scores[hypothesis.labels] + 0.5 * len(hypothesis.labels))
+
+
+ALPHABET = string.ascii_letters + string.digits + "- ."
+TEMPLATES = {
+    "AA-999": ("XY-123", "XY-12", "xY-123", "XY-1234"),
+    "A*9": ("9", "ABC1", "AB", "a9"),
+    r"\A\*": ("A", "A*", "B"),
+    "a?": ("a-", "a", "A-"),
+}
+
+
+def accepts(pattern: Pattern, text: str) -> bool:
+    state = pattern.start
+    for character in text:
+        label = pattern_alphabet.index(character) + 1
+        if pattern.weights(state)[label] == -np.inf:
+            return False
+        state = pattern.follow(state, label)
+    return pattern.final(state) == 0.0
+
+
+pattern_alphabet = ALPHABET + "*"
+
+
+def test_templates_match_what_they_say():
+    expected = {"AA-999": "1000", "A*9": "1100", r"\A\*": "010", "a?": "100"}
+    for template, texts in TEMPLATES.items():
+        pattern = Pattern(template, pattern_alphabet)
+        assert "".join(str(int(accepts(pattern, text))) for text in texts) == expected[template], template
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"[A-C]{2}-?\d+",
+        "a|bc|",
+        "(ab)*c{2,3}",
+        "[^a-y.]",
+        r"\w\W",
+        "^a+?$",
+        "(?i)aB[x-z]",
+        ".",
+        "(a|b){0,2}[0-1]",
+        "x{0}",
+    ],
+)
+def test_expressions_match_what_python_says(expression):
+    pattern = Pattern(f"re:{expression}", pattern_alphabet)
+    texts = [
+        "",
+        *("".join(p) for n in (1, 2, 3) for p in itertools.product("aAbBcxz1-", repeat=n)),
+        "AC-12",
+        "BB7",
+        "abccc",
+    ]
+    for text in texts:
+        assert accepts(pattern, text) == bool(re.fullmatch(expression, text)), text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("*A", "nothing before it"), ("AA\\", "ends in a backslash"), ("re:(", "missing"), ("re:(a)\\1", "not known"),
+        ("re:(?=a)b", "not known"), ("é", "no text of the model's alphabet"), ("re:(?i:a)b", "not known"),
+        ("re:a{20000}", "states"),
+    ],
+)  # fmt: skip
+def test_patterns_that_cannot_be_are_refused(pattern, why):
+    with pytest.raises(UsageFault, match=why):
+        Pattern(pattern, ALPHABET)
+
+
+def test_a_pattern_that_the_frames_cannot_hold_finds_nothing():
+    grammar = Grammar(len(ALPHABET) + 1, [Pattern("999", ALPHABET)])
+    assert beam_search(noise(0, 2, len(ALPHABET) + 1), np.array([2]), grammar) == [[]]
+
+
+@given(CASES)
+@settings(max_examples=40, deadline=None)
+def test_lexicon_and_pattern_meet_in_one_search(case):
+    seed, steps, _ = case
+    rng, alphabet, steps = np.random.default_rng(seed), "aB1", steps + 3
+    words = lexicon_of(rng, 4, 15)
+    log_probs = noise(seed, steps, 4)
+    grammar = Grammar(4, [Lexicon(words, 4), Pattern("re:[aB]+1?", alphabet)])
+    (found,) = beam_search(log_probs, np.array([steps]), grammar, 500, None)
+    texts = {word for word in words if re.fullmatch("[aB]+1?", "".join(alphabet[label - 1] for label in word))}
+    scores = score(np.repeat(log_probs, len(texts), 0), np.full(len(texts), steps), list(texts)) if texts else []
+    assert {h.labels for h in found} == {w for w, value in zip(texts, scores, strict=True) if value > -np.inf}
+
+
+@given(CASES)
+@settings(max_examples=40, deadline=None)
+def test_labels_stand_on_the_likeliest_of_their_paths(case):
+    seed, steps, classes = case
+    steps += 2
+    log_probs = noise(seed, steps, classes)
+    for labels in list(enumerated(log_probs[0]))[:10]:
+        (spans,) = align(log_probs, np.array([steps]), [labels])
+        paths = [p for p in itertools.product(range(classes), repeat=steps) if collapsed(p) == labels]
+        best = max(paths, key=lambda path: sum(log_probs[0, step, label] for step, label in enumerate(path)))
+        path = [BLANK] * steps
+        for label, (start, end) in zip(labels, spans, strict=True):
+            assert start < end
+            path[start:end] = [label] * (end - start)
+        assert tuple(path) == best
+
+
+def test_what_is_said_of_a_greedy_reading_is_what_the_greedy_decoder_says():
+    log_probs, frames = noise(5, 9, 4, images=6), np.array([9, 8, 7, 3, 1, 0])
+    ours = greedy(log_probs, frames, temperature=1.3)
+    theirs = describe(log_probs, frames, [own.labels for own in ours], [1.0] * 6, temperature=1.3)
+    for own, other in zip(ours, theirs, strict=True):
+        assert (own.labels, own.spans) == (other.labels, other.spans)
+        assert np.allclose([*own.confidences, own.confidence], [*other.confidences, other.confidence])
+
+
+@pytest.mark.parametrize(("width", "classes"), [(0, None), (4, 0)])
+def test_no_beam_is_no_search(width, classes):
+    with pytest.raises(UsageFault, match="at least 1"):
+        beam_search(noise(0, 2, 3), np.array([2]), Grammar(3), width, classes)
+
+
+def test_an_empty_lexicon_is_refused():
+    with pytest.raises(UsageFault, match="empty"):
+        Lexicon([], 3)

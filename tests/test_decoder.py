@@ -1,0 +1,179 @@
+"""The decoder that options make, from Python and from the command line; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+import crnn_cli
+from crnn_cli.core.codec import Alphabet, Codec
+from crnn_cli.core.decoding import DecodeOptions, Decoder, greedy, score, temper
+from crnn_cli.data.lexicon import read_lexicon
+from crnn_cli.errors import UsageFault
+from tests.models import save_stripes_onnx, stripes
+from tests.test_beam import noise
+
+CODEC = Codec(Alphabet("abAB1"))
+FRAMES = np.array([7, 5, 0])
+LOG_PROBS = noise(4, 7, CODEC.classes, images=3)
+
+
+def decode(words=None, temperature=1.0, **options):
+    labels = None if words is None else [CODEC.encode(word) for word in words]
+    return Decoder(CODEC, temperature, DecodeOptions(**options), labels)(LOG_PROBS, FRAMES)
+
+
+def texts(readings) -> list[str]:
+    return [CODEC.decode(own[0].labels) for own in readings]
+
+
+def test_without_options_it_is_greedy():
+    assert [own for (own,) in decode(temperature=1.5)] == greedy(LOG_PROBS, FRAMES, 1.5)
+
+
+def test_every_decoder_has_the_one_confidence():
+    tempered = temper(LOG_PROBS, 1.5)
+    for options in ({"decoder": "beam"}, {"nbest": 3}, {"words": ["ab", "B1", "a"]}, {"deny": "a"}):
+        for row, own in enumerate(decode(temperature=1.5, **options)):
+            for reading in own:
+                (total,) = score(tempered[row : row + 1], FRAMES[row : row + 1], [reading.labels])
+                assert reading.confidence == pytest.approx(np.exp(total) if reading.posterior else 0)
+                assert len(reading.spans) == len(reading.confidences) == len(reading.labels)
+
+
+def test_the_best_readings_come_first_and_share_what_the_search_found():
+    for own in decode(nbest=4, beam=30)[:2]:
+        posteriors = [reading.posterior for reading in own]
+        assert len(own) == 4
+        assert posteriors == sorted(posteriors, reverse=True)
+        assert 0 < sum(posteriors) < 1
+        assert len({reading.labels for reading in own}) == 4
+
+
+def test_a_strict_lexicon_gives_its_likeliest_word():
+    words = ["ab", "B1", "a", "AAB"]
+    scores = score(np.repeat(LOG_PROBS[:1], 4, 0), np.full(4, 7), [CODEC.encode(word) for word in words])
+    found = decode(words)
+    assert texts(found)[0] == words[int(scores.argmax())]
+    best = np.sort(np.exp(scores))[::-1]
+    assert found[0][0].posterior == pytest.approx(best[0] / best[:2].sum(), rel=1e-3)
+    assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == ("", 0, 0)  # no frames, no word
+
+
+def test_where_the_search_gives_up_the_beam_goes_on(monkeypatch):
+    from crnn_cli.core.decoding import decoder as module
+
+    unlimited = module.exact_search
+    monkeypatch.setattr(module, "exact_search", lambda row, grammar, count: unlimited(row, grammar, count, most=1))
+    words = ["ab", "B1", "AAB", "1b"]
+    found = Decoder(CODEC, 1.0, DecodeOptions(beam=50), [CODEC.encode(word) for word in words])
+    assert texts(found(LOG_PROBS, FRAMES))[:2] == texts(decode(words))[:2]
+    assert found.given_up == 3
+
+
+def test_words_in_any_case():
+    free = texts(decode(["ab", "1"], ignore_case=True))[0]
+    assert free.lower() in ("ab", "1")
+    every = ["ab", "aB", "Ab", "AB", "1"]
+    assert free == texts(decode(every))[0]
+
+
+def test_characters_allowed_and_denied():
+    for options, allowed in (({"allow": "ab1"}, "ab1"), ({"deny": "aB"}, "bA1"), ({"allow": "ab1", "deny": "1"}, "ab")):
+        assert set("".join(texts(decode(**options)))) <= set(allowed)
+
+
+def test_a_pattern_holds_for_the_whole_text():
+    assert all(len(text) == 2 and text[0].isupper() and text[1] == "1" for text in texts(decode(pattern="A9"))[:2])
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"beam": 0}, "beam is 0"), ({"nbest": 0}, "nbest is 0"), ({"nbest": 20}, "greater beam"),
+        ({"outside": -1}, "outside is -1"), ({"decoder": "best"}, "decoder is 'best'"), ({"allow": ""}, "no character"),
+        ({"allow": "xa"}, "allow has 'x'"), ({"deny": "abAB1"}, "no character"), ({"deny": "z"}, "deny has 'z'"),
+        ({"decoder": "greedy", "deny": "a"}, "decoder is greedy"), ({"pattern": "AC"}, "no text of the model's"),
+        ({"decoder": "greedy", "nbest": 2}, "decoder is greedy"), ({"words": []}, "lexicon is empty"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(options, why):
+    with pytest.raises(UsageFault, match=why):
+        decode(**options)
+
+
+def test_patterns_are_for_left_to_right():
+    with pytest.raises(UsageFault, match="right to left"):
+        Decoder(Codec(Alphabet("ab"), direction="rtl"), 1.0, DecodeOptions(pattern="a"))
+
+
+def test_words_that_the_model_cannot_read_are_named(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\ufeffab\n\n  B1 \nab\nxyz\nété\n", encoding="utf-8")
+    words, left_out = read_lexicon(path, CODEC)
+    assert [CODEC.decode(word) for word in words] == ["ab", "B1", "ab"]
+    assert left_out == ["xyz", "été"]
+    for content, why in ((b"", "is empty"), (b"xyz\n", "no word has only"), (b"\xff", "not UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(UsageFault, match=why):
+            read_lexicon(path, CODEC)
+    with pytest.raises(UsageFault, match="No such file"):
+        read_lexicon(tmp_path / "none", CODEC)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A model that reads stripes, an image of "abba" and a dataset of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
+    cv2.imwrite("abba.png", stripes("abba"))
+    (tmp_path / "words.txt").write_text("ab\nabb\nbbbb\nxyz\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--decoder beam", "abba"), ("--lexicon words.txt", "abb"), ("--lexicon words.txt --outside 0", "abba"),
+        ("--deny b", "a+"), ("--allow b", "b+"), ("--pattern aaa", "[ab]{3}"), ("--pattern re:b+", "b+"),
+    ],
+)  # fmt: skip
+def test_predict_keeps_to_what_it_is_told(here, crnn, options, expected):
+    code, out, err = crnn("predict", "abba.png", *options.split())
+    assert code == 0, err
+    assert re.fullmatch(expected, out.split("\t")[1])
+    assert ("1 words left out, for characters that the model lacks: xyz" in err) == ("lexicon" in options)
+
+
+def test_predict_gives_further_readings(here, crnn):
+    code, out, _ = crnn("predict", "abba.png", "--nbest", "3", "--json")
+    row = json.loads(out)
+    assert (code, row["text"], len(row["alternatives"])) == (0, "abba", 2)
+    assert row["posterior"] > max(other["posterior"] for other in row["alternatives"])
+    assert crnn("predict", "abba.png", "--nbest", "3").code == 2
+    assert "give --json" in crnn("predict", "abba.png", "--nbest", "3").err
+
+
+@pytest.mark.parametrize("options", ["--outside 3", "--ignore-case"])
+def test_options_of_a_lexicon_need_one(here, crnn, options):
+    code, _, err = crnn("predict", "abba.png", *options.split())
+    assert (code, "give --lexicon FILE" in err) == (2, True)
+
+
+def test_evaluate_scores_what_predict_reads(here, crnn):
+    (here / "labels.tsv").write_text("abba.png\tabb\n")
+    assert crnn("build-lmdb", ".", "labels.tsv", "-o", "one.lmdb", "--format", "tab").code == 0
+    for options, exact in (((), 0.0), (("--lexicon", "words.txt"), 1.0)):
+        code, out, _ = crnn("evaluate", "one.lmdb", "--json", *options)
+        assert (code, json.loads(out)["overall"]["exact"]["value"]) == (0, exact)
+
+
+def test_python_has_the_same(here):
+    (line,) = crnn_cli.load(decode=DecodeOptions(), lexicon=["ab", "abb"]).read("abba.png")
+    assert line.text == "abb"
+    with pytest.raises(crnn_cli.CrnnError, match="which the alphabet lacks"):
+        crnn_cli.load(lexicon=["xyz"])
