@@ -3,15 +3,14 @@
 #
 #     bash recipes/bundled.sh FOLDER [BACKBONE [MINUTES]]       BACKBONE: tiny (default); MINUTES: of training (120)
 #
-# As root on Debian 12, with crnn and pip on the PATH and a process a core for rendering and training (CUDA: one a GPU).
-# What is done already is kept: run again, it goes on where it was stopped. FOLDER gets some 1 GB.
-# SCENES and LINES are how many samples of each kind are rendered.
+# As root on Debian 12, with crnn, torchrun and pip on the PATH. What is done already is kept: run again, it goes on where
+# it was stopped. FOLDER gets some 1 GB. Variables: SCENES and LINES, how many samples of each kind are rendered;
+# PROCESSES that train, one a core or one a GPU.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")
 FOLDER=$1 BACKBONE=${2:-tiny} MINUTES=${3:-120}
 SCENES=${SCENES:-400000} LINES=${LINES:-40000}
-CORES=$(nproc)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 mkdir -p "$FOLDER"
@@ -31,11 +30,12 @@ render lines "$LINES" document seen 12
 render scenes-val 3000 scene unseen 901
 render lines-val 300 document unseen 902
 
-train=(train scenes.lmdb:10 lines.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb --alphabet ascii
-    --backbone "$BACKBONE" --batch-size 32 --ema 0.9995 --max-minutes "$MINUTES" -o "$BACKBONE.float32.safetensors")
+case $BACKBONE in base) LR=1.5e-3 SCENE=14 ;; *) LR=2e-3 SCENE=10 ;; esac # draws of scenes to one of lines
+train=(train "scenes.lmdb:$SCENE" lines.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb
+    --alphabet ascii --backbone "$BACKBONE" --batch-size 32 --lr "$LR" --ema 0.9995 --max-minutes "$MINUTES"
+    -o "$BACKBONE.float32.safetensors")
 [ -d "$BACKBONE.float32.run" ] && train=(train --resume -o "$BACKBONE.float32.safetensors")
-if [ "$CORES" -gt 1 ] && ! crnn inspect --help >/dev/null 2>&1; then exit 1; fi
-torchrun --standalone --nproc-per-node "$CORES" --no-python crnn "${train[@]}"
+torchrun --standalone --nproc-per-node "${PROCESSES:-$(nproc)}" --no-python crnn "${train[@]}"
 
 crnn export "$BACKBONE.float32.safetensors" -o "$BACKBONE.safetensors" --overwrite
 crnn export "$BACKBONE.safetensors" -o "$BACKBONE.onnx" --overwrite
