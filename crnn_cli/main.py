@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from crnn_cli.commands import build_lmdb, evaluate, export, inspect, predict, synth, train
+from crnn_cli.commands import build_lmdb, evaluate, export, inspect, lm, predict, synth, train
 from crnn_cli.errors import CrnnError, Interrupted
 
 
@@ -32,10 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (build_lmdb, synth, train, evaluate, predict, export, inspect):
+for module in (build_lmdb, synth, train, evaluate, predict, lm, export, inspect):
     name = module.__name__.rpartition(".")[2].replace("_", "-")
     app.command(
-        name, help=_help(module.command.__doc__ or ""), no_args_is_help=module in (build_lmdb, synth, predict, inspect)
+        name,
+        help=_help(module.command.__doc__ or ""),
+        no_args_is_help=module in (build_lmdb, synth, predict, lm, inspect),
     )(module.command)
 
 

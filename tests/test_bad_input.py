@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
     make_labels(folder)
     (folder / "empty").mkdir()
     (folder / "wide.txt").write_text("ab", encoding="utf-16")
+    (folder / "empty.txt").touch()
     (folder / "foreign.txt").write_text("xyz\n")
     (folder / "some.txt").write_text("ab\nxyz\n")
     (folder / "labels").mkdir()
@@ -246,6 +247,11 @@ CASES = [
     Case(
         "words of a lexicon", "evaluate good.lmdb --model model.onnx --lexicon some.txt", 0, "1 words left out ... xyz"
     ),
+    Case("a language model", "predict images --model model.onnx --lm good.tsv", 1, "good.tsv: no ARPA file"),
+    Case("a language model", "predict images --model model.onnx --lm gone.arpa", 1, "gone.arpa: No such file"),
+    Case("a language model", "lm empty.txt -o no.arpa", 2, "there is no text to learn from"),
+    Case("a language model", "lm good.lmdb -o no.arpa --order 0", 2, "order is 0: take at least 1"),
+    Case("a language model", "lm wide.txt -o no.arpa", 2, "wide.txt: not UTF-8 (byte 0)"),
     Case("files of a folder", "predict labels --model model.onnx", 0, "left out of folders: 1 .tsv; read there"),
     Case("nothing on stdin", "predict - --model model.onnx", 1, "-: nothing on stdin"),
     Case("nothing on stdin", "predict *.gif --model model.onnx", 1, "*.gif: no file matches"),

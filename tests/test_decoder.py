@@ -149,6 +149,19 @@ def test_predict_keeps_to_what_it_is_told(here, crnn, options, expected):
     assert ("1 words left out, for characters that the model lacks: xyz" in err) == ("lexicon" in options)
 
 
+def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
+    (here / "labels.tsv").write_text("abba.png\taab\n")
+    assert crnn("build-lmdb", ".", "labels.tsv", "-o", "one.lmdb", "--format", "tab").code == 0
+    (here / "more.txt").write_text("aab\n\n  a\tab \n", encoding="utf-8")
+    code, _, err = crnn("lm", "one.lmdb", "more.txt", "--order", "3")
+    assert (code, "model.arpa: " in err, "10 characters in 3 lines" in err) == (0, True, True)
+    assert crnn("lm", "more.txt").code == 1  # there is one
+    assert crnn("predict", "abba.png", "--lm", "model.arpa").out.split("\t")[1] == "abba"
+    forced = crnn("predict", "abba.png", "--lm", "model.arpa", "--lm-weight", "40").out
+    assert forced.split("\t")[1] == "aab"
+    assert float(forced.split("\t")[2]) < 0.01  # the image says otherwise
+
+
 def test_predict_gives_further_readings(here, crnn):
     code, out, _ = crnn("predict", "abba.png", "--nbest", "3", "--json")
     row = json.loads(out)

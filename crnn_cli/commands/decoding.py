@@ -40,32 +40,40 @@ Pattern = Annotated[
     ),
 ]
 
+LM = Annotated[
+    Path | None,
+    typer.Option("--lm", metavar="FILE", help="Character n-gram model, as `crnn lm` makes.", show_default=False),
+]
+LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the model beside the image.")]
+LMBonus = Annotated[float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")]
 
-def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None) -> Decoder:
+
+def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None, lm: Path | None) -> Decoder:
     """The decoder of a model; what of the lexicon cannot be read is said.
 
     Raises:
         UsageFault: see `read_lexicon` and `Decoder`; also options of a lexicon without one.
     """
+    from crnn_cli import modelling
     from crnn_cli.core.codec import Codec
     from crnn_cli.core.decoding import Decoder
     from crnn_cli.data.lexicon import read_lexicon
     from crnn_cli.errors import UsageFault
 
-    codec = Codec.of(config)
-    if lexicon is None:
-        if options.outside is not None or options.ignore_case:
-            raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
-        return Decoder(codec, config.temperature, options)
-    words, left_out = read_lexicon(lexicon, codec)
-    if left_out:
-        some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
-        console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
-    return Decoder(codec, config.temperature, options, words)
+    codec, words = Codec.of(config), None
+    language = None if lm is None else modelling.read(lm)
+    if lexicon is not None:
+        words, left_out = read_lexicon(lexicon, codec)
+        if left_out:
+            some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+            console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
+    elif options.outside is not None or options.ignore_case:
+        raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
+    return Decoder(codec, config.temperature, options, words, language)
 
 
 def say_given_up(decoder: Decoder) -> None:
-    """Where the lexicon was not searched to the end."""
+    """Say so where the lexicon was not searched to the end."""
     if decoder.given_up:
         console.note(
             f"{decoder.given_up:,} images are unlike every word of the lexicon: theirs is the best word that beam "

@@ -52,6 +52,9 @@ def command(
     allow: decoding.Allow = None,
     deny: decoding.Deny = "",
     pattern: decoding.Pattern = None,
+    lm: decoding.LM = None,
+    lm_weight: decoding.LMWeight = 0.3,
+    lm_bonus: decoding.LMBonus = 0.3,
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
 
@@ -69,14 +72,14 @@ def command(
     from crnn_cli.data.store import Reader
 
     how = ReadOptions(batch_size)
-    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, ignore_case)
+    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, ignore_case, lm_weight, lm_bonus)
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
     path, why = prediction.find_model(model, device)
     runner = runners.load(path, device)
     console.note(f"model: {path} ({why}), on {runner.device}")
-    found = decoding.decoder(runner.config, search, lexicon)
+    found = decoding.decoder(runner.config, search, lexicon, lm)
     samples = {
         name: list(console.progress(evaluation.read(reader, runner, how, found), f"reading {name}", len(reader)))
         for name, reader in readers.items()

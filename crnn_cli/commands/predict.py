@@ -48,6 +48,9 @@ def command(
     allow: decoding.Allow = None,
     deny: decoding.Deny = "",
     pattern: decoding.Pattern = None,
+    lm: decoding.LM = None,
+    lm_weight: decoding.LMWeight = 0.3,
+    lm_bonus: decoding.LMBonus = 0.3,
 ) -> None:
     r"""Read images: a line of `path<TAB>text<TAB>confidence` for each, in input order.
 
@@ -66,7 +69,7 @@ def command(
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, ignore_case)
+    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, ignore_case, lm_weight, lm_bonus)
     line, how = _json if as_json else _tsv, ReadOptions(batch_size)
     count = failed = 0
     skipped: Counter[str] = Counter()
@@ -74,7 +77,7 @@ def command(
         path, why = prediction.find_model(model, device)
         runner = runners.load(path, device)
         console.note(f"model: {path} ({why}), on {runner.device}")
-        found = decoding.decoder(runner.config, search, lexicon)
+        found = decoding.decoder(runner.config, search, lexicon, lm)
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
         with closing(prediction.recognize(items, runner, how, found)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is

@@ -4,7 +4,7 @@ best_path    greedy decoding
 beam         prefix beam search under a grammar
 decoder      whichever of these was asked for
 exact        the likeliest text of a grammar, proven
-grammar      automata as one: lexicon, pattern
+grammar      automata as one: lexicon, language, pattern
 likelihood   P(text | image), the one confidence that every decoder reports
 alignment    where the labels of a text stand
 decoded      what is said of a reading
@@ -17,6 +17,7 @@ from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.decoder import DecodeOptions, Decoder
 from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar
+from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
 from crnn_cli.core.decoding.pattern import Pattern
@@ -30,6 +31,7 @@ __all__ = [
     "Grammar",
     "Hypothesis",
     "Integers",
+    "LanguageModel",
     "Lexicon",
     "Pattern",
     "align",

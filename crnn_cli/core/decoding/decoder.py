@@ -17,9 +17,11 @@ from crnn_cli.core.decoding.best_path import greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Weights
+from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers
 from crnn_cli.core.decoding.pattern import Pattern
+from crnn_cli.core.ngrams import Ngrams
 from crnn_cli.errors import UsageFault
 
 Method = Literal["greedy", "beam"]
@@ -39,6 +41,8 @@ class DecodeOptions:
         outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
             read. In vain without a lexicon.
         ignore_case: the words of a lexicon are read in capitals and small letters alike.
+        lm_weight: of a language model's log-probabilities beside those of the image, 0 or more.
+        lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
     """
 
     decoder: Method | None = None
@@ -49,6 +53,8 @@ class DecodeOptions:
     pattern: str | None = None
     outside: float | None = None
     ignore_case: bool = False
+    lm_weight: float = 0.3
+    lm_bonus: float = 0.3
 
     def __post_init__(self) -> None:
         if self.decoder is not None:
@@ -57,6 +63,8 @@ class DecodeOptions:
         within("nbest", self.nbest, 1)
         if self.outside is not None:
             within("outside", self.outside, 0)
+        within("lm-weight", self.lm_weight, 0)
+        within("lm-bonus", self.lm_bonus, -100, 100)
         if self.nbest > self.beam:
             raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")
 
@@ -71,6 +79,7 @@ class Decoder:
         codec: of the model.
         temperature: of the model; see `crnn_cli.core.decoding.likelihood`.
         words: a lexicon as labels; None: none.
+        language: a model of how likely texts are; None: none.
 
     Attributes:
         given_up: images for which the exact search was given up; theirs are the readings of the beam search.
@@ -85,6 +94,7 @@ class Decoder:
         temperature: float = 1.0,
         options: DecodeOptions | None = None,
         words: Sequence[Sequence[int]] | None = None,
+        language: Ngrams | None = None,
     ) -> None:
         self.options = options = options or DecodeOptions()
         self.given_up = 0
@@ -99,12 +109,18 @@ class Decoder:
             if codec.direction != "ltr":
                 raise UsageFault("pattern: this model reads right to left, and patterns are for left to right")
             automata.append(Pattern(options.pattern, codec.alphabet.characters))
+        if language is not None:
+            if codec.direction != "ltr":
+                raise UsageFault("lm: this model reads right to left, and language models are for left to right")
+            automata.append(LanguageModel(language, codec.alphabet, options.lm_weight))
         searching = bool(automata) or options.nbest > 1
         if searching and options.decoder == "greedy":
-            raise UsageFault("decoder is greedy, which keeps to no lexicon, pattern or characters: take beam")
+            raise UsageFault(
+                "decoder is greedy, which takes no lexicon, language model, pattern or characters: take beam"
+            )
         self._greedy = not searching and options.decoder != "beam"
-        self._exact = words is not None and options.outside is None
-        self._grammar = Grammar(codec.classes, automata)
+        self._exact = words is not None and options.outside is None and language is None
+        self._grammar = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
 
     def __call__(self, log_probs: Floats, frames: Integers) -> list[list[Decoded]]:
         """The readings of each of N images, best first: at least one, which is empty where none can be read.

@@ -1,0 +1,37 @@
+"""`crnn lm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crnn_cli import console
+from crnn_cli.commands import options
+
+
+def command(
+    texts: Annotated[
+        list[Path],
+        typer.Argument(help="Text files, a text a line, and datasets, whose labels count.", show_default=False),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model to write.")] = Path(
+        "model.arpa"
+    ),
+    order: Annotated[int, typer.Option(help="Characters of the longest n-grams.")] = 6,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Make a character n-gram model of texts, for `--lm` of predict and evaluate.
+
+    Modified Kneser-Ney smoothing; the file has the ARPA form, with <space> for the space. Take texts like those to be
+    read, such as the labels that a recogniser was trained on.
+
+        crnn lm train.lmdb -o train.arpa
+
+        crnn predict scans/ --lm train.arpa
+    """
+    from crnn_cli import modelling
+
+    built = modelling.build(texts, output, order, overwrite)
+    console.note(f"{built.path}: {built.ngrams:,} n-grams of {built.characters:,} characters in {built.lines:,} lines")

@@ -1,0 +1,192 @@
+"""Character n-gram models: Kneser and Ney's formula spelled out, the ARPA form there and back, the automaton's sums."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crnn_cli.core.codec import Alphabet
+from crnn_cli.core.decoding import Grammar, LanguageModel, beam_search, score
+from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate, from_arpa, to_arpa
+from crnn_cli.errors import ModelError, UsageFault
+from tests.test_beam import noise
+
+TEXTS = [
+    *("the cat sat", "the hat", "a cat at that", "t", "that cat has a hat", "at the", "the the the", "as a hat, that")
+    * 2,
+    *("dog", "do go", "odd", "good god", "cog", "gold", "old dog", "told", "cold", "hold it", "it is", "is it", "this"),
+]
+
+
+def tokens_of(text):
+    return [BEGIN, *("<space>" if c == " " else c for c in text), END]
+
+
+def reference(texts, order):
+    """P(token | context) by the formula, with dictionaries: the conditional distribution as a function."""
+    lines = [[BEGIN, *("<space>" if c == " " else c for c in text), END] for text in texts if text]
+    raw = [
+        Counter(tuple(line[i : i + n]) for line in lines for i in range(len(line) - n + 1)) for n in range(1, order + 1)
+    ]
+    vocabulary = {token for line in lines for token in line} - {BEGIN} | {UNKNOWN}
+    levels = []
+    for n in range(1, order + 1):
+        if n == order:
+            counts = dict(raw[n - 1])
+        else:
+            before = Counter(ngram[1:] for ngram in raw[n])
+            counts = {g: raw[n - 1][g] if g[0] == BEGIN else before[g] for g in raw[n - 1]}
+        levels.append({g: c for g, c in counts.items() if g[-1] != BEGIN})
+
+    def discount(level, count):
+        n = [sum(c == k for c in level.values()) for k in (1, 2, 3, 4)]
+        d = (0.5, 1.0, 1.5)
+        if all(n[:3]):
+            y = n[0] / (n[0] + 2 * n[1])
+            own = tuple(k - (k + 1) * y * n[k] / n[k - 1] for k in (1, 2, 3))
+            d = own if all(0 < x < k for k, x in enumerate(own, 1)) else d
+        return 0 if count == 0 else d[min(count, 3) - 1]
+
+    def probability(token, context):
+        lower = probability(token, context[1:]) if context else 1 / len(vocabulary)
+        level = levels[len(context)]
+        seen = {g: c for g, c in level.items() if g[:-1] == context}
+        total = sum(seen.values())
+        if not total:
+            return lower
+        left = sum(discount(level, c) for c in seen.values())
+        count = level.get((*context, token), 0)
+        return (count - discount(level, count)) / total + left / total * lower
+
+    return probability, vocabulary
+
+
+def looked_up(model, token, context):
+    """P(token | context) as Katz (1987) reads it from the entries."""
+    entry = model.entries.get((*context, token))
+    if entry is not None:
+        return 10 ** entry[0]
+    if not context:
+        return 10 ** model.entries[UNKNOWN,][0]
+    return 10 ** model.entries.get(context, (0.0, 0.0))[1] * looked_up(model, token, context[1:])
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_the_estimate_is_the_formula(order):
+    model = estimate(TEXTS, order)
+    probability, vocabulary = reference(TEXTS, order)
+    contexts = {g[:-1] for g in model.entries} | {tuple("zz")[: order - 1]}
+    for context in contexts:
+        if UNKNOWN in context or END in context:
+            continue
+        sums = 0.0
+        for token in vocabulary:
+            expected = probability(token, context)
+            assert looked_up(model, token, context) == pytest.approx(expected, rel=1e-6), (context, token)
+            sums += expected
+        assert sums == pytest.approx(1)
+
+
+@given(st.lists(st.text("ab c", max_size=5), min_size=1, max_size=6).filter(any), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_few_texts_make_a_distribution_too(texts, order):
+    model = estimate(texts, order)
+    tokens = [g[0] for g in model.entries if len(g) == 1 and g[0] != BEGIN]
+    for context in {g[:-1] for g in model.entries}:
+        if END not in context and UNKNOWN not in context:
+            assert sum(looked_up(model, token, context) for token in tokens) == pytest.approx(1)
+
+
+def test_arpa_there_and_back():
+    model = estimate(TEXTS, 3)
+    again = from_arpa(to_arpa(model), "here")
+    assert again.order == model.order
+    assert again.entries.keys() == model.entries.keys()
+    for ngram, values in model.entries.items():
+        assert again.entries[ngram] == pytest.approx(values, abs=1e-5)
+
+
+def test_arpa_of_others_is_read():
+    lines = [
+        "made elsewhere",
+        "\\data\\",
+        "ngram 1=3",
+        "ngram 2=1",
+        "",
+        "\\1-grams:",
+        "-1 <unk>",
+        "-0.5 a -0.25",
+        "-99 <s>",
+    ]
+    model = from_arpa([*lines, "", "\\2-grams:", "-0.125\ta a", "", "\\end\\", "more"], "x.arpa")
+    assert model.entries == {("<unk>",): (-1, 0), ("a",): (-0.5, -0.25), ("<s>",): (-99, 0), ("a", "a"): (-0.125, 0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda lines: lines[:-1], "cut short"), (lambda lines: lines[:8] + lines[9:], "cut short"),
+        (lambda lines: [], "no ARPA file"), (lambda lines: ["what"], "no ARPA file"),
+        (lambda lines: [*lines[:7], "x y", *lines[8:]], "x.arpa:8: expected log10"),
+        (lambda lines: [*lines[:7], "0.5\ta\t0", *lines[8:]], "x.arpa:8: expected log10"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(change, why):
+    with pytest.raises(ModelError, match=why):
+        from_arpa(change(list(to_arpa(estimate(TEXTS, 2)))), "x.arpa")
+
+
+def test_no_text_is_no_model():
+    for texts, order, why in (([], 3, "no text"), (["", ""], 3, "no text"), (["a"], 0, "order is 0")):
+        with pytest.raises(UsageFault, match=why):
+            estimate(texts, order)
+
+
+def test_the_automaton_says_how_likely_a_text_is():
+    model = estimate(TEXTS, 4)
+    alphabet = Alphabet(" acdeghiost,lX")
+    automaton = LanguageModel(model, alphabet, weight=0.7)
+    assert automaton.unknown == ["X"]
+    for text in ("the cat", "tat", "godXhat ", "a", ""):
+        known = [token if (token,) in model.entries else UNKNOWN for token in tokens_of(text)]
+        chances = (looked_up(model, known[i], tuple(known[max(0, i - 3) : i])) for i in range(1, len(known)))
+        expected = sum(map(math.log, chances))
+        state, found = automaton.start, 0.0
+        for character in text:
+            label = alphabet.label(character)
+            found += automaton.weights(state)[label]
+            state = automaton.follow(state, label)
+        assert found + automaton.final(state) == pytest.approx(0.7 * expected)
+
+
+def test_a_search_adds_it_to_what_the_image_says():
+    model = estimate(["ab", "ab", "ba", "aab"], 2)
+    alphabet = Alphabet("ab")
+    log_probs, frames = noise(2, 4, 3, sharpness=0.5), np.array([4])
+    (found,) = beam_search(log_probs, frames, Grammar(3, [LanguageModel(model, alphabet)], bonus=0.3), 500, None)
+    assert found
+    for hypothesis in found:
+        automaton, added, state = LanguageModel(model, alphabet), 0.0, None
+        state = automaton.start
+        for label in hypothesis.labels:
+            added += automaton.weights(state)[label] + 0.3
+            state = automaton.follow(state, label)
+        own = score(log_probs, frames, [hypothesis.labels])[0]
+        assert hypothesis.score == pytest.approx(own + added + automaton.final(state), abs=1e-5)
+    best = max(
+        (tuple(p) for n in range(5) for p in itertools.product((1, 2), repeat=n)),
+        key=lambda labels: {h.labels: h.score for h in found}.get(labels, -math.inf),
+    )
+    assert found[0].labels == best
+
+
+def test_a_model_of_words_is_refused():
+    lines = ["\\data\\", "ngram 1=2", "", "\\1-grams:", "-1 <unk>", "-0.5 word", "", "\\end\\"]
+    with pytest.raises(UsageFault, match="no character of the recogniser's alphabet"):
+        LanguageModel(from_arpa(lines, "words.arpa"), Alphabet("ab"))
