@@ -27,6 +27,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
 Preset = Literal["scene", "document", "all"]  # of synthetic text
+Method = Literal["greedy", "beam"]  # of decoding
 
 T = TypeVar("T")
 
@@ -254,3 +255,45 @@ class TrainConfig:
         for name, value in (("warmup", self.warmup), ("ema", self.ema)):
             if not 0 <= value < 1:
                 raise UsageFault(f"{name} is {value}: take at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How log-probabilities become text.
+
+    Attributes:
+        decoder: greedy, or beam search; None: greedy, or beam search where anything below asks for it.
+        beam: prefixes kept for each image.
+        nbest: readings given for each image, best first; at most `beam`.
+        allow: the only characters that are read; None: all.
+        deny: characters that are not read.
+        pattern: what the whole text must match, see `crnn_cli.core.decoding.pattern`; None: anything.
+        outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
+            read. In vain without a lexicon.
+        ignore_case: the words of a lexicon are read in capitals and small letters alike.
+        lm_weight: of a language model's log-probabilities beside those of the image, 0 or more.
+        lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
+    """
+
+    decoder: Method | None = None
+    beam: int = 16
+    nbest: int = 1
+    allow: str | None = None
+    deny: str = ""
+    pattern: str | None = None
+    outside: float | None = None
+    ignore_case: bool = False
+    lm_weight: float = 0.3
+    lm_bonus: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None:
+            one_of("decoder", self.decoder, Method)
+        within("beam", self.beam, 1)
+        within("nbest", self.nbest, 1)
+        if self.outside is not None:
+            within("outside", self.outside, 0)
+        within("lm-weight", self.lm_weight, 0)
+        within("lm-bonus", self.lm_bonus, -100, 100)
+        if self.nbest > self.beam:
+            raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")

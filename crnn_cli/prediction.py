@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.config import ModelConfig
-    from crnn_cli.core.decoding import Decoded, DecodeOptions, Decoder
+    from crnn_cli.config import DecodeOptions, ModelConfig
+    from crnn_cli.core.decoding import Decoded, Decoder
     from crnn_cli.runners import Runner
 
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more

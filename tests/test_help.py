@@ -12,7 +12,7 @@ import typer
 from crnn_cli.main import app
 
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "lmdb", "numpy"}
-VERBS = ("build-lmdb", "evaluate", "export", "inspect", "predict", "synth", "train")
+VERBS = ("build-lmdb", "evaluate", "export", "inspect", "lm", "predict", "synth", "train")
 
 # runs the script's own entry point, then says on stderr's last line which heavy modules are loaded
 SCRIPT = f"""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crnn_cli import console
+from crnn_cli import config, console
+from crnn_cli.config import DecodeOptions, ModelConfig
 
 if TYPE_CHECKING:
-    from crnn_cli.config import ModelConfig
-    from crnn_cli.core.decoding import DecodeOptions, Decoder
+    from crnn_cli.core.decoding import Decoder
 
 Method = Annotated[
-    Literal["greedy", "beam"] | None,
-    typer.Option("--decoder", help="[default: greedy; beam where an option below asks for it]", show_default=False),
+    config.Method | None,
+    typer.Option(
+        "--decoder",
+        help="How text is searched for. [default: greedy; beam where an option below asks for it]",
+        show_default=False,
+    ),
 ]
 Beam = Annotated[int, typer.Option(help="Prefixes that beam search keeps.")]
 Lexicon = Annotated[
@@ -48,7 +52,7 @@ LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the model besid
 LMBonus = Annotated[float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")]
 
 
-def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None, lm: Path | None) -> Decoder:
+def decoder(model: ModelConfig, options: DecodeOptions, lexicon: Path | None, lm: Path | None) -> Decoder:
     """The decoder of a model; what of the lexicon cannot be read is said.
 
     Raises:
@@ -60,7 +64,7 @@ def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None, l
     from crnn_cli.data.lexicon import read_lexicon
     from crnn_cli.errors import UsageFault
 
-    codec, words = Codec.of(config), None
+    codec, words = Codec.of(model), None
     language = None if lm is None else modelling.read(lm)
     if lexicon is not None:
         words, left_out = read_lexicon(lexicon, codec)
@@ -69,7 +73,7 @@ def decoder(config: ModelConfig, options: DecodeOptions, lexicon: Path | None, l
             console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
     elif options.outside is not None or options.ignore_case:
         raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
-    return Decoder(codec, config.temperature, options, words, language)
+    return Decoder(codec, model.temperature, options, words, language)
 
 
 def say_given_up(decoder: Decoder) -> None:

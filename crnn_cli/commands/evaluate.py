@@ -13,7 +13,7 @@ import typer
 from crnn_cli import files
 from crnn_cli.commands import decoding, options
 from crnn_cli.commands.columns import columns
-from crnn_cli.config import DataConfig
+from crnn_cli.config import DataConfig, DecodeOptions
 from crnn_cli.core import tsv
 from crnn_cli.evaluation import EvaluateOptions
 from crnn_cli.prediction import ReadOptions
@@ -44,17 +44,17 @@ def command(
     ] = EvaluateOptions.confusions,
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
-    decoder: decoding.Method = None,
-    beam: decoding.Beam = 16,
+    decoder: decoding.Method = DecodeOptions.decoder,
+    beam: decoding.Beam = DecodeOptions.beam,
     lexicon: decoding.Lexicon = None,
-    outside: decoding.Outside = None,
-    ignore_case: decoding.IgnoreCase = False,
-    allow: decoding.Allow = None,
-    deny: decoding.Deny = "",
-    pattern: decoding.Pattern = None,
+    outside: decoding.Outside = DecodeOptions.outside,
+    ignore_case: decoding.IgnoreCase = DecodeOptions.ignore_case,
+    allow: decoding.Allow = DecodeOptions.allow,
+    deny: decoding.Deny = DecodeOptions.deny,
+    pattern: decoding.Pattern = DecodeOptions.pattern,
     lm: decoding.LM = None,
-    lm_weight: decoding.LMWeight = 0.3,
-    lm_bonus: decoding.LMBonus = 0.3,
+    lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
+    lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
 
@@ -68,7 +68,6 @@ def command(
         crnn evaluate test.lmdb --predictions readings.tsv --json
     """
     from crnn_cli import console, evaluation, prediction, runners
-    from crnn_cli.core.decoding import DecodeOptions
     from crnn_cli.data.store import Reader
 
     how = ReadOptions(batch_size)

@@ -14,6 +14,7 @@ import typer
 
 from crnn_cli import files
 from crnn_cli.commands import decoding, options
+from crnn_cli.config import DecodeOptions
 from crnn_cli.core import tsv
 from crnn_cli.errors import ImageError
 from crnn_cli.inputs import expand
@@ -39,18 +40,18 @@ def command(
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL, not in a newline.")] = False,
-    nbest: Annotated[int, typer.Option(help="Readings of each image, with --json.")] = 1,
-    decoder: decoding.Method = None,
-    beam: decoding.Beam = 16,
+    nbest: Annotated[int, typer.Option(help="Readings of each image, with --json.")] = DecodeOptions.nbest,
+    decoder: decoding.Method = DecodeOptions.decoder,
+    beam: decoding.Beam = DecodeOptions.beam,
     lexicon: decoding.Lexicon = None,
-    outside: decoding.Outside = None,
-    ignore_case: decoding.IgnoreCase = False,
-    allow: decoding.Allow = None,
-    deny: decoding.Deny = "",
-    pattern: decoding.Pattern = None,
+    outside: decoding.Outside = DecodeOptions.outside,
+    ignore_case: decoding.IgnoreCase = DecodeOptions.ignore_case,
+    allow: decoding.Allow = DecodeOptions.allow,
+    deny: decoding.Deny = DecodeOptions.deny,
+    pattern: decoding.Pattern = DecodeOptions.pattern,
     lm: decoding.LM = None,
-    lm_weight: decoding.LMWeight = 0.3,
-    lm_bonus: decoding.LMBonus = 0.3,
+    lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
+    lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
 ) -> None:
     r"""Read images: a line of `path<TAB>text<TAB>confidence` for each, in input order.
 
@@ -64,7 +65,6 @@ def command(
         crnn predict plates/ --pattern AA-999-AA
     """
     from crnn_cli import console, prediction, runners
-    from crnn_cli.core.decoding import DecodeOptions
     from crnn_cli.errors import UsageFault
 
     if nbest > 1 and not as_json:

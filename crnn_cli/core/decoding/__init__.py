@@ -10,11 +10,12 @@ alignment    where the labels of a text stand
 decoded      what is said of a reading
 """
 
+from crnn_cli.config import DecodeOptions
 from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.decoder import DecodeOptions, Decoder
+from crnn_cli.core.decoding.decoder import Decoder
 from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar
 from crnn_cli.core.decoding.language import LanguageModel

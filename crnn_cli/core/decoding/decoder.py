@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.config import one_of, within
+from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import greedy
@@ -23,50 +21,6 @@ from crnn_cli.core.decoding.likelihood import Floats, Integers
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.ngrams import Ngrams
 from crnn_cli.errors import UsageFault
-
-Method = Literal["greedy", "beam"]
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """How log-probabilities become text.
-
-    Attributes:
-        decoder: greedy, or beam search; None: greedy, or beam search where anything below asks for it.
-        beam: prefixes kept for each image.
-        nbest: readings given for each image, best first; at most `beam`.
-        allow: the only characters that are read; None: all.
-        deny: characters that are not read.
-        pattern: what the whole text must match, see `crnn_cli.core.decoding.pattern`; None: anything.
-        outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
-            read. In vain without a lexicon.
-        ignore_case: the words of a lexicon are read in capitals and small letters alike.
-        lm_weight: of a language model's log-probabilities beside those of the image, 0 or more.
-        lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
-    """
-
-    decoder: Method | None = None
-    beam: int = 16
-    nbest: int = 1
-    allow: str | None = None
-    deny: str = ""
-    pattern: str | None = None
-    outside: float | None = None
-    ignore_case: bool = False
-    lm_weight: float = 0.3
-    lm_bonus: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.decoder is not None:
-            one_of("decoder", self.decoder, Method)
-        within("beam", self.beam, 1)
-        within("nbest", self.nbest, 1)
-        if self.outside is not None:
-            within("outside", self.outside, 0)
-        within("lm-weight", self.lm_weight, 0)
-        within("lm-bonus", self.lm_bonus, -100, 100)
-        if self.nbest > self.beam:
-            raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")
 
 
 class Decoder:
