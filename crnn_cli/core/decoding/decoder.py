@@ -93,19 +93,20 @@ class Decoder:
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
 
     def _searched(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
-        width = self.options.beam
-        if not self._exact:
-            return beam_search(log_probs, frames, self._grammar, width)
-        found = []
-        for row, length in zip(log_probs, frames.tolist(), strict=True):
-            own = exact_search(row[:length], self._grammar, self.options.nbest + 1)
-            if not own.proven:
-                self.given_up += 1
-                (beams,) = beam_search(row[None], np.array([length]), self._grammar, width)
-                found.append(beams)
-            else:
-                found.append(own.hypotheses)
+        found = beam_search(log_probs, frames, self._grammar, self.options.beam)
+        if self._exact:
+            rows = zip(log_probs, frames.tolist(), found, strict=True)
+            found = [self._proven(row[:length], beams) for row, length, beams in rows]
         return found
+
+    def _proven(self, log_probs: Floats, beams: list[Hypothesis]) -> list[Hypothesis]:
+        """The likeliest readings of one image, (T, K), proven to be; then the others that the beam search met."""
+        found = exact_search(log_probs, self._grammar, self.options.nbest)
+        if not found.proven:
+            self.given_up += 1
+            return beams
+        known = {hypothesis.labels for hypothesis in found.hypotheses}
+        return [*found.hypotheses, *(other for other in beams if other.labels not in known)]
 
 
 class _Allowed:

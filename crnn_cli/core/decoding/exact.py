@@ -8,6 +8,7 @@ best there is. Within a lexicon few prefixes are ever opened.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from crnn_cli.core.decoding.beam import Hypothesis
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.likelihood import Floats
 
-_MOST = 20_000  # prefixes opened for an image before the search gives up
+_MOST = 2_000  # prefixes opened for an image before the search gives up: some 50 ms
 
 
 class _Prefix(NamedTuple):
@@ -74,23 +75,18 @@ def exact_search(log_probs: Floats, grammar: Grammar, count: int = 1, most: int 
     """
     probabilities = np.exp(log_probs.astype(np.float64))
     hypotheses: list[Hypothesis] = []
-    opened = 0
-    queue: list[_Open] = []
-    root = _root(probabilities, grammar)
-    for place in _beyond(root, probabilities, grammar, 0):
-        heapq.heappush(queue, place)
-    numbers = len(queue)
+    opened, numbers = 0, itertools.count()
+    queue = list(_beyond(_root(probabilities, grammar), probabilities, grammar, numbers))
+    heapq.heapify(queue)
     while queue and len(hypotheses) < count and opened < most:
         place = heapq.heappop(queue)
         if place.label == BLANK:
             hypotheses.append(Hypothesis(place.parent.labels, -place.bound))
             continue
         opened += 1
-        for further in _beyond(
-            _grown(place.parent, place.label, probabilities, grammar), probabilities, grammar, numbers
-        ):
+        prefix = _grown(place.parent, place.label, probabilities, grammar)
+        for further in _beyond(prefix, probabilities, grammar, numbers):
             heapq.heappush(queue, further)
-            numbers += 1
     return Found(hypotheses, bool(hypotheses), opened)
 
 
@@ -99,12 +95,14 @@ def _root(probabilities: NDArray[np.float64], grammar: Grammar) -> _Prefix:
     return _Prefix((), grammar.start, 0.0, blank, np.zeros_like(blank))
 
 
-def _beyond(prefix: _Prefix, probabilities: NDArray[np.float64], grammar: Grammar, number: int) -> Iterator[_Open]:
+def _beyond(
+    prefix: _Prefix, probabilities: NDArray[np.float64], grammar: Grammar, numbers: Iterator[int]
+) -> Iterator[_Open]:
     """The text that is the prefix itself, and the prefixes one label longer, with the bounds of what they lead to."""
     whole = prefix.blank[-1] + prefix.label[-1]
     if whole > 0 and grammar.finals[prefix.state] > -math.inf:
-        yield _Open(-(math.log(whole) + prefix.weight + grammar.finals[prefix.state]), number, prefix, BLANK)
-        number += 1
+        ending = prefix.weight + float(grammar.finals[prefix.state])
+        yield _Open(-(math.log(whole) + ending), next(numbers), prefix, BLANK)
     weights = grammar.weights[prefix.state].copy()
     weights[BLANK] = -np.inf
     (labels,) = np.nonzero(weights > -np.inf)
@@ -115,8 +113,7 @@ def _beyond(prefix: _Prefix, probabilities: NDArray[np.float64], grammar: Gramma
         masses[again] = prefix.blank[:-1] @ probabilities[:, prefix.labels[-1]]
     for label, mass in zip(labels.tolist(), masses.tolist(), strict=True):
         if mass > 0:
-            yield _Open(-(math.log(mass) + prefix.weight + float(weights[label])), number, prefix, label)
-            number += 1
+            yield _Open(-(math.log(mass) + prefix.weight + float(weights[label])), next(numbers), prefix, label)
 
 
 def _grown(prefix: _Prefix, label: int, probabilities: NDArray[np.float64], grammar: Grammar) -> _Prefix:
