@@ -131,6 +131,22 @@ def read(
         )
 
 
+def tune(
+    reader: Reader, runner: Runner, decoders: Sequence[Decoder], options: ReadOptions | None = None
+) -> list[list[tuple[str, str]]]:
+    """(reference, reading) of every record of `reader`, for each of `decoders`; the network runs once for all."""
+    from crnn_cli.core.decoding import Several
+
+    codec = Codec.of(runner.config)
+    recognitions = recognize(_images(reader, runner.config.channels), runner, options, Several(decoders))
+    pairs: list[list[tuple[str, str]]] = [[] for _ in decoders]
+    for recognition, label in zip(recognitions, reader.labels(), strict=True):
+        texts = [recognition.text, *(other.text for other in recognition.alternatives)]
+        for own, text in zip(pairs, texts if recognition.error is None else [""] * len(decoders), strict=True):
+            own.append((codec.clean(label), text))
+    return pairs
+
+
 def _images(reader: Reader, channels: int) -> Iterator[Item]:
     for index in range(len(reader)):
         name = f"{reader.name}:{index + 1}"

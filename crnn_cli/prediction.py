@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import DecodeOptions, ModelConfig
-    from crnn_cli.core.decoding import Decoded, Decoder
+    from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers
     from crnn_cli.runners import Runner
+
+    Decode = Callable[[Floats, Integers], Sequence[Sequence[Decoded]]]  # readings of each image, best first
 
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
 _BYTES = (bytes, bytearray, memoryview)
@@ -134,26 +136,29 @@ def load(
     device: str = "auto",
     decode: DecodeOptions | None = None,
     lexicon: Iterable[str] | None = None,
+    lm: str | os.PathLike[str] | None = None,
 ) -> Recognizer:
     """The recogniser of a model file, or of a model of this package by its name; without one, of that which
     `find_model` finds.
 
     Args:
         decode: how its log-probabilities become text. lexicon: the words that may be read, if not all.
+        lm: file of a character n-gram model, which says how likely texts are.
 
     Raises:
-        ModelError, DeviceError: see `crnn_cli.runners.load`.
+        ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.modelling.read`.
         UsageFault: see `crnn_cli.core.decoding.Decoder`.
         AlphabetError: a word of the lexicon has a character that the model lacks.
     """
-    from crnn_cli import runners
-    from crnn_cli.core.decoding import Decoder
+    from crnn_cli import modelling, runners
+    from crnn_cli.core.decoding import Decoder, LanguageModel
 
     path, _ = find_model(None if model is None else os.fspath(model), device)
     runner = runners.load(path, device)
     codec = Codec.of(runner.config)
     words = None if lexicon is None else [codec.encode(word) for word in lexicon]
-    return Recognizer(runner, Decoder(codec, runner.config.temperature, decode, words))
+    language = None if lm is None else LanguageModel(modelling.read(lm), codec.alphabet)
+    return Recognizer(runner, Decoder(codec, runner.config.temperature, decode, words, language))
 
 
 def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
@@ -189,7 +194,7 @@ def _items(inputs: Iterable[Input]) -> Iterator[Item]:
 
 
 def recognize(
-    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None, decoder: Decoder | None = None
+    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None, decoder: Decode | None = None
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
@@ -361,7 +366,7 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
         yield window
 
 
-def _read(window: Loaded, runner: Runner, options: ReadOptions, decoder: Decoder) -> Iterator[Recognition]:
+def _read(window: Loaded, runner: Runner, options: ReadOptions, decoder: Decode) -> Iterator[Recognition]:
     from crnn_cli.data import batching
 
     config, codec = runner.config, Codec.of(runner.config)

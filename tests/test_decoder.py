@@ -161,6 +161,24 @@ def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
     assert float(forced.split("\t")[2]) < 0.01  # the image says otherwise
 
 
+def test_the_weight_of_a_language_model_is_looked_for(here, crnn):
+    rows = []
+    for number, text in enumerate(["ab", "aab", "ab", "bb"]):
+        cv2.imwrite(f"{number}.png", stripes(text))
+        rows.append(f"{number}.png\t{'aab' if text == 'ab' else text}\n")
+    (here / "labels.tsv").write_text("".join(rows))
+    assert crnn("build-lmdb", ".", "labels.tsv", "-o", "some.lmdb", "--format", "tab").code == 0
+    assert crnn("lm", "some.lmdb", "-o", "some.arpa", "--order", "3").code == 0
+    code, out, err = crnn("evaluate", "some.lmdb", "--lm", "some.arpa", "--tune", "--json")
+    assert code == 0, err
+    assert "CER, percent" in err
+    best = dict(re.findall(r"--(lm-\w+) ([\d.]+)", err))
+    options = [part for name, value in best.items() for part in (f"--{name}", value)]
+    again = crnn("evaluate", "some.lmdb", "--lm", "some.arpa", "--json", *options)
+    assert json.loads(again.out)["overall"] == json.loads(out)["overall"]
+    assert crnn("evaluate", "some.lmdb", "--tune").code == 2
+
+
 def test_predict_gives_further_readings(here, crnn):
     code, out, _ = crnn("predict", "abba.png", "--nbest", "3", "--json")
     row = json.loads(out)

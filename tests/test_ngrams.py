@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crnn_cli.core.codec import Alphabet
-from crnn_cli.core.decoding import Grammar, LanguageModel, beam_search, score
+from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, score
 from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate, from_arpa, to_arpa
 from crnn_cli.errors import ModelError, UsageFault
 from tests.test_beam import noise
@@ -151,8 +151,8 @@ def test_no_text_is_no_model():
 def test_the_automaton_says_how_likely_a_text_is():
     model = estimate(TEXTS, 4)
     alphabet = Alphabet(" acdeghiost,lX")
-    automaton = LanguageModel(model, alphabet, weight=0.7)
-    assert automaton.unknown == ["X"]
+    assert LanguageModel(model, alphabet).unknown == ["X"]
+    automaton = Scaled(LanguageModel(model, alphabet), 0.7)
     for text in ("the cat", "tat", "godXhat ", "a", ""):
         known = [token if (token,) in model.entries else UNKNOWN for token in tokens_of(text)]
         chances = (looked_up(model, known[i], tuple(known[max(0, i - 3) : i])) for i in range(1, len(known)))

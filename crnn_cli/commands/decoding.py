@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,28 +53,31 @@ LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the model besid
 LMBonus = Annotated[float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")]
 
 
-def decoder(model: ModelConfig, options: DecodeOptions, lexicon: Path | None, lm: Path | None) -> Decoder:
-    """The decoder of a model; what of the lexicon cannot be read is said.
+def decoders(
+    model: ModelConfig, several: Sequence[DecodeOptions], lexicon: Path | None, lm: Path | None
+) -> list[Decoder]:
+    """A decoder of a model for each of the options; what of the lexicon cannot be read is said.
 
     Raises:
-        UsageFault: see `read_lexicon` and `Decoder`; also options of a lexicon without one.
+        UsageFault: see `read_lexicon`, `LanguageModel` and `Decoder`; also options of a lexicon without one.
+        ModelError: see `modelling.read`.
     """
     from crnn_cli import modelling
     from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.core.decoding import Decoder, LanguageModel
     from crnn_cli.data.lexicon import read_lexicon
     from crnn_cli.errors import UsageFault
 
     codec, words = Codec.of(model), None
-    language = None if lm is None else modelling.read(lm)
+    language = None if lm is None else LanguageModel(modelling.read(lm), codec.alphabet)
     if lexicon is not None:
         words, left_out = read_lexicon(lexicon, codec)
         if left_out:
             some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
             console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
-    elif options.outside is not None or options.ignore_case:
+    elif any(options.outside is not None or options.ignore_case for options in several):
         raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
-    return Decoder(codec, model.temperature, options, words, language)
+    return [Decoder(codec, model.temperature, options, words, language) for options in several]
 
 
 def say_given_up(decoder: Decoder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +15,18 @@ from crnn_cli.commands import decoding, options
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DataConfig, DecodeOptions
 from crnn_cli.core import tsv
+from crnn_cli.errors import UsageFault
 from crnn_cli.evaluation import EvaluateOptions
 from crnn_cli.prediction import ReadOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
+    from crnn_cli.data.store import Reader
     from crnn_cli.evaluation import Report, Sample, SetReport
+    from crnn_cli.runners import Runner
 
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of a language model, that --tune tries
+BONUSES = (0.0, 0.2, 0.4, 0.7, 1.0)
 FIGURES = {"exact": "exact", "alphanumeric": "alnum", "cer": "CER", "wer": "WER", "one_minus_ned": "1-NED"}
 
 
@@ -55,6 +60,9 @@ def command(
     lm: decoding.LM = None,
     lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
     lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Look for the best --lm-weight and --lm-bonus on this data first.")
+    ] = False,
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
 
@@ -78,7 +86,9 @@ def command(
     path, why = prediction.find_model(model, device)
     runner = runners.load(path, device)
     console.note(f"model: {path} ({why}), on {runner.device}")
-    found = decoding.decoder(runner.config, search, lexicon, lm)
+    if tune:
+        search = _tuned(list(readers.values()), runner, search, lexicon, lm)
+    (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
     samples = {
         name: list(console.progress(evaluation.read(reader, runner, how, found), f"reading {name}", len(reader)))
         for name, reader in readers.items()
@@ -91,6 +101,32 @@ def command(
         files.write_whole(predictions, b"".join(_row(sample) for part in samples.values() for sample in part))
     text = json.dumps({"model": path, **asdict(report)}, ensure_ascii=False) if as_json else "\n".join(_lines(report))
     files.write_stdout(text)
+
+
+def _tuned(
+    readers: Sequence[Reader], runner: Runner, search: DecodeOptions, lexicon: Path | None, lm: Path | None
+) -> DecodeOptions:
+    """`search` with the weight and the bonus of the language model that give the least CER."""
+    from crnn_cli import console, evaluation
+    from crnn_cli.core import metrics
+
+    if lm is None:
+        raise UsageFault("--tune is about a language model: give --lm FILE")
+    several = [replace(search, lm_weight=weight, lm_bonus=bonus) for weight in WEIGHTS for bonus in BONUSES]
+    found = decoding.decoders(runner.config, several, lexicon, lm)
+    pairs: list[list[tuple[str, str]]] = [[] for _ in several]
+    for reader in console.progress(readers, "tuning"):
+        for own, more in zip(pairs, evaluation.tune(reader, runner, found), strict=True):
+            own += more
+    rates = [metrics.score(own, resamples=1).cer.value for own in pairs]
+    best = several[rates.index(min(rates))]  # of equals the one that leans least on the language model
+    rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in BONUSES))]
+    for place, weight in enumerate(WEIGHTS):
+        line = rates[place * len(BONUSES) : (place + 1) * len(BONUSES)]
+        rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in line)))
+    console.note("\n".join(columns(rows, right=range(1, 1 + len(BONUSES)))))
+    console.note(f"best: --lm-weight {best.lm_weight:g} --lm-bonus {best.lm_bonus:g}")
+    return best
 
 
 def _row(sample: Sample) -> bytes:

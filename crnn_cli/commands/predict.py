@@ -77,7 +77,7 @@ def command(
         path, why = prediction.find_model(model, device)
         runner = runners.load(path, device)
         console.note(f"model: {path} ({why}), on {runner.device}")
-        found = decoding.decoder(runner.config, search, lexicon, lm)
+        (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
         with closing(prediction.recognize(items, runner, how, found)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is

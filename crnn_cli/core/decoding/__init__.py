@@ -15,9 +15,9 @@ from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.decoder import Decoder
+from crnn_cli.core.decoding.decoder import Decoder, Several
 from crnn_cli.core.decoding.exact import exact_search
-from crnn_cli.core.decoding.grammar import Automaton, Grammar
+from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
@@ -35,6 +35,8 @@ __all__ = [
     "LanguageModel",
     "Lexicon",
     "Pattern",
+    "Scaled",
+    "Several",
     "align",
     "beam_search",
     "best_labels",

@@ -14,12 +14,11 @@ from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.exact import exact_search
-from crnn_cli.core.decoding.grammar import Automaton, Grammar, Weights
+from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers
 from crnn_cli.core.decoding.pattern import Pattern
-from crnn_cli.core.ngrams import Ngrams
 from crnn_cli.errors import UsageFault
 
 
@@ -48,7 +47,7 @@ class Decoder:
         temperature: float = 1.0,
         options: DecodeOptions | None = None,
         words: Sequence[Sequence[int]] | None = None,
-        language: Ngrams | None = None,
+        language: LanguageModel | None = None,
     ) -> None:
         self.options = options = options or DecodeOptions()
         self.given_up = 0
@@ -66,7 +65,7 @@ class Decoder:
         if language is not None:
             if codec.direction != "ltr":
                 raise UsageFault("lm: this model reads right to left, and language models are for left to right")
-            automata.append(LanguageModel(language, codec.alphabet, options.lm_weight))
+            automata.append(Scaled(language, options.lm_weight))
         searching = bool(automata) or options.nbest > 1
         if searching and options.decoder == "greedy":
             raise UsageFault(
@@ -107,6 +106,17 @@ class Decoder:
             return beams
         known = {hypothesis.labels for hypothesis in found.hypotheses}
         return [*found.hypotheses, *(other for other in beams if other.labels not in known)]
+
+
+class Several:
+    """Decoders of one model side by side: the first reading of each, in their order, as if they were the n best."""
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        self._decoders = decoders
+
+    def __call__(self, log_probs: Floats, frames: Integers) -> list[list[Decoded]]:
+        readings = [decoder(log_probs, frames) for decoder in self._decoders]
+        return [[own[0] for own in rows] for rows in zip(*readings, strict=True)]
 
 
 class _Allowed:

@@ -42,6 +42,25 @@ class Automaton(Protocol):
         ...
 
 
+class Scaled:
+    """An automaton whose weights count `scale` times, 0 or more; what it bars stays barred."""
+
+    def __init__(self, automaton: Automaton, scale: float) -> None:
+        self._automaton, self._scale = automaton, scale
+        self.start = automaton.start
+
+    def weights(self, state: int) -> Weights:
+        row = self._automaton.weights(state)
+        return np.multiply(row, self._scale, out=np.full_like(row, _BARRED), where=row > _BARRED)
+
+    def follow(self, state: int, label: int) -> int:
+        return self._automaton.follow(state, label)
+
+    def final(self, state: int) -> float:
+        weight = self._automaton.final(state)
+        return weight if weight == _BARRED else self._scale * weight
+
+
 class Grammar:
     """Automata as one.
 

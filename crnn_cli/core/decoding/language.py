@@ -23,7 +23,6 @@ class LanguageModel:
     Args:
         model: the n-grams.
         alphabet: of the recogniser. Characters that the model lacks are `<unk>` to it.
-        weight: of its log-probabilities beside those of the image.
 
     Attributes:
         unknown: the characters that the model lacks.
@@ -32,8 +31,7 @@ class LanguageModel:
         UsageFault: a model that has none of the alphabet's characters.
     """
 
-    def __init__(self, model: Ngrams, alphabet: Alphabet, weight: float = 1.0) -> None:
-        self._weight = weight * _NATURAL
+    def __init__(self, model: Ngrams, alphabet: Alphabet) -> None:
         self._order, self._entries = model.order, model.entries
         self._tokens = [SPACE if character == " " else character for character in alphabet.characters]
         self.unknown = [
@@ -60,13 +58,13 @@ class LanguageModel:
         self.start = self._number((BEGIN,))
 
     def weights(self, state: int) -> Weights:
-        return self._weight * self._row(self._contexts[state])
+        return _NATURAL * self._row(self._contexts[state])
 
     def follow(self, state: int, label: int) -> int:
         return self._number((*self._contexts[state], self._tokens[label - 1]))
 
     def final(self, state: int) -> float:
-        return self._weight * float(self._row(self._contexts[state])[0])
+        return _NATURAL * float(self._row(self._contexts[state])[0])
 
     def _row(self, context: Ngram) -> Weights:
         """(K,) log10 of the probability of each label after `context`; at the blank's place, of the end."""
