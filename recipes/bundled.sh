@@ -30,9 +30,11 @@ render lines "$LINES" document seen 12
 render scenes-val 3000 scene unseen 901
 render lines-val 300 document unseen 902
 
-case $BACKBONE in base) LR=1.5e-3 SCENE=14 ;; *) LR=2e-3 SCENE=10 ;; esac # draws of scenes to one of lines
-train=(train "scenes.lmdb:$SCENE" lines.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb
-    --alphabet ascii --backbone "$BACKBONE" --batch-size 32 --lr "$LR" --ema 0.9995 --max-minutes "$MINUTES"
+[ -f blanks.done ] || { rm -rf blanks.lmdb && python3 "$HERE/blanks.py" blanks.lmdb 4000 && touch blanks.done; }
+
+case $BACKBONE in base) LR=1.5e-3 ;; *) LR=2e-3 ;; esac
+train=(train scenes.lmdb:45 lines.lmdb:4 blanks.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb --alphabet ascii
+    --backbone "$BACKBONE" --batch-size 32 --lr "$LR" --ema 0.9995 --max-minutes "$MINUTES"
     -o "$BACKBONE.float32.safetensors")
 [ -d "$BACKBONE.float32.run" ] && train=(train --resume -o "$BACKBONE.float32.safetensors")
 torchrun --standalone --nproc-per-node "${PROCESSES:-$(nproc)}" --no-python crnn "${train[@]}"

@@ -214,6 +214,18 @@ def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None
     assert "d.lmdb:14" in notes
 
 
+def test_an_empty_label_of_a_rendered_image_is_meant(tmp_path: Path) -> None:
+    data = build(tmp_path / "d.lmdb", WORDS)
+    with Writer(tmp_path / "blank.lmdb", about={"synthetic": {"blank": True}}) as writer:
+        for width in (40, 90):
+            writer.add(png(np.full((32, width), 200, np.uint8)), "", width, 32, f"{width}.png")
+    wanted = settings(data)
+    sources = (*wanted.data.sources, (str(tmp_path / "blank.lmdb"), None))
+    start = training.begin(replace(wanted, data=replace(wanted.data, sources=sources)))
+    assert len(start.train) + len(start.held) == len(WORDS) + 2
+    assert not [note for note in start.notes if "empty label" in note]
+
+
 def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", WORDS)
     with Writer(data, append=True) as writer:

@@ -93,6 +93,7 @@ class Samples:
         widths: (n,) pixels at the model's height; of masks about so many.
         sources: (n,) number of the store of each.
         needed: (n,) frames that each label needs.
+        rendered: for each store, whether its images were made with their labels, so that an empty one is meant.
         masks: for each store, the options of `crnn synth` if it holds masks, else None.
     """
 
@@ -100,6 +101,7 @@ class Samples:
         self.stores = stores
         self.config = config
         made = [store.about().get("synthetic") for store in stores]
+        self.rendered = [bool(how) for how in made]
         self.masks: list[dict[str, Any] | None] = [how if how and how.get("masks") else None for how in made]
         self.widths = np.zeros(0, np.int64)
         self.sources = np.zeros(0, np.int64)
@@ -232,7 +234,7 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
             unfit = skipped.cause(
                 readable=bool(sizes[row, 1]),
                 line=widths[row] <= images.WIDEST,
-                labelled=bool(labels),
+                labelled=bool(labels) or (samples.rendered[number] and not text),
                 survives=codec.survives(text),
                 feasible=needed[row] <= available[row],
             )
