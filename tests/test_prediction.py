@@ -301,6 +301,9 @@ def test_a_name_stands_for_a_bundled_model(tmp_path, monkeypatch):
     monkeypatch.setattr("crnn_cli.devices.cuda_devices", lambda: 1)
     assert prediction.find_model("tiny")[0] == os.fspath(tmp_path / "weights" / "tiny.safetensors")
     assert weights.path("tiny") == tmp_path / "weights" / "tiny.safetensors"
+    Path("tiny").mkdir()  # is no model
+    assert prediction.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
+    Path("tiny").rmdir()
     Path("tiny").touch()  # a file of the user's comes first
     assert prediction.find_model("tiny", "cpu") == ("tiny", "--model")
 

@@ -14,10 +14,10 @@ NAMES = ("base", "tiny")  # where no model is named, the first that is there is 
 def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
     """The file that `model` stands for: a model of this package where it is a name of one, else the file itself.
 
-    A file of that name comes first, as does any name of a model that this installation lacks.
+    A file of that name comes first (a folder does not: `./base` names it); so does any name of which there is no model.
     """
     own = FOLDER / f"{model}{suffix}"
-    bundled = os.fspath(model) in NAMES and own.exists() and not Path(model).exists()
+    bundled = os.fspath(model) in NAMES and own.exists() and not Path(model).is_file()
     return own if bundled else Path(model)
 
 
