@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crnn_cli.core import metrics
 
-EXAMPLES = Path(__file__).parent
+EXAMPLES = Path(__file__).resolve().parent
 
 
 def rows(path: Path) -> list[list[str]]:

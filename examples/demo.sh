@@ -9,7 +9,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as fast on so small a network, an
 
 rm -rf demo
 mkdir demo
-(cd demo && env -u CRNN_MODEL "$bin/crnn" predict "$PWD/../examples/words" "$PWD/../examples/lines" -o examples.tsv)
+here=$(pwd -P) # a model.safetensors that lies here is not the bundled one
+(cd demo && env -u CRNN_MODEL "$bin/crnn" predict "$here/examples/words" "$here/examples/lines" -o examples.tsv)
 "$bin/python" examples/render_words.py demo/words --count 1000 --test 200
 "$bin/crnn" build-lmdb demo/words demo/words/labels.tsv -o demo/train.lmdb
 "$bin/crnn" build-lmdb demo/words demo/words/labels_test.tsv -o demo/test.lmdb
