@@ -1,8 +1,8 @@
 """Say how the demo went, and fail where too few images were read exactly.
 
-python examples/check_demo.py demo 0.95 0.7
+python examples/check_demo.py demo 0.95 0.65
 
-0.95: share of the images kept aside, by the model that the demo trained; 0.7: of the example words, by the model that
+0.95: share of the images kept aside, by the model that the demo trained; 0.65: of the example words, by the model that
 comes with the package.
 """
 
