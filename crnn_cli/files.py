@@ -1,4 +1,4 @@
-"""Where a command's data goes, a file or stdout. A file is checked before the work and never half there."""
+"""Where a command's data goes, a file or stdout: checked before the work, and never half there. And text files read."""
 
 from __future__ import annotations
 
@@ -104,6 +104,20 @@ def opened_whole(path: str | os.PathLike[str], kept: Callable[[Path], None] | No
         else:
             with suppress(OSError):  # it is not there
                 partial.unlink()
+
+
+def read_text(path: str | os.PathLike[str], remedy: str) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        UsageFault: it cannot be read, or is not UTF-8; the message ends in the `remedy`.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
+    except OSError as fault:
+        raise UsageFault(f"{path}: {fault.strerror}: {remedy}") from None
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crnn_cli.core import ngrams
-from crnn_cli.errors import ModelError, UsageFault
-from crnn_cli.files import check_output, write_whole
+from crnn_cli.errors import ModelError
+from crnn_cli.files import check_output, read_text, write_whole
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,5 @@ def _lines(source: Path) -> Iterator[str]:
     if source.is_dir():
         texts = list(Reader(source).labels())
     else:
-        try:
-            texts = source.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as fault:
-            raise UsageFault(f"{source}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
-        except OSError as fault:
-            raise UsageFault(f"{source}: {fault.strerror}: give a text file or a dataset") from None
+        texts = read_text(source, "give a text file or a dataset").splitlines()
     return filter(None, (" ".join(text.split()) for text in texts))

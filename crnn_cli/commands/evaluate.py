@@ -20,6 +20,7 @@ from crnn_cli.evaluation import EvaluateOptions
 from crnn_cli.prediction import ReadOptions
 
 if TYPE_CHECKING:
+    from crnn_cli.core.decoding import Decoder
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.evaluation import Report, Sample, SetReport
@@ -87,8 +88,9 @@ def command(
     runner = runners.load(path, device)
     console.note(f"model: {path} ({why}), on {runner.device}")
     if tune:
-        search = _tuned(list(readers.values()), runner, search, lexicon, lm)
-    (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
+        found = _tuned(list(readers.values()), runner, search, lexicon, lm)
+    else:
+        (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
     samples = {
         name: list(console.progress(evaluation.read(reader, runner, how, found), f"reading {name}", len(reader)))
         for name, reader in readers.items()
@@ -105,8 +107,8 @@ def command(
 
 def _tuned(
     readers: Sequence[Reader], runner: Runner, search: DecodeOptions, lexicon: Path | None, lm: Path | None
-) -> DecodeOptions:
-    """`search` with the weight and the bonus of the language model that give the least CER."""
+) -> Decoder:
+    """The decoder of `search` with the weight and the bonus of the language model that give the least CER."""
     from crnn_cli import console, evaluation
     from crnn_cli.core import metrics
 
@@ -119,13 +121,13 @@ def _tuned(
         for own, more in zip(pairs, evaluation.tune(reader, runner, found), strict=True):
             own += more
     rates = [metrics.score(own, resamples=1).cer.value for own in pairs]
-    best = several[rates.index(min(rates))]  # of equals the one that leans least on the language model
+    best = found[rates.index(min(rates))]  # of equals the one that leans least on the language model
     rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in BONUSES))]
     for place, weight in enumerate(WEIGHTS):
         line = rates[place * len(BONUSES) : (place + 1) * len(BONUSES)]
         rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in line)))
     console.note("\n".join(columns(rows, right=range(1, 1 + len(BONUSES)))))
-    console.note(f"best: --lm-weight {best.lm_weight:g} --lm-bonus {best.lm_bonus:g}")
+    console.note(f"best: --lm-weight {best.options.lm_weight:g} --lm-bonus {best.options.lm_bonus:g}")
     return best
 
 

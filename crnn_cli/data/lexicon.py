@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.errors import UsageFault
+from crnn_cli.files import read_text
 
 
 def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
@@ -14,12 +15,7 @@ def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
     Raises:
         UsageFault: no readable UTF-8 file, or no word in it that the model can read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as fault:
-        raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
-    except OSError as fault:
-        raise UsageFault(f"{path}: {fault.strerror}: give a file with a word a line") from None
+    lines = read_text(path, "give a file with a word a line").splitlines()
     words, left_out = [], []
     known = frozenset(codec.alphabet.characters)
     for line in filter(None, map(str.strip, lines)):

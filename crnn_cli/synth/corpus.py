@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from crnn_cli.errors import UsageFault
+from crnn_cli.files import read_text
 
 T = TypeVar("T")
 
@@ -181,10 +182,4 @@ def chances(lists: Iterable[Mapping[str, int]], power: float, uniform: float) ->
 
 
 def _read(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
-    except OSError as fault:
-        raise UsageFault(f"{path}: {fault.strerror}: give a text file that can be read") from None
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", read_text(path, "give a text file that can be read"))

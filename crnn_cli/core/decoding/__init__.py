@@ -4,7 +4,8 @@ best_path    greedy decoding
 beam         prefix beam search under a grammar
 decoder      whichever of these was asked for
 exact        the likeliest text of a grammar, proven
-grammar      automata as one: lexicon, language, pattern
+grammar      automata as one
+lexicon, language, pattern   such automata
 likelihood   P(text | image), the one confidence that every decoder reports
 alignment    where the labels of a text stand
 decoded      what is said of a reading

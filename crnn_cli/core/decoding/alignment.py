@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crnn_cli.core.codec import BLANK
-from crnn_cli.core.decoding.likelihood import Floats, Integers
+from crnn_cli.core.decoding.likelihood import Floats, Integers, lattice
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -18,18 +18,12 @@ def align(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks, each of which has a path.
     """
-    n, steps, _ = log_probs.shape
-    lengths = np.array([len(own) for own in labels], dtype=np.int64)
-    states = np.full((n, 2 * int(lengths.max(initial=0)) + 1), BLANK, dtype=np.int64)
-    for row, own in zip(states, labels, strict=True):
-        row[1 : 2 * len(own) : 2] = own
-    emitted = np.take_along_axis(log_probs, np.broadcast_to(states[:, None, :], (n, steps, states.shape[1])), 2)
-    skip = np.zeros(states.shape, dtype=bool)
-    skip[:, 2:] = (states[:, 2:] != BLANK) & (states[:, 2:] != states[:, :-2])
+    steps = log_probs.shape[1]
+    lengths, emitted, skip = lattice(log_probs, labels)
 
-    best = np.full(states.shape, -np.inf)
+    best: NDArray[np.float64] = np.full(skip.shape, -np.inf)
     best[:, :2] = emitted[:, 0, :2] if steps else 0.0
-    moves = np.zeros((steps, *states.shape), dtype=np.int8)  # how many states back the path came from
+    moves = np.zeros((steps, *skip.shape), dtype=np.int8)  # how many states back the path came from
     for step in range(1, steps):
         one = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=-np.inf)
         two = np.where(

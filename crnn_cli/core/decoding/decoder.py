@@ -84,11 +84,12 @@ class Decoder:
         if self._greedy:
             return [[own] for own in greedy(log_probs, frames, self._temperature)]
         found = self._searched(log_probs, frames)
-        rows = [row for row, own in enumerate(found) for _ in own]
-        posteriors = [share for own in found for share in _shares(own)]
-        labels = [hypothesis.labels for own in found for hypothesis in own]
+        nbest = self.options.nbest
+        rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
+        posteriors = [share for own in found for share in _shares(own)[:nbest]]
+        labels = [hypothesis.labels for own in found for hypothesis in own[:nbest]]
         described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self._temperature))
-        readings = [[next(described) for _ in own][: self.options.nbest] for own in found]
+        readings = [[next(described) for _ in own[:nbest]] for own in found]
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
 
     def _searched(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:

@@ -8,6 +8,7 @@ were divided by the model's temperature and normalised again. Every decoder repo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +29,21 @@ def temper(log_probs: Floats, temperature: float) -> Floats:
     return normalized
 
 
-def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]) -> NDArray[np.float64]:
-    """log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
+class Lattice(NamedTuple):
+    """The states of CTC for a labelling of each of N images: the labels interleaved with blanks, S = 2L + 1 of them.
 
-    The forward variable of Graves et al. 2006 (eqs. 6-8) in log-space, for the whole batch at once: the labels are
-    interleaved with blanks to S = 2L + 1 states; state s is reached from s, s - 1 and, where it is a label that
-    differs from the one before it, s - 2.
-
-    Args:
-        log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.
+    Attributes:
+        lengths: (N,) labels of each. emitted: (N, T, S) log-probability of each state's class at each frame.
+        skip: (N, S) whether a state is also reached from the one two before it: a label unlike the label before.
     """
+
+    lengths: Integers
+    emitted: Floats
+    skip: NDArray[np.bool_]
+
+
+def lattice(log_probs: Floats, labels: Sequence[Sequence[int] | Integers]) -> Lattice:
+    """Of (N, T, K) log-probabilities and N sequences without blanks."""
     n, t, _ = log_probs.shape
     lengths = np.array([len(x) for x in labels], dtype=np.int64)
     states = np.full((n, 2 * int(lengths.max(initial=0)) + 1), BLANK, dtype=np.int64)
@@ -46,10 +52,23 @@ def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | 
     emitted = np.take_along_axis(log_probs, np.broadcast_to(states[:, None, :], (n, t, states.shape[1])), 2)
     skip = np.zeros(states.shape, dtype=bool)
     skip[:, 2:] = (states[:, 2:] != BLANK) & (states[:, 2:] != states[:, :-2])
+    return Lattice(lengths, emitted, skip)
+
+
+def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]) -> NDArray[np.float64]:
+    """log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
+
+    The forward variable of Graves et al. 2006 (eqs. 6-8) in log-space, for the whole batch at once.
+
+    Args:
+        log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.
+    """
+    n, t, _ = log_probs.shape
+    lengths, emitted, skip = lattice(log_probs, labels)
     barred = np.where(skip, 0.0, -np.inf)
 
     # Two columns of -inf on the left stand for the states before the first.
-    alpha = np.full((n, states.shape[1] + 2), -np.inf)
+    alpha = np.full((n, skip.shape[1] + 2), -np.inf)
     alpha[:, 2] = 0.0  # "before the first frame": only the first two states can follow
     begin = np.full_like(barred, -np.inf)
     begin[:, :2] = 0.0
