@@ -270,6 +270,8 @@ class DecodeOptions:
         pattern: what the whole text must match, see `crnn_cli.core.decoding.pattern`; None: anything.
         outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
             read. In vain without a lexicon.
+        delta: the most edits between a word of a lexicon and what is read without one, 0 or more; other words are not
+            looked at, and where no word is that near the reading stays; None: every word is.
         ignore_case: the words of a lexicon are read in capitals and small letters alike.
         lm_weight: of a language model's log-probabilities beside those of the image, 0 or more.
         lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
@@ -282,6 +284,7 @@ class DecodeOptions:
     deny: str = ""
     pattern: str | None = None
     outside: float | None = None
+    delta: int | None = None
     ignore_case: bool = False
     lm_weight: float = 0.3
     lm_bonus: float = 0.3
@@ -293,6 +296,8 @@ class DecodeOptions:
         within("nbest", self.nbest, 1)
         if self.outside is not None:
             within("outside", self.outside, 0)
+        if self.delta is not None:
+            within("delta", self.delta, 0)
         within("lm-weight", self.lm_weight, 0)
         within("lm-bonus", self.lm_bonus, -100, 100)
         if self.nbest > self.beam:

@@ -9,14 +9,15 @@ numpy is imported where it is used, so that a command can show this module's def
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.inputs import Item
-from crnn_cli.prediction import ReadOptions, recognize
+from crnn_cli.prediction import Member, ReadOptions, recognize
+from crnn_cli.recognizer import Recognizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,27 +109,36 @@ class Report:
     worst: tuple[Wrong, ...]
 
 
-def read(
-    reader: Reader, runner: Runner, options: ReadOptions | None = None, decoder: Decoder | None = None
-) -> Iterator[Sample]:
+def read(reader: Reader, recognizer: Recognizer, options: ReadOptions | None = None) -> Iterator[Sample]:
     """Every record of `reader`, in order, as the model reads it; of an image of several pages, the first.
+
+    Of several models, the first one says how labels are written, and all together which characters are known.
 
     Raises:
         StoreError: a label is missing or is no text.
     """
-    codec = Codec.of(runner.config)
-    recognitions = recognize(_images(reader, runner.config.channels), runner, options, decoder)
+    configs = [member.runner.config for member in recognizer.members]
+    codecs = [Codec.of(config) for config in configs]
+    recognitions = recognizer.recognize(_images(reader, max(config.channels for config in configs)), options)
     for recognition, path, label in zip(recognitions, reader.paths(), reader.labels(), strict=True):
-        reference = codec.clean(label)
+        reference = codecs[0].clean(label)
+        first, *others = (codec.unknown(reference) for codec in codecs)
         yield Sample(
             recognition.name,
             path,
             reference,
             recognition.text,
             recognition.confidence,
-            codec.unknown(reference),
+            "".join(c for c in first if all(c in unknown for unknown in others)),
             recognition.error,
         )
+
+
+def names(readers: Iterable[Reader]) -> dict[str, str]:
+    """By the path of every record's image, the name by which it is read."""
+    return {
+        path: f"{reader.name}:{number}" for reader in readers for number, path in enumerate(reader.paths(), start=1)
+    }
 
 
 def tune(
@@ -138,7 +148,7 @@ def tune(
     from crnn_cli.core.decoding import Several
 
     codec = Codec.of(runner.config)
-    recognitions = recognize(_images(reader, runner.config.channels), runner, options, Several(decoders))
+    recognitions = recognize(_images(reader, runner.config.channels), [Member(runner, Several(decoders))], options)
     pairs: list[list[tuple[str, str]]] = [[] for _ in decoders]
     for recognition, label in zip(recognitions, reader.labels(), strict=True):
         texts = [recognition.text, *(other.text for other in recognition.alternatives)]

@@ -1,47 +1,40 @@
 """Reading: inputs to text, in their order, as results come, in flat memory.
 
-    load: item -> lines           decoded and scaled on a few threads, ahead of the network
-    read: lines -> Recognitions   a window of lines at a time, in batches of like widths
+    load: item -> pages           decoded and scaled on a few threads, ahead of the network
+    read: pages -> Recognitions   a window of pages at a time, in batches of like widths
 
 numpy and cv2 are imported where they are used, so that a command can show this module's defaults without them.
 """
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING
 
-from crnn_cli import devices, weights
+from crnn_cli import devices
+from crnn_cli.ahead import ahead
 from crnn_cli.core.codec import Codec
-from crnn_cli.errors import CrnnError, ImageError, ModelError, UsageFault, reason
-from crnn_cli.inputs import Item, expand
+from crnn_cli.errors import CrnnError, ImageError, UsageFault, reason
+from crnn_cli.inputs import Item
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.config import DecodeOptions, ModelConfig
-    from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers
+    from crnn_cli.config import ModelConfig
+    from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers, Several
     from crnn_cli.runners import Runner
 
-    Decode = Callable[[Floats, Integers], Sequence[Sequence[Decoded]]]  # readings of each image, best first
-
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
-_BYTES = (bytes, bytearray, memoryview)
-_PAUSE = 0.2  # seconds without input after which what is there is read
 
 
 @dataclass(frozen=True)
 class Character:
-    """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width."""
+    """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width, or of the
+    turned image's if it was turned."""
 
     text: str
     confidence: float
@@ -69,6 +62,7 @@ class Recognition:
         posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
             characters ended with, 0 to 1; 1 without a search.
         characters: from left to right in the image.
+        turned: degrees counter-clockwise by which the image was turned to be read: 0, 90 or 270.
         alternatives: the next likely readings, where some were asked for.
         error: why the image could not be read, and None otherwise.
     """
@@ -78,23 +72,29 @@ class Recognition:
     confidence: float = 0.0
     posterior: float = 0.0
     characters: tuple[Character, ...] = ()
+    turned: int = 0
     alternatives: tuple[Alternative, ...] = ()
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the reading loop works; none of it changes a result.
+    """How the reading loop works; `turn` and `tta` alone change a result.
 
     Attributes:
         batch_size: the most images that the network reads at once.
         window: the most images among which like widths are looked for; the first windows are smaller.
         threads: that decode images; None: chosen from the machine's cores.
+        turn: whether an image much taller than wide is also read turned, to the left and to the right; the reading with
+            the highest confidence counts.
+        tta: test-time augmentation: whether every image is read in five views, a little shifted and stretched.
     """
 
     batch_size: int = 64
     window: int = 1024
     threads: int | None = None
+    turn: bool = True
+    tta: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "window", "threads"):
@@ -103,159 +103,128 @@ class ReadOptions:
                 raise UsageFault(f"{name.replace('_', '-')} is {value}: take at least 1")
 
 
-# What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
-Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
+@dataclass(frozen=True)
+class Member:
+    """A model that reads, and what turns its log-probabilities into text; None: greedy decoding."""
 
-
-class Recognizer:
-    """A loaded model that reads images; `crnn_cli.load` makes one."""
-
-    def __init__(self, runner: Runner, decoder: Decoder | None = None) -> None:
-        self.runner, self.decoder = runner, decoder
-
-    def read(
-        self, inputs: Input | Iterable[Input], batch_size: int = ReadOptions.batch_size
-    ) -> Generator[Recognition, None, None]:
-        """Read what `crnn predict` reads, as it does: images, folders, patterns, datasets; also the bytes of files, and
-        pixels as uint8 arrays (H, W) or RGB (H, W, 3).
-
-        Yields:
-            One Recognition an image in input order, one a page of a TIFF that has several. An image that cannot be
-            read keeps its place: its `error` says why, its text is empty.
-
-        Raises:
-            UsageFault: `batch_size` is below 1.
-        """
-        single = isinstance(inputs, (str, *_BYTES)) or hasattr(inputs, "dtype") or not isinstance(inputs, Iterable)
-        several = cast("Iterable[Input]", [inputs] if single else inputs)
-        return recognize(_items(several), self.runner, ReadOptions(batch_size), self.decoder)
-
-
-def load(
-    model: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    decode: DecodeOptions | None = None,
-    lexicon: Iterable[str] | None = None,
-    lm: str | os.PathLike[str] | None = None,
-) -> Recognizer:
-    """The recogniser of a model file, or of a model of this package by its name; without one, of that which
-    `find_model` finds.
-
-    Args:
-        decode: how its log-probabilities become text. lexicon: the words that may be read, if not all.
-        lm: file of a character n-gram model, which says how likely texts are.
-
-    Raises:
-        ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.modelling.read`.
-        UsageFault: see `crnn_cli.core.decoding.Decoder`.
-        AlphabetError: a word of the lexicon has a character that the model lacks.
-    """
-    from crnn_cli import modelling, runners
-    from crnn_cli.core.decoding import Decoder, LanguageModel
-
-    path, _ = find_model(None if model is None else os.fspath(model), device)
-    runner = runners.load(path, device)
-    codec = Codec.of(runner.config)
-    words = None if lexicon is None else [codec.encode(word) for word in lexicon]
-    language = None if lm is None else LanguageModel(modelling.read(lm), codec.alphabet)
-    return Recognizer(runner, Decoder(codec, runner.config.temperature, decode, words, language))
-
-
-def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
-    """The path of the model to use on `device` and why it is this one.
-
-    Raises:
-        DeviceError: this machine lacks the device.
-        ModelError: none was given and none is in the places looked at.
-    """
-    suffix = weights.suffix_for(device)
-    if given is not None:
-        return os.fspath(weights.path(given, suffix)), "--model"
-    if os.environ.get("CRNN_MODEL"):
-        return os.fspath(weights.path(os.environ["CRNN_MODEL"], suffix)), "$CRNN_MODEL"
-    if Path("model.safetensors").exists():
-        return "model.safetensors", "./model.safetensors"
-    bundled = weights.default(suffix)
-    if bundled is not None:
-        return os.fspath(bundled), "bundled"
-    raise ModelError(
-        "no model: --model was not given, $CRNN_MODEL is not set, there is no ./model.safetensors and none came with "
-        "this installation: give --model FILE, or train one with `crnn train`"
-    )
-
-
-def _items(inputs: Iterable[Input]) -> Iterator[Item]:
-    """What the inputs of `Recognizer.read` stand for; what has no name is called by its place, counted from 1."""
-    for place, given in enumerate(inputs, start=1):
-        if isinstance(given, str | os.PathLike):
-            yield from expand([os.fsdecode(given)])
-        else:
-            yield f"input {place}", bytes(given) if isinstance(given, _BYTES) else given
+    runner: Runner
+    decoder: Decoder | Several | None = None
 
 
 def recognize(
-    items: Iterable[Item], runner: Runner, options: ReadOptions | None = None, decoder: Decode | None = None
+    items: Iterable[Item], members: Sequence[Member], options: ReadOptions | None = None
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
-    Without a `decoder` of the runner's model, decoding is greedy. At most a window of images and as many pixels ahead
-    of it are in memory. `items` is iterated on a thread of its own, ahead of the network; when it pauses, what has come
-    so far is read.
+    Several members, and several views of an image, are read together: see `crnn_cli.core.decoding.together`. At most a
+    window of images and as many pixels ahead of it are in memory. `items` is iterated on a thread of its own, ahead of
+    the network; when it pauses, what has come so far is read.
     """
     from crnn_cli.core.decoding import Decoder
 
     options = options or ReadOptions()
-    decoder = decoder or Decoder(Codec.of(runner.config), runner.config.temperature)
-    with closing(_ahead(items, partial(_load, config=runner.config), runner.device, options)) as loaded:
+    complete = [
+        Member(own.runner, own.decoder or Decoder(Codec.of(own.runner.config), own.runner.config.temperature))
+        for own in members
+    ]
+    # on a CPU the network has the cores; decoding is a small part of the work
+    cpu = any(own.runner.device == "cpu" for own in members)
+    threads = options.threads or max(1, devices.cores() // 2 if cpu else devices.cores())
+    configs = [own.runner.config for own in members]
+    load: Callable[[Item], Loaded] = partial(_load, configs=configs, options=options)
+    loaded = ahead(items, load, _area, threads, options.window, _WINDOW_AREA)
+    with closing(loaded):
         for window in _windows(loaded, options):
-            yield from _read(window, runner, options, decoder)
+            yield from _read(window, complete, options)
 
 
 @dataclass(frozen=True)
-class _Line:
-    """An image ready for the network: (C, H, w), and the width in pixels that it had."""
+class _Turn:
+    """An image, turned so by `turned` degrees that it was then `width` pixels wide, ready for the networks.
+
+    Attributes:
+        views: of each member, (C, H, w) each.
+    """
+
+    turned: int
+    width: int
+    views: tuple[tuple[NDArray[np.uint8], ...], ...]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """An image in each of the ways in which it is to be read."""
 
     name: str
-    image: NDArray[np.uint8]
-    width: int
+    turns: tuple[_Turn, ...]
 
 
-Loaded = list[_Line | Recognition]  # the pages of one item, or why there are none
+Loaded = list[_Page | Recognition]  # the pages of one item, or why there are none
 
 
-def _load(item: Item, config: ModelConfig) -> Loaded:
+def _load(item: Item, configs: Sequence[ModelConfig], options: ReadOptions) -> Loaded:
     from crnn_cli.data import images
 
     name, source = item
+    channels = max(config.channels for config in configs)
     try:
         if isinstance(source, CrnnError):
             raise source
         data = source() if callable(source) else source
         if not isinstance(data, bytes):
-            return [_line(name, _with_channels(data, config.channels, name), config)]
-        pages = images.pages(data, config.channels, name)
+            return [_page(name, _checked(data, name), configs, options)]
+        pages = images.pages(data, channels, name)
     except CrnnError as fault:
         return [Recognition(name, error=str(fault))]
     except Exception as fault:  # whatever is odd about one image, the others are read
         return [Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")]
     names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
-    return [_line(page_name, page, config) for page_name, page in zip(names, pages, strict=True)]
+    return [_page(own, image, configs, options) for own, image in zip(names, pages, strict=True)]
 
 
-def _line(name: str, image: NDArray[np.uint8] | ImageError, config: ModelConfig) -> _Line | Recognition:
-    from crnn_cli.core.frames import scaled
-    from crnn_cli.data import images
+def _page(
+    name: str, image: NDArray[np.uint8] | ImageError, configs: Sequence[ModelConfig], options: ReadOptions
+) -> _Page | Recognition:
+    from crnn_cli.data import views
 
     if isinstance(image, ImageError):
         return Recognition(name, error=str(image))
-    height, width = image.shape[:2]
-    if scaled(width, height, config)[0] > images.WIDEST:
+    turned = views.turns(image) if options.turn else [(0, image)]
+    turns = tuple(_turn(one, degrees, configs, options) for degrees, one in turned if _is_a_line(one, configs))
+    if not turns:
+        height, width = image.shape[:2]
         return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
-    return _Line(name, images.to_height(image, config.height, config.minimum_width), width)
+    return _Page(name, turns)
 
 
-def _with_channels(image: NDArray[np.uint8], channels: int, name: str) -> NDArray[np.uint8]:
-    """Pixels given as an array, grey or RGB as the model wants them."""
+def _is_a_line(image: NDArray[np.uint8], configs: Sequence[ModelConfig]) -> bool:
+    from crnn_cli.core.frames import scaled
+    from crnn_cli.data import images
+
+    height, width = image.shape[:2]
+    return all(scaled(width, height, config)[0] <= images.WIDEST for config in configs)
+
+
+def _turn(image: NDArray[np.uint8], turned: int, configs: Sequence[ModelConfig], options: ReadOptions) -> _Turn:
+    from crnn_cli.data import images, views
+
+    shaken = views.shaken(image) if options.tta else [image]
+    scaled = [
+        tuple(
+            images.to_height(images.with_channels(view, config.channels), config.height, config.minimum_width)
+            for view in shaken
+        )
+        for config in configs
+    ]
+    return _Turn(turned, image.shape[1], tuple(scaled))
+
+
+def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Pixels given as an array.
+
+    Raises:
+        ImageError: they are none.
+    """
     import numpy as np
 
     if not isinstance(image, np.ndarray):
@@ -263,131 +232,98 @@ def _with_channels(image: NDArray[np.uint8], channels: int, name: str) -> NDArra
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
         raise ImageError(f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}")
-    if colour and channels == 1:
-        grey: NDArray[np.uint8] = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
-        return grey
-    return image if colour or channels == 1 else np.repeat(image[:, :, None], 3, axis=2)
+    return image
 
 
-def _ahead(
-    items: Iterable[Item], load: Callable[[Item], Loaded], device: str, options: ReadOptions
-) -> Generator[Loaded | None, None, None]:
-    """`load` of each item, in order, done on threads ahead of the caller; None whenever `items` pauses."""
-    # on a CPU the network has the cores; decoding is a small part of the work
-    threads = options.threads or max(1, devices.cores() // 2 if device == "cpu" else devices.cores())
-    pool, room = ThreadPoolExecutor(threads), _Room(2 * threads, _WINDOW_AREA)
-    futures: queue.Queue[Future[Loaded] | None] = queue.Queue(options.window)
-    ended = threading.Event()
-
-    def work(item: Item) -> Loaded:
-        lines = load(item)
-        room.change(1, -_area(lines))
-        return lines
-
-    # a daemon: it may be waiting for a line of stdin when the program ends
-    feeding = (items, lambda item: pool.submit(work, item), room, futures, ended)
-    threading.Thread(target=_feed, args=feeding, name="crnn-inputs", daemon=True).start()
-    try:
-        while True:
-            try:
-                future = futures.get(timeout=_PAUSE)
-            except queue.Empty:
-                yield None
-                continue
-            if future is None:
-                return
-            lines = future.result()
-            room.change(0, _area(lines))
-            yield lines
-    finally:
-        ended.set()
-        room.change(1, 2**60)
-        pool.shutdown(wait=False, cancel_futures=True)
-        while not futures.empty():  # lets the feeder go on, and so see that it is over
-            futures.get()
-
-
-def _feed(
-    items: Iterable[Item],
-    submit: Callable[[Item], Future[Loaded]],
-    room: _Room,
-    futures: queue.Queue[Future[Loaded] | None],
-    ended: threading.Event,
-) -> None:
-    """Submit the items in order, while there is room; then None, or what their iteration raised."""
-    try:
-        for item in items:
-            room.wait()
-            futures.put(submit(item))  # waits while a window is under way
-            if ended.is_set():
-                return
-        futures.put(None)
-    except BaseException as fault:  # whatever it is, it is the caller's
-        failed: Future[Loaded] = Future()
-        failed.set_exception(fault)
-        futures.put(failed)
-
-
-class _Room:
-    """How much more may be under way: images being decoded, and pixels decoded and not yet taken."""
-
-    def __init__(self, tasks: int, pixels: int) -> None:
-        self._tasks, self._pixels = tasks, pixels
-        self._changed = threading.Condition()
-
-    def wait(self) -> None:
-        """Wait for room, and take a task's."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._tasks > 0 and self._pixels > 0)
-            self._tasks -= 1
-
-    def change(self, tasks: int, pixels: int) -> None:
-        with self._changed:
-            self._tasks += tasks
-            self._pixels += pixels
-            self._changed.notify()
-
-
-def _area(lines: Loaded) -> int:
-    return sum(line.image.size for line in lines if isinstance(line, _Line))
+def _area(pages: Loaded) -> int:
+    turns = [turn for page in pages if isinstance(page, _Page) for turn in page.turns]
+    return sum(view.size for turn in turns for views in turn.views for view in views)
 
 
 def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded]:
-    """Windows of lines; each is twice the one before, so that the first results come soon."""
+    """Windows of pages; each is twice the one before, so that the first results come soon."""
     size, area = min(options.batch_size, options.window), 0
     window: Loaded = []
-    for lines in loaded:
-        window += lines or ()
-        area += _area(lines or [])
-        if window and (lines is None or len(window) >= size or area >= _WINDOW_AREA):
+    for pages in loaded:
+        window += pages or ()
+        area += _area(pages or [])
+        if window and (pages is None or len(window) >= size or area >= _WINDOW_AREA):
             yield window
             size, area, window = min(2 * size, options.window), 0, []
     if window:
         yield window
 
 
-def _read(window: Loaded, runner: Runner, options: ReadOptions, decoder: Decode) -> Iterator[Recognition]:
+def _read(window: Loaded, members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
+    turns = [(page.name, turn) for page in window if isinstance(page, _Page) for turn in page.turns]
+    alone = len(members) == 1 and not options.tta
+    found = iter(_alone(turns, members[0], options) if alone else _together(turns, members, options))
+    for page in window:
+        if isinstance(page, Recognition):
+            yield page
+        else:
+            yield max([next(found) for _ in page.turns], key=lambda own: own.confidence)  # the upright one of equals
+
+
+_Turns = Sequence[tuple[str, _Turn]]  # with the names of their images
+
+
+def _batches(
+    views: Sequence[NDArray[np.uint8]], member: Member, options: ReadOptions
+) -> Iterator[tuple[list[int], Floats, Integers]]:
+    """Places in `views`, and what the network says of them: (N, T, K) and (N,)."""
     from crnn_cli.data import batching
 
-    config, codec = runner.config, Codec.of(runner.config)
-    places = [place for place, line in enumerate(window) if isinstance(line, _Line)]
-    lines = [line for line in window if isinstance(line, _Line)]
+    widths = [view.shape[2] for view in views]
+    for batch in batching.plan(widths, member.runner.config.height, options.batch_size):
+        yield batch, *member.runner(*batching.collate([views[index] for index in batch]))
+
+
+def _alone(turns: _Turns, member: Member, options: ReadOptions) -> list[Recognition]:
+    """What one member reads in one view of each."""
+    assert member.decoder is not None
+    codec = Codec.of(member.runner.config)
     read: dict[int, Recognition] = {}
-    for batch in batching.plan([line.image.shape[2] for line in lines], config.height, options.batch_size):
-        log_probs, frames = runner(*batching.collate([lines[index].image for index in batch]))
-        for index, own, length in zip(batch, decoder(log_probs, frames), frames.tolist(), strict=True):
-            read[places[index]] = _recognition(lines[index], own, length, codec)
-    for place, line in enumerate(window):
-        yield line if isinstance(line, Recognition) else read[place]
+    for batch, log_probs, frames in _batches([turn.views[0][0] for _, turn in turns], member, options):
+        readings = member.decoder(log_probs, frames, [turns[index][0] for index in batch])
+        for index, own, length in zip(batch, readings, frames.tolist(), strict=True):
+            read[index] = _recognition(*turns[index], [(one, codec) for one in own], length)
+    return [read[index] for index in range(len(turns))]
 
 
-def _recognition(line: _Line, readings: Sequence[Decoded], frames: int, codec: Codec) -> Recognition:
-    decoded, *others = readings
-    pixels = line.width / frames  # of the original image, a frame
+def _together(turns: _Turns, members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
+    """What all members read in all views of each."""
+    from crnn_cli.core.decoding import Decoder, Look, read_together
+
+    looks: list[list[Look]] = [[] for _ in turns]
+    for number, member in enumerate(members):
+        decoder = member.decoder
+        assert isinstance(decoder, Decoder)  # `Several` reads alone
+        views = [(place, view) for place, (_, turn) in enumerate(turns) for view in turn.views[number]]
+        heard: dict[int, Look] = {}
+        for batch, log_probs, frames in _batches([view for _, view in views], member, options):
+            proposed = decoder.propose(log_probs, frames, [turns[views[index][0]][0] for index in batch])
+            for index, row, length, own in zip(batch, log_probs, frames.tolist(), proposed, strict=True):
+                heard[index] = Look(row[:length].copy(), own, decoder)
+        for index, (place, _) in enumerate(views):
+            looks[place].append(heard[index])
+    for (name, turn), of_it in zip(turns, looks, strict=True):
+        common = read_together(of_it, of_it[0].decoder.options.nbest)
+        readings = [(one.decoded, of_it[one.look].decoder.codec) for one in common]
+        if common:
+            yield _recognition(name, turn, readings, len(of_it[common[0].look].log_probs))
+        else:
+            yield Recognition(name, turned=turn.turned)
+
+
+def _recognition(name: str, turn: _Turn, readings: Sequence[tuple[Decoded, Codec]], frames: int) -> Recognition:
+    """What readings, best first, each with the codec of its labels, and the frames of the first one say."""
+    (decoded, codec), *others = readings
+    pixels = turn.width / frames  # of the original image, a frame
     characters = tuple(
         Character(codec.alphabet[label - 1], confidence, start * pixels, end * pixels)
         for label, confidence, (start, end) in zip(decoded.labels, decoded.confidences, decoded.spans, strict=True)
     )
-    alternatives = tuple(Alternative(codec.decode(own.labels), own.confidence, own.posterior) for own in others)
+    alternatives = tuple(Alternative(own.decode(o.labels), o.confidence, o.posterior) for o, own in others)
     text = codec.decode(decoded.labels)
-    return Recognition(line.name, text, decoded.confidence, decoded.posterior, characters, alternatives)
+    return Recognition(name, text, decoded.confidence, decoded.posterior, characters, turn.turned, alternatives)

@@ -18,6 +18,8 @@ from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
 from crnn_cli.data.store import Reader, Writer
 from crnn_cli.evaluation import EvaluateOptions, Sample, read, report
+from crnn_cli.prediction import Member
+from crnn_cli.recognizer import Recognizer
 from tests.conftest import Result, png
 
 ALPHABET = "abcdeé\t\\ "
@@ -63,7 +65,7 @@ def evaluate(crnn: Crnn, monkeypatch: pytest.MonkeyPatch) -> Crnn:
 def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
     texts = [("abcde" * 3)[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
     store = build(tmp_path / "a b é.lmdb", [(text, text) for text in texts])
-    samples = list(read(Reader(store), Barcode()))
+    samples = list(read(Reader(store), Recognizer(Member(Barcode()))))
     assert [s.reading for s in samples] == [s.reference for s in samples] == texts
     assert [s.name for s in samples] == [f"{store}:{i}" for i in range(1, 151)]
     assert [s.path for s in samples] == [f"{i}.png" for i in range(1, 151)]
@@ -72,13 +74,13 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
 
 def test_labels_are_compared_in_the_models_form(tmp_path: Path) -> None:
     store = build(tmp_path / "nfd.lmdb", [("é", unicodedata.normalize("NFD", "é"))])
-    (sample,) = read(Reader(store), Barcode())
+    (sample,) = read(Reader(store), Recognizer(Member(Barcode())))
     assert (sample.reference, sample.reading, sample.unknown) == ("é", "é", "")
 
 
 def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
     store = build(tmp_path / "damaged.lmdb", [("ab", "ab"), (png(paint("abcd"))[:60], "abcd"), ("cd", "cd")])
-    samples = list(read(Reader(store), Barcode()))
+    samples = list(read(Reader(store), Recognizer(Member(Barcode()))))
     assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
     (part,) = report({"x": samples}, EvaluateOptions()).sets
     assert [where for *where, _ in part.unreadable] == [[f"{store}:2", "2.png"]]
@@ -90,7 +92,10 @@ def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
     pages = tmp_path / "pages.tif"
     cv2.imwritemulti(str(pages), [paint("ab"), paint("cd")])
     store = build(tmp_path / "pages.lmdb", [(pages.read_bytes(), "ab"), ("e", "e")])
-    assert [(s.reference, s.reading) for s in read(Reader(store), Barcode())] == [("ab", "ab"), ("e", "e")]
+    assert [(s.reference, s.reading) for s in read(Reader(store), Recognizer(Member(Barcode())))] == [
+        ("ab", "ab"),
+        ("e", "e"),
+    ]
 
 
 def sample(reference: str, reading: str, confidence: float = 0.5) -> Sample:
@@ -122,7 +127,7 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     assert lines[0].split() == ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED", "ECE"]
     assert lines[1].split()[:-1] == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
     assert lines[3].split()[:-1] == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
-    (sure,) = [sample.confidence for sample in read(Reader(two), Barcode())]
+    (sure,) = [sample.confidence for sample in read(Reader(two), Recognizer(Member(Barcode())))]
     assert lines[3].split()[-1] == f"{100 * (1 - sure):.2f}"  # one reading, and right
     assert lines[4].split() == ["100.00-100.00"] * 2 + ["0.00-0.00"] * 2 + ["100.00-100.00"]
     assert lines[5].split()[:3] == ["overall", "4", "50.00"]
@@ -142,7 +147,7 @@ def test_columns_stand_below_each_other_whatever_the_names(evaluate: Crnn, tmp_p
 def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
     store = build(tmp_path / "one.lmdb", [("abc", "abd"), ("é", "é")])
     made = json.loads(evaluate(store, "--json", "--worst", 5).out)
-    assert made["model"] == "barcode.onnx"
+    assert made["models"] == ["barcode.onnx"]
     assert made["sets"][0]["name"] == str(store)
     assert made["overall"] == made["sets"][0]["scores"]
     assert made["calibration_error"] == made["sets"][0]["calibration_error"] > 0

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from crnn_cli.core.frames import scaled_width
 from crnn_cli.data import images
 from crnn_cli.errors import ImageError
-from crnn_cli.prediction import recognize
+from crnn_cli.prediction import Member, recognize
 from tests.conftest import png
 from tests.models import StripesRunner, stripes
 
@@ -274,7 +274,7 @@ def test_pages_that_lead_in_a_circle_come_once():
 
 def test_missing_pages_keep_their_rows():
     data, places = tiff([stripes("ab"), stripes("a"), stripes("b")])
-    read = [*recognize([("a.tif", data[: places[2] + 5]), ("b.png", png(stripes("b")))], StripesRunner())]
+    read = [*recognize([("a.tif", data[: places[2] + 5]), ("b.png", png(stripes("b")))], [Member(StripesRunner())])]
     assert [(row.name, row.text) for row in read] == [
         ("a.tif#1", "ab"),
         ("a.tif#2", "a"),

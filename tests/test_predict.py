@@ -64,8 +64,8 @@ def test_json_lines_carry_characters_and_places(here, crnn):
     assert [(c["text"], c["start"], c["end"]) for c in found["characters"]] == [("a", 4, 8), ("b", 12, 16)]
     assert all(0.99 < c["confidence"] <= 1 for c in found["characters"])
     assert gone == {
-        "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [], "alternatives": [],
-        "error": "gone.png: no such file"
+        "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [], "turned": 0,
+        "alternatives": [], "error": "gone.png: no such file"
     }  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import crnn_cli
-from crnn_cli import prediction, runners, weights
+from crnn_cli import prediction, recognizer, runners, weights
 from crnn_cli.config import ModelConfig
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, ModelError, UsageFault
-from crnn_cli.prediction import ReadOptions, Recognizer, recognize
+from crnn_cli.prediction import Member, ReadOptions, recognize
+from crnn_cli.recognizer import Recognizer
 from tests.conftest import png, render
 from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes
 
@@ -28,7 +29,7 @@ texts = st.text("ab", max_size=12)
 
 
 def read(items, options=None, runner=None):
-    return list(recognize(items, runner or StripesRunner(), options))
+    return list(recognize(items, [Member(runner or StripesRunner())], options))
 
 
 @settings(max_examples=30, deadline=None)
@@ -86,14 +87,14 @@ def test_an_endless_input_is_read_as_far_as_it_is_asked_for():
     taken = itertools.count()
     one = png(stripes("ab"))
     options = ReadOptions(batch_size=4, window=8)
-    found = recognize(((str(next(taken)), one) for _ in itertools.repeat(None)), StripesRunner(), options)
+    found = recognize(((str(next(taken)), one) for _ in itertools.repeat(None)), [Member(StripesRunner())], options)
     assert [r.name for r in itertools.islice(found, 100)] == [str(k) for k in range(100)]
     found.close()
     assert next(taken) <= 100 + 3 * options.window  # the window being read, the one under way, and a few
 
 
 def test_closing_early_ends_the_thread_of_the_input():
-    found = recognize(((str(k), b"") for k in itertools.count()), StripesRunner())
+    found = recognize(((str(k), b"") for k in itertools.count()), [Member(StripesRunner())])
     next(found)
     (feeder,) = [t for t in threading.enumerate() if t.name == "crnn-inputs" and t.is_alive()]
     found.close()
@@ -110,7 +111,7 @@ def test_an_input_that_pauses_does_not_hold_back_what_has_come():
         assert answered.wait(30)
         yield "third", png(stripes("a"))
 
-    found = recognize(items(), StripesRunner())
+    found = recognize(items(), [Member(StripesRunner())])
     assert [next(found).text, next(found).text] == ["ab", "b"]
     answered.set()
     assert [r.text for r in found] == ["a"]
@@ -152,7 +153,7 @@ def test_what_is_no_line_is_refused_before_it_fills_the_memory():
 def test_arrays_read_as_the_files_that_hold_them(channels):
     grey = stripes("abab")
     runner = StripesRunner(ModelConfig("ab", minimum_width=8, channels=channels))
-    reader = Recognizer(runner)
+    reader = Recognizer(Member(runner))
     colour = np.stack([grey, np.full_like(grey, 255), np.full_like(grey, 255)], axis=2)  # RGB: reds stay
     for array in (grey, colour):
         _, file = cv2.imencode(".bmp", array if array is grey else array[:, :, ::-1])
@@ -165,7 +166,7 @@ def test_arrays_read_as_the_files_that_hold_them(channels):
     "array", [np.zeros((32, 40)), np.zeros((32, 40, 4), np.uint8), np.zeros((0, 40), np.uint8), np.zeros(5, np.uint8)]
 )
 def test_arrays_of_another_kind_are_refused(array):
-    (found,) = Recognizer(StripesRunner()).read([array])
+    (found,) = Recognizer(Member(StripesRunner())).read([array])
     assert found.error is not None
     assert found.error.startswith("input 1: expected uint8")
 
@@ -173,24 +174,24 @@ def test_arrays_of_another_kind_are_refused(array):
 def test_python_users_read_paths_bytes_and_arrays(tmp_path):
     path = tmp_path / "é.png"
     path.write_bytes(png(stripes("ab")))
-    found = Recognizer(StripesRunner()).read([path, str(path), png(stripes("b")), stripes("a")])
+    found = Recognizer(Member(StripesRunner())).read([path, str(path), png(stripes("b")), stripes("a")])
     assert [(r.name, r.text) for r in found] == [
         (str(path), "ab"), (str(path), "ab"), ("input 3", "b"), ("input 4", "a")
     ]  # fmt: skip
-    assert [r.text for r in Recognizer(StripesRunner()).read(path)] == ["ab"]
+    assert [r.text for r in Recognizer(Member(StripesRunner())).read(path)] == ["ab"]
 
 
 def test_bytes_of_every_kind_are_bytes():
     data = png(stripes("ab"))
     for kind in (data, bytearray(data), memoryview(data)):
-        assert [r.text for r in Recognizer(StripesRunner()).read([kind])] == ["ab"]
-        assert [r.text for r in Recognizer(StripesRunner()).read(kind)] == ["ab"]
+        assert [r.text for r in Recognizer(Member(StripesRunner())).read([kind])] == ["ab"]
+        assert [r.text for r in Recognizer(Member(StripesRunner())).read(kind)] == ["ab"]
 
 
 @pytest.mark.parametrize("several", [False, True])
 def test_what_is_neither_is_refused_by_its_kind(several):
     image = Image.fromarray(stripes("ab"))
-    (found,) = Recognizer(StripesRunner()).read([image] if several else image)
+    (found,) = Recognizer(Member(StripesRunner())).read([image] if several else image)
     assert found.error == "input 1: expected a path, bytes or an array, got Image"
 
 
@@ -220,7 +221,7 @@ def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
             assert not too_many.wait(0.2)
             return super().__call__(images, widths)
 
-    found = recognize(items(), Slow(), ReadOptions(batch_size=4, window=1000, threads=2))
+    found = recognize(items(), [Member(Slow())], ReadOptions(batch_size=4, window=1000, threads=2))
     assert [r.text for r in itertools.islice(found, 20)] == ["ab" * 100] * 20
     found.close()
 
@@ -247,13 +248,13 @@ def test_python_users_get_what_is_ready_and_keep_it_whatever_follows(tmp_path):
         for place in itertools.count():
             yield tmp_path / "gone.png" if place % 3 == 1 else stripes("ab")
 
-    found = Recognizer(StripesRunner()).read(endless(), batch_size=4)
+    found = Recognizer(Member(StripesRunner())).read(endless(), batch_size=4)
     first = list(itertools.islice(found, 20))
     found.close()
     assert [r.text for r in first] == ["" if place % 3 == 1 else "ab" for place in range(20)]
     assert {r.error for r in first} == {None, f"{tmp_path / 'gone.png'}: no such file"}
     with pytest.raises(UsageFault, match="batch-size is 0"):
-        Recognizer(StripesRunner()).read([], batch_size=0)
+        Recognizer(Member(StripesRunner())).read([], batch_size=0)
 
 
 def test_the_package_shows_its_public_face(tmp_path):
@@ -279,33 +280,33 @@ def test_the_model_is_looked_for_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     with pytest.raises(ModelError, match=r"--model.*\$CRNN_MODEL.*\./model\.safetensors.*crnn train"):
-        prediction.find_model(None)
+        recognizer.find_model(None)
     for name in ("tiny", "base"):  # the first alone, then the better one
         (tmp_path / "weights" / f"{name}.onnx").touch()
-        assert prediction.find_model(None) == (os.fspath(tmp_path / "weights" / f"{name}.onnx"), "bundled")
+        assert recognizer.find_model(None) == (os.fspath(tmp_path / "weights" / f"{name}.onnx"), "bundled")
     (tmp_path / "model.safetensors").touch()
-    assert prediction.find_model(None) == ("model.safetensors", "./model.safetensors")
+    assert recognizer.find_model(None) == ("model.safetensors", "./model.safetensors")
     monkeypatch.setenv("CRNN_MODEL", "mine.onnx")
-    assert prediction.find_model(None) == ("mine.onnx", "$CRNN_MODEL")
-    assert prediction.find_model("this.onnx") == ("this.onnx", "--model")
+    assert recognizer.find_model(None) == ("mine.onnx", "$CRNN_MODEL")
+    assert recognizer.find_model("this.onnx") == ("this.onnx", "--model")
 
 
 def test_a_name_stands_for_a_bundled_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
-    assert prediction.find_model("tiny", "cpu") == ("tiny", "--model")  # to be refused by name: there is none
+    assert recognizer.find_model("tiny", "cpu") == ("tiny", "--model")  # to be refused by name: there is none
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / "weights" / f"tiny{suffix}").touch()
-    assert prediction.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
+    assert recognizer.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
     monkeypatch.setattr("crnn_cli.devices.cuda_devices", lambda: 1)
-    assert prediction.find_model("tiny")[0] == os.fspath(tmp_path / "weights" / "tiny.safetensors")
+    assert recognizer.find_model("tiny")[0] == os.fspath(tmp_path / "weights" / "tiny.safetensors")
     assert weights.path("tiny") == tmp_path / "weights" / "tiny.safetensors"
     Path("tiny").mkdir()  # is no model
-    assert prediction.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
+    assert recognizer.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
     Path("tiny").rmdir()
     Path("tiny").touch()  # a file of the user's comes first
-    assert prediction.find_model("tiny", "cpu") == ("tiny", "--model")
+    assert recognizer.find_model("tiny", "cpu") == ("tiny", "--model")
 
 
 def test_stripes_read_alike_by_both_of_their_models(tmp_path):

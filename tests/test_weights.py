@@ -12,7 +12,8 @@ from crnn_cli import runners, weights
 from crnn_cli.core import metrics
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.exporting import TOLERANCE, largest_difference, proof_batches
-from crnn_cli.prediction import Recognizer
+from crnn_cli.prediction import Member
+from crnn_cli.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHIPPED = [name for name in weights.NAMES if weights.path(name) != Path(name)]
@@ -43,7 +44,7 @@ def test_both_files_are_the_same_model(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_examples_are_read(name):
-    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
     words, lines = (
         metrics.score(
             (text, line.text) for (_, text), line in zip(rows, recognizer.read([p for p, _ in rows]), strict=True)
@@ -57,7 +58,7 @@ def test_the_examples_are_read(name):
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("size", [(32, 100), (48, 200), (20, 20), (64, 640)])
 def test_blank_images_have_no_text(name, size):
-    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
     blanks = [np.full(size, value, np.uint8) for value in (0, 128, 255)]
     if size[1] > 2 * size[0]:  # in a square a ramp is an edge, which may be part of a letter
         blanks.append(np.tile(np.linspace(60, 220, size[1]).astype(np.uint8), (size[0], 1)))
@@ -66,7 +67,7 @@ def test_blank_images_have_no_text(name, size):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_light_on_dark_is_read_as_dark_on_light_is(name):
-    recognizer = Recognizer(runners.load(weights.path(name, ".onnx"), "cpu"))
+    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
     image = np.full((48, 220), 240, np.uint8)
     cv2.putText(image, "Harbour", (14, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 20, 3, cv2.LINE_AA)
     assert [line.text for line in recognizer.read([image, 255 - image])] == ["Harbour"] * 2

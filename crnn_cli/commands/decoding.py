@@ -1,8 +1,9 @@
-"""What `predict` and `evaluate` share: the options of decoding, and the decoder that they make."""
+"""What `predict` and `evaluate` share: how models are loaded, the options of decoding, and what these make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from crnn_cli.config import DecodeOptions, ModelConfig
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import Decoder
+    from crnn_cli.recognizer import Recognizer
+    from crnn_cli.runners import Runner
 
 Method = Annotated[
     config.Method | None,
@@ -26,6 +29,21 @@ Beam = Annotated[int, typer.Option(help="Prefixes that beam search keeps.")]
 Lexicon = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read nothing but the words of FILE, one a line.", show_default=False),
+]
+Lexicons = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TSV",
+        help="Read of each image nothing but its own words: rows of its path and words, tabs between.",
+        show_default=False,
+    ),
+]
+Delta = Annotated[
+    int | None,
+    typer.Option(
+        help="Look only at words within this many edits of what is read without them; where there is none, that stays.",
+        show_default=False,
+    ),
 ]
 Outside = Annotated[
     float | None,
@@ -53,37 +71,88 @@ LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the model besid
 LMBonus = Annotated[float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")]
 
 
-def decoders(
-    model: ModelConfig, several: Sequence[DecodeOptions], lexicon: Path | None, lm: Path | None
-) -> list[Decoder]:
+def loaded(models: Sequence[str], device: str) -> tuple[list[str], list[Runner]]:
+    """The paths of the models to use, which are said, and what runs them.
+
+    Raises:
+        ModelError, DeviceError: see `runners.load`.
+    """
+    from crnn_cli import recognizer, runners
+
+    given: list[str | None] = [*models] or [None]
+    found = [recognizer.find_model(model, device) for model in given]
+    paths = [path for path, _ in found]
+    made = [runners.load(path, device) for path in paths]
+    for (path, why), runner in zip(found, made, strict=True):
+        console.note(f"model: {path} ({why}), on {runner.device}")
+    return paths, made
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Files of what texts there may be.
+
+    Attributes:
+        names: by the path of an image in `lexicons`, the name by which it is read, where that is another.
+    """
+
+    lexicon: Path | None = None
+    lexicons: Path | None = None
+    lm: Path | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def recognizer(runners: Sequence[Runner], search: DecodeOptions, known: Knowledge) -> Recognizer:
+    """Runners with their decoders; see `decoders`."""
+    from crnn_cli.prediction import Member
+    from crnn_cli.recognizer import Recognizer
+
+    return Recognizer(*(Member(runner, decoders(runner.config, [search], known)[0]) for runner in runners))
+
+
+def decoders(model: ModelConfig, several: Sequence[DecodeOptions], known: Knowledge) -> list[Decoder]:
     """A decoder of a model for each of the options; what of the lexicon cannot be read is said.
 
     Raises:
-        UsageFault: see `read_lexicon`, `LanguageModel` and `Decoder`; also options of a lexicon without one.
+        UsageFault: see `read_lexicon`, `read_lexicons`, `LanguageModel`, `Decoder`; also options of a lexicon without
+            one.
         ModelError: see `modelling.read`.
     """
     from crnn_cli import modelling
     from crnn_cli.core.codec import Codec
     from crnn_cli.core.decoding import Decoder, LanguageModel
-    from crnn_cli.data.lexicon import read_lexicon
+    from crnn_cli.data.lexicon import read_lexicon, read_lexicons
     from crnn_cli.errors import UsageFault
 
-    codec, words = Codec.of(model), None
-    language = None if lm is None else LanguageModel(modelling.read(lm), codec.alphabet)
-    if lexicon is not None:
-        words, left_out = read_lexicon(lexicon, codec)
-        if left_out:
-            some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
-            console.warn(f"{lexicon}: {len(left_out):,} words left out, for characters that the model lacks: {some}")
-    elif any(options.outside is not None or options.ignore_case for options in several):
-        raise UsageFault("--outside and --ignore-case are about the words of a lexicon: give --lexicon FILE")
-    return [Decoder(codec, model.temperature, options, words, language) for options in several]
+    codec, words, own = Codec.of(model), None, None
+    language = None if known.lm is None else LanguageModel(modelling.read(known.lm), codec.alphabet)
+    if known.lexicon is not None:
+        words, left_out = read_lexicon(known.lexicon, codec)
+        _say_left_out(known.lexicon, left_out)
+    if known.lexicons is not None:
+        own, left_out = read_lexicons(known.lexicons, codec)
+        _say_left_out(known.lexicons, left_out)
+        own = {known.names.get(path, path): listed for path, listed in own.items()}
+    if words is None and own is None and any(o.outside is not None or o.ignore_case or o.delta for o in several):
+        raise UsageFault("--outside, --delta and --ignore-case are about the words of a lexicon: give --lexicon FILE")
+    return [Decoder(codec, model.temperature, options, words, language, own) for options in several]
 
 
-def say_given_up(decoder: Decoder) -> None:
-    """Say so where the lexicon was not searched to the end."""
-    if decoder.given_up:
+def _say_left_out(path: Path, words: Sequence[str]) -> None:
+    if words:
+        some = ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
+        console.warn(f"{path}: {len(words):,} words left out, for characters that the model lacks: {some}")
+
+
+def say_given_up(recognizer: Recognizer) -> None:
+    """Say so where the lexicon was not searched to the end, or nothing of it was looked at."""
+    decoders = [member.decoder for member in recognizer.members]
+    given_up = sum(getattr(decoder, "given_up", 0) for decoder in decoders)
+    without = sum(getattr(decoder, "without", 0) for decoder in decoders)
+    if without:
+        console.note(f"{without:,} images have no lexicon, or no word as near as --delta: read as without one")
+    if given_up:
         console.note(
-            f"{decoder.given_up:,} images are unlike every word of the lexicon: theirs is the best word that beam "
+            f"{given_up:,} images are unlike every word of the lexicon: theirs is the best word that beam "
             "search found, if any"
         )

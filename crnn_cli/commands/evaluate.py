@@ -20,10 +20,10 @@ from crnn_cli.evaluation import EvaluateOptions
 from crnn_cli.prediction import ReadOptions
 
 if TYPE_CHECKING:
-    from crnn_cli.core.decoding import Decoder
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.evaluation import Report, Sample, SetReport
+    from crnn_cli.recognizer import Recognizer
     from crnn_cli.runners import Runner
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of a language model, that --tune tries
@@ -35,7 +35,7 @@ def command(
     data: Annotated[
         list[str] | None, typer.Argument(help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}.")
     ] = None,
-    model: options.Model = None,
+    model: options.Models = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object instead of tables.")] = False,
     predictions: Annotated[
         Path | None,
@@ -50,9 +50,13 @@ def command(
     ] = EvaluateOptions.confusions,
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
+    turn: options.Turn = ReadOptions.turn,
+    tta: options.TTA = False,
     decoder: decoding.Method = DecodeOptions.decoder,
     beam: decoding.Beam = DecodeOptions.beam,
     lexicon: decoding.Lexicon = None,
+    lexicons: decoding.Lexicons = None,
+    delta: decoding.Delta = DecodeOptions.delta,
     outside: decoding.Outside = DecodeOptions.outside,
     ignore_case: decoding.IgnoreCase = DecodeOptions.ignore_case,
     allow: decoding.Allow = DecodeOptions.allow,
@@ -76,46 +80,50 @@ def command(
 
         crnn evaluate test.lmdb --predictions readings.tsv --json
     """
-    from crnn_cli import console, evaluation, prediction, runners
+    from crnn_cli import console, evaluation
     from crnn_cli.data.store import Reader
 
-    how = ReadOptions(batch_size)
-    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, ignore_case, lm_weight, lm_bonus)
+    how = ReadOptions(batch_size, turn=turn, tta=tta)
+    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, delta, ignore_case, lm_weight, lm_bonus)
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
-    path, why = prediction.find_model(model, device)
-    runner = runners.load(path, device)
-    console.note(f"model: {path} ({why}), on {runner.device}")
+    paths, runners = decoding.loaded(model, device)
+    known = decoding.Knowledge(lexicon, lexicons, lm, evaluation.names(readers.values()) if lexicons else {})
+    if tune and (tta or len(runners) > 1):
+        raise UsageFault("--tune is for one model that looks once: leave --tta out, and give one --model")
     if tune:
-        found = _tuned(list(readers.values()), runner, search, lexicon, lm)
+        recognizer = _tuned(list(readers.values()), runners, search, known)
     else:
-        (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
+        recognizer = decoding.recognizer(runners, search, known)
     samples = {
-        name: list(console.progress(evaluation.read(reader, runner, how, found), f"reading {name}", len(reader)))
+        name: list(console.progress(evaluation.read(reader, recognizer, how), f"reading {name}", len(reader)))
         for name, reader in readers.items()
     }
-    decoding.say_given_up(found)
+    decoding.say_given_up(recognizer)
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)
     if predictions is not None:
         files.write_whole(predictions, b"".join(_row(sample) for part in samples.values() for sample in part))
-    text = json.dumps({"model": path, **asdict(report)}, ensure_ascii=False) if as_json else "\n".join(_lines(report))
+    text = json.dumps({"models": paths, **asdict(report)}, ensure_ascii=False) if as_json else "\n".join(_lines(report))
     files.write_stdout(text)
 
 
 def _tuned(
-    readers: Sequence[Reader], runner: Runner, search: DecodeOptions, lexicon: Path | None, lm: Path | None
-) -> Decoder:
-    """The decoder of `search` with the weight and the bonus of the language model that give the least CER."""
+    readers: Sequence[Reader], runners: Sequence[Runner], search: DecodeOptions, known: decoding.Knowledge
+) -> Recognizer:
+    """The recogniser of `search` with the weight and the bonus of the language model that give the least CER."""
     from crnn_cli import console, evaluation
     from crnn_cli.core import metrics
+    from crnn_cli.prediction import Member
+    from crnn_cli.recognizer import Recognizer
 
-    if lm is None:
+    if known.lm is None:
         raise UsageFault("--tune is about a language model: give --lm FILE")
+    (runner,) = runners
     several = [replace(search, lm_weight=weight, lm_bonus=bonus) for weight in WEIGHTS for bonus in BONUSES]
-    found = decoding.decoders(runner.config, several, lexicon, lm)
+    found = decoding.decoders(runner.config, several, known)
     pairs: list[list[tuple[str, str]]] = [[] for _ in several]
     for reader in console.progress(readers, "tuning"):
         for own, more in zip(pairs, evaluation.tune(reader, runner, found), strict=True):
@@ -128,7 +136,7 @@ def _tuned(
         rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in line)))
     console.note("\n".join(columns(rows, right=range(1, 1 + len(BONUSES)))))
     console.note(f"best: --lm-weight {best.options.lm_weight:g} --lm-bonus {best.options.lm_bonus:g}")
-    return best
+    return Recognizer(Member(runner, best))
 
 
 def _row(sample: Sample) -> bytes:

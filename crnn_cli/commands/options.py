@@ -6,14 +6,22 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[
-    str | None,
+Models = Annotated[
+    list[str],
     typer.Option(
+        "--model",
         metavar="FILE",
-        help="A model file, or `base` or `tiny`, which come with crnn. Without it: $CRNN_MODEL, ./model.safetensors, "
-        "the best that came with crnn.",
+        help="A model file, or `base` or `tiny`, which come with crnn; repeat it to let several models read together. "
+        "Without it: $CRNN_MODEL, ./model.safetensors, the best that came with crnn.",
         show_default=False,
     ),
+]
+TTA = Annotated[
+    bool,
+    typer.Option("--tta", help="Read each image in five views, a little shifted and stretched; five times as slow."),
+]
+Turn = Annotated[
+    bool, typer.Option(help="Read images that are much taller than wide turned, too: the surest reading counts.")
 ]
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]
 BatchSize = Annotated[int, typer.Option(help="Images that are read at once.")]

@@ -28,7 +28,7 @@ def command(
             help="Images, folders, patterns, datasets (LMDB), or - for a list of paths on stdin.", show_default=False
         ),
     ],
-    model: options.Model = None,
+    model: options.Models = [],  # noqa: B006
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to stdout.", show_default=False),
@@ -39,11 +39,15 @@ def command(
     ] = False,
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
+    turn: options.Turn = ReadOptions.turn,
+    tta: options.TTA = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL, not in a newline.")] = False,
     nbest: Annotated[int, typer.Option(help="Readings of each image, with --json.")] = DecodeOptions.nbest,
     decoder: decoding.Method = DecodeOptions.decoder,
     beam: decoding.Beam = DecodeOptions.beam,
     lexicon: decoding.Lexicon = None,
+    lexicons: decoding.Lexicons = None,
+    delta: decoding.Delta = DecodeOptions.delta,
     outside: decoding.Outside = DecodeOptions.outside,
     ignore_case: decoding.IgnoreCase = DecodeOptions.ignore_case,
     allow: decoding.Allow = DecodeOptions.allow,
@@ -64,22 +68,20 @@ def command(
 
         crnn predict plates/ --pattern AA-999-AA
     """
-    from crnn_cli import console, prediction, runners
+    from crnn_cli import console
     from crnn_cli.errors import UsageFault
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, ignore_case, lm_weight, lm_bonus)
-    line, how = _json if as_json else _tsv, ReadOptions(batch_size)
+    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, delta, ignore_case, lm_weight, lm_bonus)
+    line, how = _json if as_json else _tsv, ReadOptions(batch_size, turn=turn, tta=tta)
     count = failed = 0
     skipped: Counter[str] = Counter()
     with _opened(output, overwrite) as out:
-        path, why = prediction.find_model(model, device)
-        runner = runners.load(path, device)
-        console.note(f"model: {path} ({why}), on {runner.device}")
-        (found,) = decoding.decoders(runner.config, [search], lexicon, lm)
+        _, runners = decoding.loaded(model, device)
+        recognizer = decoding.recognizer(runners, search, decoding.Knowledge(lexicon, lexicons, lm))
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
-        with closing(prediction.recognize(items, runner, how, found)) as recognitions:
+        with closing(recognizer.recognize(items, how)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
@@ -87,7 +89,7 @@ def command(
                     failed += 1
                     console.warn(recognition.error)
                 out.write(line(recognition))
-    decoding.say_given_up(found)
+    decoding.say_given_up(recognizer)
     if skipped:
         console.note(_left_out(skipped))
     if failed:

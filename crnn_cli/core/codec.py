@@ -118,6 +118,12 @@ class Codec:
         """K: the alphabet and the blank."""
         return len(self.alphabet) + 1
 
+    def like(self, other: Codec) -> bool:
+        """Whether both write the same texts with the same labels."""
+        return all(
+            getattr(self, name) == getattr(other, name) for name in ("alphabet", "normalization", "direction", "case")
+        )
+
     def clean(self, text: str) -> str:
         """`text` in the form and case that the model learns, in logical order."""
         return normalize(text, self.normalization, self.case)

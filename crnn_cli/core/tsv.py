@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def escape(text: str) -> str:
     """`text` fit for a field: backslash, tab, newline and carriage return as \\\\, \\t, \\n and \\r."""
     return text.translate(_ESCAPES)
+
+
+def unescape(field: str) -> str:
+    """The inverse of `escape`; a backslash before anything else stays."""
+    return re.sub(r"\\([\\tnr])", lambda found: {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}[found[1]], field)
 
 
 def row(*fields: str) -> bytes:

@@ -92,6 +92,15 @@ def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
     return _converted(_on_white(image, multiplied=True), channels)
 
 
+def with_channels(image: Pixels, channels: int) -> Pixels:
+    """Grey (H, W) or RGB (H, W, 3) pixels as the one or the other."""
+    if image.ndim == 2:
+        return image if channels == 1 else np.repeat(image[:, :, None], 3, axis=2)
+    if channels == 3:
+        return image
+    return cast(Pixels, np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8))  # ITU-R BT.601
+
+
 def to_height(image: Pixels, height: int, minimum_width: int) -> Pixels:
     """`image`, (H, W) or (H, W, C), scaled to `height` rows as (C, height, w), contiguous.
 

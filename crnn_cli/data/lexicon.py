@@ -5,8 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 from crnn_cli.core.codec import Codec
-from crnn_cli.errors import UsageFault
+from crnn_cli.core.tsv import unescape
+from crnn_cli.errors import AlphabetError, UsageFault
 from crnn_cli.files import read_text
+
+
+def read_lexicons(path: Path, codec: Codec) -> tuple[dict[str, list[list[int]]], list[str]]:
+    """By the paths of images, the words of each as labels; and the words left out. Rows of one path add up.
+
+    Args:
+        path: UTF-8 rows of an image's path and words, tabs between; in both, what is a tab, newline, carriage return or
+            backslash is written as `crnn predict` writes it.
+
+    Raises:
+        UsageFault: no readable UTF-8 file, a row without a word, or no word that the model can read.
+    """
+    found: dict[str, list[list[int]]] = {}
+    left_out: list[str] = []
+    for number, line in enumerate(read_text(path, "give rows of a path and words").splitlines(), start=1):
+        if not line:
+            continue
+        name, *words = map(unescape, line.split("\t"))
+        if not any(words):
+            raise UsageFault(f"{path}:{number}: no word: expected a path and words, with tabs between")
+        known = found.setdefault(name, [])
+        for word in filter(None, words):
+            labels = _labels(word, codec)
+            if labels is None:
+                left_out.append(word)
+            else:
+                known.append(labels)
+    found = {name: words for name, words in found.items() if words}
+    if not found:
+        raise UsageFault(f"{path}: no word with only characters of the model's alphabet: give rows of a path and words")
+    return found, left_out
 
 
 def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
@@ -17,13 +49,20 @@ def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
     """
     lines = read_text(path, "give a file with a word a line").splitlines()
     words, left_out = [], []
-    known = frozenset(codec.alphabet.characters)
     for line in filter(None, map(str.strip, lines)):
-        if known.issuperset(codec.clean(line)) and not codec.unknown(line):
-            words.append(codec.encode(line))
-        else:
+        labels = _labels(line, codec)
+        if labels is None:
             left_out.append(line)
+        else:
+            words.append(labels)
     if not words:
         why = "no word has only characters of the model's alphabet" if left_out else "the lexicon is empty"
         raise UsageFault(f"{path}: {why}: give words that the model can read, one a line")
     return words, left_out
+
+
+def _labels(word: str, codec: Codec) -> list[int] | None:
+    try:
+        return codec.encode(word)
+    except AlphabetError:
+        return None

@@ -3,6 +3,9 @@
 best_path    greedy decoding
 beam         prefix beam search under a grammar
 decoder      whichever of these was asked for
+together     several looks at an image, by models or at views, read as one
+listed       lexicons as lists: an image's own, or the words near what is read
+near         words within an edit distance
 exact        the likeliest text of a grammar, proven
 grammar      automata as one
 lexicon, language, pattern   such automata
@@ -22,10 +25,13 @@ from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
+from crnn_cli.core.decoding.near import Near
 from crnn_cli.core.decoding.pattern import Pattern
+from crnn_cli.core.decoding.together import Common, Look, read_together
 
 __all__ = [
     "Automaton",
+    "Common",
     "DecodeOptions",
     "Decoded",
     "Decoder",
@@ -35,6 +41,8 @@ __all__ = [
     "Integers",
     "LanguageModel",
     "Lexicon",
+    "Look",
+    "Near",
     "Pattern",
     "Scaled",
     "Several",
@@ -44,6 +52,7 @@ __all__ = [
     "describe",
     "exact_search",
     "greedy",
+    "read_together",
     "score",
     "temper",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
-from crnn_cli.core.decoding.best_path import greedy
+from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import Floats, Integers
+from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.errors import UsageFault
+
+_PROPOSALS = 4  # texts of each look, where several are read together
 
 
 class Decoder:
@@ -33,9 +36,11 @@ class Decoder:
         temperature: of the model; see `crnn_cli.core.decoding.likelihood`.
         words: a lexicon as labels; None: none.
         language: a model of how likely texts are; None: none.
+        own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
 
     Attributes:
         given_up: images for which the exact search was given up; theirs are the readings of the beam search.
+        without: images that were read as without a lexicon: they had none, or no word within `delta`.
 
     Raises:
         UsageFault: options that no reading can please, or that contradict each other.
@@ -48,12 +53,16 @@ class Decoder:
         options: DecodeOptions | None = None,
         words: Sequence[Sequence[int]] | None = None,
         language: LanguageModel | None = None,
+        own: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> None:
+        self.codec, self.temperature = codec, temperature
         self.options = options = options or DecodeOptions()
-        self.given_up = 0
-        self._temperature = temperature
+        self.given_up = self.without = 0
+        listed = own is not None or (words is not None and options.delta is not None)
+        if options.delta is not None and not listed:
+            raise UsageFault("delta is about the words of a lexicon: give one")
         automata: list[Automaton] = []
-        if words is not None:
+        if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
             automata.append(Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None))
         if options.allow is not None or options.deny:
@@ -66,37 +75,80 @@ class Decoder:
             if codec.direction != "ltr":
                 raise UsageFault("lm: this model reads right to left, and language models are for left to right")
             automata.append(Scaled(language, options.lm_weight))
-        searching = bool(automata) or options.nbest > 1
+        searching = bool(automata) or listed or options.nbest > 1
         if searching and options.decoder == "greedy":
             raise UsageFault(
                 "decoder is greedy, which takes no lexicon, language model, pattern or characters: take beam"
             )
         self._greedy = not searching and options.decoder != "beam"
-        self._exact = words is not None and options.outside is None and language is None
+        self._exact = words is not None and not listed and options.outside is None and language is None
         self._grammar = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
+        self._listed = _listed(codec, options, words, own or {}, self._grammar) if listed else None
 
-    def __call__(self, log_probs: Floats, frames: Integers) -> list[list[Decoded]]:
+    def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
         """The readings of each of N images, best first: at least one, which is empty where none can be read.
 
         Args:
-            log_probs: (N, T, K). frames: (N,) true lengths.
+            log_probs: (N, T, K). frames: (N,) true lengths. names: of the images, for lexicons of their own.
         """
         if self._greedy:
-            return [[own] for own in greedy(log_probs, frames, self._temperature)]
-        found = self._searched(log_probs, frames)
+            return [[own] for own in greedy(log_probs, frames, self.temperature)]
+        found = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
         posteriors = [share for own in found for share in _shares(own)[:nbest]]
         labels = [hypothesis.labels for own in found for hypothesis in own[:nbest]]
-        described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self._temperature))
+        described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self.temperature))
         readings = [[next(described) for _ in own[:nbest]] for own in found]
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
 
-    def _searched(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
+    def propose(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[tuple[int, ...]]]:
+        """Labels of the likely texts of each of N images, for `read_together`; arguments as of a call.
+
+        They are `nbest` and at least four, or the one of greedy decoding if that was asked for.
+        """
+        if self.options.decoder == "greedy":
+            return [[tuple(own.tolist())] for own in best_labels(log_probs, frames)]
+        count = max(_PROPOSALS, self.options.nbest)
+        found = self._searched(log_probs, frames, names)
+        return [[hypothesis.labels for hypothesis in own[:count]] for own in found]
+
+    def weigh(self, labels: Sequence[int]) -> float:
+        """What is added to the log-probability of a text; -inf where it may not be read.
+
+        A lexicon that is a list, the image's own or one searched by `delta`, adds nothing here: it proposes its words.
+        """
+        return self._grammar.weigh(labels)
+
+    def _searched(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis]]:
+        if self._listed is not None:
+            return self._chosen(self._listed(log_probs, frames, names), log_probs, frames)
         found = beam_search(log_probs, frames, self._grammar, self.options.beam)
         if self._exact:
             rows = zip(log_probs, frames.tolist(), found, strict=True)
             found = [self._proven(row[:length], beams) for row, length, beams in rows]
+        return found
+
+    def _chosen(
+        self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers
+    ) -> list[list[Hypothesis]]:
+        """The words of each image's list; and other texts, where it has no list or they are allowed at a cost."""
+        outside = self.options.outside
+        rows = [row for row, own in enumerate(listed) if own is None or outside is not None]
+        free = dict(
+            zip(rows, beam_search(log_probs[rows], frames[rows], self._grammar, self.options.beam), strict=True)
+        )
+        found = []
+        for row, words in enumerate(listed):
+            if words is None:
+                self.without += 1
+                found.append(free[row])
+                continue
+            known = {word.labels for word in words}
+            others = [
+                Hypothesis(o.labels, o.score - (outside or 0)) for o in free.get(row, ()) if o.labels not in known
+            ]
+            found.append(sorted([*words, *others], key=lambda hypothesis: -hypothesis.score))
         return found
 
     def _proven(self, log_probs: Floats, beams: list[Hypothesis]) -> list[Hypothesis]:
@@ -115,8 +167,8 @@ class Several:
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders = decoders
 
-    def __call__(self, log_probs: Floats, frames: Integers) -> list[list[Decoded]]:
-        readings = [decoder(log_probs, frames) for decoder in self._decoders]
+    def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
+        readings = [decoder(log_probs, frames, names) for decoder in self._decoders]
         return [[own[0] for own in rows] for rows in zip(*readings, strict=True)]
 
 
@@ -145,6 +197,26 @@ class _Allowed:
 
     def final(self, state: int) -> float:
         return 0.0
+
+
+def _listed(
+    codec: Codec,
+    options: DecodeOptions,
+    words: Sequence[Sequence[int]] | None,
+    own: Mapping[str, Sequence[Sequence[int]]],
+    grammar: Grammar,
+) -> Listed:
+    fold, characters, alphabet = _folded(codec), codec.alphabet.characters, codec.alphabet
+
+    def variants(word: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """As written, in small letters, in capitals, and with a capital first."""
+        text = "".join(characters[label - 1] for label in word)
+        ways = (text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower())
+        return [tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)]
+
+    if options.ignore_case:
+        return Listed(words, own, options.delta, lambda word: tuple(fold[list(word)].tolist()), variants, grammar)
+    return Listed(words, own, options.delta, tuple, lambda word: [word], grammar)
 
 
 def _folded(codec: Codec) -> NDArray[np.int64]:

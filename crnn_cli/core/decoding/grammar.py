@@ -96,6 +96,16 @@ class Grammar:
                 found[place] = self._follow(keys[place])
         return np.array(found, np.int64)
 
+    def weigh(self, labels: Sequence[int]) -> float:
+        """What is added to a whole text; -inf where it may not be read."""
+        state, total = self.start, 0.0
+        for label in labels:
+            total += float(self.weights[state, label])
+            if total == _BARRED:
+                return total
+            (state,) = self.follow(np.array([state]), np.array([label])).tolist()
+        return total + float(self.finals[state])
+
     def _follow(self, key: int) -> int:
         state, label = divmod(key, self.weights.shape[1])
         pairs = zip(self._automata, self._parts[state], strict=True)

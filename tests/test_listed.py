@@ -1,0 +1,137 @@
+"""Lexicons as lists: an image's own words, and those near what is read; and the words near a text."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import crnn_cli
+from crnn_cli.core import tsv
+from crnn_cli.core.codec import Alphabet, Codec
+from crnn_cli.core.decoding import DecodeOptions, Decoder, Near, best_labels, score
+from crnn_cli.core.metrics import distance
+from crnn_cli.data.lexicon import read_lexicons
+from crnn_cli.errors import UsageFault
+from tests.models import save_stripes_onnx, stripes
+from tests.test_beam import noise
+
+CODEC = Codec(Alphabet("abAB1"))
+FRAMES = np.array([7, 5, 6])
+LOG_PROBS = noise(4, 7, CODEC.classes, images=3)
+WORDS = ["ab", "B1", "a", "AAB", "b", "1A1", "Ab", "bab"]
+labels = st.lists(st.integers(1, 70), max_size=70)  # more than a number has bits
+
+
+def decoder(words=None, own=None, **options) -> Decoder:
+    each = None if own is None else {name: [CODEC.encode(word) for word in listed] for name, listed in own.items()}
+    shared = None if words is None else [CODEC.encode(word) for word in words]
+    return Decoder(CODEC, 1.0, DecodeOptions(**options), shared, None, each)
+
+
+def texts(readings) -> list[str]:
+    return [CODEC.decode(own[0].labels) for own in readings]
+
+
+def likeliest(row: int, words) -> str:
+    rows = np.repeat(LOG_PROBS[row : row + 1], len(words), 0)
+    scores = score(rows, np.full(len(words), FRAMES[row]), [CODEC.encode(word) for word in words])
+    return words[int(scores.argmax())]
+
+
+@given(st.lists(labels, min_size=1, max_size=30), labels, st.integers(0, 4))
+@settings(deadline=None)
+def test_the_near_words_are_all_the_near_words(words, text, most):
+    words += [text[1:], [*text, 5], text[:3] + text[4:]]
+    found = Near(words).within(text, most).tolist()
+    assert found == [place for place, word in enumerate(words) if distance(text, word) <= most]
+
+
+def test_each_image_has_the_likeliest_of_its_own_words():
+    own = {"x": ["ab", "AAB"], "z": ["1A1", "B1", "bab"]}
+    decode = decoder(WORDS, own)
+    assert texts(decode(LOG_PROBS, FRAMES, ["x", "y", "z"])) == [
+        likeliest(0, own["x"]), likeliest(1, WORDS), likeliest(2, own["z"]),
+    ]  # fmt: skip
+    assert decode.without == 0
+    alone = decoder(None, own)
+    found = alone(LOG_PROBS, FRAMES, ["x", "y", "z"])
+    assert texts(found)[1] == texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))[1]  # as without a lexicon
+    assert alone.without == 1
+    many = decoder(None, own, nbest=2)(LOG_PROBS, FRAMES, ["x", "y", "z"])
+    assert {CODEC.decode(reading.labels) for reading in many[0]} == set(own["x"])
+    assert sum(reading.posterior for reading in many[0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("delta", [0, 1, 2, 3, 7])
+def test_delta_scores_the_words_near_the_greedy_reading(delta):
+    decode = decoder(WORDS, delta=delta)
+    read = texts(decode(LOG_PROBS, FRAMES))
+    far = 0
+    for row, greedy in enumerate(best_labels(LOG_PROBS, FRAMES)):
+        near = [word for word in WORDS if distance(CODEC.encode(word), greedy.tolist()) <= delta]
+        far += not near
+        assert read[row] == (likeliest(row, near) if near else texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))[row])
+    assert decode.without == far
+    if delta == 7:
+        assert read == texts(decoder(WORDS)(LOG_PROBS, FRAMES))  # the strict search
+
+
+def test_lists_hold_with_everything_else():
+    own = {"x": ["ab", "AAB"]}
+    free = texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))
+    assert texts(decoder(WORDS, outside=0, delta=7)(LOG_PROBS, FRAMES)) == free
+    assert texts(decoder(WORDS, outside=1e6, delta=7)(LOG_PROBS, FRAMES)) == [likeliest(k, WORDS) for k in range(3)]
+    assert texts(decoder(None, own, deny="A")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["ab"]
+    assert texts(decoder(None, own, pattern="AAA")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["AAB"]
+    assert texts(decoder(None, {"x": ["b"]}, deny="b")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == [""]
+    cases = ["ab", "AB", "Ab"]
+    assert texts(decoder(None, {"x": ["Ab"]}, ignore_case=True)(LOG_PROBS[:1], FRAMES[:1], ["x"])) == [
+        likeliest(0, cases)
+    ]
+    with pytest.raises(UsageFault, match="delta is about the words of a lexicon"):
+        decoder(delta=1)
+    with pytest.raises(UsageFault, match="delta is -1"):
+        decoder(WORDS, delta=-1)
+
+
+@given(st.text())
+def test_fields_come_back(text):
+    assert tsv.unescape(tsv.escape(text)) == text
+
+
+def test_a_file_has_the_words_of_each_image(tmp_path):
+    path = tmp_path / "words.tsv"
+    path.write_text("a.png\tab\tB1\nb\\tb.png\ta\txyz\n\na.png\tb\ngone.png\té\n", encoding="utf-8")
+    found, left_out = read_lexicons(path, CODEC)
+    assert {name: [CODEC.decode(word) for word in words] for name, words in found.items()} == {
+        "a.png": ["ab", "B1", "b"], "b\tb.png": ["a"],
+    }  # fmt: skip
+    assert left_out == ["xyz", "é"]
+    for content, why in (("a.png\n", ":1: no word"), ("a.png\txyz\n", "no word with only"), ("", "no word with only")):
+        path.write_text(content)
+        with pytest.raises(UsageFault, match=why):
+            read_lexicons(path, CODEC)
+
+
+def test_the_command_line_takes_them(tmp_path, monkeypatch, crnn):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
+    for text in ("abba", "bb", "aab"):
+        cv2.imwrite(f"{text}.png", stripes(text))
+    (tmp_path / "own.tsv").write_text("abba.png\tabb\tbbbb\nbb.png\tab\n")
+    (tmp_path / "words.txt").write_text("abb\nbbbbbb\n")
+    (tmp_path / "labels.tsv").write_text("abba.png\tabb\nbb.png\tab\naab.png\taab\n")
+    code, out, err = crnn("predict", "abba.png", "bb.png", "aab.png", "--lexicons", "own.tsv")
+    assert (code, [row.split("\t")[1] for row in out.splitlines()]) == (0, ["abb", "ab", "aab"])
+    assert "1 images have no lexicon" in err
+    code, out, err = crnn("predict", "abba.png", "bb.png", "aab.png", "--lexicon", "words.txt", "--delta", "1")
+    assert (code, [row.split("\t")[1] for row in out.splitlines()]) == (0, ["abb", "abb", "abb"])
+    assert crnn("predict", "bb.png", "--delta", "1").code == 2
+    assert crnn("build-lmdb", ".", "labels.tsv", "-o", "set.lmdb", "--format", "tab").code == 0
+    code, out, err = crnn("evaluate", "set.lmdb", "--lexicons", "own.tsv")  # by the path of each record's image
+    assert (code, "100.00" in out) == (0, True), err
+    (line,) = crnn_cli.load(lexicons={"abba.png": ["bbbb", "abb"]}).read("abba.png")
+    assert line.text == "abb"
