@@ -18,6 +18,9 @@ from crnn_cli.core.decoding.decoder import Decoder
 from crnn_cli.core.decoding.likelihood import Floats, score, temper
 
 
+_LEAST = 1e-6  # of the probability that a text is none of those proposed
+
+
 @dataclass(frozen=True)
 class Look:
     """What one look at an image gave.
@@ -45,7 +48,8 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
 
     Models of one alphabet average the logarithms of P(text | image), so that a text which one of them holds impossible
     is none. Of different alphabets the probabilities themselves are averaged, as one may lack what another reads. What
-    a lexicon or a language model adds counts as in each decoder; the confidence is the average without it.
+    a lexicon or a language model adds counts as in each decoder; the confidence is the average without it, of the
+    logarithms made a probability again over the proposed texts and "any other".
     """
     codecs = [look.decoder.codec for look in looks]
     alike = all(codec.like(codecs[0]) for codec in codecs)
@@ -62,7 +66,11 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
             for look, own in zip(looks, labels, strict=True)
         ]
     )
-    scores, totals = _averaged(plain + added, alike), _averaged(plain, alike)
+    scores = _averaged(plain + added, alike)
+    totals = _averaged(plain, alike)
+    if alike:
+        others = np.log(np.clip(1 - np.exp(plain).sum(1), _LEAST, 1)).mean()
+        totals = totals - np.logaddexp.reduce([*totals, others])
     order = [place for place in np.argsort(-scores, kind="stable").tolist() if scores[place] > -np.inf]
     shares = np.exp(scores - scores.max(initial=-np.inf, where=scores > -np.inf)) if order else scores
     return [
