@@ -19,7 +19,6 @@ from crnn_cli.core.decoding import (
     align,
     beam_search,
     describe,
-    exact_search,
     greedy,
     score,
 )
@@ -80,33 +79,6 @@ def test_images_of_a_batch_do_not_matter_to_each_other(case):
 
 def lexicon_of(rng, classes: int, count: int) -> list[tuple[int, ...]]:
     return [tuple(rng.integers(1, classes, rng.integers(1, 4)).tolist()) for _ in range(count)]
-
-
-@given(CASES, st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
-def test_the_exact_search_is_the_best_word_of_all_scored_one_by_one(case, count):
-    seed, steps, classes = case
-    rng, steps = np.random.default_rng(seed), steps + 3
-    log_probs = noise(seed, steps, classes)
-    words = lexicon_of(rng, classes, count)
-    scores = dict(zip(words, score(np.repeat(log_probs, count, 0), np.full(count, steps), words), strict=True))
-    found = exact_search(log_probs[0], Grammar(classes, [Lexicon(words, classes)]), count=len(words))
-    possible = {word: value for word, value in scores.items() if value > -np.inf}
-    assert {h.labels: pytest.approx(h.score, abs=1e-4) for h in found.hypotheses} == possible
-    assert found.proven == bool(possible)
-    assert [h.score for h in found.hypotheses] == sorted((h.score for h in found.hypotheses), reverse=True)
-    (beams,) = beam_search(
-        log_probs, np.array([steps]), Grammar(classes, [Lexicon(words, classes)]), width=500, classes=None
-    )
-    assert {h.labels for h in beams} == set(possible)
-    assert np.allclose([h.score for h in beams], [h.score for h in found.hypotheses], atol=1e-4)
-
-
-def test_the_exact_search_says_when_it_gives_up():
-    log_probs = noise(3, 12, 4, sharpness=0.1)[0]
-    words = list(itertools.product((1, 2, 3), repeat=4))
-    found = exact_search(log_probs, Grammar(4, [Lexicon(words, 4)]), most=3)
-    assert (found.hypotheses, found.proven, found.opened) == ([], False, 3)
 
 
 def test_a_soft_lexicon_lets_others_pass_at_a_cost():

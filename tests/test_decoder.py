@@ -63,17 +63,6 @@ def test_a_strict_lexicon_gives_its_likeliest_word():
     assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == ("", 0, 0)  # no frames, no word
 
 
-def test_where_the_search_gives_up_the_beam_goes_on(monkeypatch):
-    from crnn_cli.core.decoding import decoder as module
-
-    unlimited = module.exact_search
-    monkeypatch.setattr(module, "exact_search", lambda row, grammar, count: unlimited(row, grammar, count, most=1))
-    words = ["ab", "B1", "AAB", "1b"]
-    found = Decoder(CODEC, 1.0, DecodeOptions(beam=50), [CODEC.encode(word) for word in words])
-    assert texts(found(LOG_PROBS, FRAMES))[:2] == texts(decode(words))[:2]
-    assert found.given_up == 3
-
-
 def test_words_in_any_case():
     free = texts(decode(["ab", "1"], ignore_case=True))[0]
     assert free.lower() in ("ab", "1")

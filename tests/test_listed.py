@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ import crnn_cli
 from crnn_cli.core import tsv
 from crnn_cli.core.codec import Alphabet, Codec
 from crnn_cli.core.decoding import DecodeOptions, Decoder, Near, best_labels, score
+from crnn_cli.core.decoding.grammar import Grammar
+from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.metrics import distance
 from crnn_cli.data.lexicon import read_lexicons
 from crnn_cli.errors import UsageFault
@@ -65,6 +69,51 @@ def test_each_image_has_the_likeliest_of_its_own_words():
     assert sum(reading.posterior for reading in many[0]) == pytest.approx(1)
 
 
+def by_score(log_probs, words) -> dict[tuple[int, ...], float]:
+    """Of one image, (T, K): log P of each word that has a path, the best first, each scored by itself."""
+    words = list(dict.fromkeys(map(tuple, words)))
+    rows = np.repeat(log_probs[None], len(words), 0)
+    scores = score(rows, np.full(len(words), len(log_probs)), words)
+    possible = {word: value for word, value in zip(words, scores.tolist(), strict=True) if value > -np.inf}
+    return dict(sorted(possible.items(), key=lambda pair: -pair[1]))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 900), st.integers(1, 4), st.sampled_from([0.3, 2, 6]))
+@settings(max_examples=80, deadline=None)
+def test_the_strict_search_finds_the_best_words_of_all_scored_one_by_one(seed, classes, size, count, sharpness):
+    rng, frames = np.random.default_rng(seed), np.array([8, 0, 5, 3])
+    log_probs = noise(seed, 8, classes, images=4, sharpness=sharpness)
+    words = [rng.integers(1, classes, rng.integers(0 if seed % 3 else 1, 7)).tolist() for _ in range(size)]
+    fold = np.arange(classes)
+    if classes == 6 and seed % 2:  # labels 4 and 5 are the capitals of 1 and 2
+        fold[4:] = (1, 2)
+
+    def writings(word):
+        return list(itertools.product(*(np.flatnonzero(fold == fold[label]).tolist() for label in word)))
+
+    search = Listed(words, {}, None, fold, writings, Grammar(classes), count)
+    for row, found in zip(range(4), search(log_probs, frames, ()), strict=True):
+        expected = by_score(log_probs[row, : frames[row]], [own for word in words for own in writings(word)])
+        assert [h.score for h in found[:count]] == pytest.approx(list(expected.values())[:count], abs=1e-4)
+        assert all(h.score == pytest.approx(expected[h.labels], abs=1e-4) for h in found)
+
+
+def test_few_words_are_scored_of_many(monkeypatch):
+    from crnn_cli.core.decoding import listed
+
+    rng = np.random.default_rng(0)
+    words = [rng.integers(1, 27, rng.integers(2, 9)).tolist() for _ in range(20_000)]
+    log_probs = np.full((1, 12, 27), np.log(1e-3 / 25), np.float32)
+    log_probs[:, :, 0] = np.log(1 - 1e-3)
+    for frame, label in zip((1, 4, 6, 9), words[7], strict=False):
+        log_probs[0, frame, [0, label]] = np.log(0.05), np.log(0.95 - 1e-3)
+    scored = []
+    monkeypatch.setattr(listed, "score", lambda rows, *given: scored.append(len(rows)) or score(rows, *given))
+    (found,) = Listed(words, {}, None, np.arange(27), lambda word: [word], Grammar(27))(log_probs, np.array([12]), ())
+    assert found[0].labels == next(iter(by_score(log_probs[0], words)))
+    assert sum(scored) < 500
+
+
 @pytest.mark.parametrize("delta", [0, 1, 2, 3, 7])
 def test_delta_scores_the_words_near_the_greedy_reading(delta):
     decode = decoder(WORDS, delta=delta)
@@ -86,6 +135,8 @@ def test_lists_hold_with_everything_else():
     assert texts(decoder(WORDS, outside=1e6, delta=7)(LOG_PROBS, FRAMES)) == [likeliest(k, WORDS) for k in range(3)]
     assert texts(decoder(None, own, deny="A")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["ab"]
     assert texts(decoder(None, own, pattern="AAA")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["AAB"]
+    with pytest.raises(UsageFault, match="no word of the lexicon pleases"):
+        decoder(WORDS, deny="abAB1"[:-1], pattern="A")
     assert texts(decoder(None, {"x": ["b"]}, deny="b")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == [""]
     cases = ["ab", "AB", "Ab"]
     assert texts(decoder(None, {"x": ["Ab"]}, ignore_case=True)(LOG_PROBS[:1], FRAMES[:1], ["x"])) == [

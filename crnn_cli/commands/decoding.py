@@ -144,15 +144,11 @@ def _say_left_out(path: Path, words: Sequence[str]) -> None:
         console.warn(f"{path}: {len(words):,} words left out, for characters that the model lacks: {some}")
 
 
-def say_given_up(recognizer: Recognizer) -> None:
-    """Say so where the lexicon was not searched to the end, or nothing of it was looked at."""
-    decoders = [member.decoder for member in recognizer.members]
-    given_up = sum(getattr(decoder, "given_up", 0) for decoder in decoders)
-    without = sum(getattr(decoder, "without", 0) for decoder in decoders)
+def say_without(recognizer: Recognizer) -> None:
+    """Say so where a lexicon did not hold: images read as without one, and images unlike all of its words."""
+    unproven = sum(getattr(member.decoder, "unproven", 0) for member in recognizer.members)
+    if unproven:
+        console.note(f"{unproven:,} images are unlike every word of the lexicon: theirs is the best that was tried")
+    without = sum(getattr(member.decoder, "without", 0) for member in recognizer.members)
     if without:
         console.note(f"{without:,} images have no lexicon, or no word as near as --delta: read as without one")
-    if given_up:
-        console.note(
-            f"{given_up:,} images are unlike every word of the lexicon: theirs is the best word that beam "
-            "search found, if any"
-        )

@@ -100,7 +100,7 @@ def command(
         name: list(console.progress(evaluation.read(reader, recognizer, how), f"reading {name}", len(reader)))
         for name, reader in readers.items()
     }
-    decoding.say_given_up(recognizer)
+    decoding.say_without(recognizer)
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)

@@ -89,7 +89,7 @@ def command(
                     failed += 1
                     console.warn(recognition.error)
                 out.write(line(recognition))
-    decoding.say_given_up(recognizer)
+    decoding.say_without(recognizer)
     if skipped:
         console.note(_left_out(skipped))
     if failed:

@@ -4,9 +4,8 @@ best_path    greedy decoding
 beam         prefix beam search under a grammar
 decoder      whichever of these was asked for
 together     several looks at an image, by models or at views, read as one
-listed       lexicons as lists: an image's own, or the words near what is read
+listed       lexicons as lists: the likeliest word of all, of an image's own, of those near what is read
 near         words within an edit distance
-exact        the likeliest text of a grammar, proven
 grammar      automata as one
 lexicon, language, pattern   such automata
 likelihood   P(text | image), the one confidence that every decoder reports
@@ -20,7 +19,6 @@ from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.decoder import Decoder, Several
-from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
@@ -50,7 +48,6 @@ __all__ = [
     "beam_search",
     "best_labels",
     "describe",
-    "exact_search",
     "greedy",
     "read_together",
     "score",

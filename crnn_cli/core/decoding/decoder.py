@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from crnn_cli.core.codec import Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.exact import exact_search
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
@@ -39,7 +39,7 @@ class Decoder:
         own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
 
     Attributes:
-        given_up: images for which the exact search was given up; theirs are the readings of the beam search.
+        unproven: images for which not every word that could be the likeliest was scored: they are unlike all of them.
         without: images that were read as without a lexicon: they had none, or no word within `delta`.
 
     Raises:
@@ -57,14 +57,12 @@ class Decoder:
     ) -> None:
         self.codec, self.temperature = codec, temperature
         self.options = options = options or DecodeOptions()
-        self.given_up = self.without = 0
-        listed = own is not None or (words is not None and options.delta is not None)
+        self.without = 0
+        strict = options.outside is None and language is None
+        listed = own is not None or (words is not None and (options.delta is not None or strict))
         if options.delta is not None and not listed:
             raise UsageFault("delta is about the words of a lexicon: give one")
         automata: list[Automaton] = []
-        if words is not None and not listed:
-            outside = -math.inf if options.outside is None else -options.outside
-            automata.append(Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None))
         if options.allow is not None or options.deny:
             automata.append(_Allowed(codec, options))
         if options.pattern is not None:
@@ -75,15 +73,19 @@ class Decoder:
             if codec.direction != "ltr":
                 raise UsageFault("lm: this model reads right to left, and language models are for left to right")
             automata.append(Scaled(language, options.lm_weight))
-        searching = bool(automata) or listed or options.nbest > 1
+        searching = bool(automata) or words is not None or listed or options.nbest > 1
         if searching and options.decoder == "greedy":
             raise UsageFault(
                 "decoder is greedy, which takes no lexicon, language model, pattern or characters: take beam"
             )
         self._greedy = not searching and options.decoder != "beam"
-        self._exact = words is not None and not listed and options.outside is None and language is None
-        self._grammar = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
-        self._listed = _listed(codec, options, words, own or {}, self._grammar) if listed else None
+        others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
+        self._listed = _listed(codec, options, words, own or {}, others) if listed else None
+        self._grammar = others
+        if words is not None and not listed:
+            outside = -math.inf if options.outside is None else -options.outside
+            lexicon = Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None)
+            self._grammar = Grammar(codec.classes, [lexicon, *automata], others.bonus)
 
     def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
         """The readings of each of N images, best first: at least one, which is empty where none can be read.
@@ -101,6 +103,10 @@ class Decoder:
         described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self.temperature))
         readings = [[next(described) for _ in own[:nbest]] for own in found]
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
+
+    @property
+    def unproven(self) -> int:
+        return 0 if self._listed is None else self._listed.unproven
 
     def propose(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[tuple[int, ...]]]:
         """Labels of the likely texts of each of N images, for `read_together`; arguments as of a call.
@@ -123,11 +129,7 @@ class Decoder:
     def _searched(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis]]:
         if self._listed is not None:
             return self._chosen(self._listed(log_probs, frames, names), log_probs, frames)
-        found = beam_search(log_probs, frames, self._grammar, self.options.beam)
-        if self._exact:
-            rows = zip(log_probs, frames.tolist(), found, strict=True)
-            found = [self._proven(row[:length], beams) for row, length, beams in rows]
-        return found
+        return beam_search(log_probs, frames, self._grammar, self.options.beam)
 
     def _chosen(
         self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers
@@ -150,15 +152,6 @@ class Decoder:
             ]
             found.append(sorted([*words, *others], key=lambda hypothesis: -hypothesis.score))
         return found
-
-    def _proven(self, log_probs: Floats, beams: list[Hypothesis]) -> list[Hypothesis]:
-        """The likeliest readings of one image, (T, K), proven to be; then the others that the beam search met."""
-        found = exact_search(log_probs, self._grammar, self.options.nbest)
-        if not found.proven:
-            self.given_up += 1
-            return beams
-        known = {hypothesis.labels for hypothesis in found.hypotheses}
-        return [*found.hypotheses, *(other for other in beams if other.labels not in known)]
 
 
 class Several:
@@ -206,17 +199,18 @@ def _listed(
     own: Mapping[str, Sequence[Sequence[int]]],
     grammar: Grammar,
 ) -> Listed:
-    fold, characters, alphabet = _folded(codec), codec.alphabet.characters, codec.alphabet
+    characters, alphabet = codec.alphabet.characters, codec.alphabet
 
-    def variants(word: tuple[int, ...]) -> list[tuple[int, ...]]:
+    @cache
+    def any_case(word: tuple[int, ...]) -> list[tuple[int, ...]]:
         """As written, in small letters, in capitals, and with a capital first."""
         text = "".join(characters[label - 1] for label in word)
-        ways = (text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower())
+        ways = dict.fromkeys((text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower()))
         return [tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)]
 
-    if options.ignore_case:
-        return Listed(words, own, options.delta, lambda word: tuple(fold[list(word)].tolist()), variants, grammar)
-    return Listed(words, own, options.delta, tuple, lambda word: [word], grammar)
+    fold = _folded(codec) if options.ignore_case else np.arange(codec.classes)
+    writings = any_case if options.ignore_case else lambda word: [word]
+    return Listed(words, own, options.delta, fold, writings, grammar, options.nbest)
 
 
 def _folded(codec: Codec) -> NDArray[np.int64]:

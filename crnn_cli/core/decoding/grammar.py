@@ -70,7 +70,7 @@ class Grammar:
         bonus: added for every label, against the bias of language models to short texts.
 
     Attributes:
-        start: the state before the first label.
+        start: the state before the first label. bonus: as given.
         weights: (S, K) of the states so far, see `Automaton.weights`; S grows.
         finals: (S,) likewise.
     """
@@ -79,7 +79,7 @@ class Grammar:
         self.start = 0
         self.weights: Weights = np.zeros((0, classes))
         self.finals: Weights = np.zeros(0)
-        self._automata, self._bonus = automata, bonus
+        self._automata, self.bonus = automata, bonus
         self._parts: list[tuple[int, ...]] = []  # of each state, the states of the automata
         self._numbers: dict[tuple[int, ...], int] = {}
         self._following: dict[int, int] = {}  # by state * K + label
@@ -98,12 +98,16 @@ class Grammar:
 
     def weigh(self, labels: Sequence[int]) -> float:
         """What is added to a whole text; -inf where it may not be read."""
+        if not self._automata:
+            return self.bonus * len(labels)
         state, total = self.start, 0.0
         for label in labels:
             total += float(self.weights[state, label])
             if total == _BARRED:
                 return total
-            (state,) = self.follow(np.array([state]), np.array([label])).tolist()
+            key = state * self.weights.shape[1] + label
+            known = self._following.get(key)
+            state = self._follow(key) if known is None else known
         return total + float(self.finals[state])
 
     def _follow(self, key: int) -> int:
@@ -126,6 +130,6 @@ class Grammar:
             self.finals, ends = np.full(room, _BARRED), self.finals
             self.finals[:number] = ends
         pairs = list(zip(self._automata, parts, strict=True))
-        self.weights[number] = self._bonus + sum(automaton.weights(own) for automaton, own in pairs)
+        self.weights[number] = self.bonus + sum(automaton.weights(own) for automaton, own in pairs)
         self.finals[number] = sum(automaton.final(own) for automaton, own in pairs)
         return number

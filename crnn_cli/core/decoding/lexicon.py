@@ -40,7 +40,7 @@ class Lexicon:
         if not words:
             raise UsageFault("the lexicon is empty: give one with at least a word")
         self._outside = outside
-        self._fold = np.arange(classes) if fold is None else fold
+        self._fold: NDArray[np.int64] = np.arange(classes) if fold is None else fold
         longest = max(map(len, words))
         table = np.full((len(words), longest + 1), _END, np.int32)
         lengths = np.fromiter(map(len, words), np.int64, len(words))
@@ -60,8 +60,8 @@ class Lexicon:
 
     def follow(self, state: int, label: int) -> int:
         first, stop, depth = self._ranges[state]
-        column = self.table[first:stop, depth]
-        below, above = (first + int(np.searchsorted(column, self._fold[label], side)) for side in ("left", "right"))
+        column, own = self.table[first:stop, depth], np.int32(self._fold[label])  # of one type: else all is converted
+        below, above = (first + int(column.searchsorted(own, side)) for side in ("left", "right"))
         return self._number(below, above, depth + 1) if below < above else self._number(0, 0, 0)
 
     def final(self, state: int) -> float:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
 
+_RESCALED = 4  # frames after which the forward variable is brought back to 1: at most e^-100 each is far from underflow
+
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -58,29 +60,42 @@ def lattice(log_probs: Floats, labels: Sequence[Sequence[int] | Integers]) -> La
 def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]) -> NDArray[np.float64]:
     """log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
 
-    The forward variable of Graves et al. 2006 (eqs. 6-8) in log-space, for the whole batch at once.
+    The forward variable of Graves et al. 2006 (eqs. 6-8) for the whole batch at once, kept near 1 by taking out what it
+    has grown or shrunk by (Rabiner 1989, section V.A).
 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.
     """
     n, t, _ = log_probs.shape
     lengths, emitted, skip = lattice(log_probs, labels)
-    barred = np.where(skip, 0.0, -np.inf)
+    greatest = emitted.max(2, initial=-np.inf).astype(np.float64)  # (N, T)
+    greatest = np.where(np.isfinite(greatest), greatest, 0.0)
+    steps = np.exp((emitted - greatest[:, :, None]).transpose(1, 0, 2))  # (T, N, S)
 
-    # Two columns of -inf on the left stand for the states before the first.
-    alpha = np.full((n, skip.shape[1] + 2), -np.inf)
-    alpha[:, 2] = 0.0  # "before the first frame": only the first two states can follow
-    begin = np.full_like(barred, -np.inf)
-    begin[:, :2] = 0.0
-    with np.errstate(divide="ignore"):
-        for step in range(t):
-            if step == 0:
-                reached = begin
-            else:
-                stay, one, two = alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2] + barred
-                reached = np.logaddexp(np.logaddexp(stay, one), two)
-            live = (step < frames)[:, None]
-            alpha[:, 2:] = np.where(live, reached + emitted[:, step], alpha[:, 2:])
+    # two columns of zeros on the left stand for the states before the first
+    alpha = np.zeros((n, skip.shape[1] + 2))
+    alpha[:, 1] = 1.0  # before the first frame: only the first two states can follow
+    skipped = skip.astype(np.float64)
+    skipped[:, 1:2] = 1.0  # of the first step alone
+    taken = np.zeros(n)  # logarithm of what was taken out
+    reached = np.empty((n, skip.shape[1]))
+    for step in range(t):
+        np.multiply(alpha[:, :-2], skipped, out=reached)
+        reached += alpha[:, 1:-1]
+        reached += alpha[:, 2:]
+        reached *= steps[step]
+        live = step < frames
+        alpha[:, 2:] = reached if live.all() else np.where(live[:, None], reached, alpha[:, 2:])
+        if step == 0:
+            alpha[:, 1] = 0.0
+            skipped[:, 1:2] = 0.0
+        if step % _RESCALED == _RESCALED - 1:
+            peak = alpha.max(1)
+            peak[peak == 0] = 1.0
+            alpha /= peak[:, None]
+            taken += np.log(peak)
+    taken += np.where(np.arange(t) < frames[:, None], greatest, 0.0).sum(1)
     rows, last = np.arange(n), 2 * lengths + 2
-    ending = np.logaddexp(alpha[rows, last], np.where(lengths > 0, alpha[rows, last - 1], -np.inf))
+    with np.errstate(divide="ignore"):
+        ending = np.log(alpha[rows, last] + np.where(lengths > 0, alpha[rows, last - 1], 0.0)) + taken
     return np.where(frames > 0, ending, np.where(lengths > 0, -np.inf, 0.0))

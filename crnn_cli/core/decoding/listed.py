@@ -1,7 +1,8 @@
-"""Lexicons as lists: an image's candidates, each scored by its full probability.
+"""Lexicons as lists: the likeliest of an image's candidates by their full probability.
 
-For lists of some thousand words, such as an image's own, and for the approximate search of Shi, Bai and Yao (arXiv
-1507.05717, section 2.3.2), which scores only the words within an edit distance of what is read without a lexicon.
+The strict search: every word is a candidate, and bounds tell which cannot be the likeliest, see `_Bounds`. The
+approximate search of Shi, Bai and Yao (arXiv 1507.05717, section 2.3.2): the words within an edit distance of the
+greedy reading. Lexicons of some words for each image, as benchmarks have them: all are scored.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ from crnn_cli.core.decoding.best_path import best_labels
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.likelihood import Floats, Integers, score
 from crnn_cli.core.decoding.near import Near
+from crnn_cli.errors import UsageFault
 
 Word = tuple[int, ...]
-_CELLS = 2**21  # of the scores that are computed at once: words * frames * labels
+Bounds = NDArray[np.float32]
+
+_CELLS = 2**20  # words * frames * labels that are scored at once
+_FIRST, _AT_ONCE = 64, 512  # words that are scored before it is known what the others must reach, and thereafter
+_MOST = 4096  # words scored for an image; if more could be the likeliest, it is unlike all of them, and is given up
+_IMAGES = 16  # whose bounds are computed at once
+_ROUNDING = 0.01  # of a bound
 
 
 class Listed:
@@ -28,9 +36,16 @@ class Listed:
         words: labels of the words that any image may have; None: those of its own list alone.
         own: by an image's name, the words that it may have instead.
         delta: the most edits between a candidate and the greedy reading; None: any number.
-        fold: the label that stands for a label and its capital or small letter, for the edits.
-        variants: the ways to write a word that count as it.
-        grammar: whatever else limits and weighs a text.
+        fold: (K,) for a label the one that stands for it and its capital or small letter; itself where case counts.
+        writings: the ways to write a word that count as it.
+        grammar: whatever else limits and weighs a text; its weights are 0 or less, unless `delta` is given.
+        count: how many of the likeliest are wanted.
+
+    Attributes:
+        unproven: images with more words than could be scored that might yet be likelier than the ones found.
+
+    Raises:
+        UsageFault: no words, or none that the grammar allows.
     """
 
     def __init__(
@@ -38,47 +53,138 @@ class Listed:
         words: Sequence[Sequence[int]] | None,
         own: Mapping[str, Sequence[Sequence[int]]],
         delta: int | None,
-        fold: Callable[[Sequence[int]], Word],
-        variants: Callable[[Word], Sequence[Word]],
+        fold: NDArray[np.int64],
+        writings: Callable[[Word], Sequence[Word]],
         grammar: Grammar,
+        count: int = 1,
     ) -> None:
-        self._words, self._own, self._delta = words, own, delta
-        self._fold, self._variants, self._grammar = fold, variants, grammar
-        self._near = None if words is None or delta is None else self._neighbours(words)
+        self._own, self._delta, self._fold, self._writings = own, delta, fold, writings
+        self._grammar, self._count = grammar, count
+        self.unproven = 0
+        self._words: list[Word] | None = None
+        self._near: Near | None = None
+        self._bounds: _Bounds | None = None
+        if words is not None:
+            if not words:
+                raise UsageFault("the lexicon is empty: give one with at least a word")
+            self._words = [word for word in dict.fromkeys(map(tuple, words)) if self._allowed(word)]
+            if not self._words:
+                raise UsageFault("no word of the lexicon pleases the pattern and the allowed characters")
+            folded = [self._folded(word) for word in self._words]
+            if delta is None:
+                self._bounds = _Bounds(folded, fold)
+            else:
+                self._near = Near(folded)
 
     def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis] | None]:
-        """For each of N images its candidates, best first; None where it has none at all.
+        """For each of N images its likeliest candidates, best first; None where it has none at all.
 
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths.
             names: of the images; as many, or none where there are no lists of their own.
         """
-        rows = zip(
-            log_probs, frames.tolist(), names or [""] * len(log_probs), best_labels(log_probs, frames), strict=True
-        )
-        return [self._ranked(row[:length], self._candidates(name, read.tolist())) for row, length, name, read in rows]
+        found: list[list[Hypothesis] | None] = []
+        read = best_labels(log_probs, frames) if self._delta is not None else None
+        for start in range(0, len(frames), _IMAGES):
+            some = slice(start, start + _IMAGES)
+            bounds = None if self._bounds is None else self._bounds(log_probs[some], frames[some])
+            for row, length in enumerate(frames[some].tolist(), start):
+                own = self._own.get(names[row]) if names else None
+                image = log_probs[row, :length]
+                if own is None and bounds is not None:
+                    found.append(self._strict(image, *(bound[row - start] for bound in bounds)))
+                else:
+                    candidates = self._candidates(own, None if read is None else read[row])
+                    found.append(self._ranked(image, candidates) if candidates else None)
+        return found
 
-    def _neighbours(self, words: Sequence[Sequence[int]]) -> Near:
-        return Near([self._fold(word) for word in words])
+    def _allowed(self, word: Word) -> bool:
+        return any(self._grammar.weigh(writing) > -np.inf for writing in self._writings(word))
 
-    def _candidates(self, name: str, read: Sequence[int]) -> list[Word]:
-        own = self._own.get(name)
-        words, near = (self._words or (), self._near) if own is None else (own, None)
-        if self._delta is not None and words:
-            near = near or self._neighbours(words)
-            words = [words[place] for place in near.within(self._fold(read), self._delta).tolist()]
-        return list(dict.fromkeys(variant for word in words for variant in self._variants(tuple(word))))
+    def _folded(self, word: Sequence[int]) -> Word:
+        return tuple(self._fold[list(word)].tolist())
 
-    def _ranked(self, log_probs: Floats, words: Sequence[Word]) -> list[Hypothesis] | None:
-        if not words:
-            return None
-        step = max(1, _CELLS // (max(1, len(log_probs)) * (2 * max(map(len, words)) + 1)))
-        scores = np.concatenate([_scored(log_probs, words[at : at + step]) for at in range(0, len(words), step)])
-        scores += [self._grammar.weigh(word) for word in words]
-        order = np.argsort(-scores, kind="stable").tolist()
-        return [Hypothesis(words[place], float(scores[place])) for place in order if scores[place] > -np.inf]
+    def _candidates(self, own: Sequence[Sequence[int]] | None, read: Integers | None) -> Sequence[Sequence[int]]:
+        """Of one image, by its own list and its greedy reading where that matters."""
+        words = self._words or () if own is None else own
+        if read is None or not words:
+            return words
+        near = self._near if own is None else Near([self._folded(word) for word in own])
+        assert near is not None and self._delta is not None
+        return [words[place] for place in near.within(self._folded(read.tolist()), self._delta).tolist()]
+
+    def _strict(self, log_probs: Floats, every: Bounds, none: Bounds) -> list[Hypothesis]:
+        """Of one image, (T, K), the likeliest of all words, whose probabilities have these two bounds."""
+        assert self._words is not None
+        bounds, hopes = np.minimum(every, none), every + none
+        rest, best, scored, least = np.arange(len(bounds)), list[Hypothesis](), 0, -np.inf
+        while len(rest):
+            if scored >= _MOST:
+                self.unproven += 1
+                break
+            size = min(len(rest), _AT_ONCE if scored else _FIRST)
+            order = np.argpartition(-hopes[rest], size - 1)
+            some, rest = rest[order[:size]], rest[order[size:]]
+            words = [self._words[place] for place in some.tolist()]
+            both = {own.labels: own for own in (*best, *self._ranked(log_probs, words))}  # words may share a writing
+            best = sorted(both.values(), key=_first)[: max(_FIRST, self._count)]
+            scored += size
+            least = best[self._count - 1].score if len(best) >= self._count else -np.inf
+            rest = rest[bounds[rest] > least - _ROUNDING]
+        return best
+
+    def _ranked(self, log_probs: Floats, words: Sequence[Sequence[int]]) -> list[Hypothesis]:
+        written = list(dict.fromkeys(writing for word in words for writing in self._writings(tuple(word))))
+        step = max(1, _CELLS // (max(1, len(log_probs)) * (2 * max(map(len, written), default=0) + 1)))
+        hypotheses = []
+        for at in range(0, len(written), step):
+            some = written[at : at + step]
+            rows = np.broadcast_to(log_probs, (len(some), *log_probs.shape))
+            scores = score(rows, np.full(len(some), len(log_probs)), some)
+            scores += [self._grammar.weigh(word) for word in some]
+            hypotheses += [Hypothesis(w, s) for w, s in zip(some, scores.tolist(), strict=True) if s > -np.inf]
+        return sorted(hypotheses, key=_first)
 
 
-def _scored(log_probs: Floats, words: Sequence[Word]) -> NDArray[np.float64]:
-    rows = np.broadcast_to(log_probs, (len(words), *log_probs.shape))
-    return score(rows, np.full(len(words), len(log_probs)), words)
+class _Bounds:
+    """Bounds of the probability of every word of a list, from which letters an image shows.
+
+    For a text to be read, each of its letters is emitted at some frame, and no other is at any. How often each letter
+    is emitted are negatively associated numbers, as every frame emits one class (Joag-Dev and Proschan, Annals of
+    Statistics 11 (1983), section 3.1), so that the probability of the first is at most the product over its letters l
+    of P(l is emitted), and that of the second the product over all others of P(l is not emitted). The text is no
+    likelier than either.
+
+    Args:
+        words: as folded labels.
+        fold: (K,) the folded label of each label.
+    """
+
+    def __init__(self, words: Sequence[Word], fold: NDArray[np.int64]) -> None:
+        self._fold = fold
+        self._letters = np.unique([label for word in words for label in word]).astype(np.int64)
+        column = np.zeros(len(fold), np.int64)
+        column[self._letters] = np.arange(len(self._letters))
+        self._has = np.zeros((len(words), len(self._letters)), np.float32)  # whether a word has a letter
+        rows = np.repeat(np.arange(len(words)), np.fromiter(map(len, words), np.int64, len(words)))
+        self._has[rows, column[[label for word in words for label in word]]] = 1
+
+    def __call__(self, log_probs: Floats, frames: Integers) -> tuple[Bounds, Bounds]:
+        """(N, words) each, upper bounds of log P(word): by its letters and by all others.
+
+        Args:
+            log_probs: (N, T, K). frames: (N,) true lengths.
+        """
+        emitted = (
+            np.exp(log_probs.astype(np.float64)) @ np.eye(len(self._fold))[self._fold]
+        )  # capitals to small letters
+        emitted[np.arange(emitted.shape[1]) >= frames[:, None]] = 0
+        absent = np.log1p(-emitted.clip(0, 1 - 1e-9)).sum(1)[:, 1:]  # (N, K - 1) of each letter: no frame emits it
+        present = np.log(-np.expm1(absent.clip(max=-1e-30)))
+        own = self._letters - 1
+        sums = np.concatenate((present[:, own], absent[:, own])).astype(np.float32) @ self._has.T
+        return sums[: len(frames)], absent.sum(1, keepdims=True).astype(np.float32) - sums[len(frames) :]
+
+
+def _first(hypothesis: Hypothesis) -> float:
+    return -hypothesis.score

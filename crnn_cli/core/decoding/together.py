@@ -17,7 +17,6 @@ from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.decoder import Decoder
 from crnn_cli.core.decoding.likelihood import Floats, score, temper
 
-
 _LEAST = 1e-6  # of the probability that a text is none of those proposed
 
 
