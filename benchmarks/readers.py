@@ -7,6 +7,7 @@ DATA holds a folder a set, with `labels.tsv` (path<TAB>text) and `images/`. Ever
 takes the list of images on stdin and runs on the CPU, on the same `--threads` cores:
 
 crnn        `crnn predict -`, the command line alone; without `--model` the model that came with the installation.
+            `--model base+tiny` lets both read together, `--model base+tta` is `--model base --tta`.
 tesseract   Tesseract's command line in English, `--psm 8` for words and `--psm 7` for lines; several lines of a page
             are joined by a space. Install: apt-get install tesseract-ocr tesseract-ocr-eng
 rapidocr    `TextRecognizer` of the package rapidocr-onnxruntime, without detection and angle. It is given a thousand
@@ -172,8 +173,10 @@ def parse_rapidocr(output: str, count: int) -> tuple[list[str], float]:
 
 def crnn(model: str | None) -> Reader:
     command = [sys.executable, "-m", "crnn_cli.main", "predict", "-", "--device", "cpu"]
-    if model is not None:
-        command += ["--model", str(Path(model).absolute()) if Path(model).exists() else model]
+    for part in [] if model is None else [model] if Path(model).exists() else model.split("+"):
+        command += (
+            ["--tta"] if part == "tta" else ["--model", str(Path(part).absolute()) if Path(part).exists() else part]
+        )
     versions = told([sys.executable, "-c", VERSIONS, "crnn-cli", *RUNTIMES, "torch"])
     return Reader(f"crnn {model or '(bundled)'}", versions, lambda lines: command, parse_crnn)
 

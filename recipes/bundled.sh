@@ -4,13 +4,13 @@
 #     bash recipes/bundled.sh FOLDER [BACKBONE [MINUTES]]       BACKBONE: tiny (default); MINUTES: of training (120)
 #
 # As root on Debian 12, with crnn, torchrun and pip on the PATH. What is done already is kept: run again, it goes on where
-# it was stopped. FOLDER gets some 1 GB. Variables: SCENES and LINES, how many samples of each kind are rendered;
-# PROCESSES that train, one a core or one a GPU.
+# it was stopped. FOLDER gets some 1 GB. Variables: SCENES and LINES, how many samples of each kind are rendered; SEED
+# of the samples; INIT, a model to go on from; PROCESSES that train, one a core or one a GPU.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")
 FOLDER=$1 BACKBONE=${2:-tiny} MINUTES=${3:-120}
-SCENES=${SCENES:-400000} LINES=${LINES:-40000}
+SCENES=${SCENES:-400000} LINES=${LINES:-40000} SEED=${SEED:-11} INIT=${INIT:-}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 mkdir -p "$FOLDER"
@@ -25,16 +25,20 @@ render() { # NAME COUNT PRESET FACES SEED
     crnn synth -o "$1.lmdb" -n "$2" --preset "$3" --fonts "faces/$4" --words words.txt --text prose.txt --seed "$5" $more
     touch "$1.done"
 }
-render scenes "$SCENES" scene seen 11
-render lines "$LINES" document seen 12
+render scenes "$SCENES" scene seen "$SEED"
+render lines "$LINES" document seen $((SEED + 1))
+render typed $((LINES / 5)) document typed $((SEED + 2))
+render hand $((LINES / 8)) document hand $((SEED + 3))
 render scenes-val 3000 scene unseen 901
 render lines-val 300 document unseen 902
 
 [ -f blanks.done ] || { rm -rf blanks.lmdb && python3 "$HERE/blanks.py" blanks.lmdb 4000 && touch blanks.done; }
 
 case $BACKBONE in base) LR=1.5e-3 ;; *) LR=2e-3 ;; esac
-train=(train scenes.lmdb:45 lines.lmdb:4 blanks.lmdb:1 --val scenes-val.lmdb --val lines-val.lmdb --alphabet ascii
-    --backbone "$BACKBONE" --batch-size 32 --lr "$LR" --ema 0.9995 --max-minutes "$MINUTES"
+start=(--alphabet ascii --backbone "$BACKBONE" --lr "$LR")
+[ -n "$INIT" ] && start=(--init "$INIT" --lr 1e-3)
+train=(train scenes.lmdb:44 lines.lmdb:4.5 typed.lmdb:1 hand.lmdb:0.5 blanks.lmdb:0.5 "${start[@]}"
+    --val scenes-val.lmdb --val lines-val.lmdb --batch-size 32 --ema 0.9995 --max-minutes "$MINUTES"
     -o "$BACKBONE.float32.safetensors")
 [ -d "$BACKBONE.float32.run" ] && train=(train --resume -o "$BACKBONE.float32.safetensors")
 torchrun --standalone --nproc-per-node "${PROCESSES:-$(nproc)}" --no-python crnn "${train[@]}"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Links the faces that recipes/fonts.sh installed into FOLDER/seen, to learn from, and FOLDER/unseen: twelve families of
-# all kinds that no training sees, to validate with and to render examples/ with.
+# all kinds that no training sees, to validate with and to render examples/ with. Of the seen ones also: FOLDER/typed,
+# those of typewriters and terminals, and FOLDER/hand, those written by hand.
 #
 #     bash recipes/faces.sh FOLDER
 set -euo pipefail
@@ -8,10 +9,19 @@ set -euo pipefail
 FOLDER=$1
 UNSEEN="cabin vollkorn courier-prime lobstertwo league-spartan manrope tuffy kaushanscript roboto-slab linuxlibertine
     dkg-handwriting eurofurence"
+TYPED='gnutypewriter|freemono|liberationmono|cousine|cursor|cmuntt|cmuntx|cmuntb|cmunit|cmunbt|tlwgtypo|typoscript|ocrb'
+HAND="breip bwht femkeklaver rufscript kristi dancingscript ecolier-court joscelyn isabella humor-sans tomsontalks sjfonts
+    levien-typoscript comic-neue"
 
 for package in $(tail -n +2 "$(dirname "$0")/fonts.tsv" | cut -f 1); do
     # shellcheck disable=SC2086 # the list is words
     part=$(printf 'fonts-%s\n' $UNSEEN | grep -qxF "$package" && echo unseen || echo seen)
     mkdir -p "$FOLDER/$part/$package"
     dpkg-query -L "$package" | grep -E '\.(ttf|otf|ttc)$' | sort -u | xargs -r -d '\n' ln -sf -t "$FOLDER/$part/$package"
+done
+
+mkdir -p "$FOLDER/typed" "$FOLDER/hand"
+find "$FOLDER/seen" -iregex ".*/\(${TYPED//|/\\|}\)[^/]*" -exec cp -P -t "$FOLDER/typed" {} +
+for name in $HAND; do
+    find "$FOLDER/seen/fonts-$name" -mindepth 1 -exec cp -P -t "$FOLDER/hand" {} +
 done
