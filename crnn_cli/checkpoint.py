@@ -10,11 +10,11 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.config import ModelConfig
+from crnn_cli.config import DecodeOptions, ModelConfig, from_plain
 from crnn_cli.errors import CrnnError, ModelError
 from crnn_cli.files import write_whole
 
@@ -35,14 +35,19 @@ class Header:
     Attributes:
         config: all that is needed to build the model.
         record: how it was trained: settings, data, steps, validation figures. For people; nothing depends on it.
+        decode: how its log-probabilities become text unless a reader asks for something else.
     """
 
     config: ModelConfig
     record: dict[str, Any] = field(default_factory=dict)
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
 
     def to_json(self) -> str:
         """The text kept in model files and exports."""
-        return json.dumps({"format": FORMAT, "config": self.config.to_dict(), "record": self.record})
+        values = {"format": FORMAT, "config": self.config.to_dict(), "record": self.record}
+        if self.decode != DecodeOptions():
+            values["decode"] = asdict(self.decode)
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str, where: str | os.PathLike[str]) -> Header:
@@ -58,7 +63,8 @@ class Header:
                 raise ModelError(
                     f"{where}: model format {found!r}, this version reads format {FORMAT}: update crnn-cli"
                 )
-            return cls(ModelConfig.from_dict(values["config"]), values["record"])
+            decode = from_plain(DecodeOptions, values.get("decode", {}), "decoding settings")
+            return cls(ModelConfig.from_dict(values["config"]), values["record"], decode)
         except ModelError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, CrnnError) as fault:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +28,8 @@ from torch.export import Dim, ExportedProgram
 from crnn_cli import checkpoint, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
+from crnn_cli.core.codec import Codec
+from crnn_cli.core.decoding import Decoder
 from crnn_cli.core.model import CRNN
 from crnn_cli.errors import ExportError, ModelError, UsageFault, reason
 from crnn_cli.files import check_output, write_whole
@@ -63,12 +65,18 @@ class Exported:
 
 
 def export(
-    model: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, overwrite: bool = False
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    decode: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write the model file `model` as `out`, whose suffix names the format; `model.onnx` beside it if none is given.
 
+    Args:
+        decode: of `DecodeOptions`, what the file is to say besides what `model` says.
+
     Raises:
-        UsageFault: another suffix.
+        UsageFault: another suffix; decoding that the model cannot do, see `crnn_cli.core.decoding.Decoder`.
         OutputError: the output is in the way or has no folder.
         ExportError: the exporter is missing or fails, or the file does not agree with torch; nothing is written.
         ModelError: see `runners.load`; also a model that was exported already.
@@ -80,7 +88,9 @@ def export(
     if target.suffix not in FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
     check_output(target, overwrite)
-    data = _packed(checkpoint.load_model(model)[0], reference.header, target.suffix)
+    header = replace(reference.header, decode=replace(reference.header.decode, **(decode or {})))
+    Decoder(Codec.of(header.config), 1.0, header.decode)
+    data = _packed(checkpoint.load_model(model)[0], header, target.suffix)
     batches = proof_batches(reference.config)
     try:
         difference = largest_difference(reference, _opened(data, target.suffix), batches)

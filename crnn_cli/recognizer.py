@@ -77,7 +77,8 @@ def load(
 
     Args:
         model: several read together.
-        decode: how log-probabilities become text. lexicon: the words that may be read, if not all.
+        decode: how log-probabilities become text; None: as the model's file says.
+        lexicon: the words that may be read, if not all.
         lm: file of a character n-gram model, which says how likely texts are.
         lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
         tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
@@ -102,7 +103,12 @@ def load(
         shared = None if words is None else [codec.encode(word) for word in words]
         each = None if lists is None else {name: [codec.encode(word) for word in own] for name, own in lists.items()}
         language = None if ngrams is None else LanguageModel(ngrams, codec.alphabet)
-        members.append(Member(runner, Decoder(codec, runner.config.temperature, decode, shared, language, each)))
+        members.append(
+            Member(
+                runner,
+                Decoder(codec, runner.config.temperature, decode or runner.header.decode, shared, language, each),
+            )
+        )
     return Recognizer(*members, tta=tta)
 
 

@@ -31,7 +31,7 @@ class StripesRunner:
     device = "cpu"
 
     def __init__(self, config: ModelConfig = STRIPES) -> None:
-        self.config = config
+        self.config, self.header = config, checkpoint.Header(config)
         self.images = 0
 
     def __call__(self, images, widths):

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crnn_cli import runners
+from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
 from crnn_cli.data.store import Reader, Writer
@@ -37,6 +38,7 @@ class Barcode:
     """A runner that reads what `paint` writes, a frame every four columns."""
 
     config = ModelConfig(alphabet=ALPHABET)
+    header = Header(config)
     device = "cpu"
 
     def __call__(

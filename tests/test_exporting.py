@@ -6,18 +6,21 @@ import re
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+import crnn_cli
 from crnn_cli import checkpoint, exporting, inspection, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.commands.export import command as export_command
-from crnn_cli.config import ModelConfig
+from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
 from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
 from tests.conftest import render
+from tests.models import save_untrained
 
 # Every backbone and recurrence goes the same way; all 28 take minutes, these are those that once needed care.
 CASES = [
@@ -182,3 +185,24 @@ def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
     for given in ("model.onnx", ".", "model"):
         with pytest.raises(ModelError, match=r"give what `crnn train` wrote, a \.safetensors file"):
             exporting.export(tmp_path / given)
+
+
+def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
+    monkeypatch.chdir(tmp_path)
+    save_untrained(tmp_path / "model.safetensors")
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, (32, 200), np.uint8))
+    assert crnn("export", "-o", "plain.safetensors").code == 0
+    assert b'"decode"' not in (tmp_path / "plain.safetensors").read_bytes()
+    assert crnn("export", "-o", "kept.safetensors", "--pattern", "re:[ab]+", "--beam", "8").code == 0
+    assert checkpoint.read_header("kept.safetensors").decode == DecodeOptions(beam=8, pattern="re:[ab]+")
+    assert crnn("export", "kept.safetensors", "-o", "again.pt2", "--deny", "b").code == 0
+    (free,) = crnn("predict", "a.png", "--model", "plain.safetensors").out.splitlines()
+    assert not set(free.split("\t")[1]) <= set("ab")
+    for model, allowed in (("kept.safetensors", "ab"), ("again.pt2", "a")):
+        code, out, _ = crnn("predict", "a.png", "--model", model)
+        assert (code, set(out.split("\t")[1])) == (0, set(allowed))
+        assert set(next(crnn_cli.load(model).read("a.png")).text) == set(allowed)
+    told = crnn("predict", "a.png", "--model", "again.pt2", "--pattern", "re:.+", "--deny", "")
+    assert not set(told.out.split("\t")[1]) <= set("ab")
+    code, _, err = crnn("export", "-o", "no.safetensors", "--allow", "xyz")
+    assert (code, "which the model's alphabet lacks" in err, (tmp_path / "no.safetensors").exists()) == (2, True, False)

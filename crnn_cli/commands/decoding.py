@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crnn_cli import config, console
-from crnn_cli.config import DecodeOptions, ModelConfig
+from crnn_cli.commands import options
+from crnn_cli.config import DecodeOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import Decoder
@@ -102,16 +103,22 @@ class Knowledge:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-def recognizer(runners: Sequence[Runner], search: DecodeOptions, known: Knowledge) -> Recognizer:
-    """Runners with their decoders; see `decoders`."""
+def asked(context: typer.Context) -> dict[str, Any]:
+    """Of `DecodeOptions`, what the user gave."""
+    names = [own.name for own in fields(DecodeOptions) if own.name in context.params]
+    return {name: context.params[name] for name in names if options.given(context, name)}
+
+
+def recognizer(runners: Sequence[Runner], search: Mapping[str, Any], known: Knowledge) -> Recognizer:
+    """Runners with their decoders, which do what their models' files say and what of `search` says otherwise."""
     from crnn_cli.prediction import Member
     from crnn_cli.recognizer import Recognizer
 
-    return Recognizer(*(Member(runner, decoders(runner.config, [search], known)[0]) for runner in runners))
+    return Recognizer(*(Member(runner, decoders(runner, [search], known)[0]) for runner in runners))
 
 
-def decoders(model: ModelConfig, several: Sequence[DecodeOptions], known: Knowledge) -> list[Decoder]:
-    """A decoder of a model for each of the options; what of the lexicon cannot be read is said.
+def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowledge) -> list[Decoder]:
+    """A decoder of a model for each of `searches`, see `recognizer`; what of the lexicon cannot be read is said.
 
     Raises:
         UsageFault: see `read_lexicon`, `read_lexicons`, `LanguageModel`, `Decoder`; also options of a lexicon without
@@ -124,7 +131,8 @@ def decoders(model: ModelConfig, several: Sequence[DecodeOptions], known: Knowle
     from crnn_cli.data.lexicon import read_lexicon, read_lexicons
     from crnn_cli.errors import UsageFault
 
-    codec, words, own = Codec.of(model), None, None
+    codec, words, own = Codec.of(runner.config), None, None
+    several = [replace(runner.header.decode, **search) for search in searches]
     language = None if known.lm is None else LanguageModel(modelling.read(known.lm), codec.alphabet)
     if known.lexicon is not None:
         words, left_out = read_lexicon(known.lexicon, codec)
@@ -133,9 +141,13 @@ def decoders(model: ModelConfig, several: Sequence[DecodeOptions], known: Knowle
         own, left_out = read_lexicons(known.lexicons, codec)
         _say_left_out(known.lexicons, left_out)
         own = {known.names.get(path, path): listed for path, listed in own.items()}
-    if words is None and own is None and any(o.outside is not None or o.ignore_case or o.delta for o in several):
+    if (
+        words is None
+        and own is None
+        and any("outside" in search or "ignore_case" in search or "delta" in search for search in searches)
+    ):
         raise UsageFault("--outside, --delta and --ignore-case are about the words of a lexicon: give --lexicon FILE")
-    return [Decoder(codec, model.temperature, options, words, language, own) for options in several]
+    return [Decoder(codec, runner.config.temperature, decode, words, language, own) for decode in several]
 
 
 def _say_left_out(path: Path, words: Sequence[str]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ FIGURES = {"exact": "exact", "alphanumeric": "alnum", "cer": "CER", "wer": "WER"
 
 
 def command(
+    context: typer.Context,
     data: Annotated[
         list[str] | None, typer.Argument(help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}.")
     ] = None,
@@ -84,7 +85,7 @@ def command(
     from crnn_cli.data.store import Reader
 
     how = ReadOptions(batch_size, turn=turn, tta=tta)
-    search = DecodeOptions(decoder, beam, 1, allow, deny, pattern, outside, delta, ignore_case, lm_weight, lm_bonus)
+    search = decoding.asked(context)
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
@@ -111,7 +112,7 @@ def command(
 
 
 def _tuned(
-    readers: Sequence[Reader], runners: Sequence[Runner], search: DecodeOptions, known: decoding.Knowledge
+    readers: Sequence[Reader], runners: Sequence[Runner], search: Mapping[str, Any], known: decoding.Knowledge
 ) -> Recognizer:
     """The recogniser of `search` with the weight and the bonus of the language model that give the least CER."""
     from crnn_cli import console, evaluation
@@ -122,8 +123,8 @@ def _tuned(
     if known.lm is None:
         raise UsageFault("--tune is about a language model: give --lm FILE")
     (runner,) = runners
-    several = [replace(search, lm_weight=weight, lm_bonus=bonus) for weight in WEIGHTS for bonus in BONUSES]
-    found = decoding.decoders(runner.config, several, known)
+    several = [{**search, "lm_weight": weight, "lm_bonus": bonus} for weight in WEIGHTS for bonus in BONUSES]
+    found = decoding.decoders(runner, several, known)
     pairs: list[list[tuple[str, str]]] = [[] for _ in several]
     for reader in console.progress(readers, "tuning"):
         for own, more in zip(pairs, evaluation.tune(reader, runner, found), strict=True):

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from crnn_cli import console, weights
-from crnn_cli.commands import options
+from crnn_cli.commands import decoding, options
+from crnn_cli.config import DecodeOptions
 
 
 def command(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="What `crnn train` wrote, or `base` or `tiny`.")] = Path(
         "model.safetensors"
     ),
@@ -26,6 +28,11 @@ def command(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    decoder: decoding.Method = DecodeOptions.decoder,
+    beam: decoding.Beam = DecodeOptions.beam,
+    allow: decoding.Allow = DecodeOptions.allow,
+    deny: decoding.Deny = DecodeOptions.deny,
+    pattern: decoding.Pattern = DecodeOptions.pattern,
 ) -> None:
     """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
     with its weights in float16.
@@ -37,12 +44,16 @@ def command(
         crnn export model.safetensors
 
         crnn export model.safetensors -o model.pt2
+
+    The options of decoding are kept in the file: predict and evaluate then read so, unless they are told otherwise.
+
+        crnn export plates.safetensors --pattern AA-999-AA
     """
     from crnn_cli import exporting
 
     if (source := weights.path(model)) != model:
         model, output = source, output or Path(f"{model}.onnx")  # not into the package's own folder
-    exported = exporting.export(model, output, overwrite)
+    exported = exporting.export(model, output, overwrite, decoding.asked(context))
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the export works "
         f"with {exporting.TESTED}); agrees with {model}: log-probabilities differ by at most {exported.difference:.1e} "

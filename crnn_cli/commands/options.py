@@ -26,3 +26,9 @@ Turn = Annotated[
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]
 BatchSize = Annotated[int, typer.Option(help="Images that are read at once.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave the parameter, on the command line or in a file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"

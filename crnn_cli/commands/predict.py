@@ -22,6 +22,7 @@ from crnn_cli.prediction import ReadOptions, Recognition
 
 
 def command(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -73,13 +74,12 @@ def command(
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    search = DecodeOptions(decoder, beam, nbest, allow, deny, pattern, outside, delta, ignore_case, lm_weight, lm_bonus)
     line, how = _json if as_json else _tsv, ReadOptions(batch_size, turn=turn, tta=tta)
     count = failed = 0
     skipped: Counter[str] = Counter()
     with _opened(output, overwrite) as out:
         _, runners = decoding.loaded(model, device)
-        recognizer = decoding.recognizer(runners, search, decoding.Knowledge(lexicon, lexicons, lm))
+        recognizer = decoding.recognizer(runners, decoding.asked(context), decoding.Knowledge(lexicon, lexicons, lm))
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
         with closing(recognizer.recognize(items, how)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from crnn_cli.commands import options
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
 from crnn_cli.files import write_whole
@@ -116,7 +117,7 @@ def hold_to(path: Path, context: typer.Context) -> None:
         raise TrainingError(f"{path}: no such run, so there is nothing to resume: train without --resume")
     kept = read(path, context)
     for name, mine in context.params.items():
-        given, theirs = _given(context, name), kept.get(name, "none")
+        given, theirs = options.given(context, name), kept.get(name, "none")
         if name in _NO_SETTINGS or (given and name in _FREE_ON_RESUME):
             continue
         if given and mine != theirs:
@@ -135,7 +136,7 @@ def settle(context: typer.Context) -> None:
         UsageFault: a path that the file cannot have.
     """
     values = context.params
-    if values["synth"] and not _given(context, "data"):
+    if values["synth"] and not options.given(context, "data"):
         values["data"] = []  # what is rendered is all
     if values["flat_start"] is None:
         values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
@@ -161,7 +162,7 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:
-        chosen = {f.name: values[f.name] for f in fields(ModelConfig) if _given(context, f.name)}
+        chosen = {f.name: values[f.name] for f in fields(ModelConfig) if options.given(context, f.name)}
         model = replace(checkpoint.read_header(weights.path(init)).config, **(chosen | {"alphabet": ""}))
     else:
         model = _pick(ModelConfig, values, alphabet="")
@@ -188,9 +189,3 @@ def _source(given: str) -> tuple[str, float | None]:
         return path, float(weight)
     except ValueError:
         return given, None
-
-
-def _given(context: typer.Context, name: str) -> bool:
-    """Whether the user gave the parameter, on the command line or in a file."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"

@@ -39,8 +39,8 @@ class Decoder:
         own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
 
     Attributes:
-        unproven: images for which not every word that could be the likeliest was scored: they are unlike all of them.
-        without: images that were read as without a lexicon: they had none, or no word within `delta`.
+        unproven: readings for which not every word that could be the likeliest was scored: they are unlike all of them.
+        without: readings as without a lexicon: the image had none, or no word within `delta`.
 
     Raises:
         UsageFault: options that no reading can please, or that contradict each other.
@@ -62,6 +62,8 @@ class Decoder:
         listed = own is not None or (words is not None and (options.delta is not None or strict))
         if options.delta is not None and not listed:
             raise UsageFault("delta is about the words of a lexicon: give one")
+        if language is not None and own is not None and words is not None:
+            raise UsageFault("lm: give a lexicon for all images or one for each beside it, not both")
         automata: list[Automaton] = []
         if options.allow is not None or options.deny:
             automata.append(_Allowed(codec, options))

@@ -175,9 +175,8 @@ class _Bounds:
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths.
         """
-        emitted = (
-            np.exp(log_probs.astype(np.float64)) @ np.eye(len(self._fold))[self._fold]
-        )  # capitals to small letters
+        small = np.eye(len(self._fold))[self._fold]  # (K, K) adds a capital to its small letter
+        emitted = np.exp(log_probs.astype(np.float64)) @ small
         emitted[np.arange(emitted.shape[1]) >= frames[:, None]] = 0
         absent = np.log1p(-emitted.clip(0, 1 - 1e-9)).sum(1)[:, 1:]  # (N, K - 1) of each letter: no frame emits it
         present = np.log(-np.expm1(absent.clip(max=-1e-30)))
