@@ -22,6 +22,7 @@ from crnn_cli.core.decoding import (
     greedy,
     score,
 )
+from crnn_cli.core.decoding.beam import without_silence
 from crnn_cli.errors import UsageFault
 
 CASES = st.tuples(st.integers(0, 10_000), st.integers(0, 5), st.integers(2, 4))
@@ -79,6 +80,23 @@ def test_images_of_a_batch_do_not_matter_to_each_other(case):
 
 def lexicon_of(rng, classes: int, count: int) -> list[tuple[int, ...]]:
     return [tuple(rng.integers(1, classes, rng.integers(1, 4)).tolist()) for _ in range(count)]
+
+
+def test_silent_frames_say_nothing():
+    """Of a run of sure blanks one frame is kept; the labels around it are still apart."""
+    heard = noise(1, 6, 4, images=2, sharpness=4)
+    silence = np.log(np.array([1 - 3e-5, 1e-5, 1e-5, 1e-5], np.float32))
+    long = np.stack([np.insert(row, [2, 2, 2, 4, 4], silence, axis=0) for row in heard])
+    short, frames = without_silence(long, np.array([11, 8]))
+    assert frames.tolist() == [8, 6]  # of the second image two frames and one of silence are beyond its length
+    assert np.array_equal(short[0], np.insert(heard[0], [2, 4], silence, axis=0))
+    whole = beam_search(long, np.array([11, 8]), Grammar(4), 8)
+    few = beam_search(short, frames, Grammar(4), 8)
+    for one, other in zip(whole, few, strict=True):
+        assert [h.labels for h in one[:4]] == [h.labels for h in other[:4]]
+        assert np.allclose([h.score for h in one[:4]], [h.score for h in other[:4]], atol=1e-3)
+    empty, none = without_silence(heard[:, :0], np.array([0, 0]))
+    assert (empty.shape, none.tolist()) == ((2, 0, 4), [0, 0])
 
 
 def test_a_soft_lexicon_lets_others_pass_at_a_cost():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec, show
-from crnn_cli.core.decoding.beam import Hypothesis, beam_search
+from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
@@ -131,7 +131,10 @@ class Decoder:
     def _searched(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis]]:
         if self._listed is not None:
             return self._chosen(self._listed(log_probs, frames, names), log_probs, frames)
-        return beam_search(log_probs, frames, self._grammar, self.options.beam)
+        return self._beam(log_probs, frames)
+
+    def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
+        return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)
 
     def _chosen(
         self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers
@@ -139,9 +142,7 @@ class Decoder:
         """The words of each image's list; and other texts, where it has no list or they are allowed at a cost."""
         outside = self.options.outside
         rows = [row for row, own in enumerate(listed) if own is None or outside is not None]
-        free = dict(
-            zip(rows, beam_search(log_probs[rows], frames[rows], self._grammar, self.options.beam), strict=True)
-        )
+        free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))
         found = []
         for row, words in enumerate(listed):
             if words is None:
