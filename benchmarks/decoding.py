@@ -47,7 +47,6 @@ import argparse
 import gc
 import importlib.util
 import json
-import math
 import platform
 import shutil
 import statistics
@@ -418,20 +417,8 @@ def objective(task: Task, limits: Grammar, texts: Sequence[str]) -> list[tuple[f
     for log_probs, frames in task.log_probs:
         labels = [task.codec.encode(text) for text in texts[len(found) : len(found) + len(frames)]]
         sure = score(log_probs, frames, labels).tolist()
-        found += [(own, own + added(limits, label)) for own, label in zip(sure, labels, strict=True)]
+        found += [(own, own + limits.weigh(label)) for own, label in zip(sure, labels, strict=True)]
     return found
-
-
-def added(limits: Grammar, labels: Sequence[int]) -> float:
-    """What a grammar adds for a text."""
-    state, total = limits.start, 0.0
-    for label in labels:
-        own = float(limits.weights[state, label])
-        if own == -math.inf:
-            return own
-        total += own
-        state = int(limits.follow(np.array([state]), np.array([label]))[0])
-    return total + float(limits.finals[state])
 
 
 def row(

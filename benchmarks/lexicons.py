@@ -127,7 +127,7 @@ def measure(heard: Heard, codec: Codec, make: Make, lexicon: str, search: str, r
         seconds.append(time.perf_counter() - started)
     count = len(texts)
     right = sum(alphanumeric(text) == word for text, word in zip(texts, heard.words, strict=True))
-    proven = 1 - decoder.unproven / count if search == "strict" else None
+    proven = 1 - len(decoder.unproven) / count if search == "strict" else None
     return Row(lexicon, search, right / count, proven, 1000 * statistics.median(seconds) / count)
 
 

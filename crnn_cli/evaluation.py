@@ -134,11 +134,13 @@ def read(reader: Reader, recognizer: Recognizer, options: ReadOptions | None = N
         )
 
 
-def names(readers: Iterable[Reader]) -> dict[str, str]:
-    """By the path of every record's image, the name by which it is read."""
-    return {
-        path: f"{reader.name}:{number}" for reader in readers for number, path in enumerate(reader.paths(), start=1)
-    }
+def names(readers: Iterable[Reader]) -> dict[str, list[str]]:
+    """By the path of an image, the names of the records that are made of it."""
+    found: dict[str, list[str]] = {}
+    for reader in readers:
+        for number, path in enumerate(reader.paths(), start=1):
+            found.setdefault(path, []).append(f"{reader.name}:{number}")
+    return found
 
 
 def tune(

@@ -174,12 +174,12 @@ def _load(item: Item, configs: Sequence[ModelConfig], options: ReadOptions) -> L
         if not isinstance(data, bytes):
             return [_page(name, _checked(data, name), configs, options)]
         pages = images.pages(data, channels, name)
+        names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
+        return [_page(own, image, configs, options) for own, image in zip(names, pages, strict=True)]
     except CrnnError as fault:
         return [Recognition(name, error=str(fault))]
     except Exception as fault:  # whatever is odd about one image, the others are read
         return [Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")]
-    names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
-    return [_page(own, image, configs, options) for own, image in zip(names, pages, strict=True)]
 
 
 def _page(
@@ -262,7 +262,8 @@ def _read(window: Loaded, members: Sequence[Member], options: ReadOptions) -> It
         if isinstance(page, Recognition):
             yield page
         else:
-            yield max([next(found) for _ in page.turns], key=lambda own: own.confidence)  # the upright one of equals
+            upright, *turned = [next(found) for _ in page.turns]
+            yield max([upright, *(own for own in turned if own.text)], key=lambda own: own.confidence)
 
 
 _Turns = Sequence[tuple[str, _Turn]]  # with the names of their images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -97,3 +98,15 @@ def test_an_image_without_frames_is_empty_for_certain():
     (decoded,) = greedy(log_probs[:1], np.array([0]))
     assert (decoded.labels, decoded.spans, decoded.confidences, decoded.confidence) == ((), (), (), 1.0)
     assert score(log_probs[:1], np.array([0]), [(1,)])[0] == -np.inf
+
+
+def test_a_text_far_less_likely_than_another_keeps_its_probability():
+    """What is e^-1200 beside the greatest state is no zero."""
+    log_probs = np.zeros((3, 100, 3), np.float32)
+    log_probs[:, :, 1:] = -30
+    labels = [[1, 2] * 20, [1, 1] * 20, [1] * 101]
+    found = score(log_probs, np.array([100, 100, 100]), labels)
+    # where 40 labels may stand, and where if equal ones need a blank between; longer runs cost a further e^-30 each
+    assert found[0] == pytest.approx(math.log(math.comb(100, 40)) - 1200, abs=1e-3)
+    assert found[1] == pytest.approx(math.log(math.comb(61, 40)) - 1200, abs=1e-3)
+    assert found[2] == -np.inf

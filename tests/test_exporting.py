@@ -189,6 +189,7 @@ def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
 
 def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "HALF_TOLERANCE", 1.0)  # nobody trained this one
     save_untrained(tmp_path / "model.safetensors")
     cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, (32, 200), np.uint8))
     assert crnn("export", "-o", "plain.safetensors").code == 0
@@ -204,5 +205,7 @@ def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
         assert set(next(crnn_cli.load(model).read("a.png")).text) == set(allowed)
     told = crnn("predict", "a.png", "--model", "again.pt2", "--pattern", "re:.+", "--deny", "")
     assert not set(told.out.split("\t")[1]) <= set("ab")
+    assert crnn("export", "-o", "greedy.safetensors", "--decoder", "greedy", "--beam", "2").code == 0
+    assert crnn("predict", "a.png", "--model", "greedy.safetensors", "--deny", "a", "--nbest", "5", "--json").code == 0
     code, _, err = crnn("export", "-o", "no.safetensors", "--allow", "xyz")
     assert (code, "which the model's alphabet lacks" in err, (tmp_path / "no.safetensors").exists()) == (2, True, False)

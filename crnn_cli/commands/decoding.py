@@ -94,13 +94,13 @@ class Knowledge:
     """Files of what texts there may be.
 
     Attributes:
-        names: by the path of an image in `lexicons`, the name by which it is read, where that is another.
+        names: by the path of an image in `lexicons`, the names by which it is read, where they are others.
     """
 
     lexicon: Path | None = None
     lexicons: Path | None = None
     lm: Path | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def asked(context: typer.Context) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     from crnn_cli.errors import UsageFault
 
     codec, words, own = Codec.of(runner.config), None, None
-    several = [replace(runner.header.decode, **search) for search in searches]
+    several = [_settled(runner.header.decode, search) for search in searches]
     language = None if known.lm is None else LanguageModel(modelling.read(known.lm), codec.alphabet)
     if known.lexicon is not None:
         words, left_out = read_lexicon(known.lexicon, codec)
@@ -140,7 +140,7 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     if known.lexicons is not None:
         own, left_out = read_lexicons(known.lexicons, codec)
         _say_left_out(known.lexicons, left_out)
-        own = {known.names.get(path, path): listed for path, listed in own.items()}
+        own = {name: listed for path, listed in own.items() for name in known.names.get(path, [path])}
     if (
         words is None
         and own is None
@@ -150,6 +150,15 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     return [Decoder(codec, runner.config.temperature, decode, words, language, own) for decode in several]
 
 
+def _settled(kept: DecodeOptions, search: Mapping[str, Any]) -> DecodeOptions:
+    """What the model's file says, and what is asked for otherwise: that may ask for another decoder or a wider beam."""
+    if kept.decoder == "greedy" and search:
+        kept = replace(kept, decoder=None)
+    if "beam" not in search:
+        kept = replace(kept, beam=max(kept.beam, search.get("nbest", 1)))
+    return replace(kept, **search)
+
+
 def _say_left_out(path: Path, words: Sequence[str]) -> None:
     if words:
         some = ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
@@ -157,10 +166,19 @@ def _say_left_out(path: Path, words: Sequence[str]) -> None:
 
 
 def say_without(recognizer: Recognizer) -> None:
-    """Say so where a lexicon did not hold: images read as without one, and images unlike all of its words."""
-    unproven = sum(getattr(member.decoder, "unproven", 0) for member in recognizer.members)
+    """Say so where a lexicon did not hold: images read as without one or unlike all words, and lists of no image."""
+    from crnn_cli.core.decoding import Decoder
+
+    decoders = [member.decoder for member in recognizer.members if isinstance(member.decoder, Decoder)]
+    unproven = set().union(*(decoder.unproven for decoder in decoders))
     if unproven:
-        console.note(f"{unproven:,} images are unlike every word of the lexicon: theirs is the best that was tried")
-    without = sum(getattr(member.decoder, "without", 0) for member in recognizer.members)
+        console.note(
+            f"{len(unproven):,} images are unlike every word of the lexicon: theirs is the best that was tried"
+        )
+    without = set().union(*(decoder.without for decoder in decoders))
     if without:
-        console.note(f"{without:,} images have no lexicon, or no word as near as --delta: read as without one")
+        console.note(f"{len(without):,} images have no lexicon, or no word as near as --delta: read as without one")
+    unmet = [name for name in decoders[0].own if name not in decoders[0].met]
+    if unmet:
+        some = ", ".join(unmet[:5]) + (" ..." if len(unmet) > 5 else "")
+        console.warn(f"{len(unmet):,} lists of --lexicons are of no image that was read: {some}")

@@ -18,7 +18,7 @@ from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.decoder import Decoder, Several
+from crnn_cli.core.decoding.decoder import Decoder, Proposals, Several
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
@@ -42,6 +42,7 @@ __all__ = [
     "Look",
     "Near",
     "Pattern",
+    "Proposals",
     "Scaled",
     "Several",
     "align",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,18 @@ from crnn_cli.errors import UsageFault
 _PROPOSALS = 4  # texts of each look, where several are read together
 
 
+class Proposals(NamedTuple):
+    """Likely texts of an image.
+
+    Attributes:
+        weights: by the labels of each, what is added to its log-probability.
+        free: whether the image was read as without its lexicon.
+    """
+
+    weights: dict[tuple[int, ...], float]
+    free: bool = False
+
+
 class Decoder:
     """Log-probabilities to readings.
 
@@ -39,8 +52,7 @@ class Decoder:
         own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
 
     Attributes:
-        unproven: readings for which not every word that could be the likeliest was scored: they are unlike all of them.
-        without: readings as without a lexicon: the image had none, or no word within `delta`.
+        without: images, by name, that were read as without a lexicon: they had none, or no word within `delta`.
 
     Raises:
         UsageFault: options that no reading can please, or that contradict each other.
@@ -55,9 +67,9 @@ class Decoder:
         language: LanguageModel | None = None,
         own: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> None:
-        self.codec, self.temperature = codec, temperature
+        self.codec, self.temperature, self.own = codec, temperature, own or {}
         self.options = options = options or DecodeOptions()
-        self.without = 0
+        self.without: set[object] = set()
         strict = options.outside is None and language is None
         listed = own is not None or (words is not None and (options.delta is not None or strict))
         if options.delta is not None and not listed:
@@ -82,7 +94,7 @@ class Decoder:
             )
         self._greedy = not searching and options.decoder != "beam"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
-        self._listed = _listed(codec, options, words, own or {}, others) if listed else None
+        self._listed = _listed(codec, options, words, self.own, others) if listed else None
         self._grammar = others
         if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
@@ -97,7 +109,8 @@ class Decoder:
         """
         if self._greedy:
             return [[own] for own in greedy(log_probs, frames, self.temperature)]
-        found = self._searched(log_probs, frames, names)
+        listed = None if self._listed is None else self._listed(log_probs, frames, names)
+        found = self._searched(log_probs, frames, names, listed)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
         posteriors = [share for own in found for share in _shares(own)[:nbest]]
@@ -107,31 +120,50 @@ class Decoder:
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
 
     @property
-    def unproven(self) -> int:
-        return 0 if self._listed is None else self._listed.unproven
+    def unproven(self) -> set[object]:
+        """Images, by name, that are unlike every word: not all that could be the likeliest were scored."""
+        return set() if self._listed is None else self._listed.unproven
 
-    def propose(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[tuple[int, ...]]]:
-        """Labels of the likely texts of each of N images, for `read_together`; arguments as of a call.
+    @property
+    def met(self) -> set[str]:
+        """The names of images that had a lexicon of their own."""
+        return set() if self._listed is None else self._listed.met
+
+    def propose(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[Proposals]:
+        """The likely texts of each of N images, for `read_together`; arguments as of a call.
 
         They are `nbest` and at least four, or the one of greedy decoding if that was asked for.
         """
         if self.options.decoder == "greedy":
-            return [[tuple(own.tolist())] for own in best_labels(log_probs, frames)]
-        count = max(_PROPOSALS, self.options.nbest)
-        found = self._searched(log_probs, frames, names)
-        return [[hypothesis.labels for hypothesis in own[:count]] for own in found]
+            return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
+        listed = None if self._listed is None else self._listed(log_probs, frames, names)
+        found = self._searched(log_probs, frames, names, listed)
+        lists = [None] * len(found) if listed is None else listed
+        return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
 
-    def weigh(self, labels: Sequence[int]) -> float:
-        """What is added to the log-probability of a text; -inf where it may not be read.
+    def allows(self, labels: Sequence[int]) -> bool:
+        """Whether a text may be read, as far as that does not depend on the image."""
+        return self._grammar.weigh(labels) > -math.inf
 
-        A lexicon that is a list, the image's own or one searched by `delta`, adds nothing here: it proposes its words.
-        """
-        return self._grammar.weigh(labels)
+    def _proposals(self, found: Sequence[Hypothesis], words: Sequence[Hypothesis] | None, listed: bool) -> Proposals:
+        known = {word.labels for word in words or ()}
+        weights = {}
+        for own in found[: max(_PROPOSALS, self.options.nbest)]:
+            cost = (self.options.outside or 0.0) if words is not None and own.labels not in known else 0.0
+            weights[own.labels] = self._grammar.weigh(own.labels) - cost
+        return Proposals(weights, listed and words is None)
 
-    def _searched(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis]]:
-        if self._listed is not None:
-            return self._chosen(self._listed(log_probs, frames, names), log_probs, frames)
-        return self._beam(log_probs, frames)
+    def _searched(
+        self,
+        log_probs: Floats,
+        frames: Integers,
+        names: Sequence[str],
+        listed: list[list[Hypothesis] | None] | None,
+    ) -> list[list[Hypothesis]]:
+        if listed is None:
+            return self._beam(log_probs, frames)
+        self.without |= {names[row] if names else object() for row, own in enumerate(listed) if own is None}
+        return self._chosen(listed, log_probs, frames)
 
     def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
         return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)
@@ -146,7 +178,6 @@ class Decoder:
         found = []
         for row, words in enumerate(listed):
             if words is None:
-                self.without += 1
                 found.append(free[row])
                 continue
             known = {word.labels for word in words}
@@ -209,7 +240,8 @@ def _listed(
         """As written, in small letters, in capitals, and with a capital first."""
         text = "".join(characters[label - 1] for label in word)
         ways = dict.fromkeys((text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower()))
-        return [tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)]
+        written = [tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)]
+        return [own for own in written if fold[list(own)].tolist() == fold[list(word)].tolist()]  # not SS for a sharp s
 
     fold = _folded(codec) if options.ignore_case else np.arange(codec.classes)
     writings = any_case if options.ignore_case else lambda word: [word]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
 
+_LEAST = 1e-290  # of the end beside the greatest state: below, digits are lost
 _RESCALED = 4  # frames after which the forward variable is brought back to 1: at most e^-100 each is far from underflow
 
 Floats = NDArray[np.float32]
@@ -43,6 +44,17 @@ class Lattice(NamedTuple):
     emitted: Floats
     skip: NDArray[np.bool_]
 
+    @property
+    def needed(self) -> Integers:
+        """(N,) frames without which there is no path: one a label, and a blank between equal ones."""
+        repeats = ~self.skip[:, 3::2] & (np.arange(1, self.skip.shape[1] // 2)[None] < self.lengths[:, None])
+        needed: Integers = self.lengths + repeats.sum(1)
+        return needed
+
+    def only(self, rows: Integers) -> Lattice:
+        """That of some of the images."""
+        return Lattice(self.lengths[rows], self.emitted[rows], self.skip[rows])
+
 
 def lattice(log_probs: Floats, labels: Sequence[Sequence[int] | Integers]) -> Lattice:
     """Of (N, T, K) log-probabilities and N sequences without blanks."""
@@ -60,14 +72,27 @@ def lattice(log_probs: Floats, labels: Sequence[Sequence[int] | Integers]) -> La
 def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]) -> NDArray[np.float64]:
     """log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
 
-    The forward variable of Graves et al. 2006 (eqs. 6-8) for the whole batch at once, kept near 1 by taking out what it
-    has grown or shrunk by (Rabiner 1989, section V.A).
-
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.
     """
-    n, t, _ = log_probs.shape
-    lengths, emitted, skip = lattice(log_probs, labels)
+    states = lattice(log_probs, labels)
+    ends, taken = _forward(states, frames)
+    with np.errstate(divide="ignore"):
+        totals = np.log(ends) + taken
+    (vanished,) = np.nonzero((ends < _LEAST) & (states.needed <= frames))
+    if len(vanished):
+        totals[vanished] = _forward_in_logarithms(states.only(vanished), frames[vanished])
+    return np.where(frames > 0, totals, np.where(states.lengths > 0, -np.inf, 0.0))
+
+
+def _forward(states: Lattice, frames: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The forward variable of Graves et al. 2006 (eqs. 6-8) at the end of each of N images, and the logarithm of what
+    was taken out of it on the way to keep the greatest state near 1 (Rabiner 1989, section V.A).
+
+    Beside a much greater state the end may vanish.
+    """
+    lengths, emitted, skip = states
+    n, t, _ = emitted.shape
     greatest = emitted.max(2, initial=-np.inf).astype(np.float64)  # (N, T)
     greatest = np.where(np.isfinite(greatest), greatest, 0.0)
     steps = np.exp((emitted - greatest[:, :, None]).transpose(1, 0, 2))  # (T, N, S)
@@ -96,6 +121,20 @@ def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | 
             taken += np.log(peak)
     taken += np.where(np.arange(t) < frames[:, None], greatest, 0.0).sum(1)
     rows, last = np.arange(n), 2 * lengths + 2
-    with np.errstate(divide="ignore"):
-        ending = np.log(alpha[rows, last] + np.where(lengths > 0, alpha[rows, last - 1], 0.0)) + taken
-    return np.where(frames > 0, ending, np.where(lengths > 0, -np.inf, 0.0))
+    return alpha[rows, last] + np.where(lengths > 0, alpha[rows, last - 1], 0.0), taken
+
+
+def _forward_in_logarithms(states: Lattice, frames: Integers) -> NDArray[np.float64]:
+    """The same, slower, as logarithms that vanish for nothing."""
+    lengths, emitted, skip = states
+    barred = np.where(skip, 0.0, -np.inf)
+    alpha = np.full((len(skip), skip.shape[1] + 2), -np.inf)  # two more states before the first
+    begin = np.full_like(barred, -np.inf)
+    begin[:, :2] = 0.0
+    for step in range(emitted.shape[1]):
+        stay, one, two = alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2] + barred
+        reached = begin if step == 0 else np.logaddexp(np.logaddexp(stay, one), two)
+        alpha[:, 2:] = np.where((step < frames)[:, None], reached + emitted[:, step], stay)
+    rows, last = np.arange(len(skip)), 2 * lengths + 2
+    ends: NDArray[np.float64] = np.logaddexp(alpha[rows, last], np.where(lengths > 0, alpha[rows, last - 1], -np.inf))
+    return ends

@@ -42,7 +42,8 @@ class Listed:
         count: how many of the likeliest are wanted.
 
     Attributes:
-        unproven: images with more words than could be scored that might yet be likelier than the ones found.
+        met: the names of images that had a list of their own.
+        unproven: images, by name, with more words than could be scored that might yet be likelier than the ones found.
 
     Raises:
         UsageFault: no words, or none that the grammar allows.
@@ -60,7 +61,8 @@ class Listed:
     ) -> None:
         self._own, self._delta, self._fold, self._writings = own, delta, fold, writings
         self._grammar, self._count = grammar, count
-        self.unproven = 0
+        self.met: set[str] = set()
+        self.unproven: set[object] = set()
         self._words: list[Word] | None = None
         self._near: Near | None = None
         self._bounds: _Bounds | None = None
@@ -91,8 +93,13 @@ class Listed:
             for row, length in enumerate(frames[some].tolist(), start):
                 own = self._own.get(names[row]) if names else None
                 image = log_probs[row, :length]
+                if own is not None:
+                    self.met.add(names[row])
                 if own is None and bounds is not None:
-                    found.append(self._strict(image, *(bound[row - start] for bound in bounds)))
+                    words, proven = self._strict(image, *(bound[row - start] for bound in bounds))
+                    found.append(words)
+                    if not proven:
+                        self.unproven.add(names[row] if names else object())
                 else:
                     candidates = self._candidates(own, None if read is None else read[row])
                     found.append(self._ranked(image, candidates) if candidates else None)
@@ -113,15 +120,14 @@ class Listed:
         assert near is not None and self._delta is not None
         return [words[place] for place in near.within(self._folded(read.tolist()), self._delta).tolist()]
 
-    def _strict(self, log_probs: Floats, every: Bounds, none: Bounds) -> list[Hypothesis]:
-        """Of one image, (T, K), the likeliest of all words, whose probabilities have these two bounds."""
+    def _strict(self, log_probs: Floats, every: Bounds, none: Bounds) -> tuple[list[Hypothesis], bool]:
+        """Of one image, (T, K), the likeliest of all words, which have these two bounds; and whether that is sure."""
         assert self._words is not None
         bounds, hopes = np.minimum(every, none), every + none
         rest, best, scored, least = np.arange(len(bounds)), list[Hypothesis](), 0, -np.inf
         while len(rest):
             if scored >= _MOST:
-                self.unproven += 1
-                break
+                return best, False
             size = min(len(rest), _AT_ONCE if scored else _FIRST)
             order = np.argpartition(-hopes[rest], size - 1)
             some, rest = rest[order[:size]], rest[order[size:]]
@@ -131,7 +137,7 @@ class Listed:
             scored += size
             least = best[self._count - 1].score if len(best) >= self._count else -np.inf
             rest = rest[bounds[rest] > least - _ROUNDING]
-        return best
+        return best, True
 
     def _ranked(self, log_probs: Floats, words: Sequence[Sequence[int]]) -> list[Hypothesis]:
         written = list(dict.fromkeys(writing for word in words for writing in self._writings(tuple(word))))
@@ -168,6 +174,7 @@ class _Bounds:
         self._has = np.zeros((len(words), len(self._letters)), np.float32)  # whether a word has a letter
         rows = np.repeat(np.arange(len(words)), np.fromiter(map(len, words), np.int64, len(words)))
         self._has[rows, column[[label for word in words for label in word]]] = 1
+        self._lacks = 1 - self._has
 
     def __call__(self, log_probs: Floats, frames: Integers) -> tuple[Bounds, Bounds]:
         """(N, words) each, upper bounds of log P(word): by its letters and by all others.
@@ -181,8 +188,10 @@ class _Bounds:
         absent = np.log1p(-emitted.clip(0, 1 - 1e-9)).sum(1)[:, 1:]  # (N, K - 1) of each letter: no frame emits it
         present = np.log(-np.expm1(absent.clip(max=-1e-30)))
         own = self._letters - 1
-        sums = np.concatenate((present[:, own], absent[:, own])).astype(np.float32) @ self._has.T
-        return sums[: len(frames)], absent.sum(1, keepdims=True).astype(np.float32) - sums[len(frames) :]
+        never = np.delete(absent, own, 1).sum(1, keepdims=True)  # of what no word has
+        every = present[:, own].astype(np.float32) @ self._has.T
+        none = absent[:, own].astype(np.float32) @ self._lacks.T + never.astype(np.float32)
+        return every, none
 
 
 def _first(hypothesis: Hypothesis) -> float:

@@ -8,14 +8,17 @@ some, and every look scores all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.decoder import Decoder
+from crnn_cli.core.decoding.decoder import Decoder, Proposals
 from crnn_cli.core.decoding.likelihood import Floats, score, temper
+
+Doubles = NDArray[np.float64]
 
 _LEAST = 1e-6  # of the probability that a text is none of those proposed
 
@@ -26,12 +29,12 @@ class Look:
 
     Attributes:
         log_probs: (T, K), its true frames alone.
-        proposals: labels of the texts that its decoder found likely.
+        proposals: the texts that its decoder found likely.
         decoder: of the model that looked.
     """
 
     log_probs: Floats
-    proposals: Sequence[tuple[int, ...]]
+    proposals: Proposals
     decoder: Decoder
 
 
@@ -47,38 +50,70 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
 
     Models of one alphabet average the logarithms of P(text | image), so that a text which one of them holds impossible
     is none. Of different alphabets the probabilities themselves are averaged, as one may lack what another reads. What
-    a lexicon or a language model adds counts as in each decoder; the confidence is the average without it, of the
-    logarithms made a probability again over the proposed texts and "any other".
+    a lexicon or a language model adds counts as in each decoder, and a text that one of them does not allow is not
+    read. Looks that found no word of their lexicon propose nothing where others did. The confidence is the average
+    without what was added, of the logarithms made a probability again over the proposed texts and "any other".
     """
+    if any(not look.proposals.free for look in looks):
+        looks = [replace(own, proposals=Proposals({})) if own.proposals.free else own for own in looks]
     codecs = [look.decoder.codec for look in looks]
     alike = all(codec.like(codecs[0]) for codec in codecs)
-    texts = list(
-        dict.fromkeys(codec.decode(own) for codec, look in zip(codecs, looks, strict=True) for own in look.proposals)
-    )
-    if not texts:
+    labels = _by_labels(looks) if alike else _by_text(looks)
+    if not labels[0]:
         return []
-    labels = [[None if codec.unknown(text) else codec.encode(text) for text in texts] for codec in codecs]
+    given = [look.proposals.weights for look in looks]
+    added = [
+        next(own[one] for own, one in zip(given, column, strict=True) if one is not None and one in own)
+        for column in zip(*labels, strict=True)
+    ]
     plain = np.stack([_scores(look, own) for look, own in zip(looks, labels, strict=True)])
-    added = np.array(
-        [
-            [-np.inf if one is None else look.decoder.weigh(one) for one in own]
-            for look, own in zip(looks, labels, strict=True)
-        ]
-    )
-    scores = _averaged(plain + added, alike)
     totals = _averaged(plain, alike)
+    scores = np.where(_allowed(looks, labels), _averaged(plain + np.array(added), alike), -np.inf)
     if alike:
         others = np.log(np.clip(1 - np.exp(plain).sum(1), _LEAST, 1)).mean()
         totals = totals - np.logaddexp.reduce([*totals, others])
     order = [place for place in np.argsort(-scores, kind="stable").tolist() if scores[place] > -np.inf]
-    shares = np.exp(scores - scores.max(initial=-np.inf, where=scores > -np.inf)) if order else scores
+    shares = np.exp(scores - scores.max()) if order else scores
     return [
         _told(looks, labels, place, float(np.exp(totals[place])), float(shares[place] / shares.sum()), plain[:, place])
         for place in order[:count]
     ]
 
 
-def _scores(look: Look, labels: Sequence[Sequence[int] | None]) -> Floats:
+_Labels = list[tuple[int, ...] | None]  # of each text; None: the model cannot write it
+
+
+def _by_labels(looks: Sequence[Look]) -> list[_Labels]:
+    """For every look all proposed texts, which are the same labels to each."""
+    every: _Labels = list(dict.fromkeys(own for look in looks for own in look.proposals.weights))
+    return [every for _ in looks]
+
+
+def _by_text(looks: Sequence[Look]) -> list[_Labels]:
+    """For every look its own labels of all proposed texts."""
+    proposed = [{look.decoder.codec.decode(own): own for own in look.proposals.weights} for look in looks]
+    every = list(dict.fromkeys(text for own in proposed for text in own))
+    return [
+        [own.get(text) or _written(text, look) for text in every] for own, look in zip(proposed, looks, strict=True)
+    ]
+
+
+def _written(text: str, look: Look) -> tuple[int, ...] | None:
+    codec = look.decoder.codec
+    if codec.unknown(text):
+        return None
+    labels = tuple(codec.encode(text))
+    return labels if codec.decode(labels) == text else None  # it may write small letters alone
+
+
+def _allowed(looks: Sequence[Look], labels: Sequence[_Labels]) -> NDArray[np.bool_]:
+    """(texts,) whether no decoder of a model that can write a text forbids it."""
+    decoders = {id(look.decoder): (look.decoder, own) for look, own in zip(looks, labels, strict=True)}
+    rows = [[one is None or decoder.allows(one) for one in own] for decoder, own in decoders.values()]
+    return np.asarray(np.array(rows, dtype=bool).all(axis=0))
+
+
+def _scores(look: Look, labels: _Labels) -> Doubles:
     """log P of each text under the look's temperature; -inf of what its model cannot write."""
     scores = np.full(len(labels), -np.inf)
     own = [(place, one) for place, one in enumerate(labels) if one is not None]
@@ -89,20 +124,19 @@ def _scores(look: Look, labels: Sequence[Sequence[int] | None]) -> Floats:
     return scores
 
 
-def _averaged(scores: Floats, alike: bool) -> Floats:
+def _averaged(scores: Doubles, alike: bool) -> Doubles:
     """(looks, texts) log-probabilities to (texts,)."""
-    with np.errstate(divide="ignore"):
-        mean: Floats = scores.mean(0) if alike else np.log(np.exp(scores).mean(0))
+    mean: Doubles = scores.mean(0) if alike else np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
     return mean
 
 
 def _told(
     looks: Sequence[Look],
-    labels: Sequence[Sequence[Sequence[int] | None]],
+    labels: Sequence[_Labels],
     place: int,
     confidence: float,
     posterior: float,
-    scores: Floats,
+    scores: Doubles,
 ) -> Common:
     """A text as the first look that can read it describes it, with the confidence of all."""
     number = int((scores > -np.inf).argmax())
