@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ class Model:
         return {
             "path": self.path,
             "config": self.header.config.to_dict(),
+            "decode": asdict(self.header.decode),
             "record": self.header.record,
             "width": self.width,
             "layers": [vars(layer) for layer in self.layers],

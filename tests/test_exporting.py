@@ -197,6 +197,7 @@ def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
     assert crnn("export", "-o", "kept.safetensors", "--pattern", "re:[ab]+", "--beam", "8").code == 0
     assert checkpoint.read_header("kept.safetensors").decode == DecodeOptions(beam=8, pattern="re:[ab]+")
     assert crnn("export", "kept.safetensors", "-o", "again.pt2", "--deny", "b").code == 0
+    assert "re:[ab]+" in crnn("inspect", "again.pt2").out
     (free,) = crnn("predict", "a.png", "--model", "plain.safetensors").out.splitlines()
     assert not set(free.split("\t")[1]) <= set("ab")
     for model, allowed in (("kept.safetensors", "ab"), ("again.pt2", "a")):

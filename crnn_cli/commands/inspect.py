@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import bidirectional, category
@@ -13,6 +14,7 @@ import typer
 from crnn_cli import console, files, weights
 from crnn_cli.commands import options
 from crnn_cli.commands.columns import columns
+from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def _model_lines(model: Model) -> Iterable[str]:
         "classes": f"{codec.classes}, the CTC blank is class 0",
         "text": f"{config.normalization}, {reading}, case {'lowered' if config.case == 'lower' else 'kept'}",
         "temperature": config.temperature,
+        **_told(model.header.decode),
         **_flat(model.header.record, "training."),
     }
     yield from columns(settings.items())
@@ -154,3 +157,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _bars(rows: Sequence[tuple[str, int]]) -> Iterable[str]:
     most = max((count for _, count in rows), default=1)
     return columns([(name, f"{n:,}", "#" * -(-_BAR * n // most)) for name, n in rows], right=(1,))
+
+
+def _told(decode: DecodeOptions) -> dict[str, Any]:
+    """What the file says of decoding, where that is not what every file does."""
+    usual = asdict(DecodeOptions())
+    return {f"decoding.{name}": value for name, value in asdict(decode).items() if value != usual[name]}
