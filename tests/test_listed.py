@@ -91,8 +91,10 @@ def test_the_strict_search_finds_the_best_words_of_all_scored_one_by_one(seed, c
     def writings(word):
         return list(itertools.product(*(np.flatnonzero(fold == fold[label]).tolist() for label in word)))
 
-    search = Listed(words, {}, None, fold, writings, Grammar(classes), count)
-    for row, found in zip(range(4), search(log_probs, frames, ()), strict=True):
+    shared = Listed(words, {}, None, fold, writings, Grammar(classes), count)
+    each = Listed(None, dict.fromkeys("0123", words), None, fold, writings, Grammar(classes), count)
+    both = [*shared(log_probs, frames, ()), *each(log_probs, frames, "0123")]
+    for row, found in zip([*range(4), *range(4)], both, strict=True):
         expected = by_score(log_probs[row, : frames[row]], [own for word in words for own in writings(word)])
         assert [h.score for h in found[:count]] == pytest.approx(list(expected.values())[:count], abs=1e-4)
         assert all(h.score == pytest.approx(expected[h.labels], abs=1e-4) for h in found)

@@ -94,7 +94,7 @@ class Decoder:
             )
         self._greedy = not searching and options.decoder != "beam"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
-        self._listed = _listed(codec, options, words, self.own, others) if listed else None
+        self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
         self._grammar = others
         if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
@@ -232,6 +232,7 @@ def _listed(
     words: Sequence[Sequence[int]] | None,
     own: Mapping[str, Sequence[Sequence[int]]],
     grammar: Grammar,
+    bounded: bool,
 ) -> Listed:
     characters, alphabet = codec.alphabet.characters, codec.alphabet
 
@@ -245,7 +246,7 @@ def _listed(
 
     fold = _folded(codec) if options.ignore_case else np.arange(codec.classes)
     writings = any_case if options.ignore_case else lambda word: [word]
-    return Listed(words, own, options.delta, fold, writings, grammar, options.nbest)
+    return Listed(words, own, options.delta, fold, writings, grammar, options.nbest, bounded)
 
 
 def _folded(codec: Codec) -> NDArray[np.int64]:

@@ -38,8 +38,9 @@ class Listed:
         delta: the most edits between a candidate and the greedy reading; None: any number.
         fold: (K,) for a label the one that stands for it and its capital or small letter; itself where case counts.
         writings: the ways to write a word that count as it.
-        grammar: whatever else limits and weighs a text; its weights are 0 or less, unless `delta` is given.
+        grammar: whatever else limits and weighs a text.
         count: how many of the likeliest are wanted.
+        bounded: whether the grammar's weights are 0 or less, so that bounds hold; else every candidate is scored.
 
     Attributes:
         met: the names of images that had a list of their own.
@@ -58,9 +59,10 @@ class Listed:
         writings: Callable[[Word], Sequence[Word]],
         grammar: Grammar,
         count: int = 1,
+        bounded: bool = True,
     ) -> None:
         self._own, self._delta, self._fold, self._writings = own, delta, fold, writings
-        self._grammar, self._count = grammar, count
+        self._grammar, self._count, self._bounded = grammar, count, bounded
         self.met: set[str] = set()
         self.unproven: set[object] = set()
         self._words: list[Word] | None = None
@@ -73,9 +75,9 @@ class Listed:
             if not self._words:
                 raise UsageFault("no word of the lexicon pleases the pattern and the allowed characters")
             folded = [self._folded(word) for word in self._words]
-            if delta is None:
+            if delta is None and bounded:
                 self._bounds = _Bounds(folded, fold)
-            else:
+            elif delta is not None:
                 self._near = Near(folded)
 
     def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis] | None]:
@@ -95,15 +97,23 @@ class Listed:
                 image = log_probs[row, :length]
                 if own is not None:
                     self.met.add(names[row])
-                if own is None and bounds is not None:
-                    words, proven = self._strict(image, *(bound[row - start] for bound in bounds))
+                if own is None and bounds is not None and self._words is not None:
+                    words, proven = self._strict(image, self._words, *(bound[row - start] for bound in bounds))
                     found.append(words)
                     if not proven:
                         self.unproven.add(names[row] if names else object())
                 else:
                     candidates = self._candidates(own, None if read is None else read[row])
-                    found.append(self._ranked(image, candidates) if candidates else None)
+                    found.append(self._best(image, candidates) if candidates else None)
         return found
+
+    def _best(self, log_probs: Floats, words: Sequence[Sequence[int]]) -> list[Hypothesis]:
+        """Of one image, (T, K), the likeliest of some words; all of them are scored if they are few."""
+        if len(words) <= 2 * _FIRST or not self._bounded:
+            return self._ranked(log_probs, words)
+        bounds = _Bounds([self._folded(word) for word in words], self._fold)
+        every, none = bounds(log_probs[None], np.array([len(log_probs)]))
+        return self._strict(log_probs, words, every[0], none[0], len(words))[0]
 
     def _allowed(self, word: Word) -> bool:
         return any(self._grammar.weigh(writing) > -np.inf for writing in self._writings(word))
@@ -120,19 +130,24 @@ class Listed:
         assert near is not None and self._delta is not None
         return [words[place] for place in near.within(self._folded(read.tolist()), self._delta).tolist()]
 
-    def _strict(self, log_probs: Floats, every: Bounds, none: Bounds) -> tuple[list[Hypothesis], bool]:
-        """Of one image, (T, K), the likeliest of all words, which have these two bounds; and whether that is sure."""
-        assert self._words is not None
+    def _strict(
+        self, log_probs: Floats, words: Sequence[Sequence[int]], every: Bounds, none: Bounds, most: int = _MOST
+    ) -> tuple[list[Hypothesis], bool]:
+        """Of one image, (T, K), the likeliest of words with these two bounds; and whether that is sure.
+
+        Args:
+            most: words to be scored before it is given up.
+        """
         bounds, hopes = np.minimum(every, none), every + none
         rest, best, scored, least = np.arange(len(bounds)), list[Hypothesis](), 0, -np.inf
         while len(rest):
-            if scored >= _MOST:
+            if scored >= most:
                 return best, False
             size = min(len(rest), _AT_ONCE if scored else _FIRST)
             order = np.argpartition(-hopes[rest], size - 1)
             some, rest = rest[order[:size]], rest[order[size:]]
-            words = [self._words[place] for place in some.tolist()]
-            both = {own.labels: own for own in (*best, *self._ranked(log_probs, words))}  # words may share a writing
+            further = self._ranked(log_probs, [words[place] for place in some.tolist()])
+            both = {own.labels: own for own in (*best, *further)}  # words may share a writing
             best = sorted(both.values(), key=_first)[: max(_FIRST, self._count)]
             scored += size
             least = best[self._count - 1].score if len(best) >= self._count else -np.inf
