@@ -303,7 +303,7 @@ def test_a_signal_in_predict(folder, crnn, monkeypatch, signum, status):
         assert callable(signal.getsignal(signum))  # else it would end the tests
         signal.raise_signal(signum)
 
-    monkeypatch.setattr(prediction, "recognize", stopped)
+    monkeypatch.setattr("crnn_cli.recognizer.recognize", stopped)
     code, _, err = crnn("predict", "images", "--model", "model.onnx", "-o", "there.tsv", "--overwrite")
     (rows,) = folder.glob(".there.tsv.*.partial")
     text = rows.read_text()

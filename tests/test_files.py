@@ -167,7 +167,7 @@ def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
         yield prediction.Recognition("a", "text", 1.0)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, "recognize", broken)
+    monkeypatch.setattr("crnn_cli.recognizer.recognize", broken)
     (here / "old.tsv").write_text("old")
     code, _, err = crnn("predict", "ab.png", "-o", "old.tsv", "--overwrite")
     assert code != 0
