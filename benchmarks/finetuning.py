@@ -12,14 +12,13 @@ accuracy. Rows are printed as they come; `--plot` needs matplotlib.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning import crnn, split
+from learning import crnn, scored, split
 
 from crnn_cli import devices
 
@@ -59,12 +58,7 @@ def measure(name: str, given: argparse.Namespace, work: Path) -> Iterator[Row]:
             model = work / f"{way}-{minutes:g}.safetensors"
             crnn("train", *options[way], "-o", model, "--max-minutes", minutes, "--seed", given.seed)
             own, english = (scored(store, model) for store in (work / "aside.lmdb", given.english_store))
-            yield Row(name, minutes, way, own["exact"], own["cer"], english["alphanumeric"])
-
-
-def scored(store: Path, model: Path | str) -> dict[str, float]:
-    figures = json.loads(crnn("evaluate", store, "--model", model, "--json"))["overall"]
-    return {name: figure["value"] for name, figure in figures.items() if isinstance(figure, dict)}
+            yield Row(name, minutes, way, own["exact"]["value"], own["cer"]["value"], english["alphanumeric"]["value"])
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -102,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         given.english_store = Path(name) / "english.lmdb"
         crnn("build-lmdb", given.english, given.english / "labels.tsv", "-o", given.english_store)
-        before = scored(given.english_store, given.init)["alphanumeric"]
+        before = scored(given.english_store, given.init)["alphanumeric"]["value"]
         print(f"English words before: {before:.2%}\n")
         print("| set | minutes | way | exact | CER | English words |\n|---|---|---|---|---|---|", flush=True)
         for chosen in given.set:

@@ -12,15 +12,13 @@ by one that learns the rest for `--minutes` first. CER with its 95 % interval.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from learning import CRNN, crnn, split
+from learning import CRNN, crnn, scored, split
 from readers import markdown, processor
 
 HEADS = ("set", "lines", "reading", "CER", "exact")
@@ -59,11 +57,6 @@ def tune(store: Path, model: str, lm: Path) -> list[str]:
     found = re.search(r"best: (--lm-weight \S+ --lm-bonus \S+)", told)
     assert found is not None, told
     return found[1].split()
-
-
-def scored(store: Path, model: str, *options: object) -> dict[str, Any]:
-    figures: dict[str, Any] = json.loads(crnn("evaluate", store, "--model", model, "--json", *options))["overall"]
-    return figures
 
 
 def main() -> None:

@@ -57,6 +57,12 @@ def split(folder: Path, aside: int, choose: bool, into: Path) -> tuple[Path, Pat
     return files
 
 
+def scored(store: Path, model: Path | str, *options: object) -> dict[str, Any]:
+    """The figures of `crnn evaluate` over a dataset."""
+    figures: dict[str, Any] = json.loads(crnn("evaluate", store, "--model", model, "--json", *options))["overall"]
+    return figures
+
+
 def measure(folder: Path, aside: int, choose: bool, minutes: float, seed: int, options: list[str]) -> dict[str, Any]:
     """Train and score once."""
     with tempfile.TemporaryDirectory() as name:
@@ -65,9 +71,7 @@ def measure(folder: Path, aside: int, choose: bool, minutes: float, seed: int, o
             crnn("build-lmdb", folder, labels, "-o", work / f"{part}.lmdb")
         model = work / "model.safetensors"
         crnn("train", work / "train.lmdb", "-o", model, "--max-minutes", minutes, "--seed", seed, *options)
-        scores = json.loads(crnn("evaluate", work / "aside.lmdb", "--model", model, "--json"))
-    figures: dict[str, Any] = scores["overall"]
-    return figures
+        return scored(work / "aside.lmdb", model)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ case. Each lexicon is searched strictly and for every `--delta`, the words withi
 
 The network runs once; times are of decoding alone, in batches as `crnn predict` forms them, on one core, as medians
 over `--rounds`, beside the network's own time. "proven": for how many images the strict search has proven that no word
-is likelier; the words of an image's own list are all scored.
+is likelier; of an image's own list it always has.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ from pathlib import Path
 
 from crnn_cli import devices
 from crnn_cli.core.metrics import Estimate, alphanumeric, score
+from crnn_cli.core.tsv import unescape
 
 WORDS = ("iiit5k_train", "svt_train", "icdar2003_train", "icdar2015_train")
 LINES = ("uw3_lines", "receipts_train", "memorials_train")
@@ -146,12 +147,6 @@ def labelled(folder: Path, limit: int | None) -> list[Sample]:
 def tidy(text: str) -> str:
     """`text` with every run of white space as one space, and none at the ends."""
     return " ".join(text.split())
-
-
-def unescape(field: str) -> str:
-    """What `crnn_cli.core.tsv.escape` made of a text, undone."""
-    plain = {"t": "\t", "n": "\n", "r": "\r"}
-    return re.sub(r"\\(.)", lambda found: plain.get(found[1], found[1]), field)
 
 
 def parse_crnn(output: str, count: int) -> tuple[list[str], None]:

@@ -5,7 +5,7 @@
 #
 # As root on Debian 12, with crnn, torchrun and pip on the PATH. What is done already is kept: run again, it goes on where
 # it was stopped. FOLDER gets some 1 GB. Variables: SCENES and LINES, how many samples of each kind are rendered; SEED
-# of the samples; INIT, a model to go on from; PROCESSES that train, one a core or one a GPU.
+# of the samples; INIT, a model to go on from (both for a new FOLDER); PROCESSES that train, one a core or one a GPU.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")

@@ -94,7 +94,7 @@ def command(
     if tune and (tta or len(runners) > 1):
         raise UsageFault("--tune is for one model that looks once: leave --tta out, and give one --model")
     if tune:
-        recognizer = _tuned(list(readers.values()), runners, search, known)
+        recognizer = _tuned(list(readers.values()), runners, search, known, how)
     else:
         recognizer = decoding.recognizer(runners, search, known)
     samples = {
@@ -112,7 +112,11 @@ def command(
 
 
 def _tuned(
-    readers: Sequence[Reader], runners: Sequence[Runner], search: Mapping[str, Any], known: decoding.Knowledge
+    readers: Sequence[Reader],
+    runners: Sequence[Runner],
+    search: Mapping[str, Any],
+    known: decoding.Knowledge,
+    how: ReadOptions,
 ) -> Recognizer:
     """The recogniser of `search` with the weight and the bonus of the language model that give the least CER."""
     from crnn_cli import console, evaluation
@@ -127,7 +131,7 @@ def _tuned(
     found = decoding.decoders(runner, several, known)
     pairs: list[list[tuple[str, str]]] = [[] for _ in several]
     for reader in console.progress(readers, "tuning"):
-        for own, more in zip(pairs, evaluation.tune(reader, runner, found), strict=True):
+        for own, more in zip(pairs, evaluation.tune(reader, runner, found, how), strict=True):
             own += more
     rates = [metrics.score(own, resamples=1).cer.value for own in pairs]
     best = found[rates.index(min(rates))]  # of equals the one that leans least on the language model

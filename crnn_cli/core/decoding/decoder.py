@@ -109,8 +109,7 @@ class Decoder:
         """
         if self._greedy:
             return [[own] for own in greedy(log_probs, frames, self.temperature)]
-        listed = None if self._listed is None else self._listed(log_probs, frames, names)
-        found = self._searched(log_probs, frames, names, listed)
+        found, _ = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
         posteriors = [share for own in found for share in _shares(own)[:nbest]]
@@ -136,8 +135,7 @@ class Decoder:
         """
         if self.options.decoder == "greedy":
             return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
-        listed = None if self._listed is None else self._listed(log_probs, frames, names)
-        found = self._searched(log_probs, frames, names, listed)
+        found, listed = self._searched(log_probs, frames, names)
         lists = [None] * len(found) if listed is None else listed
         return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
 
@@ -154,16 +152,14 @@ class Decoder:
         return Proposals(weights, listed and words is None)
 
     def _searched(
-        self,
-        log_probs: Floats,
-        frames: Integers,
-        names: Sequence[str],
-        listed: list[list[Hypothesis] | None] | None,
-    ) -> list[list[Hypothesis]]:
-        if listed is None:
-            return self._beam(log_probs, frames)
+        self, log_probs: Floats, frames: Integers, names: Sequence[str]
+    ) -> tuple[list[list[Hypothesis]], list[list[Hypothesis] | None] | None]:
+        """The hypotheses of each image, best first; and what its list of words gave, where there are lists."""
+        if self._listed is None:
+            return self._beam(log_probs, frames), None
+        listed = self._listed(log_probs, frames, names)
         self.without |= {names[row] if names else object() for row, own in enumerate(listed) if own is None}
-        return self._chosen(listed, log_probs, frames)
+        return self._chosen(listed, log_probs, frames), listed
 
     def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
         return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)

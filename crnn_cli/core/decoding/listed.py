@@ -2,7 +2,7 @@
 
 The strict search: every word is a candidate, and bounds tell which cannot be the likeliest, see `_Bounds`. The
 approximate search of Shi, Bai and Yao (arXiv 1507.05717, section 2.3.2): the words within an edit distance of the
-greedy reading. Lexicons of some words for each image, as benchmarks have them: all are scored.
+greedy reading. Lexicons of some words for each image, as benchmarks have them; long ones are searched under bounds too.
 """
 
 from __future__ import annotations
