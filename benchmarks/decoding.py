@@ -66,7 +66,7 @@ from readers import Sample, confine, labelled, markdown, positive, processor, ti
 
 from crnn_cli import runners, weights
 from crnn_cli.config import DecodeOptions
-from crnn_cli.core import ngrams
+from crnn_cli.core import arpa, ngrams
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import (
     Automaton,
@@ -557,7 +557,7 @@ def compare(name: str, runner: Runner, given: argparse.Namespace) -> dict[str, A
         with Peers(given.peers_python, Path(folder)) as peers:
             forward, rows = measure(task, runner, peers, given)
     count, each = len(task.labels), 1000 * statistics.median(forward) / len(task.labels)
-    print(f"\n## {name}: {count:,} images, {len(task.words):,} words, {len(task.model.entries):,} n-grams\n")
+    print(f"\n## {name}: {count:,} images, {len(task.words):,} words, {len(task.model):,} n-grams\n")
     print(f"Forward pass of {given.model}: {each:.3f} ms/image.")
     print("Peers: " + (", ".join(f"{peer} {version}" for peer, version in peers.versions.items()) or "none") + ".")
     for peer, why in peers.skipped.items():
@@ -574,8 +574,8 @@ def hand_over(task: Task, given: argparse.Namespace, folder: Path) -> None:
     wanted = {"alphabet": task.codec.alphabet.characters, "beam": given.beam, "widths": given.widths}
     wanted |= {"words": task.words, "weight": WEIGHT}
     (folder / "task.json").write_text(json.dumps(wanted), encoding="utf-8")
-    arpa = "".join(f"{line}\n" for line in ngrams.to_arpa(task.model))
-    (folder / "lm.arpa").write_text(arpa, encoding="utf-8")
+    text = "".join(f"{line}\n" for line in arpa.to_arpa(task.model))
+    (folder / "lm.arpa").write_text(text, encoding="utf-8")
 
 
 def main() -> None:

@@ -273,8 +273,11 @@ class DecodeOptions:
         delta: the most edits between a word of a lexicon and what is read without one, 0 or more; other words are not
             looked at, and where no word is that near the reading stays; None: every word is.
         ignore_case: the words of a lexicon are read in capitals and small letters alike.
-        lm_weight: of a language model's log-probabilities beside those of the image, 0 or more.
+        lm: a language model: a file, or the name of one that comes with this package; None: none.
+        lm_weight: of its log-probabilities beside those of the image, 0 or more.
         lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
+        lm_sure: a greedy reading of at least this confidence, 0 to 1, or of no text stays; the language model has a say
+            about others. Where anything else limits the text, or beam search or several readings are asked for, about all.
     """
 
     decoder: Method | None = None
@@ -286,8 +289,10 @@ class DecodeOptions:
     outside: float | None = None
     delta: int | None = None
     ignore_case: bool = False
-    lm_weight: float = 0.3
-    lm_bonus: float = 0.3
+    lm: str | None = None
+    lm_weight: float = 0.5
+    lm_bonus: float = 1.0
+    lm_sure: float = 0.95
 
     def __post_init__(self) -> None:
         if self.decoder is not None:
@@ -300,5 +305,6 @@ class DecodeOptions:
             within("delta", self.delta, 0)
         within("lm-weight", self.lm_weight, 0)
         within("lm-bonus", self.lm_bonus, -100, 100)
+        within("lm-sure", self.lm_sure, 0, 1)
         if self.nbest > self.beam:
             raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")

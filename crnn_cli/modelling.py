@@ -1,15 +1,31 @@
-"""Language models: made from texts, read from files."""
+"""Language models: made from texts, written to files, read from them: in ARPA form, or packed as numpy's .npz.
+
+A packed file is an eighth as large and read in hundredths of a second: for each length of n-grams the arrays of
+`Level`, with logarithms in float16, and how many n-grams each context has in place of where they begin.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from crnn_cli.core import ngrams
+import numpy as np
+
+from crnn_cli import weights
+from crnn_cli.core import arpa, ngrams
+from crnn_cli.core.codec import Alphabet
+from crnn_cli.core.decoding import LanguageModel
+from crnn_cli.core.ngrams import Level, Ngrams
 from crnn_cli.errors import ModelError
 from crnn_cli.files import check_output, read_text, write_whole
+
+PACKED = ".npz"
 
 
 @dataclass(frozen=True)
@@ -22,37 +38,79 @@ class Built:
     ngrams: int
 
 
-def build(sources: Sequence[Path], output: Path, order: int = 6, overwrite: bool = False) -> Built:
-    """Estimate a character n-gram model and write it in ARPA form.
+def build(sources: Sequence[Path], output: Path, order: int = 6, prune: float = 0.0, overwrite: bool = False) -> Built:
+    """Estimate a character n-gram model and write it, packed where `output` ends in .npz, else in ARPA form.
 
     Args:
         sources: UTF-8 text files, of which every line counts as a text, and datasets, of which every label does.
+        order, prune: see `ngrams.estimate`.
 
     Raises:
-        UsageFault: a source that is no text, or no text at all.
+        UsageFault: a source that is no text, or no text at all; see also `ngrams.estimate`.
         StoreError: a dataset that cannot be read.
         OutputError: the output is in the way or has no folder.
     """
     check_output(output, overwrite)
     lines = [line for source in sources for line in _lines(source)]
-    model = ngrams.estimate(lines, order)
-    write_whole(output, "".join(f"{line}\n" for line in ngrams.to_arpa(model)).encode())
-    return Built(output, len(lines), sum(map(len, lines)), len(model.entries))
+    model = ngrams.estimate(lines, order, prune)
+    text = output.suffix != PACKED
+    write_whole(output, "".join(f"{line}\n" for line in arpa.to_arpa(model)).encode() if text else _packed(model))
+    return Built(output, len(lines), sum(map(len, lines)), len(model))
 
 
-def read(path: str | os.PathLike[str]) -> ngrams.Ngrams:
-    """The model of an ARPA file.
+def read(path: str | os.PathLike[str]) -> Ngrams:
+    """The model of a file in either form, or one of this package by its name.
 
     Raises:
         ModelError: it cannot be read, is no such file, or is damaged.
     """
+    path = weights.path(path, PACKED)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as fault:
-        raise ModelError(f"{path}: no ARPA file in UTF-8 (byte {fault.start:,})") from None
+        data = path.read_bytes()
     except OSError as fault:
         raise ModelError(f"{path}: {fault.strerror}: give what `crnn lm` wrote") from None
-    return ngrams.from_arpa(lines, str(path))
+    if data.startswith(b"PK"):
+        return _unpacked(data, path)
+    try:
+        lines = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError as fault:
+        raise ModelError(f"{path}: no ARPA file in UTF-8 (byte {fault.start:,})") from None
+    return arpa.from_arpa(lines, str(path))
+
+
+@lru_cache(maxsize=4)
+def language(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
+    """The automaton of `read`, None of None; those made last are kept. Raises what it and `LanguageModel` raise."""
+    return None if lm is None else LanguageModel(read(lm), alphabet)
+
+
+def _packed(model: Ngrams) -> bytes:
+    arrays: dict[str, Any] = {"vocabulary": np.array(model.vocabulary)}
+    for length, level in enumerate(model.levels, start=1):
+        arrays[f"tokens{length}"] = level.tokens.astype(np.min_scalar_type(len(model.vocabulary)))
+        arrays[f"counts{length}"] = np.diff(level.first).astype(np.min_scalar_type(len(model.vocabulary)))
+        arrays[f"probability{length}"] = level.probability.astype(np.float16)
+        arrays[f"weight{length}"] = level.weight.astype(np.float16)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def _unpacked(data: bytes, path: Path) -> Ngrams:
+    try:
+        with np.load(io.BytesIO(data)) as arrays:
+            levels, contexts = [], 1
+            for length in range(1, len(arrays.files) // 4 + 1):
+                tokens, counts = arrays[f"tokens{length}"], arrays[f"counts{length}"]
+                chances, weight = arrays[f"probability{length}"], arrays[f"weight{length}"]
+                if len(counts) != contexts or not counts.sum() == len(tokens) == len(chances) == len(weight):
+                    raise ValueError
+                first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+                levels.append(Level(tokens, first, chances.astype(np.float64), weight.astype(np.float64)))
+                contexts = len(tokens)
+            return Ngrams(tuple(arrays["vocabulary"].tolist()), tuple(levels))
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
+        raise ModelError(f"{path}: no language model that `crnn lm` wrote, or a damaged one: build it again") from None
 
 
 def _lines(source: Path) -> Iterator[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from crnn_cli import weights
 from crnn_cli.errors import ModelError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from crnn_cli.config import DecodeOptions
 
 _BYTES = (bytes, bytearray, memoryview)
+
+NO_LANGUAGE = "none"  # where a file names a language model: that none is taken
 
 # What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
 Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
@@ -68,7 +71,6 @@ def load(
     device: str = "auto",
     decode: DecodeOptions | None = None,
     lexicon: Iterable[str] | None = None,
-    lm: str | os.PathLike[str] | None = None,
     tta: bool = False,
     lexicons: Mapping[str, Iterable[str]] | None = None,
 ) -> Recognizer:
@@ -77,9 +79,9 @@ def load(
 
     Args:
         model: several read together.
-        decode: how log-probabilities become text; None: as the model's file says.
+        decode: how log-probabilities become text; None: as the model's file says, with a lexicon without the language
+            model that it names.
         lexicon: the words that may be read, if not all.
-        lm: file of a character n-gram model, which says how likely texts are.
         lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
         tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
 
@@ -90,11 +92,10 @@ def load(
     """
     from crnn_cli import modelling, runners
     from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoder, LanguageModel
+    from crnn_cli.core.decoding import Decoder
 
     several = [model] if model is None or isinstance(model, str | os.PathLike) else list(model)
     paths = [find_model(None if one is None else os.fspath(one), device)[0] for one in several]
-    ngrams = None if lm is None else modelling.read(lm)
     words = None if lexicon is None else list(lexicon)
     lists = None if lexicons is None else {name: list(own) for name, own in lexicons.items()}
     members = []
@@ -102,14 +103,26 @@ def load(
         codec = Codec.of(runner.config)
         shared = None if words is None else [codec.encode(word) for word in words]
         each = None if lists is None else {name: [codec.encode(word) for word in own] for name, own in lists.items()}
-        language = None if ngrams is None else LanguageModel(ngrams, codec.alphabet)
-        members.append(
-            Member(
-                runner,
-                Decoder(codec, runner.config.temperature, decode or runner.header.decode, shared, language, each),
-            )
-        )
+        how = decode or settled(runner.header.decode, {}, words is not None or lists is not None)
+        language = modelling.language(how.lm, codec.alphabet)
+        members.append(Member(runner, Decoder(codec, runner.config.temperature, how, shared, language, each)))
     return Recognizer(*members, tta=tta)
+
+
+def settled(kept: DecodeOptions, asked: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
+    """What a model's file says of decoding, and what is asked for otherwise.
+
+    A language model that the file names is for readings that nothing else limits: it is not taken where a lexicon
+    (`lexical`), characters, a pattern or greedy decoding are asked for, unless it is too.
+    """
+    if lexical or asked.get("decoder") == "greedy" or not asked.keys().isdisjoint(("allow", "deny", "pattern")):
+        kept = replace(kept, lm=None)
+    if kept.decoder == "greedy" and asked:
+        kept = replace(kept, decoder=None)
+    if "beam" not in asked:
+        kept = replace(kept, beam=max(kept.beam, asked.get("nbest", 1)))
+    kept = replace(kept, **asked)
+    return replace(kept, lm=None) if kept.lm == NO_LANGUAGE else kept
 
 
 def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:

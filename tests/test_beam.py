@@ -135,10 +135,10 @@ def accepts(pattern: Pattern, text: str) -> bool:
     state = pattern.start
     for character in text:
         label = pattern_alphabet.index(character) + 1
-        if pattern.weights(state)[label] == -np.inf:
+        if pattern.weights(np.array([state]))[0, label] == -np.inf:
             return False
-        state = pattern.follow(state, label)
-    return pattern.final(state) == 0.0
+        (state,) = pattern.follow(np.array([state]), np.array([label]))
+    return pattern.weights(np.array([state]))[0, 0] == 0.0
 
 
 pattern_alphabet = ALPHABET + "*"

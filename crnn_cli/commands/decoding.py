@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,11 +65,20 @@ Pattern = Annotated[
 ]
 
 LM = Annotated[
-    Path | None,
-    typer.Option("--lm", metavar="FILE", help="Character n-gram model, as `crnn lm` makes.", show_default=False),
+    str | None,
+    typer.Option(
+        "--lm",
+        metavar="FILE",
+        help="Character n-gram model, as `crnn lm` makes; `english` comes with this package; `none` takes none. "
+        "[default: as the model says: english for base and tiny]",
+        show_default=False,
+    ),
 ]
-LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the model beside the image.")]
+LMWeight = Annotated[float, typer.Option("--lm-weight", help="Of the language model beside the image.")]
 LMBonus = Annotated[float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")]
+LMSure = Annotated[
+    float, typer.Option("--lm-sure", help="A reading of this confidence stays without asking the language model.")
+]
 
 
 def loaded(models: Sequence[str], device: str) -> tuple[list[str], list[Runner]]:
@@ -99,7 +108,6 @@ class Knowledge:
 
     lexicon: Path | None = None
     lexicons: Path | None = None
-    lm: Path | None = None
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -127,13 +135,15 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     """
     from crnn_cli import modelling
     from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoder, LanguageModel
+    from crnn_cli.core.decoding import Decoder
     from crnn_cli.data.lexicon import read_lexicon, read_lexicons
     from crnn_cli.errors import UsageFault
+    from crnn_cli.recognizer import settled
 
     codec, words, own = Codec.of(runner.config), None, None
-    several = [_settled(runner.header.decode, search) for search in searches]
-    language = None if known.lm is None else LanguageModel(modelling.read(known.lm), codec.alphabet)
+    lexical = known.lexicon is not None or known.lexicons is not None
+    several = [settled(runner.header.decode, search, lexical) for search in searches]
+    language = modelling.language(several[0].lm, codec.alphabet)
     if known.lexicon is not None:
         words, left_out = read_lexicon(known.lexicon, codec)
         _say_left_out(known.lexicon, left_out)
@@ -148,15 +158,6 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     ):
         raise UsageFault("--outside, --delta and --ignore-case are about the words of a lexicon: give --lexicon FILE")
     return [Decoder(codec, runner.config.temperature, decode, words, language, own) for decode in several]
-
-
-def _settled(kept: DecodeOptions, search: Mapping[str, Any]) -> DecodeOptions:
-    """What the model's file says, and what is asked for otherwise: that may ask for another decoder or a wider beam."""
-    if kept.decoder == "greedy" and search:
-        kept = replace(kept, decoder=None)
-    if "beam" not in search:
-        kept = replace(kept, beam=max(kept.beam, search.get("nbest", 1)))
-    return replace(kept, **search)
 
 
 def _say_left_out(path: Path, words: Sequence[str]) -> None:

@@ -63,9 +63,10 @@ def command(
     allow: decoding.Allow = DecodeOptions.allow,
     deny: decoding.Deny = DecodeOptions.deny,
     pattern: decoding.Pattern = DecodeOptions.pattern,
-    lm: decoding.LM = None,
+    lm: decoding.LM = DecodeOptions.lm,
     lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
     lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
+    lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
     tune: Annotated[
         bool, typer.Option("--tune", help="Look for the best --lm-weight and --lm-bonus on this data first.")
     ] = False,
@@ -90,7 +91,7 @@ def command(
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
     paths, runners = decoding.loaded(model, device)
-    known = decoding.Knowledge(lexicon, lexicons, lm, evaluation.names(readers.values()) if lexicons else {})
+    known = decoding.Knowledge(lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {})
     if tune and (tta or len(runners) > 1):
         raise UsageFault("--tune is for one model that looks once: leave --tta out, and give one --model")
     if tune:
@@ -124,11 +125,11 @@ def _tuned(
     from crnn_cli.prediction import Member
     from crnn_cli.recognizer import Recognizer
 
-    if known.lm is None:
-        raise UsageFault("--tune is about a language model: give --lm FILE")
     (runner,) = runners
     several = [{**search, "lm_weight": weight, "lm_bonus": bonus} for weight in WEIGHTS for bonus in BONUSES]
     found = decoding.decoders(runner, several, known)
+    if found[0].options.lm is None:
+        raise UsageFault("--tune is about a language model: give --lm FILE")
     pairs: list[list[tuple[str, str]]] = [[] for _ in several]
     for reader in console.progress(readers, "tuning"):
         for own, more in zip(pairs, evaluation.tune(reader, runner, found, how), strict=True):

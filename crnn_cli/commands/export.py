@@ -33,6 +33,10 @@ def command(
     allow: decoding.Allow = DecodeOptions.allow,
     deny: decoding.Deny = DecodeOptions.deny,
     pattern: decoding.Pattern = DecodeOptions.pattern,
+    lm: decoding.LM = DecodeOptions.lm,
+    lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
+    lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
+    lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
 ) -> None:
     """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
     with its weights in float16.

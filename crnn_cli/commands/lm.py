@@ -20,12 +20,17 @@ def command(
         "model.arpa"
     ),
     order: Annotated[int, typer.Option(help="Characters of the longest n-grams.")] = 6,
+    prune: Annotated[
+        float,
+        typer.Option(help="Leave out n-grams that add less to log10 of the probability of all texts; 0: none."),
+    ] = 0.0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make a character n-gram model of texts, for `--lm` of predict and evaluate.
 
-    Modified Kneser-Ney smoothing; the file has the ARPA form, with <space> for the space. Take texts like those to be
-    read, such as the labels that a recogniser was trained on.
+    Modified Kneser-Ney smoothing. The file has the ARPA form, with <space> for the space; where its name ends in .npz
+    it is packed, an eighth as large and read at once. Take texts like those to be read, such as the labels that a
+    recogniser was trained on.
 
         crnn lm train.lmdb -o train.arpa
 
@@ -33,5 +38,5 @@ def command(
     """
     from crnn_cli import modelling
 
-    built = modelling.build(texts, output, order, overwrite)
+    built = modelling.build(texts, output, order, prune, overwrite)
     console.note(f"{built.path}: {built.ngrams:,} n-grams of {built.characters:,} characters in {built.lines:,} lines")

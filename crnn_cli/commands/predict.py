@@ -54,9 +54,10 @@ def command(
     allow: decoding.Allow = DecodeOptions.allow,
     deny: decoding.Deny = DecodeOptions.deny,
     pattern: decoding.Pattern = DecodeOptions.pattern,
-    lm: decoding.LM = None,
+    lm: decoding.LM = DecodeOptions.lm,
     lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
     lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
+    lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
 ) -> None:
     r"""Read images: a line of `path<TAB>text<TAB>confidence` for each, in input order.
 
@@ -79,7 +80,7 @@ def command(
     skipped: Counter[str] = Counter()
     with _opened(output, overwrite) as out:
         _, runners = decoding.loaded(model, device)
-        recognizer = decoding.recognizer(runners, decoding.asked(context), decoding.Knowledge(lexicon, lexicons, lm))
+        recognizer = decoding.recognizer(runners, decoding.asked(context), decoding.Knowledge(lexicon, lexicons))
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
         with closing(recognizer.recognize(items, how)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is

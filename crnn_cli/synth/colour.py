@@ -43,9 +43,9 @@ class ColourConfig:
     ground: float = 0.7
     visible: float = 0.12
     texture: float = 0.3
-    shadow: float = 0.08
-    extrusion: float = 0.08
-    border: float = 0.08
+    shadow: float = 0.1
+    extrusion: float = 0.14
+    border: float = 0.1
     outline: float = 0.03
     see_through: float = 0.15
 

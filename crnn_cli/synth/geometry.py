@@ -53,8 +53,8 @@ class GeometryConfig:
         behind: probability that other text shows through behind.
     """
 
-    plain: float = 0.2
-    rotate: float = 0.2
+    plain: float = 0.15
+    rotate: float = 0.25
     shear_x: float = 0.15
     shear_y: float = 0.05
     perspective: float = 0.15
@@ -68,14 +68,14 @@ class GeometryConfig:
     curve_tail: float = 200.0
     wave: float = 0.2
     tilt: float = 1.5
-    rise: float = 1.5
+    rise: float = 2.2
     elastic: float = 0.3
     elastic_strength: float = 0.035
     padding: tuple[float, float] = (-0.04, 0.15)
-    loose: float = 0.08
+    loose: float = 0.12
     loose_padding: float = 0.4
     squeeze: float = 1.25
-    neighbour: float = 0.1
+    neighbour: float = 0.2
     behind: float = 0.2
 
     def __post_init__(self) -> None:

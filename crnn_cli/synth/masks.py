@@ -50,8 +50,8 @@ class MaskConfig:
             all faces alike, 0 all folders. So a large collection by one hand does not crowd out the others.
         bold, weight: probability of thicker strokes; range of the added pixels, of 64.
         stretched, stretch: probability of another width; range of the factor.
-        spaced, spacing: probability of another distance of letters; range of what is added, in em. Not in scripts and
-            blackletter, whose letters join.
+        spaced, spacing: probability of another distance of letters; range of what is added, in em; one in five goes on
+            to `spacing_tail`, as on signs. Not in scripts and blackletter, whose letters join.
         jittered, jitter: probability that letters stand unevenly; range of the greatest shift, in em.
         mixed, small: probability that letters after a word's first are smaller; range of the factor.
         lined: probability of a line under or through the text, or a box around it; texts are labelled as if without.
@@ -69,6 +69,7 @@ class MaskConfig:
     stretch: tuple[float, float] = (0.7, 1.4)
     spaced: float = 0.25
     spacing: tuple[float, float] = (-0.08, 0.25)
+    spacing_tail: float = 0.8
     jittered: float = 0.1
     jitter: tuple[float, float] = (0.02, 0.08)
     mixed: float = 0.05
@@ -88,6 +89,7 @@ class MaskConfig:
         bounds = {"weight": (0, 8), "stretch": (0.5, 2), "spacing": (-0.2, 1), "jitter": (0, 0.3), "small": (0.5, 1)}
         for name, (least, most) in bounds.items():
             rising(name, getattr(self, name), least, most)
+        within("spacing_tail", self.spacing_tail, self.spacing[1], 1)
 
 
 MASKS: dict[Preset, MaskConfig] = {
@@ -103,6 +105,7 @@ MASKS: dict[Preset, MaskConfig] = {
         stretch=(0.8, 1.25),
         spaced=0.15,
         spacing=(-0.04, 0.12),
+        spacing_tail=0.25,
         jittered=0.04,
         jitter=(0.01, 0.04),
         mixed=0.03,
@@ -177,10 +180,11 @@ class MaskDrawer:
         joined = face.kind in ("script", "blackletter")
         light = face.stem * _size(face) < _HEAVY
         low, high = map(math.log, c.stretch)
+        spacing = (c.spacing[1], c.spacing_tail) if u[7] < c.spaced / 5 else c.spacing
         return _Plan(
             weight=round(drawn(c.weight, u[2], 0.0)) if u[3] < c.bold and light else 0,
             stretch=math.exp(drawn((low, high), u[4], 0.0)) if u[5] < c.stretched else 1.0,
-            spacing=drawn(c.spacing, u[6], 0.0) if u[7] < c.spaced and not joined else 0.0,
+            spacing=drawn(spacing, u[6], 0.0) if u[7] < c.spaced and not joined else 0.0,
             jitter=drawn(c.jitter, u[8], 0.0) if u[9] < c.jittered * spread else 0.0,
             small=drawn(c.small, u[10], 1.0) if u[11] < c.mixed * spread else None,
             line=_LINES[int(u[12] / c.lined * len(_LINES))] if u[12] < c.lined else None,

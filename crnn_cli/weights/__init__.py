@@ -8,7 +8,8 @@ from pathlib import Path
 from crnn_cli import devices
 
 FOLDER = Path(__file__).parent
-NAMES = ("base", "tiny")  # where no model is named, the first that is there is read with
+# where no model is named, the first that is there is read with; the last is a language model
+NAMES = ("base", "tiny", "english")
 
 
 def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
@@ -16,9 +17,12 @@ def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
 
     A file of that name comes first (a folder does not: `./base` names it); so does any name of which there is no model.
     """
-    own = FOLDER / f"{model}{suffix}"
-    bundled = os.fspath(model) in NAMES and own.exists() and not Path(model).is_file()
-    return own if bundled else Path(model)
+    return FOLDER / f"{model}{suffix}" if bundled(model, suffix) else Path(model)
+
+
+def bundled(model: str | os.PathLike[str], suffix: str) -> bool:
+    """Whether `model` names a model of this package."""
+    return os.fspath(model) in NAMES and (FOLDER / f"{model}{suffix}").exists() and not Path(model).is_file()
 
 
 def default(suffix: str = ".safetensors") -> Path | None:

@@ -77,6 +77,7 @@ def beam_search(
     """
     if width < 1 or (classes is not None and classes < 1):
         raise UsageFault(f"beam is {width}, classes {classes}: take at least 1")
+    grammar.trim()
     n, steps, total = log_probs.shape
     order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows
     log_probs, frames = log_probs[order], frames[order]
@@ -209,7 +210,7 @@ def _finished(
     beams: _Beams, history: list[tuple[NDArray[np.int64], Integers]], grammar: Grammar
 ) -> list[list[Hypothesis]]:
     """The hypotheses of each row, best first."""
-    scores = np.logaddexp(beams.blank, beams.label) + beams.weight + grammar.finals[beams.state]
+    scores = np.logaddexp(beams.blank, beams.label) + beams.weight + grammar.weights[beams.state, BLANK]
     order = np.argsort(-scores, axis=1, kind="stable")
     place = order
     joined = np.zeros((len(history), *order.shape), np.int64)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.config import DecodeOptions
-from crnn_cli.core.codec import Codec, show
+from crnn_cli.core.codec import BLANK, Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
 from crnn_cli.core.decoding.best_path import best_labels, greedy
 from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
-from crnn_cli.core.decoding.likelihood import Floats, Integers
+from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
 from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.errors import UsageFault
@@ -93,6 +93,9 @@ class Decoder:
                 "decoder is greedy, which takes no lexicon, language model, pattern or characters: take beam"
             )
         self._greedy = not searching and options.decoder != "beam"
+        alone = automata if language is None else automata[:-1]
+        only = language is not None and not alone and words is None and not listed
+        self._sure = options.lm_sure if only and options.nbest == 1 and options.decoder is None else None
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
         self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
         self._grammar = others
@@ -107,8 +110,19 @@ class Decoder:
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths. names: of the images, for lexicons of their own.
         """
-        if self._greedy:
-            return [[own] for own in greedy(log_probs, frames, self.temperature)]
+        if not self._greedy and self._sure is None:
+            return self._described(log_probs, frames, names)
+        readings = [[own] for own in greedy(log_probs, frames, self.temperature)]
+        if self._sure is not None:
+            # no text stays none: how likely that is, texts do not tell
+            doubtful = [row for row, (own,) in enumerate(readings) if own.labels and own.confidence < self._sure]
+            for row, better in zip(doubtful, self._described(log_probs[doubtful], frames[doubtful]), strict=True):
+                readings[row] = better
+        return readings
+
+    def _described(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
+        if not len(frames):
+            return []
         found, _ = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
@@ -135,9 +149,22 @@ class Decoder:
         """
         if self.options.decoder == "greedy":
             return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
+        if self._sure is not None:
+            return self._proposed_in_doubt(log_probs, frames)
         found, listed = self._searched(log_probs, frames, names)
         lists = [None] * len(found) if listed is None else listed
         return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
+
+    def _proposed_in_doubt(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
+        assert self._sure is not None
+        best = [tuple(own.tolist()) for own in best_labels(log_probs, frames)]
+        sure = score(temper(log_probs, self.temperature), frames, best) >= np.log(self._sure)
+        sure |= np.array([not own for own in best])
+        found = iter(self._beam(log_probs[~sure], frames[~sure])) if not sure.all() else iter(())
+        return [
+            Proposals({own: self._grammar.weigh(own)}) if known else self._proposals(next(found), None, False)
+            for own, known in zip(best, sure, strict=True)
+        ]
 
     def allows(self, labels: Sequence[int]) -> bool:
         """Whether a text may be read, as far as that does not depend on the image."""
@@ -211,15 +238,13 @@ class _Allowed:
         self._row[[label for label, c in enumerate(characters, start=1) if c in allowed and c not in options.deny]] = 0
         if not (self._row == 0).any():
             raise UsageFault("allow and deny leave no character to read: let some pass")
+        self._row[BLANK] = 0.0
 
-    def weights(self, state: int) -> Weights:
-        return self._row
+    def weights(self, states: Integers) -> Weights:
+        return np.broadcast_to(self._row, (len(states), len(self._row)))
 
-    def follow(self, state: int, label: int) -> int:
-        return state
-
-    def final(self, state: int) -> float:
-        return 0.0
+    def follow(self, states: Integers, labels: Integers) -> Integers:
+        return states
 
 
 def _listed(

@@ -13,12 +13,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding.likelihood import Integers
+
 Weights = NDArray[np.float64]
 _BARRED = -np.inf
+_KEPT = 1 << 15  # states, some 25 MB of an English alphabet
 
 
 class Automaton(Protocol):
-    """Reads a text label by label; a state is what it remembers of the labels so far.
+    """Reads texts label by label, n at once; a state is the number of what it remembers of the labels so far.
 
     Attributes:
         start: the state before the first label.
@@ -26,19 +30,15 @@ class Automaton(Protocol):
 
     start: int
 
-    def weights(self, state: int) -> Weights:
-        """(K,) what each class adds to a log-probability as the next label, -inf where it may not follow.
+    def weights(self, states: Integers) -> Weights:
+        """(n, K) what each class adds to a log-probability as the next label, -inf where it may not follow.
 
-        The entry of the blank is never looked at.
+        The column of the blank says what it adds that a text ends here, -inf where it may not.
         """
         ...
 
-    def follow(self, state: int, label: int) -> int:
-        """The state after `label`, which may follow."""
-        ...
-
-    def final(self, state: int) -> float:
-        """What it adds that the text ends here; -inf where it may not."""
+    def follow(self, states: Integers, labels: Integers) -> Integers:
+        """(n,) the states after `labels`, each of which may follow its state."""
         ...
 
 
@@ -47,18 +47,11 @@ class Scaled:
 
     def __init__(self, automaton: Automaton, scale: float) -> None:
         self._automaton, self._scale = automaton, scale
-        self.start = automaton.start
+        self.start, self.follow = automaton.start, automaton.follow
 
-    def weights(self, state: int) -> Weights:
-        row = self._automaton.weights(state)
-        return np.multiply(row, self._scale, out=np.full_like(row, _BARRED), where=row > _BARRED)
-
-    def follow(self, state: int, label: int) -> int:
-        return self._automaton.follow(state, label)
-
-    def final(self, state: int) -> float:
-        weight = self._automaton.final(state)
-        return weight if weight == _BARRED else self._scale * weight
+    def weights(self, states: Integers) -> Weights:
+        weights = self._automaton.weights(states)
+        return np.multiply(weights, self._scale, out=np.full_like(weights, _BARRED), where=weights > _BARRED)
 
 
 class Grammar:
@@ -72,29 +65,33 @@ class Grammar:
     Attributes:
         start: the state before the first label. bonus: as given.
         weights: (S, K) of the states so far, see `Automaton.weights`; S grows.
-        finals: (S,) likewise.
     """
 
     def __init__(self, classes: int, automata: Sequence[Automaton] = (), bonus: float = 0.0) -> None:
-        self.start = 0
+        self.start, self.bonus = 0, bonus
+        self._classes, self._automata = classes, automata
+        self._bonuses = np.where(np.arange(classes) == BLANK, 0.0, bonus)
         self.weights: Weights = np.zeros((0, classes))
-        self.finals: Weights = np.zeros(0)
-        self._automata, self.bonus = automata, bonus
-        self._parts: list[tuple[int, ...]] = []  # of each state, the states of the automata
-        self._numbers: dict[tuple[int, ...], int] = {}
-        self._following: dict[int, int] = {}  # by state * K + label
-        self._number(tuple(automaton.start for automaton in automata))
+        self._parts = np.zeros((0, len(automata)), np.int64)  # of each state, the states of the automata
+        self._begin()
 
-    def follow(self, states: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def trim(self) -> None:
+        """Forget the states if they are many: those known before mean nothing any more."""
+        if len(self._numbers) > _KEPT:
+            self._begin()
+
+    def follow(self, states: Integers, labels: Integers) -> Integers:
         """(n,) the states after `labels`, each of which may follow its state."""
         if not self._automata:
             return states
-        keys = (states * self.weights.shape[1] + labels).tolist()
-        found = [self._following.get(key, -1) for key in keys]
-        for place, number in enumerate(found):
-            if number < 0:
-                found[place] = self._follow(keys[place])
-        return np.array(found, np.int64)
+        keys = (states * self._classes + labels).tolist()
+        unmet = [key for key in dict.fromkeys(keys) if key not in self._following]
+        if unmet:
+            before, joined = np.divmod(np.array(unmet), self._classes)
+            pairs = zip(self._automata, self._parts[before].T, strict=True)
+            after = np.stack([automaton.follow(own, joined) for automaton, own in pairs], axis=1)
+            self._following.update(zip(unmet, self._add(after), strict=True))
+        return np.array([self._following[key] for key in keys], np.int64)
 
     def weigh(self, labels: Sequence[int]) -> float:
         """What is added to a whole text; -inf where it may not be read."""
@@ -105,31 +102,34 @@ class Grammar:
             total += float(self.weights[state, label])
             if total == _BARRED:
                 return total
-            key = state * self.weights.shape[1] + label
+            key = state * self._classes + label
             known = self._following.get(key)
-            state = self._follow(key) if known is None else known
-        return total + float(self.finals[state])
+            state = int(self.follow(np.array([state]), np.array([label]))[0]) if known is None else known
+        return total + float(self.weights[state, BLANK])
 
-    def _follow(self, key: int) -> int:
-        state, label = divmod(key, self.weights.shape[1])
-        pairs = zip(self._automata, self._parts[state], strict=True)
-        number = self._number(tuple(automaton.follow(own, label) for automaton, own in pairs))
-        self._following[key] = number
-        return number
+    def _begin(self) -> None:
+        """The state before the first label alone."""
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._following: dict[int, int] = {}  # by state * K + label
+        self._add(np.array([[automaton.start for automaton in self._automata]], np.int64))
 
-    def _number(self, parts: tuple[int, ...]) -> int:
-        """Of the state that is made of `parts`."""
-        number = self._numbers.setdefault(parts, len(self._parts))
-        if number < len(self._parts):
-            return number
-        self._parts.append(parts)
-        if number == len(self.weights):
-            room = max(64, 2 * number)
-            self.weights, before = np.full((room, self.weights.shape[1]), _BARRED), self.weights
-            self.weights[:number] = before
-            self.finals, ends = np.full(room, _BARRED), self.finals
-            self.finals[:number] = ends
-        pairs = list(zip(self._automata, parts, strict=True))
-        self.weights[number] = self.bonus + sum(automaton.weights(own) for automaton, own in pairs)
-        self.finals[number] = sum(automaton.final(own) for automaton, own in pairs)
-        return number
+    def _add(self, parts: Integers) -> list[int]:
+        """The numbers of the states that are made of the rows of `parts`; those not met before are made."""
+        rows = list(map(tuple, parts.tolist()))
+        known = len(self._numbers)
+        numbers = [self._numbers.setdefault(row, len(self._numbers)) for row in rows]
+        fresh = np.array([place for row, place in {n: i for i, n in enumerate(numbers)}.items() if row >= known], int)
+        if len(fresh):
+            self._room(len(self._numbers))
+            at, own = np.array(numbers)[fresh], parts[fresh]
+            self._parts[at] = own
+            pairs = list(zip(self._automata, own.T, strict=True))
+            self.weights[at] = self._bonuses + sum(automaton.weights(states) for automaton, states in pairs)
+        return numbers
+
+    def _room(self, count: int) -> None:
+        """Let there be rows for `count` states."""
+        if count > len(self.weights):
+            more = max(64, 2 * count) - len(self.weights)
+            self.weights = np.concatenate((self.weights, np.full((more, self._classes), _BARRED)))
+            self._parts = np.concatenate((self._parts, np.zeros((more, self._parts.shape[1]), np.int64)))

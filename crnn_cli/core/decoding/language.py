@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.core.codec import Alphabet, show
 from crnn_cli.core.decoding.grammar import Weights
-from crnn_cli.core.ngrams import BEGIN, END, NEVER, SPACE, UNKNOWN, Ngram, Ngrams
+from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.ngrams import BEGIN, END, NEVER, SPACE, UNKNOWN, Ngrams
 from crnn_cli.errors import UsageFault
 
 _NATURAL = math.log(10)
+_NOTHING = 0  # the n-gram of no tokens
 
 
 class LanguageModel:
     """An automaton (see `crnn_cli.core.decoding.grammar`) that says how likely a text is.
 
-    A state is as many of the last characters as some n-gram begins with. What is in no n-gram has the probability of a
-    shorter one, times the back-off weight of the context (Katz 1987).
+    A state is the longest n-gram that the last characters are and that others begin with. What is in no n-gram has the
+    probability of a shorter one, times the back-off weight of the context (Katz 1987).
 
     Args:
         model: the n-grams.
@@ -32,56 +35,85 @@ class LanguageModel:
     """
 
     def __init__(self, model: Ngrams, alphabet: Alphabet) -> None:
-        self._order, self._entries = model.order, model.entries
-        self._tokens = [SPACE if character == " " else character for character in alphabet.characters]
-        self.unknown = [
-            c for c, token in zip(alphabet.characters, self._tokens, strict=True) if (token,) not in model.entries
-        ]
-        if len(self.unknown) == len(self._tokens):
+        numbers = {token: number for number, token in enumerate(model.vocabulary)}
+        tokens = [numbers.get(SPACE if character == " " else character) for character in alphabet.characters]
+        self.unknown = [c for c, token in zip(alphabet.characters, tokens, strict=True) if token is None]
+        if len(self.unknown) == len(tokens):
             raise UsageFault(
                 f"the language model has no character of the recogniser's alphabet ({show(self.unknown[0])} ...): is "
                 "it one of words?"
             )
-        labels = {token: label for label, token in enumerate(self._tokens, start=1)}
-        self._following: dict[Ngram, list[tuple[int, float]]] = {}  # of each context, label and log10; END is 0
-        for ngram, (probability, _) in model.entries.items():
-            own = self._following.setdefault(ngram[:-1], [])
-            label = 0 if ngram[-1] == END else labels.get(ngram[-1])
-            if label is not None:
-                own.append((label, probability))
-        unseen = model.entries.get((UNKNOWN,), (NEVER, 0.0))[0]
-        ends = model.entries.get((END,), (unseen, 0.0))[0]
-        self._unigrams = np.array([ends, *(model.entries.get((token,), (unseen, 0.0))[0] for token in self._tokens)])
-        self._rows: dict[Ngram, Weights] = {(): self._unigrams}
-        self._contexts: list[Ngram] = []
-        self._numbers: dict[Ngram, int] = {}
-        self.start = self._number((BEGIN,))
+        unseen = numbers.get(UNKNOWN, len(numbers))
+        ends = numbers.get(END, unseen)
+        # by label, and at the blank's place of the end
+        self._tokens = np.array([ends, *(unseen if token is None else token for token in tokens)])
+        self._graph = _Graph(model)
+        self.start = int(self._graph.follow(np.array([_NOTHING]), np.array([numbers.get(BEGIN, len(numbers))]))[0])
 
-    def weights(self, state: int) -> Weights:
-        return _NATURAL * self._row(self._contexts[state])
+    def weights(self, states: Integers) -> Weights:
+        return _NATURAL * self._graph.rows(states)[:, self._tokens]
 
-    def follow(self, state: int, label: int) -> int:
-        return self._number((*self._contexts[state], self._tokens[label - 1]))
+    def follow(self, states: Integers, labels: Integers) -> Integers:
+        return self._graph.follow(states, self._tokens[labels])
 
-    def final(self, state: int) -> float:
-        return _NATURAL * float(self._row(self._contexts[state])[0])
 
-    def _row(self, context: Ngram) -> Weights:
-        """(K,) log10 of the probability of each label after `context`; at the blank's place, of the end."""
-        row = self._rows.get(context)
-        if row is None:
-            row = self._row(context[1:]) + self._entries.get(context, (0.0, 0.0))[1]
-            own = self._following.get(context, ())
-            row[[label for label, _ in own]] = [probability for _, probability in own]
-            self._rows[context] = row
-        return row
+class _Graph:
+    """The n-grams of a model in one row, short ones first, after the one of no tokens.
 
-    def _number(self, tokens: Ngram) -> int:
-        """Of the state after `tokens`."""
-        context = tokens[max(0, len(tokens) - self._order + 1) :]
-        while context and context not in self._following:
-            context = context[1:]
-        number = self._numbers.setdefault(context, len(self._contexts))
-        if number == len(self._contexts):
-            self._contexts.append(context)
-        return number
+    Tokens are places in the vocabulary; its length stands for any that it lacks.
+    """
+
+    def __init__(self, model: Ngrams) -> None:
+        sizes = [len(level.tokens) for level in model.levels]
+        ends = np.cumsum([1, *sizes])
+        self._size = len(model.vocabulary) + 1
+        contexts = [level.contexts + begin for level, begin in zip(model.levels, (0, *ends), strict=False)]
+        levels = zip(model.levels, contexts, strict=True)
+        self._keys = np.concatenate([own * self._size + level.tokens for level, own in levels])  # they ascend
+        self._probability = np.concatenate([[NEVER], *(level.probability for level in model.levels)])
+        self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
+        self._first = np.searchsorted(self._keys, np.arange(len(self._weight) + 1) * self._size) + 1
+        # the longest proper suffix of each n-gram that may be a context, itself one
+        leads = (np.diff(self._first) > 0) | (self._weight != 0)
+        self._suffix = np.zeros(len(self._weight), np.int64)
+        for begin, end, own in zip(ends[1:], ends[2:], contexts[1:-1], strict=False):
+            places = np.arange(begin, end)
+            self._suffix[places] = self._longest(self._suffix[own], self._keys[places - 1] % self._size, leads)
+        self._leads: NDArray[np.bool_] = leads
+        self._shortest = np.full(self._size, NEVER)
+        self._shortest[self._keys[: sizes[0]]] = self._probability[1 : 1 + sizes[0]]
+
+    def follow(self, states: Integers, tokens: Integers) -> Integers:
+        """(n,) the longest context that `tokens` make with the contexts before them."""
+        return self._longest(states, tokens, self._leads)
+
+    def rows(self, states: Integers) -> Weights:
+        """(n, tokens + 1) log10 of the probability of each token after a context."""
+        chain = [states]
+        while chain[-1].any():
+            chain.append(self._suffix[chain[-1]])
+        rows = np.tile(self._shortest, (len(states), 1))
+        for own in reversed(chain):
+            some = np.flatnonzero(own)
+            contexts = own[some]
+            rows[some] += self._weight[contexts, None]
+            first = self._first[contexts]
+            counts = self._first[contexts + 1] - first
+            longer = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+            rows[np.repeat(some, counts), self._keys[longer - 1] % self._size] = self._probability[longer]
+        return rows
+
+    def _longest(self, contexts: Integers, tokens: Integers, leads: NDArray[np.bool_]) -> Integers:
+        """(n,) the longest n-gram that leads to others and is a token after a context, or after a suffix of it."""
+        found = np.zeros(len(contexts), np.int64)
+        open_ = np.arange(len(contexts))
+        while len(open_):
+            keys = contexts[open_] * self._size + tokens[open_]
+            places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            own = np.where((self._keys[places] == keys) & (places + 1 < len(leads)), places + 1, 0)
+            own[~leads[own]] = 0
+            found[open_] = own
+            open_ = open_[(own == 0) & (contexts[open_] != _NOTHING)]
+            contexts = contexts.copy()
+            contexts[open_] = self._suffix[contexts[open_]]
+        return found

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.grammar import Weights
+from crnn_cli.core.decoding.likelihood import Integers
 from crnn_cli.errors import UsageFault
 
 _END = 0  # after a word's last label; sorts before every label
@@ -52,23 +54,25 @@ class Lexicon:
         self._numbers: dict[tuple[int, int, int], int] = {}
         self.start = self._number(0, len(self.table), 0)
 
-    def weights(self, state: int) -> Weights:
-        first, stop, depth = self._ranges[state]
-        within = np.zeros(len(self._fold), dtype=bool)
-        within[self.table[first:stop, depth]] = True
-        return np.where(within[self._fold], 0.0, 0.0 if stop == first else self._outside)
+    def weights(self, states: Integers) -> Weights:
+        rows = np.zeros((len(states), len(self._fold)))
+        for row, state in zip(rows, states.tolist(), strict=True):
+            first, stop, depth = self._ranges[state]
+            if stop > first:
+                within = np.zeros(len(self._fold), dtype=bool)
+                within[self.table[first:stop, depth]] = True
+                row[~within[self._fold]] = self._outside
+                row[BLANK] = 0.0 if self.table[first, depth] == _END else self._outside
+        return rows  # all 0 of the state outside: it was paid when the text left the lexicon
 
-    def follow(self, state: int, label: int) -> int:
+    def follow(self, states: Integers, labels: Integers) -> Integers:
+        return np.array([self._after(*pair) for pair in zip(states.tolist(), labels.tolist(), strict=True)], np.int64)
+
+    def _after(self, state: int, label: int) -> int:
         first, stop, depth = self._ranges[state]
         column, own = self.table[first:stop, depth], np.int32(self._fold[label])  # of one type: else all is converted
         below, above = (first + int(column.searchsorted(own, side)) for side in ("left", "right"))
         return self._number(below, above, depth + 1) if below < above else self._number(0, 0, 0)
-
-    def final(self, state: int) -> float:
-        first, stop, depth = self._ranges[state]
-        if stop == first:
-            return 0.0  # it was paid when the text left the lexicon
-        return 0.0 if self.table[first, depth] == _END else self._outside
 
     def _number(self, first: int, stop: int, depth: int) -> int:
         number = self._numbers.setdefault((first, stop, depth), len(self._ranges))

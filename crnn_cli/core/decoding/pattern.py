@@ -13,12 +13,14 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.grammar import Weights
+from crnn_cli.core.decoding.likelihood import Integers
 from crnn_cli.errors import UsageFault
 
 # The parser behind `re`: its trees keep to one shape since Python 3.7, under two names.
@@ -70,21 +72,25 @@ class Pattern:
             raise UsageFault(f"pattern {pattern!r}: no text of the model's alphabet matches it")
         self.start = self._number([first])
 
-    def weights(self, state: int) -> Weights:
-        row = np.full(len(self._alphabet) + 1, -np.inf)
-        for own in self._sets[state]:
-            for labels, target in self._edges[own]:
+    def weights(self, states: Integers) -> Weights:
+        rows = np.full((len(states), len(self._alphabet) + 1), -np.inf)
+        for row, state in zip(rows, states.tolist(), strict=True):
+            for labels, target in self._leaving(state):
                 if target in self._useful:
                     row[list(labels)] = 0.0
-        return row
+            row[BLANK] = 0.0 if self._end in self._sets[state] else -np.inf
+        return rows
 
-    def follow(self, state: int, label: int) -> int:
-        return self._number(
-            target for own in self._sets[state] for labels, target in self._edges[own] if label in labels
+    def follow(self, states: Integers, labels: Integers) -> Integers:
+        pairs = zip(states.tolist(), labels.tolist(), strict=True)
+        return np.array(
+            [self._number(target for own, target in self._leaving(state) if label in own) for state, label in pairs],
+            np.int64,
         )
 
-    def final(self, state: int) -> float:
-        return 0.0 if self._end in self._sets[state] else -np.inf
+    def _leaving(self, state: int) -> Iterator[tuple[_Set, int]]:
+        for own in self._sets[state]:
+            yield from self._edges[own]
 
     def _number(self, states: Iterable[int]) -> int:
         """Of the set of these states and of those that they reach without a label."""
