@@ -71,7 +71,10 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         for way, marker in zip(WAYS, "os^", strict=True):
             own = [row for row in rows if (row.set, row.way) == (name, way)]
             panel.plot([row.minutes for row in own], [100 * row.cer for row in own], marker=marker, label=way)
-        panel.set(title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log", yscale="log")
+        minutes = sorted({row.minutes for row in rows if row.set == name})
+        panel.set(title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log", ylim=(0, None))
+        panel.set_xticks(minutes, [f"{own:g}" for own in minutes])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0][0].legend()
     figure.savefig(path)

@@ -277,7 +277,8 @@ class DecodeOptions:
         lm_weight: of its log-probabilities beside those of the image, 0 or more.
         lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
         lm_sure: a greedy reading of at least this confidence, 0 to 1, or of no text stays; the language model has a say
-            about others. Where anything else limits the text, or beam search or several readings are asked for, about all.
+            about others. About all, where anything else limits the text, or beam search or n best readings are asked
+            for.
     """
 
     decoder: Method | None = None

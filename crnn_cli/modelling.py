@@ -100,7 +100,7 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
     try:
         with np.load(io.BytesIO(data)) as arrays:
             levels, contexts = [], 1
-            for length in range(1, len(arrays.files) // 4 + 1):
+            for length in range(1, max(2, len(arrays.files) // 4 + 1)):
                 tokens, counts = arrays[f"tokens{length}"], arrays[f"counts{length}"]
                 chances, weight = arrays[f"probability{length}"], arrays[f"weight{length}"]
                 if len(counts) != contexts or not counts.sum() == len(tokens) == len(chances) == len(weight):

@@ -11,9 +11,11 @@ import pytest
 
 import crnn_cli
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import DecodeOptions, Decoder, greedy, score, temper
+from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, greedy, score, temper
+from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon import read_lexicon
 from crnn_cli.errors import UsageFault
+from crnn_cli.recognizer import settled
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import noise
 
@@ -68,6 +70,45 @@ def test_words_in_any_case():
     assert free.lower() in ("ab", "1")
     every = ["ab", "aB", "Ab", "AB", "1"]
     assert free == texts(decode(every))[0]
+
+
+LANGUAGE = LanguageModel(estimate(["1"] * 9, 2), CODEC.alphabet)  # whatever is not 1 is unlikely
+
+
+def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
+    ways = np.array([1, 0, 2, 0])  # "ab"
+    sure, doubtful = np.eye(6)[ways] * 0.995 + 0.005 / 6, np.eye(6)[ways] * 0.3 + 0.7 / 6
+    silent = np.full((4, 6), 0.1) + 0.4 * np.eye(6)[[0] * 4]
+    log_probs, frames = np.log(np.stack([sure, doubtful, silent])).astype(np.float32), np.full(3, 4)
+
+    def read(**options):
+        decoder = Decoder(CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2, **options), language=LANGUAGE)
+        return [CODEC.decode(own.labels) for own, *_ in decoder(log_probs, frames)]
+
+    assert read(decoder="beam")[0] == "1"  # the language model against all that is seen
+    assert read() == ["ab", "1", ""]
+    assert read(lm_sure=0.1) == ["ab", "1", ""]
+    assert read(lm_sure=0.0) == ["ab", "ab", ""]
+    assert read(nbest=2)[0] == "1"
+    decoder = Decoder(CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2), language=LANGUAGE)
+    proposed = [{CODEC.decode(own) for own in weights} for weights, _ in decoder.propose(log_probs, frames)]
+    assert (proposed[0], "1" in proposed[1], proposed[2]) == ({"ab"}, True, {""})
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "lexical", "expected"),
+    [
+        ({}, {}, False, {}), ({}, {"lm_weight": 2.0}, False, {"lm_weight": 2.0}), ({}, {"beam": 4}, False, {"beam": 4}),
+        ({}, {}, True, {"lm": None}), ({}, {"decoder": "greedy"}, False, {"lm": None, "decoder": "greedy"}),
+        ({}, {"pattern": "A9"}, False, {"lm": None, "pattern": "A9"}), ({}, {"lm": "none"}, False, {"lm": None}),
+        ({}, {"pattern": "A9", "lm": "x"}, False, {"lm": "x", "pattern": "A9"}), ({}, {"lm": "x"}, True, {"lm": "x"}),
+        ({}, {"nbest": 20}, False, {"nbest": 20, "beam": 20}),
+        ({"lm": None, "decoder": "greedy"}, {"deny": "a"}, False, {"lm": None, "deny": "a"}),
+    ],
+)  # fmt: skip
+def test_what_is_asked_for_settles_what_a_file_says(kept, asked, lexical, expected):
+    own = DecodeOptions(**{"lm": "english", **kept})
+    assert settled(own, asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
 
 
 def test_characters_allowed_and_denied():
@@ -145,7 +186,7 @@ def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
     assert (code, "model.arpa: " in err, "10 characters in 3 lines" in err) == (0, True, True)
     assert crnn("lm", "more.txt").code == 1  # there is one
     assert crnn("predict", "abba.png", "--lm", "model.arpa").out.split("\t")[1] == "abba"
-    forced = crnn("predict", "abba.png", "--lm", "model.arpa", "--lm-weight", "40").out
+    forced = crnn("predict", "abba.png", "--lm", "model.arpa", "--lm-weight", "40", "--lm-sure", "1").out
     assert forced.split("\t")[1] == "aab"
     assert float(forced.split("\t")[2]) < 0.01  # the image says otherwise
 

@@ -208,5 +208,9 @@ def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
     assert not set(told.out.split("\t")[1]) <= set("ab")
     assert crnn("export", "-o", "greedy.safetensors", "--decoder", "greedy", "--beam", "2").code == 0
     assert crnn("predict", "a.png", "--model", "greedy.safetensors", "--deny", "a", "--nbest", "5", "--json").code == 0
+    assert crnn("export", "-o", "english.safetensors", "--lm", "english", "--lm-weight", "0.7").code == 0
+    assert checkpoint.read_header("english.safetensors").decode == DecodeOptions(lm="english", lm_weight=0.7)
+    code, _, err = crnn("export", "-o", "no.safetensors", "--lm", "own.arpa")
+    assert (code, "keeps the name of a language model of this package" in err) == (2, True)
     code, _, err = crnn("export", "-o", "no.safetensors", "--allow", "xyz")
     assert (code, "which the model's alphabet lacks" in err, (tmp_path / "no.safetensors").exists()) == (2, True, False)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crnn_cli import modelling
 from crnn_cli.core.arpa import from_arpa, to_arpa
 from crnn_cli.core.codec import Alphabet
-from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, score
+from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, grammar, score
 from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate
 from crnn_cli.errors import ModelError, UsageFault
 from tests.test_beam import noise
@@ -121,6 +122,46 @@ def test_few_texts_make_a_distribution_too(texts, order, prune):
             assert sum(looked_up(model, token, context) for token in tokens) == pytest.approx(1)
 
 
+def test_what_adds_little_is_left_out():
+    full, pruned = entries(estimate(TEXTS, 4)), entries(estimate(TEXTS, 4, prune=1.0))
+    assert 1.2 * len(pruned) < len(full)
+    raw = Counter(
+        tuple(line[i : i + n]) for line in map(tokens_of, TEXTS) for n in range(2, 5) for i in range(len(line) - n + 1)
+    )
+    for ngram, (probability, _) in full.items():
+        shorter = math.log10(10 ** full[ngram[:-1]][1] * looked_up(full, ngram[-1], ngram[1:-1])) if raw[ngram] else 0
+        needed = any(longer[:-1] == ngram or longer[1:] == ngram for longer in pruned)
+        worth = len(ngram) == 1 or raw[ngram] * (probability - shorter) >= 1.0
+        assert (ngram in pruned) == (worth or needed), ngram
+        assert ngram not in pruned or pruned[ngram][0] == pytest.approx(probability)
+
+
+@pytest.mark.parametrize("prune", [0.0, 1.0])
+def test_packed_there_and_back(tmp_path, prune):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    for name in ("a.arpa", "a.npz"):
+        modelling.build([tmp_path / "texts.txt"], tmp_path / name, 4, prune)
+    text, packed = (entries(modelling.read(tmp_path / name)) for name in ("a.arpa", "a.npz"))
+    assert packed.keys() == text.keys()
+    for ngram, values in text.items():
+        assert packed[ngram] == pytest.approx(values, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-30], lambda data: data[:900] + data[950:], lambda data: b"PK"])
+def test_a_damaged_packed_file_is_named(tmp_path, change):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 3)
+    (tmp_path / "a.npz").write_bytes(change((tmp_path / "a.npz").read_bytes()))
+    with pytest.raises(ModelError, match=r"a\.npz: no language model"):
+        modelling.read(tmp_path / "a.npz")
+
+
+def test_a_packed_file_of_something_else_is_named(tmp_path):
+    np.savez(tmp_path / "a.npz", vocabulary=np.array(["a"]), tokens1=np.zeros(3), counts1=np.zeros(1))
+    with pytest.raises(ModelError, match=r"a\.npz: no language model"):
+        modelling.read(tmp_path / "a.npz")
+
+
 def test_arpa_there_and_back():
     model = estimate(TEXTS, 3)
     again = from_arpa(to_arpa(model), "here")
@@ -159,10 +200,18 @@ def test_a_damaged_file_is_named(change, why):
         from_arpa(change(list(to_arpa(estimate(TEXTS, 2)))), "x.arpa")
 
 
+def test_an_ngram_without_its_beginning_is_named():
+    lines = ["\\data\\", "ngram 1=1", "ngram 2=1", "", "\\1-grams:", "-1 a", "", "\\2-grams:", "-1 b a", "", "\\end\\"]
+    with pytest.raises(ModelError, match="n-grams with `b`"):
+        from_arpa(lines, "x.arpa")
+
+
 def test_no_text_is_no_model():
     for texts, order, why in (([], 3, "no text"), (["", ""], 3, "no text"), (["a"], 0, "order is 0")):
         with pytest.raises(UsageFault, match=why):
             estimate(texts, order)
+    with pytest.raises(UsageFault, match="prune is -1"):
+        estimate(["a"], 3, -1)
 
 
 def test_the_automaton_says_how_likely_a_text_is():
@@ -192,6 +241,16 @@ def test_a_search_adds_it_to_what_the_image_says():
         key=lambda labels: {h.labels: h.score for h in found}.get(labels, -math.inf),
     )
     assert found[0].labels == best
+
+
+def test_states_are_forgotten_where_they_are_many(monkeypatch):
+    model, alphabet = estimate(TEXTS, 3), Alphabet(" acdeghiost,l")
+    log_probs, frames = noise(3, 9, 14, images=4), np.full(4, 9)
+    kept = Grammar(14, [LanguageModel(model, alphabet)])
+    expected = [beam_search(log_probs, frames, kept) for _ in range(2)]
+    monkeypatch.setattr(grammar, "_KEPT", 3)
+    trimmed = Grammar(14, [LanguageModel(model, alphabet)])
+    assert [beam_search(log_probs, frames, trimmed) for _ in range(2)] == expected
 
 
 def test_a_model_of_words_is_refused():

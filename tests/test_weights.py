@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from crnn_cli import runners, weights
+import crnn_cli
+from crnn_cli import modelling, runners, weights
 from crnn_cli.core import metrics
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.exporting import TOLERANCE, largest_difference, proof_batches
@@ -40,6 +41,17 @@ def test_both_files_are_the_same_model(name):
     assert f"`{name}`" in CARD
     batches = proof_batches(torch_runner.config)
     assert largest_difference(torch_runner, onnx_runner, batches) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_readings_in_doubt_are_put_to_the_language_model(name):
+    recognizer = crnn_cli.load(name, device="cpu")
+    assert recognizer.members[0].decoder.options.lm == "english"
+    letters = recognizer.members[0].decoder.codec.alphabet
+    assert modelling.language("english", letters).unknown == []
+    rows = labelled("words")
+    texts = [line.text for line in recognizer.read([path for path, _ in rows])]
+    assert sum(text == read for (_, text), read in zip(rows, texts, strict=True)) >= 0.65 * len(rows)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
