@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         given.english_store = Path(name) / "english.lmdb"
         crnn("build-lmdb", given.english, given.english / "labels.tsv", "-o", given.english_store)
-        before = scored(given.english_store, given.init)["alphanumeric"]["value"]
+        before = scored(given.english_store, given.init, "--lm", "none")["alphanumeric"]["value"]
         print(f"English words before: {before:.2%}\n")
         print("| set | minutes | way | exact | CER | English words |\n|---|---|---|---|---|---|", flush=True)
         for chosen in given.set:

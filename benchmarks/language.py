@@ -38,8 +38,9 @@ def measure(folder: Path, aside: int, model: str, minutes: float | None) -> Iter
         crnn("lm", work / "others.lmdb", "-o", work / "others.arpa")
         tuned = tune(work / "tune.lmdb", model, work / "rest.arpa")
         ways: dict[str, list[object]] = {
-            "greedy": [],
-            "beam": ["--decoder", "beam"],
+            "greedy": ["--lm", "none"],
+            "beam": ["--decoder", "beam", "--lm", "none"],
+            **({"language model of English": ["--lm", "english"]} if minutes is None else {}),
             "language model, defaults": ["--lm", work / "others.arpa"],
             f"language model, {' '.join(tuned)}": ["--lm", work / "others.arpa", *tuned],
         }

@@ -7,7 +7,8 @@ DATA holds a folder a set, with `labels.tsv` (path<TAB>text) and `images/`. Ever
 takes the list of images on stdin and runs on the CPU, on the same `--threads` cores:
 
 crnn        `crnn predict -`, the command line alone; without `--model` the model that came with the installation.
-            `--model base+tiny` lets both read together, `--model base+tta` is `--model base --tta`.
+            `--model base+tiny` lets both read together, `--model base+tta` is `--model base --tta`, and
+            `--model base+plain` is `--model base --lm none`.
 tesseract   Tesseract's command line in English, `--psm 8` for words and `--psm 7` for lines; several lines of a page
             are joined by a space. Install: apt-get install tesseract-ocr tesseract-ocr-eng
 rapidocr    `TextRecognizer` of the package rapidocr-onnxruntime, without detection and angle. It is given a thousand
@@ -53,6 +54,7 @@ from crnn_cli.core.tsv import unescape
 WORDS = ("iiit5k_train", "svt_train", "icdar2003_train", "icdar2015_train")
 LINES = ("uw3_lines", "receipts_train", "memorials_train")
 PEERS = ("tesseract", "rapidocr")
+OPTIONS = {"tta": ["--tta"], "plain": ["--lm", "none"]}
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 # Runs where RapidOCR is installed, and imports nothing of ours. argv: threads, batch. stdin: paths, one a line.
@@ -169,9 +171,7 @@ def parse_rapidocr(output: str, count: int) -> tuple[list[str], float]:
 def crnn(model: str | None) -> Reader:
     command = [sys.executable, "-m", "crnn_cli.main", "predict", "-", "--device", "cpu"]
     for part in [] if model is None else [model] if Path(model).exists() else model.split("+"):
-        command += (
-            ["--tta"] if part == "tta" else ["--model", str(Path(part).absolute()) if Path(part).exists() else part]
-        )
+        command += OPTIONS.get(part) or ["--model", str(Path(part).absolute()) if Path(part).exists() else part]
     versions = told([sys.executable, "-c", VERSIONS, "crnn-cli", *RUNTIMES, "torch"])
     return Reader(f"crnn {model or '(bundled)'}", versions, lambda lines: command, parse_crnn)
 

@@ -32,6 +32,8 @@ render hand $((LINES / 8)) document hand $((SEED + 3))
 render scenes-val 3000 scene unseen 901
 render lines-val 300 document unseen 902
 
+[ -f english.npz ] || crnn lm scenes.lmdb lines.lmdb --prune 2.5 -o english.npz
+
 [ -f blanks.done ] || { rm -rf blanks.lmdb && python3 "$HERE/blanks.py" blanks.lmdb 4000 && touch blanks.done; }
 
 case $BACKBONE in base) LR=1.5e-3 ;; *) LR=2e-3 ;; esac
@@ -43,5 +45,5 @@ train=(train scenes.lmdb:44 lines.lmdb:4.5 typed.lmdb:1 hand.lmdb:0.5 blanks.lmd
 [ -d "$BACKBONE.float32.run" ] && train=(train --resume -o "$BACKBONE.float32.safetensors")
 torchrun --standalone --nproc-per-node "${PROCESSES:-$(nproc)}" --no-python crnn "${train[@]}"
 
-crnn export "$BACKBONE.float32.safetensors" -o "$BACKBONE.safetensors" --overwrite
+crnn export "$BACKBONE.float32.safetensors" -o "$BACKBONE.safetensors" --lm english --beam 8 --overwrite
 crnn export "$BACKBONE.safetensors" -o "$BACKBONE.onnx" --overwrite
