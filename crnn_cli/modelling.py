@@ -1,6 +1,6 @@
 """Language models: made from texts, written to files, read from them: in ARPA form, or packed as numpy's .npz.
 
-A packed file is an eighth as large and read in hundredths of a second: for each length of n-grams the arrays of
+A packed file is a fifth as large and read in hundredths of a second: for each length of n-grams the arrays of
 `Level`, with logarithms in float16, and how many n-grams each context has in place of where they begin.
 """
 
@@ -92,7 +92,7 @@ def _packed(model: Ngrams) -> bytes:
         arrays[f"probability{length}"] = level.probability.astype(np.float16)
         arrays[f"weight{length}"] = level.weight.astype(np.float16)
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    np.savez(file, **arrays)
     return file.getvalue()
 
 

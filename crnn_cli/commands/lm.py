@@ -29,7 +29,7 @@ def command(
     """Make a character n-gram model of texts, for `--lm` of predict and evaluate.
 
     Modified Kneser-Ney smoothing. The file has the ARPA form, with <space> for the space; where its name ends in .npz
-    it is packed, an eighth as large and read at once. Take texts like those to be read, such as the labels that a
+    it is packed, a fifth as large and read at once. Take texts like those to be read, such as the labels that a
     recogniser was trained on.
 
         crnn lm train.lmdb -o train.arpa

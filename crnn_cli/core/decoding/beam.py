@@ -77,7 +77,7 @@ def beam_search(
     """
     if width < 1 or (classes is not None and classes < 1):
         raise UsageFault(f"beam is {width}, classes {classes}: take at least 1")
-    grammar.trim()
+    grammar.begin()
     n, steps, total = log_probs.shape
     order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows
     log_probs, frames = log_probs[order], frames[order]

@@ -22,13 +22,12 @@ _KEPT = 1 << 15  # states, some 25 MB of an English alphabet
 
 
 class Automaton(Protocol):
-    """Reads texts label by label, n at once; a state is the number of what it remembers of the labels so far.
+    """Reads texts label by label, n at once; a state is the number of what it remembers of the labels so far."""
 
-    Attributes:
-        start: the state before the first label.
-    """
-
-    start: int
+    @property
+    def start(self) -> int:
+        """The state before the first label."""
+        ...
 
     def weights(self, states: Integers) -> Weights:
         """(n, K) what each class adds to a log-probability as the next label, -inf where it may not follow.
@@ -47,7 +46,11 @@ class Scaled:
 
     def __init__(self, automaton: Automaton, scale: float) -> None:
         self._automaton, self._scale = automaton, scale
-        self.start, self.follow = automaton.start, automaton.follow
+        self.follow = automaton.follow
+
+    @property
+    def start(self) -> int:
+        return self._automaton.start
 
     def weights(self, states: Integers) -> Weights:
         weights = self._automaton.weights(states)
@@ -73,12 +76,14 @@ class Grammar:
         self._bonuses = np.where(np.arange(classes) == BLANK, 0.0, bonus)
         self.weights: Weights = np.zeros((0, classes))
         self._parts = np.zeros((0, len(automata)), np.int64)  # of each state, the states of the automata
-        self._begin()
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._following: dict[int, int] = {}  # by state * K + label
 
-    def trim(self) -> None:
-        """Forget the states if they are many: those known before mean nothing any more."""
-        if len(self._numbers) > _KEPT:
-            self._begin()
+    def begin(self) -> None:
+        """To be called before a search: where the states are many they are forgotten, and mean nothing any more."""
+        if not 0 < len(self._numbers) <= _KEPT:
+            self._numbers, self._following = {}, {}
+            self._add(np.array([[automaton.start for automaton in self._automata]], np.int64))
 
     def follow(self, states: Integers, labels: Integers) -> Integers:
         """(n,) the states after `labels`, each of which may follow its state."""
@@ -97,6 +102,7 @@ class Grammar:
         """What is added to a whole text; -inf where it may not be read."""
         if not self._automata:
             return self.bonus * len(labels)
+        self.begin()
         state, total = self.start, 0.0
         for label in labels:
             total += float(self.weights[state, label])
@@ -106,12 +112,6 @@ class Grammar:
             known = self._following.get(key)
             state = int(self.follow(np.array([state]), np.array([label]))[0]) if known is None else known
         return total + float(self.weights[state, BLANK])
-
-    def _begin(self) -> None:
-        """The state before the first label alone."""
-        self._numbers: dict[tuple[int, ...], int] = {}
-        self._following: dict[int, int] = {}  # by state * K + label
-        self._add(np.array([[automaton.start for automaton in self._automata]], np.int64))
 
     def _add(self, parts: Integers) -> list[int]:
         """The numbers of the states that are made of the rows of `parts`; those not met before are made."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,16 @@ class LanguageModel:
         ends = numbers.get(END, unseen)
         # by label, and at the blank's place of the end
         self._tokens = np.array([ends, *(unseen if token is None else token for token in tokens)])
-        self._graph = _Graph(model)
-        self.start = int(self._graph.follow(np.array([_NOTHING]), np.array([numbers.get(BEGIN, len(numbers))]))[0])
+        self._begin = np.array([numbers.get(BEGIN, len(numbers))])
+        self._model = model
+
+    @cached_property
+    def start(self) -> int:
+        return int(self._graph.follow(np.array([_NOTHING]), self._begin)[0])
+
+    @cached_property
+    def _graph(self) -> _Graph:
+        return _Graph(self._model)  # takes a tenth of a second for a million n-grams, which many a word is sure without
 
     def weights(self, states: Integers) -> Weights:
         return _NATURAL * self._graph.rows(states)[:, self._tokens]
