@@ -11,13 +11,13 @@ import pytest
 
 import crnn_cli
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, greedy, score, temper
+from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, beam_search, decoder, greedy, score, temper
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon import read_lexicon
 from crnn_cli.errors import UsageFault
 from crnn_cli.recognizer import settled
 from tests.models import save_stripes_onnx, stripes
-from tests.test_beam import noise
+from tests.test_beam import enumerated, noise
 
 CODEC = Codec(Alphabet("abAB1"))
 FRAMES = np.array([7, 5, 0])
@@ -237,3 +237,16 @@ def test_python_has_the_same(here):
     assert line.text == "abb"
     with pytest.raises(crnn_cli.CrnnError, match="which the alphabet lacks"):
         crnn_cli.load(lexicon=["xyz"])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_what_has_more_than_half_of_the_probability_is_not_searched_for(temperature, monkeypatch):
+    searched = []
+    monkeypatch.setattr(decoder, "beam_search", lambda lp, *rest: searched.append(len(lp)) or beam_search(lp, *rest))
+    for seed in range(20):
+        log_probs, frames = noise(seed, 4, 4, images=4, sharpness=4), np.full(4, 4)
+        read = Decoder(Codec(Alphabet("abc")), temperature, DecodeOptions(decoder="beam", beam=500))
+        for row, (own,) in zip(log_probs, read(log_probs, frames), strict=True):
+            every = enumerated(row)
+            assert every[own.labels] == pytest.approx(max(every.values()))
+    assert 0 < sum(searched) < 80

@@ -201,3 +201,22 @@ def test_the_command_line_takes_them(tmp_path, monkeypatch, crnn):
     assert (code, "100.00" in out) == (0, True), err
     (line,) = crnn_cli.load(lexicons={"abba.png": ["bbbb", "abb"]}).read("abba.png")
     assert line.text == "abb"
+
+
+@given(st.integers(0, 10_000), st.floats(1, 8), st.booleans(), st.sampled_from([None, 2]))
+@settings(max_examples=80, deadline=None)
+def test_what_is_surely_read_is_what_every_word_scored_would_give(seed, sharpness, ignore_case, delta):
+    log_probs, frames = noise(seed, 5, CODEC.classes, images=3, sharpness=sharpness), np.array([5, 4, 5])
+    every = ["".join(text) for size in (1, 2, 3) for text in itertools.product("abAB1", repeat=size)]
+    words = list(np.random.default_rng(seed).permutation(every)[:60])
+    written = {way for word in words for way in (word, word.lower(), word.upper(), word.capitalize())}
+    allowed = [CODEC.encode(word) for word in (written if ignore_case else words)]
+    found = decoder(words, ignore_case=ignore_case, delta=delta)(log_probs, frames, ["x", "y", "z"])
+    own = decoder(None, {"x": words, "y": words, "z": words}, ignore_case=ignore_case)
+    listed = own(log_probs, frames, ["x", "y", "z"])
+    for row in range(3):
+        scores = by_score(log_probs[row, : frames[row]], allowed)
+        best = max(scores.values())
+        assert scores[listed[row][0].labels] == pytest.approx(best)
+        assert delta is not None or scores[found[row][0].labels] == pytest.approx(best)
+    assert own.met == {"x", "y", "z"}

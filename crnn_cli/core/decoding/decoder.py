@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,16 @@ from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
-from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
+from crnn_cli.core.decoding.likelihood import Floats, Integers, score
 from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.errors import UsageFault
 
 _PROPOSALS = 4  # texts of each look, where several are read together
+_HALF = math.log(0.5)
+
+# all greedy; or searched for unless it is proven (beam) or sure (doubt); or all searched for
+_Way = Literal["greedy", "beam", "doubt", "search"]
 
 
 class Proposals(NamedTuple):
@@ -92,10 +96,12 @@ class Decoder:
             raise UsageFault(
                 "decoder is greedy, which takes no lexicon, language model, pattern or characters: take beam"
             )
-        self._greedy = not searching and options.decoder != "beam"
-        alone = automata if language is None else automata[:-1]
-        only = language is not None and not alone and words is None and not listed
-        self._sure = options.lm_sure if only and options.nbest == 1 and options.decoder is None else None
+        plain = words is None and not listed and options.nbest == 1
+        self._way: _Way = "search"
+        if plain and not automata:
+            self._way = "beam" if options.decoder == "beam" else "greedy"
+        elif plain and language is not None and len(automata) == 1 and options.decoder is None:
+            self._way = "doubt"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
         self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
         self._grammar = others
@@ -110,19 +116,24 @@ class Decoder:
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths. names: of the images, for lexicons of their own.
         """
-        if not self._greedy and self._sure is None:
+        if self._way == "search":
             return self._described(log_probs, frames, names)
         readings = [[own] for own in greedy(log_probs, frames, self.temperature)]
-        if self._sure is not None:
-            # no text stays none: how likely that is, texts do not tell
-            doubtful = [row for row, (own,) in enumerate(readings) if own.labels and own.confidence < self._sure]
-            for row, better in zip(doubtful, self._described(log_probs[doubtful], frames[doubtful]), strict=True):
+        others = np.flatnonzero(~self._stay([own for (own,) in readings], log_probs, frames))
+        if len(others):
+            for row, better in zip(others.tolist(), self._described(log_probs[others], frames[others]), strict=True):
                 readings[row] = better
         return readings
 
+    def _stay(self, plain: Sequence[Decoded], log_probs: Floats, frames: Integers) -> NDArray[np.bool_]:
+        """(N,) which greedy readings stay as they are."""
+        if self._way == "doubt":  # no text stays none: how likely that is, texts do not tell
+            return np.array([not own.labels or own.confidence >= self.options.lm_sure for own in plain])
+        if self._way == "beam":  # what has more than half of the probability is the likeliest
+            return score(log_probs, frames, [own.labels for own in plain]) > _HALF
+        return np.full(len(plain), self._way == "greedy")
+
     def _described(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
-        if not len(frames):
-            return []
         found, _ = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
@@ -149,21 +160,21 @@ class Decoder:
         """
         if self.options.decoder == "greedy":
             return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
-        if self._sure is not None:
+        if self._way == "doubt":
             return self._proposed_in_doubt(log_probs, frames)
         found, listed = self._searched(log_probs, frames, names)
         lists = [None] * len(found) if listed is None else listed
         return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
 
     def _proposed_in_doubt(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
-        assert self._sure is not None
-        best = [tuple(own.tolist()) for own in best_labels(log_probs, frames)]
-        sure = score(temper(log_probs, self.temperature), frames, best) >= np.log(self._sure)
-        sure |= np.array([not own for own in best])
-        found = iter(self._beam(log_probs[~sure], frames[~sure])) if not sure.all() else iter(())
+        plain = greedy(log_probs, frames, self.temperature)
+        stay = self._stay(plain, log_probs, frames)
+        found = iter(() if stay.all() else self._beam(log_probs[~stay], frames[~stay]))
         return [
-            Proposals({own: self._grammar.weigh(own)}) if known else self._proposals(next(found), None, False)
-            for own, known in zip(best, sure, strict=True)
+            Proposals({own.labels: self._grammar.weigh(own.labels)})
+            if stays
+            else self._proposals(next(found), None, False)
+            for own, stays in zip(plain, stay, strict=True)
         ]
 
     def allows(self, labels: Sequence[int]) -> bool:
@@ -196,7 +207,11 @@ class Decoder:
     ) -> list[list[Hypothesis]]:
         """The words of each image's list; and other texts, where it has no list or they are allowed at a cost."""
         outside = self.options.outside
-        rows = [row for row, own in enumerate(listed) if own is None or outside is not None]
+        rows = [
+            row
+            for row, own in enumerate(listed)
+            if own is None or (outside is not None and not (own and own[0].score > _HALF))
+        ]
         free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))
         found = []
         for row, words in enumerate(listed):

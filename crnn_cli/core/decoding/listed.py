@@ -27,6 +27,7 @@ _FIRST, _AT_ONCE = 64, 512  # words that are scored before it is known what the 
 _MOST = 4096  # words scored for an image; if more could be the likeliest, it is unlike all of them, and is given up
 _IMAGES = 16  # whose bounds are computed at once
 _ROUNDING = 0.01  # of a bound
+_HALF = np.log(0.5)
 
 
 class Listed:
@@ -68,6 +69,7 @@ class Listed:
         self._words: list[Word] | None = None
         self._near: Near | None = None
         self._bounds: _Bounds | None = None
+        self._by_folded: dict[Word, Word] = {}
         if words is not None:
             if not words:
                 raise UsageFault("the lexicon is empty: give one with at least a word")
@@ -75,6 +77,7 @@ class Listed:
             if not self._words:
                 raise UsageFault("no word of the lexicon pleases the pattern and the allowed characters")
             folded = [self._folded(word) for word in self._words]
+            self._by_folded = dict(zip(folded, self._words, strict=True))
             if delta is None and bounded:
                 self._bounds = _Bounds(folded, fold)
             elif delta is not None:
@@ -87,25 +90,41 @@ class Listed:
             log_probs: (N, T, K). frames: (N,) true lengths.
             names: of the images; as many, or none where there are no lists of their own.
         """
-        found: list[list[Hypothesis] | None] = []
-        read = best_labels(log_probs, frames) if self._delta is not None else None
-        for start in range(0, len(frames), _IMAGES):
-            some = slice(start, start + _IMAGES)
-            bounds = None if self._bounds is None else self._bounds(log_probs[some], frames[some])
-            for row, length in enumerate(frames[some].tolist(), start):
-                own = self._own.get(names[row]) if names else None
-                image = log_probs[row, :length]
-                if own is not None:
-                    self.met.add(names[row])
-                if own is None and bounds is not None and self._words is not None:
-                    words, proven = self._strict(image, self._words, *(bound[row - start] for bound in bounds))
-                    found.append(words)
-                    if not proven:
-                        self.unproven.add(names[row] if names else object())
-                else:
-                    candidates = self._candidates(own, None if read is None else read[row])
-                    found.append(self._best(image, candidates) if candidates else None)
+        read = [tuple(own.tolist()) for own in best_labels(log_probs, frames)]
+        totals = score(log_probs, frames, read).tolist()
+        found: list[list[Hypothesis] | None] = [None] * len(frames)
+        searched = []
+        for row, (labels, total) in enumerate(zip(read, totals, strict=True)):
+            own = self._own.get(names[row]) if names else None
+            if own is not None:
+                self.met.add(names[row])
+            if self._surely(labels, total, own):
+                found[row] = [Hypothesis(labels, total)]
+            elif own is None and self._bounds is not None:
+                searched.append(row)
+            else:
+                candidates = self._candidates(own, labels)
+                found[row] = self._best(log_probs[row, : frames[row]], candidates) if candidates else None
+        for start in range(0, len(searched), _IMAGES):
+            some = searched[start : start + _IMAGES]
+            assert self._bounds is not None and self._words is not None
+            bounds = zip(*self._bounds(log_probs[some], frames[some]), strict=True)
+            for row, (every, none) in zip(some, bounds, strict=True):
+                found[row], proven = self._strict(log_probs[row, : frames[row]], self._words, every, none)
+                if not proven:
+                    self.unproven.add(names[row] if names else object())
         return found
+
+    def _surely(self, labels: Word, total: float, own: Sequence[Sequence[int]] | None) -> bool:
+        """Whether a greedy reading is the likeliest word: one that has more than half of the probability."""
+        if not self._bounded or self._count > 1 or not total > _HALF or self._grammar.weigh(labels) != 0:
+            return False
+        folded = self._folded(labels)
+        if own is None:
+            alike = [self._by_folded[folded]] if folded in self._by_folded else []
+        else:
+            alike = [tuple(word) for word in own if self._folded(word) == folded]
+        return any(labels in self._writings(word) for word in alike)
 
     def _best(self, log_probs: Floats, words: Sequence[Sequence[int]]) -> list[Hypothesis]:
         """Of one image, (T, K), the likeliest of some words; all of them are scored if they are few."""
@@ -121,14 +140,14 @@ class Listed:
     def _folded(self, word: Sequence[int]) -> Word:
         return tuple(self._fold[list(word)].tolist())
 
-    def _candidates(self, own: Sequence[Sequence[int]] | None, read: Integers | None) -> Sequence[Sequence[int]]:
+    def _candidates(self, own: Sequence[Sequence[int]] | None, read: Word) -> Sequence[Sequence[int]]:
         """Of one image, by its own list and its greedy reading where that matters."""
         words = self._words or () if own is None else own
-        if read is None or not words:
+        if self._delta is None or not words:
             return words
         near = self._near if own is None else Near([self._folded(word) for word in own])
-        assert near is not None and self._delta is not None
-        return [words[place] for place in near.within(self._folded(read.tolist()), self._delta).tolist()]
+        assert near is not None
+        return [words[place] for place in near.within(self._folded(read), self._delta).tolist()]
 
     def _strict(
         self, log_probs: Floats, words: Sequence[Sequence[int]], every: Bounds, none: Bounds, most: int = _MOST
