@@ -106,6 +106,25 @@ def opened_whole(path: str | os.PathLike[str], kept: Callable[[Path], None] | No
                 partial.unlink()
 
 
+@contextmanager
+def opened_behind(path: str | os.PathLike[str], size: int) -> Iterator[Output]:
+    """A file that keeps its first `size` bytes and goes on there; made where it is not there.
+
+    Raises:
+        OutputError: it cannot be written, or has no folder.
+    """
+    path = Path(path)
+    check_output(path, overwrite=True)
+    try:
+        file = path.open("r+b" if path.exists() else "wb")
+    except OSError as fault:
+        raise _unwritable(str(path), fault) from None
+    with file:
+        file.truncate(size)
+        file.seek(size)
+        yield Output(file, str(path))
+
+
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """The text of a UTF-8 file.
 

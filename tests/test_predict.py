@@ -207,3 +207,54 @@ def test_unknown_values_of_options_exit_2(here, crnn, option, value, message):
     code, out, err = crnn("predict", "a.png", option, value)
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
+
+
+def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
+    cv2.imwritemulti("pages.tif", [stripes("ab"), stripes("b")])
+    (here / "odd\tname.png").write_bytes(png(stripes("ab")))
+    inputs = ["bba.png", "pages.tif", "gone.png", "odd\tname.png", "a.png", "pages.tif", "a.png", "pages.tif"]
+
+    def brief(output):
+        """Of each row what does not depend on the images that were read with it."""
+        lines = output.decode().splitlines()
+        values = [[*json.loads(row).values()][:2] if row.startswith("{") else row.split("\t")[:2] for row in lines]
+        return [[text if isinstance(text, str) else "" for text in row] for row in values]
+
+    for options in ((), ("--json",)):
+        whole = crnn("predict", *inputs, *options).out.encode()
+        ends = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
+        assert len(ends) == 12
+        for cut in sorted({*ends, *(end + 9 for end in ends[:-1]), ends[-1] - 1}):
+            (here / "out").write_bytes(whole[:cut])
+            code, out, err = crnn("predict", *inputs, "-o", "out", "--resume", *options)
+            assert (code, out) == (1, "")  # gone.png, whenever that was
+            assert brief((here / "out").read_bytes()) == brief(whole), (cut, err)
+            assert ("goes on behind" in err) == (cut > 0)
+            assert "1 of 11 images could not be read" in err
+    (here / "out").unlink()
+    assert crnn("predict", "a.png", "-o", "out", "--resume").code == 0
+    assert rows((here / "out").read_text())[0][:2] == ["a.png", "a"]
+
+
+@pytest.mark.parametrize("content", ["mine\n", "a\tb\n", '{"path": 1}\n', "[]\n"])
+def test_other_files_are_not_gone_on_with(here, crnn, content):
+    (here / "out").write_text(content)
+    for options in ((), ("--json",)):
+        code, _, err = crnn("predict", "a.png", "-o", "out", "--resume", *options)
+        assert (code, "out:1: no row of predict" in err, (here / "out").read_text()) == (2, True, content)
+
+
+def test_resume_needs_a_file(here, crnn):
+    for options in ((), ("-o", "out", "--overwrite"), ("-o", "."), ("-o", "/dev/null")):
+        assert crnn("predict", "a.png", "--resume", *options).code == 2
+
+
+def test_shards_are_the_whole(here, crnn):
+    inputs = ["bba.png", "a.png", "ab.png", "a.png", "bba.png"]
+    whole = crnn("predict", *inputs).out.splitlines()
+    for n in (1, 2, 3, 7):
+        parts = [crnn("predict", *inputs, "--shard", f"{i}/{n}").out.splitlines() for i in range(1, n + 1)]
+        assert parts == [whole[i::n] for i in range(n)]
+    for shard in ("0/2", "3/2", "1", "a/b", "1/0"):
+        code, _, err = crnn("predict", "a.png", "--shard", shard)
+        assert (code, f"--shard is {shard}" in err) == (2, True)

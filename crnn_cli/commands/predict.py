@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 
 from crnn_cli import files
-from crnn_cli.commands import decoding, options
+from crnn_cli.commands import decoding, options, rows
 from crnn_cli.config import DecodeOptions
-from crnn_cli.core import tsv
-from crnn_cli.errors import ImageError
+from crnn_cli.errors import ImageError, UsageFault
 from crnn_cli.inputs import expand
-from crnn_cli.prediction import ReadOptions, Recognition
+from crnn_cli.prediction import ReadOptions
 
 
 def command(
@@ -35,6 +34,12 @@ def command(
         typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to stdout.", show_default=False),
     ] = None,
     overwrite: options.Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Write to FILE as rows come, and go on behind those that it has.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="i/n", help="Read every n-th input, from the i-th on.", show_default=False)
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON lines, with each character's confidence and pixels.")
     ] = False,
@@ -69,19 +74,23 @@ def command(
         find scans -name '*.png' -print0 | crnn predict -0 - --json
 
         crnn predict plates/ --pattern AA-999-AA
+
+        crnn predict million.lmdb -o part2.tsv --shard 2/8 --resume
     """
     from crnn_cli import console
-    from crnn_cli.errors import UsageFault
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    line, how = _json if as_json else _tsv, ReadOptions(batch_size, turn=turn, tta=tta)
-    count = failed = 0
+    line, how = rows.to_json if as_json else rows.to_tsv, ReadOptions(batch_size, turn=turn, tta=tta)
+    first, step = _share(shard)
     skipped: Counter[str] = Counter()
-    with _opened(output, overwrite) as out:
+    known = _known(output, overwrite, as_json) if resume else rows.Written()
+    count, failed = known.rows, known.failed
+    with _opened(output, overwrite, known.size if resume else None) as out:
         _, runners = decoding.loaded(model, device)
         recognizer = decoding.recognizer(runners, decoding.asked(context), decoding.Knowledge(lexicon, lexicons))
         items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
+        items = known.rest(islice(items, first, None, step))
         with closing(recognizer.recognize(items, how)) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
@@ -106,11 +115,37 @@ def _stdin() -> BinaryIO:
     return getattr(stream, "raw", stream)
 
 
-def _opened(output: Path | None, overwrite: bool) -> AbstractContextManager[files.Output]:
+def _share(shard: str | None) -> tuple[int, int]:
+    """The first input to read, counted from 0, and how far it is to the next."""
+    if shard is None:
+        return 0, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageFault(f"--shard is {shard}: give i/n, the i-th of n parts, such as 1/4")
+    return int(found[1]) - 1, int(found[2])
+
+
+def _known(output: Path | None, overwrite: bool, as_json: bool) -> rows.Written:
+    """The rows that the output has already, which is said."""
+    from crnn_cli import console
+
+    if output is None or overwrite:
+        raise UsageFault("--resume goes on with a file: give -o FILE, and no --overwrite")
+    known = rows.written(output, as_json)
+    if known.rows or known.torn:
+        torn = ", after an unfinished last row, which is read again" if known.torn else ""
+        console.note(f"{output}: goes on behind {known.rows:,} rows{torn}")
+    return known
+
+
+def _opened(output: Path | None, overwrite: bool, size: int | None) -> AbstractContextManager[files.Output]:
+    """Where rows go: a file that appears when it is complete, or, given a `size`, one that goes on behind it."""
     from crnn_cli import console
 
     if output is None:
         return files.opened_stdout()
+    if size is not None:
+        return files.opened_behind(output, size)
     files.check_output(output, overwrite)
     return files.opened_whole(
         output, lambda rows: console.warn(f"{output}: not complete: the rows so far are in {rows}")
@@ -122,15 +157,3 @@ def _left_out(skipped: Counter[str]) -> str:
 
     counts = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common())
     return f"left out of folders: {counts}; read there are {' '.join(sorted(SUFFIXES))}"
-
-
-def _tsv(recognition: Recognition) -> bytes:
-    confidence = f"{recognition.confidence:.4f}" if recognition.error is None else ""
-    return tsv.row(recognition.name, recognition.text, confidence)
-
-
-def _json(recognition: Recognition) -> bytes:
-    values: dict[str, Any] = asdict(recognition)
-    row = {"path": values.pop("name"), **values}
-    # bytes of a path that are no text become \udcXX, which JSON can carry
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
