@@ -7,8 +7,8 @@ refused when the dataclass is made, with a `UsageFault` that names the field and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from crnn_cli.errors import UsageFault
@@ -257,6 +257,9 @@ class TrainConfig:
                 raise UsageFault(f"{name} is {value}: take at least 0 and less than 1")
 
 
+NO_LANGUAGE = "none"  # names no language model
+
+
 @dataclass(frozen=True)
 class DecodeOptions:
     """How log-probabilities become text.
@@ -309,3 +312,25 @@ class DecodeOptions:
         within("lm-sure", self.lm_sure, 0, 1)
         if self.nbest > self.beam:
             raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")
+
+    def settled(self, asked: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
+        """What a model's file says, with what is asked for otherwise.
+
+        A language model that the file names is for readings that nothing else limits: it is not taken where a lexicon
+        (`lexical`), characters, a pattern or a decoder are asked for, unless it is too.
+        """
+        kept = self
+        if lexical or not asked.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
+            kept = replace(kept, lm=None)
+        if kept.decoder == "greedy" and asked:
+            kept = replace(kept, decoder=None)
+        if "beam" not in asked:
+            kept = replace(kept, beam=max(kept.beam, asked.get("nbest", 1)))
+        kept = replace(kept, **asked)
+        return replace(kept, lm=None) if kept.lm == NO_LANGUAGE else kept
+
+
+def agreed(several: Sequence[DecodeOptions]) -> list[DecodeOptions]:
+    """What the files of models say that read together: a language model only if all name the same one."""
+    alike = len({kept.lm for kept in several}) == 1
+    return [kept if alike else replace(kept, lm=None) for kept in several]

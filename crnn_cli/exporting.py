@@ -33,7 +33,6 @@ from crnn_cli.core.decoding import Decoder
 from crnn_cli.core.model import CRNN
 from crnn_cli.errors import ExportError, ModelError, UsageFault, reason
 from crnn_cli.files import check_output, write_whole
-from crnn_cli.recognizer import settled
 from crnn_cli.runners import Runner
 from crnn_cli.runners.torch_runner import EXTRA_FILE
 
@@ -89,9 +88,9 @@ def export(
     if target.suffix not in FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
     check_output(target, overwrite)
-    header = replace(reference.header, decode=settled(reference.header.decode, decode or {}))
+    header = replace(reference.header, decode=reference.header.decode.settled(decode or {}))
     codec, lm = Codec.of(header.config), header.decode.lm
-    if lm is not None and not weights.bundled(lm, modelling.PACKED):
+    if lm is not None and lm not in weights.LANGUAGES:
         raise UsageFault(f"lm is {lm}: a model keeps the name of a language model of this package, such as english")
     Decoder(codec, 1.0, header.decode, language=modelling.language(lm, codec.alphabet))
     data = _packed(checkpoint.load_model(model)[0], header, target.suffix)

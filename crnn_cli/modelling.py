@@ -10,6 +10,7 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from crnn_cli import weights
+from crnn_cli.config import NO_LANGUAGE
 from crnn_cli.core import arpa, ngrams
 from crnn_cli.core.codec import Alphabet
 from crnn_cli.core.decoding import LanguageModel
@@ -64,7 +66,7 @@ def read(path: str | os.PathLike[str]) -> Ngrams:
     Raises:
         ModelError: it cannot be read, is no such file, or is damaged.
     """
-    path = weights.path(path, PACKED)
+    path = weights.language(path)
     try:
         data = path.read_bytes()
     except OSError as fault:
@@ -72,16 +74,30 @@ def read(path: str | os.PathLike[str]) -> Ngrams:
     if data.startswith(b"PK"):
         return _unpacked(data, path)
     try:
-        lines = data.decode("utf-8").splitlines()
+        lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as fault:
         raise ModelError(f"{path}: no ARPA file in UTF-8 (byte {fault.start:,})") from None
     return arpa.from_arpa(lines, str(path))
 
 
-@lru_cache(maxsize=4)
 def language(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
-    """The automaton of `read`, None of None; those made last are kept. Raises what it and `LanguageModel` raise."""
-    return None if lm is None else LanguageModel(read(lm), alphabet)
+    """The automaton of `read`, None of none; those made last are kept, as long as their file stays the same.
+
+    Raises:
+        ModelError: see `read`. UsageFault: see `LanguageModel`.
+    """
+    if lm is None or lm == NO_LANGUAGE:
+        return None
+    path = weights.language(lm).absolute()
+    with suppress(OSError):
+        state = path.stat()
+        return _language(path, alphabet, state.st_mtime_ns, state.st_size)
+    return LanguageModel(read(lm), alphabet)
+
+
+@lru_cache(maxsize=4)
+def _language(path: Path, alphabet: Alphabet, changed: int, size: int) -> LanguageModel:
+    return LanguageModel(read(path), alphabet)
 
 
 def _packed(model: Ngrams) -> bytes:
@@ -105,11 +121,13 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
                 chances, weight = arrays[f"probability{length}"], arrays[f"weight{length}"]
                 if len(counts) != contexts or not counts.sum() == len(tokens) == len(chances) == len(weight):
                     raise ValueError
+                if len(tokens) and tokens.max() >= len(arrays["vocabulary"]):
+                    raise ValueError
                 first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
                 levels.append(Level(tokens, first, chances.astype(np.float64), weight.astype(np.float64)))
                 contexts = len(tokens)
             return Ngrams(tuple(arrays["vocabulary"].tolist()), tuple(levels))
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
+    except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile):
         raise ModelError(f"{path}: no language model that `crnn lm` wrote, or a damaged one: build it again") from None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union, cast
+from typing import TYPE_CHECKING, Union, cast
 
 from crnn_cli import weights
+from crnn_cli.config import agreed
 from crnn_cli.errors import ModelError
 from crnn_cli.inputs import Item, expand
 from crnn_cli.prediction import Member, ReadOptions, Recognition, recognize
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from crnn_cli.config import DecodeOptions
 
 _BYTES = (bytes, bytearray, memoryview)
-
-NO_LANGUAGE = "none"  # where a file names a language model: that none is taken
 
 # What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
 Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
@@ -99,30 +97,16 @@ def load(
     words = None if lexicon is None else list(lexicon)
     lists = None if lexicons is None else {name: list(own) for name, own in lexicons.items()}
     members = []
-    for runner in (runners.load(path, device) for path in paths):
+    ready = [runners.load(path, device) for path in paths]
+    kept = agreed([runner.header.decode for runner in ready])
+    for place, runner in enumerate(ready):
         codec = Codec.of(runner.config)
         shared = None if words is None else [codec.encode(word) for word in words]
         each = None if lists is None else {name: [codec.encode(word) for word in own] for name, own in lists.items()}
-        how = decode or settled(runner.header.decode, {}, words is not None or lists is not None)
+        how = decode or kept[place].settled({}, words is not None or lists is not None)
         language = modelling.language(how.lm, codec.alphabet)
         members.append(Member(runner, Decoder(codec, runner.config.temperature, how, shared, language, each)))
     return Recognizer(*members, tta=tta)
-
-
-def settled(kept: DecodeOptions, asked: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
-    """What a model's file says of decoding, and what is asked for otherwise.
-
-    A language model that the file names is for readings that nothing else limits: it is not taken where a lexicon
-    (`lexical`), characters, a pattern or greedy decoding are asked for, unless it is too.
-    """
-    if lexical or asked.get("decoder") == "greedy" or not asked.keys().isdisjoint(("allow", "deny", "pattern")):
-        kept = replace(kept, lm=None)
-    if kept.decoder == "greedy" and asked:
-        kept = replace(kept, decoder=None)
-    if "beam" not in asked:
-        kept = replace(kept, beam=max(kept.beam, asked.get("nbest", 1)))
-    kept = replace(kept, **asked)
-    return replace(kept, lm=None) if kept.lm == NO_LANGUAGE else kept
 
 
 def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import crnn_cli
+from crnn_cli.config import agreed
 from crnn_cli.core.codec import Alphabet, Codec
 from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, beam_search, decoder, greedy, score, temper
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon import read_lexicon
 from crnn_cli.errors import UsageFault
-from crnn_cli.recognizer import settled
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import enumerated, noise
 
@@ -100,6 +100,7 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
     [
         ({}, {}, False, {}), ({}, {"lm_weight": 2.0}, False, {"lm_weight": 2.0}), ({}, {"beam": 4}, False, {"beam": 4}),
         ({}, {}, True, {"lm": None}), ({}, {"decoder": "greedy"}, False, {"lm": None, "decoder": "greedy"}),
+        ({}, {"decoder": "beam"}, False, {"lm": None, "decoder": "beam"}),
         ({}, {"pattern": "A9"}, False, {"lm": None, "pattern": "A9"}), ({}, {"lm": "none"}, False, {"lm": None}),
         ({}, {"pattern": "A9", "lm": "x"}, False, {"lm": "x", "pattern": "A9"}), ({}, {"lm": "x"}, True, {"lm": "x"}),
         ({}, {"nbest": 20}, False, {"nbest": 20, "beam": 20}),
@@ -108,7 +109,7 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
 )  # fmt: skip
 def test_what_is_asked_for_settles_what_a_file_says(kept, asked, lexical, expected):
     own = DecodeOptions(**{"lm": "english", **kept})
-    assert settled(own, asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
+    assert own.settled(asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
 
 
 def test_characters_allowed_and_denied():
@@ -250,3 +251,17 @@ def test_what_has_more_than_half_of_the_probability_is_not_searched_for(temperat
             every = enumerated(row)
             assert every[own.labels] == pytest.approx(max(every.values()))
     assert 0 < sum(searched) < 80
+
+
+def test_a_kept_language_model_is_that_of_the_package(here, crnn, monkeypatch):
+    (here / "english").write_text("a list of words")
+    for lm, code in (("english", 0), ("./english", 1), ("none", 0)):
+        assert crnn("predict", "abba.png", "--lm", lm).code == code
+    assert crnn("predict", "abba.png", "--lm-weight", "2").code == 2
+    assert Decoder(CODEC, 1.0, DecodeOptions(lm="english"), language=LANGUAGE)(LOG_PROBS[:0], FRAMES[:0]) == []
+
+
+def test_models_that_do_not_name_the_same_language_model_read_without():
+    english, plain = DecodeOptions(lm="english", beam=8), DecodeOptions()
+    assert agreed([english, plain]) == [DecodeOptions(beam=8), plain]
+    assert agreed([english, english]) == [english, english]

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 import crnn_cli
 from crnn_cli.core import tsv
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import DecodeOptions, Decoder, Near, best_labels, score
+from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, Look, Near, best_labels, read_together, score
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.metrics import distance
+from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon import read_lexicons
 from crnn_cli.errors import UsageFault
 from tests.models import save_stripes_onnx, stripes
@@ -220,3 +221,30 @@ def test_what_is_surely_read_is_what_every_word_scored_would_give(seed, sharpnes
         assert scores[listed[row][0].labels] == pytest.approx(best)
         assert delta is not None or scores[found[row][0].labels] == pytest.approx(best)
     assert own.met == {"x", "y", "z"}
+
+
+def distribution(**texts):
+    """(1, 2, 6) log-probabilities of images whose texts have one character, with these probabilities."""
+    row = np.full(6, 1e-6)
+    for character, chance in texts.items():
+        row[CODEC.encode(character)[0]] = chance
+    return np.log(np.stack([row, np.eye(6)[0] + 1e-6])).astype(np.float32)[None]
+
+
+def test_what_one_look_is_sure_of_is_not_all_that_it_proposes():
+    looks = [distribution(a=0.54, b=0.45), distribution(A=0.54, b=0.45)]
+    decode = decoder(["a", "b", "A", "B"])
+    assert [texts(decode(own, np.array([2])))[0] for own in looks] == ["a", "A"]
+    proposed = [Look(own[0], decode.propose(own, np.array([2]))[0], decode) for own in looks]
+    (best,) = read_together(proposed)
+    assert CODEC.decode(best.decoded.labels) == "b"
+
+
+def test_other_texts_than_the_words_keep_their_place():
+    log_probs, frames = distribution(a=0.6, b=0.3), np.array([2])
+    readings = decoder(["a"], outside=1, delta=3, nbest=3)(log_probs, frames)[0]
+    assert [CODEC.decode(own.labels) for own in readings[:2]] == ["a", "b"]
+    language = LanguageModel(estimate(["a", "b"], 1), CODEC.alphabet)
+    options = DecodeOptions(outside=0, delta=3, lm_weight=0, lm_bonus=6)
+    bonus = Decoder(CODEC, 1.0, options, [CODEC.encode("a")], language)
+    assert texts(bonus(distribution(a=0.06, b=0.94), frames)) == ["b"]

@@ -248,7 +248,7 @@ def test_states_are_forgotten_where_they_are_many(monkeypatch):
     log_probs, frames = noise(3, 9, 14, images=4), np.full(4, 9)
     kept = Grammar(14, [LanguageModel(model, alphabet)])
     expected = [beam_search(log_probs, frames, kept) for _ in range(2)]
-    monkeypatch.setattr(grammar, "_KEPT", 3)
+    monkeypatch.setattr(grammar, "_CELLS", 3 * 14)
     trimmed = Grammar(14, [LanguageModel(model, alphabet)])
     assert [beam_search(log_probs, frames, trimmed) for _ in range(2)] == expected
 

@@ -11,7 +11,7 @@ import typer
 
 from crnn_cli import config, console
 from crnn_cli.commands import options
-from crnn_cli.config import DecodeOptions
+from crnn_cli.config import DecodeOptions, agreed
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import Decoder
@@ -122,10 +122,17 @@ def recognizer(runners: Sequence[Runner], search: Mapping[str, Any], known: Know
     from crnn_cli.prediction import Member
     from crnn_cli.recognizer import Recognizer
 
-    return Recognizer(*(Member(runner, decoders(runner, [search], known)[0]) for runner in runners))
+    said = [runner.header.decode for runner in runners]
+    kept = agreed(said)
+    if kept != said and "lm" not in search:
+        console.note("the models do not all name the same language model: they read without, unless --lm is given")
+    pairs = zip(runners, kept, strict=True)
+    return Recognizer(*(Member(runner, decoders(runner, [search], known, own)[0]) for runner, own in pairs))
 
 
-def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowledge) -> list[Decoder]:
+def decoders(
+    runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowledge, kept: DecodeOptions | None = None
+) -> list[Decoder]:
     """A decoder of a model for each of `searches`, see `recognizer`; what of the lexicon cannot be read is said.
 
     Raises:
@@ -138,11 +145,12 @@ def decoders(runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowl
     from crnn_cli.core.decoding import Decoder
     from crnn_cli.data.lexicon import read_lexicon, read_lexicons
     from crnn_cli.errors import UsageFault
-    from crnn_cli.recognizer import settled
 
     codec, words, own = Codec.of(runner.config), None, None
     lexical = known.lexicon is not None or known.lexicons is not None
-    several = [settled(runner.header.decode, search, lexical) for search in searches]
+    several = [(kept or runner.header.decode).settled(search, lexical) for search in searches]
+    if several[0].lm is None and any(name in search for search in searches for name in ("lm_weight", "lm_bonus")):
+        raise UsageFault("--lm-weight and --lm-bonus are about a language model: give --lm FILE")
     language = modelling.language(several[0].lm, codec.alphabet)
     if known.lexicon is not None:
         words, left_out = read_lexicon(known.lexicon, codec)

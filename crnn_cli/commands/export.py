@@ -33,7 +33,12 @@ def command(
     allow: decoding.Allow = DecodeOptions.allow,
     deny: decoding.Deny = DecodeOptions.deny,
     pattern: decoding.Pattern = DecodeOptions.pattern,
-    lm: decoding.LM = DecodeOptions.lm,
+    lm: Annotated[
+        str | None,
+        typer.Option(
+            "--lm", help="A language model that comes with this package, `english`, or `none`.", show_default=False
+        ),
+    ] = DecodeOptions.lm,
     lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
     lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
     lm_sure: decoding.LMSure = DecodeOptions.lm_sure,

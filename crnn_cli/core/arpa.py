@@ -17,6 +17,8 @@ from crnn_cli.errors import ModelError
 
 _Values = tuple[float, float]
 
+_BLANKS = " \t\r\n"  # no others: a token may be a no-break space
+
 
 def to_arpa(model: Ngrams) -> Iterator[str]:
     """The lines of the ARPA form, without their ends."""
@@ -42,7 +44,7 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
     told: dict[int, int] = {}
     length = number = 0
     ended = False
-    for number, line in enumerate(map(str.strip, lines), start=1):
+    for number, line in enumerate((line.strip(_BLANKS) for line in lines), start=1):
         if found := re.fullmatch(r"ngram (\d+)\s*=\s*(\d+)", line):
             told[int(found[1])] = int(found[2])
         elif found := re.fullmatch(r"\\(\d+)-grams:", line):
@@ -51,7 +53,7 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
             ended = True
             break
         elif length and line:
-            ngram, values = _entry(line.split(), length, f"{where}:{number}")
+            ngram, values = _entry(re.split(f"[{_BLANKS}]+", line), length, f"{where}:{number}")
             entries.setdefault(length, {})[ngram] = values
     counted = {length: len(entries.get(length, ())) for length in told}
     if not ended or not told or counted != told or sorted(told) != list(range(1, len(told) + 1)):

@@ -69,16 +69,6 @@ class Ngrams:
             before = [(*before[context], self.vocabulary[token]) for context, token in pairs]
             yield from zip(before, level.probability.tolist(), level.weight.tolist(), strict=True)
 
-    def find(self, tokens: Sequence[int]) -> int | None:
-        """The place in its level of an n-gram, given by its tokens' places in the vocabulary; of none, 0."""
-        found = 0
-        for level, token in zip(self.levels, tokens, strict=False):
-            start, end = level.first[found : found + 2].tolist()
-            found = start + int(np.searchsorted(level.tokens[start:end], token))
-            if found == end or level.tokens[found] != token:
-                return None
-        return found
-
 
 @dataclass(frozen=True)
 class _Counted:

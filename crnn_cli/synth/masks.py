@@ -89,7 +89,7 @@ class MaskConfig:
         bounds = {"weight": (0, 8), "stretch": (0.5, 2), "spacing": (-0.2, 1), "jitter": (0, 0.3), "small": (0.5, 1)}
         for name, (least, most) in bounds.items():
             rising(name, getattr(self, name), least, most)
-        within("spacing_tail", self.spacing_tail, self.spacing[1], 1)
+        within("spacing_tail", self.spacing_tail, 0, 1)
 
 
 MASKS: dict[Preset, MaskConfig] = {
@@ -180,7 +180,7 @@ class MaskDrawer:
         joined = face.kind in ("script", "blackletter")
         light = face.stem * _size(face) < _HEAVY
         low, high = map(math.log, c.stretch)
-        spacing = (c.spacing[1], c.spacing_tail) if u[7] < c.spaced / 5 else c.spacing
+        spacing = (c.spacing[1], max(c.spacing[1], c.spacing_tail)) if u[7] < c.spaced / 5 else c.spacing
         return _Plan(
             weight=round(drawn(c.weight, u[2], 0.0)) if u[3] < c.bold and light else 0,
             stretch=math.exp(drawn((low, high), u[4], 0.0)) if u[5] < c.stretched else 1.0,

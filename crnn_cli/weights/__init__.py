@@ -8,8 +8,8 @@ from pathlib import Path
 from crnn_cli import devices
 
 FOLDER = Path(__file__).parent
-# where no model is named, the first that is there is read with; the last is a language model
-NAMES = ("base", "tiny", "english")
+NAMES = ("base", "tiny")  # where no model is named, the first that is there is read with
+LANGUAGES = ("english",)
 
 
 def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
@@ -17,12 +17,17 @@ def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
 
     A file of that name comes first (a folder does not: `./base` names it); so does any name of which there is no model.
     """
-    return FOLDER / f"{model}{suffix}" if bundled(model, suffix) else Path(model)
+    own = FOLDER / f"{model}{suffix}"
+    bundled = os.fspath(model) in NAMES and own.exists() and not Path(model).is_file()
+    return own if bundled else Path(model)
 
 
-def bundled(model: str | os.PathLike[str], suffix: str) -> bool:
-    """Whether `model` names a model of this package."""
-    return os.fspath(model) in NAMES and (FOLDER / f"{model}{suffix}").exists() and not Path(model).is_file()
+def language(lm: str | os.PathLike[str]) -> Path:
+    """The file that `lm` stands for: the language model of this package that has the name, else the file itself.
+
+    The name comes first, as models keep it: a file so called in the working folder is `./english`.
+    """
+    return FOLDER / f"{lm}.npz" if os.fspath(lm) in LANGUAGES else Path(lm)
 
 
 def default(suffix: str = ".safetensors") -> Path | None:

@@ -21,7 +21,7 @@ class Decoded:
         confidences: of each label, the greatest probability that a frame of its span gives it, 0 to 1.
         confidence: P(labels | image) over all CTC paths, 0 to 1.
         posterior: the share that it has, with what a lexicon, a language model or a pattern adds, of the readings that
-            the search ended with, 0 to 1; 1 where nothing was searched.
+            the search ended with, 0 to 1; 1 where nothing was searched, as the reading was sure or proven.
     """
 
     labels: tuple[int, ...]

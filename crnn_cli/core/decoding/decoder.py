@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -104,7 +105,7 @@ class Decoder:
             self._way = "doubt"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
         self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
-        self._grammar = others
+        self._grammar, self._weighs = others, language is not None
         if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
             lexicon = Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None)
@@ -118,19 +119,23 @@ class Decoder:
         """
         if self._way == "search":
             return self._described(log_probs, frames, names)
-        readings = [[own] for own in greedy(log_probs, frames, self.temperature)]
-        others = np.flatnonzero(~self._stay([own for (own,) in readings], log_probs, frames))
+        plain = greedy(log_probs, frames, self.temperature)
+        if self._way == "beam":  # its share of all texts
+            totals = np.exp(score(log_probs, frames, [own.labels for own in plain])).tolist()
+            plain = [replace(own, posterior=total) for own, total in zip(plain, totals, strict=True)]
+        readings = [[own] for own in plain]
+        others = np.flatnonzero(~self._stay(plain))
         if len(others):
             for row, better in zip(others.tolist(), self._described(log_probs[others], frames[others]), strict=True):
                 readings[row] = better
         return readings
 
-    def _stay(self, plain: Sequence[Decoded], log_probs: Floats, frames: Integers) -> NDArray[np.bool_]:
+    def _stay(self, plain: Sequence[Decoded]) -> NDArray[np.bool_]:
         """(N,) which greedy readings stay as they are."""
         if self._way == "doubt":  # no text stays none: how likely that is, texts do not tell
-            return np.array([not own.labels or own.confidence >= self.options.lm_sure for own in plain])
+            return np.array([not own.labels or own.confidence >= self.options.lm_sure for own in plain], dtype=bool)
         if self._way == "beam":  # what has more than half of the probability is the likeliest
-            return score(log_probs, frames, [own.labels for own in plain]) > _HALF
+            return np.array([own.posterior > 0.5 for own in plain], dtype=bool)
         return np.full(len(plain), self._way == "greedy")
 
     def _described(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
@@ -162,13 +167,13 @@ class Decoder:
             return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
         if self._way == "doubt":
             return self._proposed_in_doubt(log_probs, frames)
-        found, listed = self._searched(log_probs, frames, names)
+        found, listed = self._searched(log_probs, frames, names, alone=False)
         lists = [None] * len(found) if listed is None else listed
         return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
 
     def _proposed_in_doubt(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
         plain = greedy(log_probs, frames, self.temperature)
-        stay = self._stay(plain, log_probs, frames)
+        stay = self._stay(plain)
         found = iter(() if stay.all() else self._beam(log_probs[~stay], frames[~stay]))
         return [
             Proposals({own.labels: self._grammar.weigh(own.labels)})
@@ -190,28 +195,33 @@ class Decoder:
         return Proposals(weights, listed and words is None)
 
     def _searched(
-        self, log_probs: Floats, frames: Integers, names: Sequence[str]
+        self, log_probs: Floats, frames: Integers, names: Sequence[str], alone: bool = True
     ) -> tuple[list[list[Hypothesis]], list[list[Hypothesis] | None] | None]:
-        """The hypotheses of each image, best first; and what its list of words gave, where there are lists."""
+        """The hypotheses of each image, best first; and what its list of words gave, where there are lists.
+
+        Args:
+            alone: whether the best will do where it is proven, without others.
+        """
         if self._listed is None:
             return self._beam(log_probs, frames), None
-        listed = self._listed(log_probs, frames, names)
+        listed = self._listed(log_probs, frames, names, alone)
         self.without |= {names[row] if names else object() for row, own in enumerate(listed) if own is None}
-        return self._chosen(listed, log_probs, frames), listed
+        return self._chosen(listed, log_probs, frames, alone), listed
 
     def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
         return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)
 
     def _chosen(
-        self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers
+        self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers, alone: bool
     ) -> list[list[Hypothesis]]:
         """The words of each image's list; and other texts, where it has no list or they are allowed at a cost."""
         outside = self.options.outside
-        rows = [
-            row
-            for row, own in enumerate(listed)
-            if own is None or (outside is not None and not (own and own[0].score > _HALF))
-        ]
+        alone &= self.options.nbest == 1 and not self._weighs
+
+        def proven(words: Sequence[Hypothesis]) -> bool:
+            return alone and bool(words) and words[0].score > _HALF
+
+        rows = [row for row, own in enumerate(listed) if own is None or (outside is not None and not proven(own))]
         free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))
         found = []
         for row, words in enumerate(listed):

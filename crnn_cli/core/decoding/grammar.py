@@ -18,7 +18,7 @@ from crnn_cli.core.decoding.likelihood import Integers
 
 Weights = NDArray[np.float64]
 _BARRED = -np.inf
-_KEPT = 1 << 15  # states, some 25 MB of an English alphabet
+_CELLS = 1 << 22  # weights that are kept, 32 MB
 
 
 class Automaton(Protocol):
@@ -81,7 +81,7 @@ class Grammar:
 
     def begin(self) -> None:
         """To be called before a search: where the states are many they are forgotten, and mean nothing any more."""
-        if not 0 < len(self._numbers) <= _KEPT:
+        if not 0 < len(self._numbers) <= _CELLS // self._classes:
             self._numbers, self._following = {}, {}
             self._add(np.array([[automaton.start for automaton in self._automata]], np.int64))
 

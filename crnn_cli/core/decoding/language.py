@@ -57,7 +57,7 @@ class LanguageModel:
 
     @cached_property
     def _graph(self) -> _Graph:
-        return _Graph(self._model)  # takes a tenth of a second for a million n-grams, which many a word is sure without
+        return _Graph(self._model)  # takes a while for a million n-grams, and many a word is sure without
 
     def weights(self, states: Integers) -> Weights:
         return _NATURAL * self._graph.rows(states)[:, self._tokens]

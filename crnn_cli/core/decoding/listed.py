@@ -83,12 +83,15 @@ class Listed:
             elif delta is not None:
                 self._near = Near(folded)
 
-    def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str]) -> list[list[Hypothesis] | None]:
+    def __call__(
+        self, log_probs: Floats, frames: Integers, names: Sequence[str], alone: bool = True
+    ) -> list[list[Hypothesis] | None]:
         """For each of N images its likeliest candidates, best first; None where it has none at all.
 
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths.
             names: of the images; as many, or none where there are no lists of their own.
+            alone: whether the likeliest word will do where greedy decoding proves it, without others.
         """
         read = [tuple(own.tolist()) for own in best_labels(log_probs, frames)]
         totals = score(log_probs, frames, read).tolist()
@@ -98,7 +101,7 @@ class Listed:
             own = self._own.get(names[row]) if names else None
             if own is not None:
                 self.met.add(names[row])
-            if self._surely(labels, total, own):
+            if alone and self._surely(labels, total, own):
                 found[row] = [Hypothesis(labels, total)]
             elif own is None and self._bounds is not None:
                 searched.append(row)
