@@ -81,7 +81,8 @@ class _Graph:
         self._keys = np.concatenate([own * self._size + level.tokens for level, own in levels])  # they ascend
         self._probability = np.concatenate([[NEVER], *(level.probability for level in model.levels)])
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
-        self._first = np.searchsorted(self._keys, np.arange(len(self._weight) + 1) * self._size) + 1
+        firsts = (level.first[:-1] + begin for level, begin in zip(model.levels, ends, strict=False))
+        self._first = np.concatenate([*firsts, ends[-1:]])  # where those begin that each is the context of
         # the longest proper suffix of each n-gram that may be a context, itself one
         leads = (np.diff(self._first) > 0) | (self._weight != 0)
         self._suffix = np.zeros(len(self._weight), np.int64)
