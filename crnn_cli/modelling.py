@@ -102,9 +102,10 @@ def _language(path: Path, alphabet: Alphabet, changed: int, size: int) -> Langua
 
 def _packed(model: Ngrams) -> bytes:
     arrays: dict[str, Any] = {"vocabulary": np.array(model.vocabulary)}
+    small = np.min_scalar_type(len(model.vocabulary))
     for length, level in enumerate(model.levels, start=1):
-        arrays[f"tokens{length}"] = level.tokens.astype(np.min_scalar_type(len(model.vocabulary)))
-        arrays[f"counts{length}"] = np.diff(level.first).astype(np.min_scalar_type(len(model.vocabulary)))
+        arrays[f"tokens{length}"] = level.tokens.astype(small)
+        arrays[f"counts{length}"] = np.diff(level.first).astype(small)
         arrays[f"probability{length}"] = level.probability.astype(np.float16)
         arrays[f"weight{length}"] = level.weight.astype(np.float16)
     file = io.BytesIO()

@@ -133,7 +133,7 @@ def _known(output: Path | None, overwrite: bool, as_json: bool) -> rows.Written:
         raise UsageFault("--resume goes on with a file: give -o FILE, and no --overwrite")
     known = rows.written(output, as_json)
     if known.rows or known.torn:
-        torn = ", after an unfinished last row, which is read again" if known.torn else ""
+        torn = "; what follows them is read again, as it may be unfinished" if known.torn else ""
         console.note(f"{output}: goes on behind {known.rows:,} rows{torn}")
     return known
 

@@ -45,7 +45,7 @@ class Written:
     """What is in an output already.
 
     Attributes:
-        size: of its whole rows, bytes. torn: whether more follows, which a stopped run left unfinished.
+        size: of its whole rows, bytes. torn: whether more follows, which a stopped run may have left unfinished.
         rows, failed: how many there are, and how many of these are of images that could not be read.
         names: of the inputs they are of, with how many rows have each.
     """

@@ -19,13 +19,12 @@ from crnn_cli.core.decoding.decoded import Decoded, describe
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
-from crnn_cli.core.decoding.likelihood import Floats, Integers, score
+from crnn_cli.core.decoding.likelihood import HALF, Floats, Integers, score
 from crnn_cli.core.decoding.listed import Listed
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.errors import UsageFault
 
 _PROPOSALS = 4  # texts of each look, where several are read together
-_HALF = math.log(0.5)
 
 # all greedy; or searched for unless it is proven (beam) or sure (doubt); or all searched for
 _Way = Literal["greedy", "beam", "doubt", "search"]
@@ -219,7 +218,7 @@ class Decoder:
         alone &= self.options.nbest == 1 and not self._weighs
 
         def proven(words: Sequence[Hypothesis]) -> bool:
-            return alone and bool(words) and words[0].score > _HALF
+            return alone and bool(words) and words[0].score > HALF
 
         rows = [row for row, own in enumerate(listed) if own is None or (outside is not None and not proven(own))]
         free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))

@@ -6,7 +6,6 @@ import math
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crnn_cli.core.codec import Alphabet, show
 from crnn_cli.core.decoding.grammar import Weights
@@ -84,18 +83,13 @@ class _Graph:
         firsts = (level.first[:-1] + begin for level, begin in zip(model.levels, ends, strict=False))
         self._first = np.concatenate([*firsts, ends[-1:]])  # where those begin that each is the context of
         # the longest proper suffix of each n-gram that may be a context, itself one
-        leads = (np.diff(self._first) > 0) | (self._weight != 0)
+        self._leads = (np.diff(self._first) > 0) | (self._weight != 0)
         self._suffix = np.zeros(len(self._weight), np.int64)
         for begin, end, own in zip(ends[1:], ends[2:], contexts[1:-1], strict=False):
             places = np.arange(begin, end)
-            self._suffix[places] = self._longest(self._suffix[own], self._keys[places - 1] % self._size, leads)
-        self._leads: NDArray[np.bool_] = leads
+            self._suffix[places] = self.follow(self._suffix[own], self._keys[places - 1] % self._size)
         self._shortest = np.full(self._size, NEVER)
         self._shortest[self._keys[: sizes[0]]] = self._probability[1 : 1 + sizes[0]]
-
-    def follow(self, states: Integers, tokens: Integers) -> Integers:
-        """(n,) the longest context that `tokens` make with the contexts before them."""
-        return self._longest(states, tokens, self._leads)
 
     def rows(self, states: Integers) -> Weights:
         """(n, tokens + 1) log10 of the probability of each token after a context."""
@@ -113,15 +107,15 @@ class _Graph:
             rows[np.repeat(some, counts), self._keys[longer - 1] % self._size] = self._probability[longer]
         return rows
 
-    def _longest(self, contexts: Integers, tokens: Integers, leads: NDArray[np.bool_]) -> Integers:
-        """(n,) the longest n-gram that leads to others and is a token after a context, or after a suffix of it."""
+    def follow(self, contexts: Integers, tokens: Integers) -> Integers:
+        """(n,) the longest contexts that `tokens` make with those before them, or with suffixes of these."""
         found = np.zeros(len(contexts), np.int64)
         open_ = np.arange(len(contexts))
         while len(open_):
             keys = contexts[open_] * self._size + tokens[open_]
             places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            own = np.where((self._keys[places] == keys) & (places + 1 < len(leads)), places + 1, 0)
-            own[~leads[own]] = 0
+            own = np.where((self._keys[places] == keys) & (places + 1 < len(self._leads)), places + 1, 0)
+            own[~self._leads[own]] = 0
             found[open_] = own
             open_ = open_[(own == 0) & (contexts[open_] != _NOTHING)]
             contexts = contexts.copy()

@@ -7,6 +7,7 @@ were divided by the model's temperature and normalised again. Every decoder repo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from crnn_cli.core.codec import BLANK
 
 _LEAST = 1e-290  # of the end beside the greatest state: below, digits are lost
 _RESCALED = 4  # frames after which the forward variable is brought back to 1: at most e^-100 each is far from underflow
+
+HALF = -math.log(2)  # a text whose log-probability is above it is the likeliest
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crnn_cli.core.decoding.beam import Hypothesis
 from crnn_cli.core.decoding.best_path import best_labels
 from crnn_cli.core.decoding.grammar import Grammar
-from crnn_cli.core.decoding.likelihood import Floats, Integers, score
+from crnn_cli.core.decoding.likelihood import HALF, Floats, Integers, score
 from crnn_cli.core.decoding.near import Near
 from crnn_cli.errors import UsageFault
 
@@ -27,7 +27,6 @@ _FIRST, _AT_ONCE = 64, 512  # words that are scored before it is known what the 
 _MOST = 4096  # words scored for an image; if more could be the likeliest, it is unlike all of them, and is given up
 _IMAGES = 16  # whose bounds are computed at once
 _ROUNDING = 0.01  # of a bound
-_HALF = np.log(0.5)
 
 
 class Listed:
@@ -120,7 +119,7 @@ class Listed:
 
     def _surely(self, labels: Word, total: float, own: Sequence[Sequence[int]] | None) -> bool:
         """Whether a greedy reading is the likeliest word: one that has more than half of the probability."""
-        if not self._bounded or self._count > 1 or not total > _HALF or self._grammar.weigh(labels) != 0:
+        if not self._bounded or self._count > 1 or not total > HALF or self._grammar.weigh(labels) != 0:
             return False
         folded = self._folded(labels)
         if own is None:
