@@ -5,7 +5,8 @@
 Every set, a folder with `labels.tsv` and `images/` under DATA, is read by `crnn predict --json` twice: as the network
 alone reads it (`--lm none`), and with the language model of English. Told are the expected calibration error (Naeini,
 Cooper and Hauskrecht 2015; 15 bins of one width) and the share of exact readings, of P(text | image) as `confidence`
-and of the share that a text has of what the search found, as `posterior`. `--plot` needs matplotlib.
+and of the share that a text has of what the search found, as `posterior`. The error is never 0, as a bin has few
+readings: beside it stands what chance alone makes of claims that hold. `--plot` needs matplotlib.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from crnn_cli import devices
 from crnn_cli.core.tsv import unescape
 
 BINS = 15
+_DRAWS = 1000
 WAYS = (("none", "confidence"), ("english", "confidence"), ("english", "posterior"))
 
 Floats = NDArray[np.float64]
@@ -46,8 +48,15 @@ class Claims:
         return counts[filled] / len(places), claimed, right
 
     def error(self) -> float:
+        """The expected calibration error."""
         shares, claimed, right = self.bins()
         return float((shares * abs(claimed - right)).sum())
+
+    def chance(self) -> float:
+        """The expected calibration error of as many readings that are right just as often as they claim."""
+        generator = np.random.default_rng(0)
+        draws = generator.random((_DRAWS, len(self.claimed))) < self.claimed
+        return float(np.mean([Claims(self.claimed, right).error() for right in draws]))
 
 
 def read(folder: Path, model: str) -> dict[tuple[str, str], Claims]:
@@ -90,13 +99,15 @@ def main() -> None:
     given = parser.parse_args()
 
     print(f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); model: {given.model}\n")
-    print("| set | read | --lm | right | claim | claimed on average | expected calibration error |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| set | read | --lm | right | claim | claimed on average | expected calibration error | by chance alone |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     sets = {}
     for name in given.set:
         sets[name] = read(given.data / name, given.model)
         for (lm, claim), own in sets[name].items():
-            figures = f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {own.error():.2%}"
+            figures = (
+                f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {own.error():.2%} | {own.chance():.2%}"
+            )
             print(f"| {name} | {len(own.right):,} | {lm} | {figures} |", flush=True)
     if given.plot:
         plot(sets, given.plot)

@@ -58,7 +58,7 @@ class Recognition:
     Attributes:
         name: the input's; `path#page` for the pages of a TIFF that has several, `path:index` for a dataset's records.
         text: in logical order.
-        confidence: P(text | image), 0 to 1; see `crnn_cli.core.decoding`.
+        confidence: P(text | image), 0 to 1, with what a language model shifts of it; see `crnn_cli.core.decoding`.
         posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
             characters ended with, 0 to 1; 1 without a search.
         characters: from left to right in the image.

@@ -12,7 +12,18 @@ import pytest
 import crnn_cli
 from crnn_cli.config import agreed
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, beam_search, decoder, greedy, score, temper
+from crnn_cli.core.decoding import (
+    DecodeOptions,
+    Decoder,
+    Grammar,
+    LanguageModel,
+    Scaled,
+    beam_search,
+    decoder,
+    greedy,
+    score,
+    temper,
+)
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon import read_lexicon
 from crnn_cli.errors import UsageFault
@@ -45,6 +56,20 @@ def test_every_decoder_has_the_one_confidence():
                 (total,) = score(tempered[row : row + 1], FRAMES[row : row + 1], [reading.labels])
                 assert reading.confidence == pytest.approx(np.exp(total) if reading.posterior else 0)
                 assert len(reading.spans) == len(reading.confidences) == len(reading.labels)
+
+
+def test_a_language_model_shifts_confidence_between_the_texts_that_were_found():
+    """By hand: of the sum that the image gives to the texts found, each has the share that the weights leave it."""
+    grammar = Grammar(CODEC.classes, [Scaled(LANGUAGE, 0.7)], 0.2)
+    options = DecodeOptions(nbest=40, beam=40, lm_weight=0.7, lm_bonus=0.2)
+    for row, own in enumerate(Decoder(CODEC, 1.5, options, language=LANGUAGE)(LOG_PROBS, FRAMES)[:2]):
+        labels, n = [reading.labels for reading in own], len(own)
+        rows, frames = np.repeat(LOG_PROBS[row : row + 1], n, 0), np.repeat(FRAMES[row], n)
+        plain, tempered = (np.exp(score(some, frames, labels)) for some in (rows, temper(rows, 1.5)))
+        weights = np.exp([grammar.weigh(one) for one in labels])
+        lifted = plain * weights / (plain * weights).sum() / (plain / plain.sum())
+        assert [reading.confidence for reading in own] == pytest.approx((tempered * lifted).clip(max=1), rel=0.03)
+        assert max(lifted) > 1.5 > 0.5 > min(lifted)
 
 
 def test_the_best_readings_come_first_and_share_what_the_search_found():

@@ -31,10 +31,12 @@ class Hypothesis:
     Attributes:
         labels: without blanks.
         score: log of its probability, of the paths that the search kept, and the grammar's weight added.
+        weight: what the grammar added.
     """
 
     labels: tuple[int, ...]
     score: float
+    weight: float = 0.0
 
 
 class _Beams(NamedTuple):
@@ -210,7 +212,8 @@ def _finished(
     beams: _Beams, history: list[tuple[NDArray[np.int64], Integers]], grammar: Grammar
 ) -> list[list[Hypothesis]]:
     """The hypotheses of each row, best first."""
-    scores = np.logaddexp(beams.blank, beams.label) + beams.weight + grammar.weights[beams.state, BLANK]
+    weights = beams.weight + grammar.weights[beams.state, BLANK]
+    scores = np.logaddexp(beams.blank, beams.label) + weights
     order = np.argsort(-scores, axis=1, kind="stable")
     place = order
     joined = np.zeros((len(history), *order.shape), np.int64)
@@ -220,10 +223,11 @@ def _finished(
         joined[step, :active] = np.take_along_axis(labels, place[:active], 1)
         place = place.copy()
         place[:active] = np.take_along_axis(source, place[:active], 1)
-    ranked = np.take_along_axis(scores, order, 1)
+    ranked, weights = np.take_along_axis(scores, order, 1), np.take_along_axis(weights, order, 1)
     found = []
     for row in range(len(order)):
         own = joined[:, row]
         live = np.flatnonzero(ranked[row] > _NONE)
-        found.append([Hypothesis(tuple(own[own[:, b] != BLANK, b].tolist()), float(ranked[row, b])) for b in live])
+        texts = [tuple(own[own[:, b] != BLANK, b].tolist()) for b in live]
+        found.append(list(map(Hypothesis, texts, ranked[row, live].tolist(), weights[row, live].tolist())))
     return found

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
+
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Decoded:
         labels: the L labels, without blanks.
         spans: (start, end) of each label in frames, end excluded.
         confidences: of each label, the greatest probability that a frame of its span gives it, 0 to 1.
-        confidence: P(labels | image) over all CTC paths, 0 to 1.
+        confidence: P(labels | image) over all CTC paths, 0 to 1; see `shared` for what a language model adds to it.
         posterior: the share that it has, with what a lexicon, a language model or a pattern adds, of the readings that
             the search ended with, 0 to 1; 1 where nothing was searched, as the reading was sure or proven.
     """
@@ -37,20 +40,43 @@ def describe(
     labels: Sequence[Sequence[int]],
     posteriors: Sequence[float],
     temperature: float = 1.0,
+    gains: Sequence[float] | None = None,
 ) -> list[Decoded]:
     """What is to be said of `labels`, one sequence for each of N images, wherever they came from.
 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths.
         temperature: divides the log-probabilities before confidences are computed.
+        gains: factors of the confidences, see `shared`; None: 1.
     """
     tempered = temper(log_probs, temperature)
-    totals = np.exp(score(tempered, frames, labels)).tolist()
+    totals = np.exp(score(tempered, frames, labels))
+    if gains is not None:
+        totals = np.minimum(totals * gains, 1.0)
     spans = align(log_probs, frames, labels)
     return [
         Decoded(tuple(own), places, _peaks(row, own, places), total, posterior)
-        for row, own, places, total, posterior in zip(tempered, labels, spans, totals, posteriors, strict=True)
+        for row, own, places, total, posterior in zip(tempered, labels, spans, totals.tolist(), posteriors, strict=True)
     ]
+
+
+def shared(scores: Doubles, weights: Doubles) -> tuple[Doubles, Doubles]:
+    """What weights beside the image, such as a language model's, make of texts that were found for it.
+
+    They shift probability between these texts, whose sum stays what the image says of them: a text's probability times
+    its gain. Nothing is gained where all weights are alike.
+
+    Args:
+        scores: (n,) log-probabilities of the texts, weights added.
+        weights: (n,) what was added.
+
+    Returns:
+        (n,) each: the posterior, which is the text's share of the sum with the weights; and the gain, which is that
+        share over the one without.
+    """
+    plain = scores - weights
+    posteriors = scores - np.logaddexp.reduce(scores)
+    return np.exp(posteriors), np.exp(posteriors - plain + np.logaddexp.reduce(plain))
 
 
 def _peaks(log_probs: Floats, labels: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import BLANK, Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
 from crnn_cli.core.decoding.best_path import best_labels, greedy
-from crnn_cli.core.decoding.decoded import Decoded, describe
+from crnn_cli.core.decoding.decoded import Decoded, describe, shared
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
@@ -141,9 +141,11 @@ class Decoder:
         found, _ = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
-        posteriors = [share for own in found for share in _shares(own)[:nbest]]
         labels = [hypothesis.labels for own in found for hypothesis in own[:nbest]]
-        described = iter(describe(log_probs[rows], frames[rows], labels, posteriors, self.temperature))
+        pairs = [_shared(own)[:, :nbest] for own in found]
+        posteriors, gains = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0))
+        told = describe(log_probs[rows], frames[rows], labels, posteriors.tolist(), self.temperature, gains)
+        described = iter(told)
         readings = [[next(described) for _ in own[:nbest]] for own in found]
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
 
@@ -229,7 +231,9 @@ class Decoder:
                 continue
             known = {word.labels for word in words}
             others = [
-                Hypothesis(o.labels, o.score - (outside or 0)) for o in free.get(row, ()) if o.labels not in known
+                Hypothesis(o.labels, o.score - (outside or 0), o.weight - (outside or 0))
+                for o in free.get(row, ())
+                if o.labels not in known
             ]
             found.append(sorted([*words, *others], key=lambda hypothesis: -hypothesis.score))
         return found
@@ -301,11 +305,7 @@ def _folded(codec: Codec) -> NDArray[np.int64]:
     return np.array([0, *labels])
 
 
-def _shares(hypotheses: Sequence[Hypothesis]) -> list[float]:
-    """Of the probability of all of them, that of each."""
-    if not hypotheses:
-        return []
-    scores = np.array([hypothesis.score for hypothesis in hypotheses])
-    weights = np.exp(scores - scores.max())
-    shares: list[float] = (weights / weights.sum()).tolist()
-    return shares
+def _shared(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
+    """(2, n) the posteriors and gains of all hypotheses of an image."""
+    scores, weights = (np.array([getattr(own, name) for own in hypotheses]) for name in ("score", "weight"))
+    return np.stack(shared(scores, weights))

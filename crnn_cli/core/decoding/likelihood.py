@@ -2,7 +2,8 @@
 
 The one confidence of this package is P(text | image): the probability of a labelling summed over all CTC paths that
 collapse to it (Graves et al. 2006, eq. 3), computed by the forward algorithm (eqs. 5-8) after the log-probabilities
-were divided by the model's temperature and normalised again. Every decoder reports it, so that confidences compare.
+were divided by the model's temperature and normalised again. Every decoder reports it, so that confidences compare;
+what weights beside the image, such as a language model's, shift of it: `decoded.shared`.
 """
 
 from __future__ import annotations

@@ -183,8 +183,9 @@ class Listed:
             some = written[at : at + step]
             rows = np.broadcast_to(log_probs, (len(some), *log_probs.shape))
             scores = score(rows, np.full(len(some), len(log_probs)), some)
-            scores += [self._grammar.weigh(word) for word in some]
-            hypotheses += [Hypothesis(w, s) for w, s in zip(some, scores.tolist(), strict=True) if s > -np.inf]
+            weights = np.array([self._grammar.weigh(word) for word in some])
+            every = map(Hypothesis, some, (scores + weights).tolist(), weights.tolist())
+            hypotheses += [own for own in every if own.score > -np.inf]
         return sorted(hypotheses, key=_first)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.core.decoding.decoded import Decoded, describe
+from crnn_cli.core.decoding.decoded import Decoded, describe, shared
 from crnn_cli.core.decoding.decoder import Decoder, Proposals
 from crnn_cli.core.decoding.likelihood import Floats, score, temper
 
@@ -52,7 +52,8 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
     is none. Of different alphabets the probabilities themselves are averaged, as one may lack what another reads. What
     a lexicon or a language model adds counts as in each decoder, and a text that one of them does not allow is not
     read. Looks that found no word of their lexicon propose nothing where others did. The confidence is the average
-    without what was added, of the logarithms made a probability again over the proposed texts and "any other".
+    of P(text | image), of the logarithms made a probability again over the proposed texts and "any other"; what was
+    added gains a text its share (see `shared`).
     """
     if any(not look.proposals.free for look in looks):
         looks = [replace(own, proposals=Proposals({})) if own.proposals.free else own for own in looks]
@@ -73,11 +74,12 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
         others = np.log(np.clip(1 - np.exp(plain).sum(1), _LEAST, 1)).mean()
         totals = totals - np.logaddexp.reduce([*totals, others])
     order = [place for place in np.argsort(-scores, kind="stable").tolist() if scores[place] > -np.inf]
-    shares = np.exp(scores - scores.max()) if order else scores
+    posteriors, gains = shared(scores[order], scores[order] - _averaged(plain[:, order], alike))
+    confidences = np.minimum(np.exp(totals[order]) * gains, 1.0)
     return [
-        _told(looks, labels, place, float(np.exp(totals[place])), float(shares[place] / shares.sum()), plain[:, place])
-        for place in order[:count]
-    ]
+        _told(looks, labels, place, confidence, posterior, plain[:, place])
+        for place, confidence, posterior in zip(order, confidences.tolist(), posteriors.tolist(), strict=True)
+    ][:count]
 
 
 _Labels = list[tuple[int, ...] | None]  # of each text; None: the model cannot write it
