@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+COMPILED := $(shell find crnn_cli -name '*.c')
 SOURCES := $(shell find crnn_cli examples -name '*.py' -o -name '*.sh' -o -name '*.txt')
 
 .PHONY: demo test
@@ -22,7 +23,7 @@ test: demo
 demo/summary.txt: .venv/installed $(SOURCES)
 	bash examples/demo.sh $(BIN)
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(COMPILED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "crnn-cli needs Python 3.10 or later")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small, and the machine may be busy
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from crnn_cli.core.decoding import native
 from crnn_cli.main import run
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
@@ -49,6 +50,17 @@ def crnn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return Result(code, out, err)
 
     return call
+
+
+@pytest.fixture(scope="module", params=["compiled", "numpy"])
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The inner loops of decoding, which are there twice."""
+    if request.param == "compiled" and native.library() is None:
+        pytest.skip("the compiled code was not built")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "numpy":
+            patch.setattr(native, "library", lambda: None)
+        yield
 
 
 def render(text: str, height: int = 32, ink: int = 0, paper: int = 255) -> NDArray[np.uint8]:

@@ -11,19 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.core.codec import BLANK
+from crnn_cli.core.codec import BLANK, Alphabet
 from crnn_cli.core.decoding import (
     Grammar,
+    LanguageModel,
     Lexicon,
     Pattern,
+    Scaled,
     align,
+    beam,
     beam_search,
     describe,
     greedy,
     score,
 )
 from crnn_cli.core.decoding.beam import without_silence
+from crnn_cli.core.ngrams import estimate
 from crnn_cli.errors import UsageFault
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 CASES = st.tuples(st.integers(0, 10_000), st.integers(0, 5), st.integers(2, 4))
 
@@ -241,6 +247,31 @@ def test_what_is_said_of_a_greedy_reading_is_what_the_greedy_decoder_says():
 def test_no_beam_is_no_search(width, classes):
     with pytest.raises(UsageFault, match="at least 1"):
         beam_search(noise(0, 2, 3), np.array([2]), Grammar(3), width, classes)
+
+
+@given(CASES, st.booleans(), st.booleans(), st.sampled_from([1, 3, 16]))
+@settings(max_examples=80, deadline=None)
+def test_compiled_and_numpy_find_the_same(case, within, patterned, width):
+    seed, steps, classes = case
+    alphabet, rng = "aB1-"[:classes], np.random.default_rng(seed)
+    log_probs, frames = noise(seed, steps + 4, classes + 1, images=3), np.array([steps + 4, 2, 0])
+    words = lexicon_of(rng, classes + 1, 9)
+    texts = ["".join(alphabet[label - 1] for label in word) for word in words]
+    automata = [Scaled(LanguageModel(estimate(texts, 3), Alphabet(alphabet)), 0.6)]
+    automata += [Lexicon(words, classes + 1, float(rng.choice([-np.inf, -1.0])))] if within else []
+    automata += [Pattern("re:a?.*[aB]", alphabet)] if patterned else []
+    grammar = Grammar(classes + 1, automata, 0.3)
+    one = beam_search(log_probs, frames, grammar, width, 2)
+    other = beam._searched(log_probs, frames, grammar, width, 2)
+    for own, theirs in zip(one, other, strict=True):
+        assert [h.labels for h in own] == [h.labels for h in theirs]
+        for name in ("score", "weight"):
+            assert np.allclose([getattr(h, name) for h in own], [getattr(h, name) for h in theirs], atol=1e-6)
+
+
+def test_labels_that_no_class_has_are_refused():
+    with pytest.raises(IndexError):
+        score(noise(0, 3, 4), np.array([3]), [(1, 4)])
 
 
 def test_an_empty_lexicon_is_refused():

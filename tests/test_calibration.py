@@ -21,7 +21,7 @@ def readings(samples: int, sharpened: float):
     truth = (rng.random((samples, 1)) < np.exp(known[:, 0]).cumsum(1)).argmax(1)
     log_probs = temper(known, 1 / sharpened)
     labels = best_labels(log_probs, np.ones(samples, np.int64))
-    correct = np.array([own.tolist() == ([t] if t else []) for own, t in zip(labels, truth, strict=True)])
+    correct = np.array([own == ((t,) if t else ()) for own, t in zip(labels, truth, strict=True)])
     return log_probs, np.ones(samples, np.int64), labels, correct
 
 

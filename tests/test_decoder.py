@@ -30,6 +30,7 @@ from crnn_cli.errors import UsageFault
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import enumerated, noise
 
+pytestmark = pytest.mark.usefixtures("loops")
 CODEC = Codec(Alphabet("abAB1"))
 FRAMES = np.array([7, 5, 0])
 LOG_PROBS = noise(4, 7, CODEC.classes, images=3)

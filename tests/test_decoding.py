@@ -11,6 +11,8 @@ import pytest
 from crnn_cli.core.decoding import greedy, score, temper
 from tests.paths import collapse, enumerated
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 
 def case(seed, n=6, t=9, k=3):
     """Log-probabilities with runs and blanks, and lengths of which one is 0 and one is T."""

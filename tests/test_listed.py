@@ -23,6 +23,7 @@ from crnn_cli.errors import UsageFault
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import noise
 
+pytestmark = pytest.mark.usefixtures("loops")
 CODEC = Codec(Alphabet("abAB1"))
 FRAMES = np.array([7, 5, 6])
 LOG_PROBS = noise(4, 7, CODEC.classes, images=3)
@@ -133,7 +134,7 @@ def test_delta_scores_the_words_near_the_greedy_reading(delta):
     read = texts(decode(LOG_PROBS, FRAMES))
     far = 0
     for row, greedy in enumerate(best_labels(LOG_PROBS, FRAMES)):
-        near = [word for word in WORDS if distance(CODEC.encode(word), greedy.tolist()) <= delta]
+        near = [word for word in WORDS if distance(CODEC.encode(word), greedy) <= delta]
         far += not near
         assert read[row] == (likeliest(row, near) if near else texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))[row])
     assert len(decode.without) == far

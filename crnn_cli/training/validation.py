@@ -14,7 +14,7 @@ from torch import Tensor
 from crnn_cli.core import calibration, metrics
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.ctc import ctc_loss
-from crnn_cli.core.decoding import Integers, best_labels
+from crnn_cli.core.decoding import best_labels
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate, plan
 from crnn_cli.data.dataset import Samples
@@ -76,7 +76,9 @@ def validate(
 
 
 @torch.inference_mode()
-def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -> dict[int, tuple[list[int], Sureness]]:
+def _read(
+    model: CRNN, held: Samples, rows: list[int], precision: torch.dtype
+) -> dict[int, tuple[tuple[int, ...], Sureness]]:
     """Labels, and confidences at each temperature, by row; of the rows whose image can be read."""
     images = {}
     for row in rows:
@@ -93,12 +95,13 @@ def _read(model: CRNN, held: Samples, rows: list[int], precision: torch.dtype) -
     log_probs, frames = log_probs.cpu(), frames.cpu()
     labels = best_labels(log_probs.numpy(), frames.numpy())
     sure = confidences(log_probs, frames, labels)
-    return {row: (own.tolist(), how) for row, own, how in zip(images, labels, sure.T, strict=True)}
+    return {row: (own, how) for row, own, how in zip(images, labels, sure.T, strict=True)}
 
 
-def confidences(log_probs: Tensor, frames: Tensor, labels: Sequence[Integers]) -> NDArray[np.float64]:
+def confidences(log_probs: Tensor, frames: Tensor, labels: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     """(temperatures, N): the confidence of each reading at each temperature, as `crnn_cli.core.decoding` defines it."""
-    flat, lengths = torch.from_numpy(np.concatenate(labels)), torch.tensor([len(own) for own in labels])
+    flat = torch.tensor([label for own in labels for label in own], dtype=torch.long)
+    lengths = torch.tensor([len(own) for own in labels])
     tempered = ((log_probs / temperature).log_softmax(2) for temperature in calibration.TEMPERATURES)
     sure: NDArray[np.float64] = np.exp([-ctc_loss(each, frames, flat, lengths).double().numpy() for each in tempered])
     return sure

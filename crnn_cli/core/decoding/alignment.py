@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.core.decoding import native
 from crnn_cli.core.decoding.likelihood import Floats, Integers, lattice
 
 Spans = tuple[tuple[int, int], ...]
@@ -18,6 +19,12 @@ def align(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks, each of which has a path.
     """
+    aligned = native.align(log_probs, frames, labels)
+    return _aligned(log_probs, frames, labels) if aligned is None else aligned
+
+
+def _aligned(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) -> list[Spans]:
+    """The same in numpy."""
     steps = log_probs.shape[1]
     lengths, emitted, skip = lattice(log_probs, labels)
 

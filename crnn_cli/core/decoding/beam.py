@@ -1,4 +1,4 @@
-"""CTC prefix beam search over a batch, in numpy: every beam of every image takes each step together.
+"""CTC prefix beam search over a batch: compiled (`native`), else in numpy.
 
 A beam is a prefix: the labels so far. Its probability is kept in two parts, of the paths that end in a blank and of
 those that end in its last label, because a label that repeats needs a blank between (Graves et al. 2006; Hannun et al.,
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding import native
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.likelihood import Floats, Integers
 from crnn_cli.errors import UsageFault
@@ -59,7 +60,11 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    log_probs: Floats, frames: Integers, grammar: Grammar, width: int = 16, classes: int | None = 10
+    log_probs: Floats,
+    frames: Integers,
+    grammar: Grammar,
+    width: int = 16,
+    classes: int | None = 10,
 ) -> list[list[Hypothesis]]:
     """The likeliest labellings under a grammar.
 
@@ -79,11 +84,24 @@ def beam_search(
     """
     if width < 1 or (classes is not None and classes < 1):
         raise UsageFault(f"beam is {width}, classes {classes}: take at least 1")
+    labels = log_probs.shape[2] - 1
+    few = labels if classes is None else min(classes, labels)
+    compiled = grammar.compiled
+    if compiled is not None:
+        found = native.search(log_probs, frames, compiled, grammar.bonus, width, few)
+        return [[Hypothesis(*own) for own in rows] for rows in found]
+    return _searched(log_probs, frames, grammar, width, few)
+
+
+def _searched(
+    log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int
+) -> list[list[Hypothesis]]:
+    """The same in numpy: every beam of every image takes each step together."""
     grammar.begin()
-    n, steps, total = log_probs.shape
+    n, steps, _ = log_probs.shape
     order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows
     log_probs, frames = log_probs[order], frames[order]
-    choice = _choice(log_probs, total - 1 if classes is None else min(classes, total - 1))
+    choice = _choice(log_probs, classes)
     beams = _start(n, width, grammar)
     history: list[tuple[NDArray[np.int64], Integers]] = []  # of each step: the beam it came from, the label that joined
     for step in range(steps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon import Lexicon
 from crnn_cli.core.decoding.likelihood import HALF, Floats, Integers, score
 from crnn_cli.core.decoding.listed import Listed
+from crnn_cli.core.decoding.native import TABLE, Compiled
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.errors import UsageFault
 
@@ -120,7 +121,9 @@ class Decoder:
             return self._described(log_probs, frames, names)
         plain = greedy(log_probs, frames, self.temperature)
         if self._way == "beam":  # its share of all texts
-            totals = np.exp(score(log_probs, frames, [own.labels for own in plain])).tolist()
+            totals = [own.confidence for own in plain]
+            if self.temperature != 1.0:
+                totals = np.exp(score(log_probs, frames, [own.labels for own in plain])).tolist()
             plain = [replace(own, posterior=total) for own, total in zip(plain, totals, strict=True)]
         readings = [[own] for own in plain]
         others = np.flatnonzero(~self._stay(plain))
@@ -165,7 +168,7 @@ class Decoder:
         They are `nbest` and at least four, or the one of greedy decoding if that was asked for.
         """
         if self.options.decoder == "greedy":
-            return [Proposals({tuple(own.tolist()): 0.0}) for own in best_labels(log_probs, frames)]
+            return [Proposals({own: 0.0}) for own in best_labels(log_probs, frames)]
         if self._way == "doubt":
             return self._proposed_in_doubt(log_probs, frames)
         found, listed = self._searched(log_probs, frames, names, alone=False)
@@ -273,6 +276,10 @@ class _Allowed:
 
     def follow(self, states: Integers, labels: Integers) -> Integers:
         return states
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        return Compiled.of(TABLE, self.start, weights=self._row, next=np.zeros_like(self._row))
 
 
 def _listed(

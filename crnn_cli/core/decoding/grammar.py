@@ -8,13 +8,16 @@ Its states are made when the search first comes to them, and kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding import native
 from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.decoding.native import Compiled
 
 Weights = NDArray[np.float64]
 _BARRED = -np.inf
@@ -40,6 +43,11 @@ class Automaton(Protocol):
         """(n,) the states after `labels`, each of which may follow its state."""
         ...
 
+    @property
+    def compiled(self) -> Compiled | None:
+        """The same for `native`; None where that cannot be."""
+        ...
+
 
 class Scaled:
     """An automaton whose weights count `scale` times, 0 or more; what it bars stays barred."""
@@ -55,6 +63,11 @@ class Scaled:
     def weights(self, states: Integers) -> Weights:
         weights = self._automaton.weights(states)
         return np.multiply(weights, self._scale, out=np.full_like(weights, _BARRED), where=weights > _BARRED)
+
+    @cached_property
+    def compiled(self) -> Compiled | None:
+        own = self._automaton.compiled
+        return None if own is None else own.scaled(self._scale)
 
 
 class Grammar:
@@ -78,6 +91,14 @@ class Grammar:
         self._parts = np.zeros((0, len(automata)), np.int64)  # of each state, the states of the automata
         self._numbers: dict[tuple[int, ...], int] = {}
         self._following: dict[int, int] = {}  # by state * K + label
+
+    @property
+    def compiled(self) -> list[Compiled] | None:
+        """All automata for `native`; None where it was not built or one of them is not for it."""
+        if native.library() is None or len(self._automata) > native.MOST:
+            return None
+        every = [automaton.compiled for automaton in self._automata]
+        return None if None in every else [own for own in every if own is not None]
 
     def begin(self) -> None:
         """To be called before a search: where the states are many they are forgotten, and mean nothing any more."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from crnn_cli.core.codec import Alphabet, show
 from crnn_cli.core.decoding.grammar import Weights
 from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.decoding.native import NGRAMS, Compiled
+from crnn_cli.core.decoding.tree import Tree
 from crnn_cli.core.ngrams import BEGIN, END, NEVER, SPACE, UNKNOWN, Ngrams
 from crnn_cli.errors import UsageFault
 
@@ -64,6 +67,10 @@ class LanguageModel:
     def follow(self, states: Integers, labels: Integers) -> Integers:
         return self._graph.follow(states, self._tokens[labels])
 
+    @cached_property
+    def compiled(self) -> Compiled:
+        return Compiled.of(NGRAMS, self.start, tokens=self._tokens, **self._graph.arrays).scaled(_NATURAL)
+
 
 class _Graph:
     """The n-grams of a model in one row, short ones first, after the one of no tokens.
@@ -74,22 +81,19 @@ class _Graph:
     def __init__(self, model: Ngrams) -> None:
         sizes = [len(level.tokens) for level in model.levels]
         ends = np.cumsum([1, *sizes])
-        self._size = len(model.vocabulary) + 1
+        size = len(model.vocabulary) + 1
         contexts = [level.contexts + begin for level, begin in zip(model.levels, (0, *ends), strict=False)]
-        levels = zip(model.levels, contexts, strict=True)
-        self._keys = np.concatenate([own * self._size + level.tokens for level, own in levels])  # they ascend
+        tokens = [level.tokens for level in model.levels]
+        self._tree = Tree.grown(np.concatenate(contexts), np.concatenate(tokens), size, int(sum(sizes[:-1])) + 1)
         self._probability = np.concatenate([[NEVER], *(level.probability for level in model.levels)])
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
-        firsts = (level.first[:-1] + begin for level, begin in zip(model.levels, ends, strict=False))
-        self._first = np.concatenate([*firsts, ends[-1:]])  # where those begin that each is the context of
         # the longest proper suffix of each n-gram that may be a context, itself one
-        self._leads = (np.diff(self._first) > 0) | (self._weight != 0)
+        self._leads = (np.diff(self._tree.first) > 0) | (self._weight != 0)
         self._suffix = np.zeros(len(self._weight), np.int64)
-        for begin, end, own in zip(ends[1:], ends[2:], contexts[1:-1], strict=False):
-            places = np.arange(begin, end)
-            self._suffix[places] = self.follow(self._suffix[own], self._keys[places - 1] % self._size)
-        self._shortest = np.full(self._size, NEVER)
-        self._shortest[self._keys[: sizes[0]]] = self._probability[1 : 1 + sizes[0]]
+        for begin, end, own, last in zip(ends[1:], ends[2:], contexts[1:-1], tokens[1:-1], strict=False):
+            self._suffix[begin:end] = self.follow(self._suffix[own], last)
+        self._shortest = np.full(size, NEVER)
+        self._shortest[tokens[0]] = self._probability[1 : 1 + sizes[0]]
 
     def rows(self, states: Integers) -> Weights:
         """(n, tokens + 1) log10 of the probability of each token after a context."""
@@ -101,10 +105,8 @@ class _Graph:
             some = np.flatnonzero(own)
             contexts = own[some]
             rows[some] += self._weight[contexts, None]
-            first = self._first[contexts]
-            counts = self._first[contexts + 1] - first
-            longer = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-            rows[np.repeat(some, counts), self._keys[longer - 1] % self._size] = self._probability[longer]
+            places, longer, tokens = self._tree.children(contexts)
+            rows[some[places], tokens] = self._probability[longer]
         return rows
 
     def follow(self, contexts: Integers, tokens: Integers) -> Integers:
@@ -112,12 +114,23 @@ class _Graph:
         found = np.zeros(len(contexts), np.int64)
         open_ = np.arange(len(contexts))
         while len(open_):
-            keys = contexts[open_] * self._size + tokens[open_]
-            places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            own = np.where((self._keys[places] == keys) & (places + 1 < len(self._leads)), places + 1, 0)
+            own = self._tree.child(contexts[open_], tokens[open_])
+            own[own >= len(self._leads)] = 0
             own[~self._leads[own]] = 0
             found[open_] = own
             open_ = open_[(own == 0) & (contexts[open_] != _NOTHING)]
             contexts = contexts.copy()
             contexts[open_] = self._suffix[contexts[open_]]
         return found
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """For `Compiled`."""
+        return {
+            "tree": self._tree,
+            "probability": self._probability,
+            "weight": self._weight,
+            "shortest": self._shortest,
+            "suffix": self._suffix,
+            "marks": self._leads,
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.grammar import Weights
 from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.decoding.native import LEXICON, Compiled
+from crnn_cli.core.decoding.tree import Tree
 from crnn_cli.errors import UsageFault
 
 _END = 0  # after a word's last label; sorts before every label
@@ -18,8 +21,7 @@ _END = 0  # after a word's last label; sorts before every label
 class Lexicon:
     """An automaton (see `crnn_cli.core.decoding.grammar`) that reads the words of a list.
 
-    The words lie sorted in one array, so that those with a common beginning are neighbours: a state is such a range of
-    rows, and how many labels they have in common.
+    A state is a node of the tree of all beginnings of words; one more stands for every text that is no such beginning.
 
     Args:
         words: as labels, without blanks; the same word twice counts once.
@@ -31,6 +33,8 @@ class Lexicon:
     Raises:
         UsageFault: no words.
     """
+
+    start = 0
 
     def __init__(
         self,
@@ -47,35 +51,32 @@ class Lexicon:
         table = np.full((len(words), longest + 1), _END, np.int32)
         lengths = np.fromiter(map(len, words), np.int64, len(words))
         table[np.arange(longest + 1) < lengths[:, None]] = self._fold[[label for word in words for label in word]]
-        table = table[np.lexsort(table.T[::-1])]
-        again = np.append(False, (table[1:] == table[:-1]).all(1))
-        self.table: NDArray[np.int32] = table[~again]
-        self._ranges: list[tuple[int, int, int]] = []  # of each state; of the one outside, an empty range
-        self._numbers: dict[tuple[int, int, int], int] = {}
-        self.start = self._number(0, len(self.table), 0)
+        table = table[np.lexsort(table.T[::-1])]  # words with a common beginning are neighbours
+        differs = np.ones(table.shape, dtype=bool)  # from the word before, up to this label
+        np.logical_or.accumulate(table[1:] != table[:-1], axis=1, out=differs[1:])
+        made = (differs & (table != _END)).T  # where a node is made: by their depth, then by their words
+        nodes = np.cumsum(made).reshape(made.shape)
+        parents = np.concatenate((np.zeros((1, len(table)), np.int64), nodes[:-1]))
+        self._count = int(made.sum()) + 1
+        self._tree = Tree.grown(parents[made], table.T[made].astype(np.int64), classes, self._count)
+        self._ends = np.zeros(self._count, dtype=bool)
+        self._ends[parents[(table != _END).sum(1), np.arange(len(table))]] = True
 
     def weights(self, states: Integers) -> Weights:
-        rows = np.zeros((len(states), len(self._fold)))
-        for row, state in zip(rows, states.tolist(), strict=True):
-            first, stop, depth = self._ranges[state]
-            if stop > first:
-                within = np.zeros(len(self._fold), dtype=bool)
-                within[self.table[first:stop, depth]] = True
-                row[~within[self._fold]] = self._outside
-                row[BLANK] = 0.0 if self.table[first, depth] == _END else self._outside
-        return rows  # all 0 of the state outside: it was paid when the text left the lexicon
+        within = np.ones((len(states), len(self._fold)), dtype=bool)  # all of the state outside: that was paid for
+        (inside,) = np.nonzero(states < self._count)
+        rows, _, labels = self._tree.children(states[inside])
+        within[inside] = False
+        within[inside[rows], labels] = True
+        within = within[:, self._fold]
+        within[inside, BLANK] = self._ends[states[inside]]
+        return np.where(within, 0.0, self._outside)
 
     def follow(self, states: Integers, labels: Integers) -> Integers:
-        return np.array([self._after(*pair) for pair in zip(states.tolist(), labels.tolist(), strict=True)], np.int64)
+        children = self._tree.child(states, self._fold[labels])
+        return np.where(children == 0, self._count, children)
 
-    def _after(self, state: int, label: int) -> int:
-        first, stop, depth = self._ranges[state]
-        column, own = self.table[first:stop, depth], np.int32(self._fold[label])  # of one type: else all is converted
-        below, above = (first + int(column.searchsorted(own, side)) for side in ("left", "right"))
-        return self._number(below, above, depth + 1) if below < above else self._number(0, 0, 0)
-
-    def _number(self, first: int, stop: int, depth: int) -> int:
-        number = self._numbers.setdefault((first, stop, depth), len(self._ranges))
-        if number == len(self._ranges):
-            self._ranges.append((first, stop, depth))
-        return number
+    @cached_property
+    def compiled(self) -> Compiled:
+        arrays = {"tokens": self._fold, "marks": self._ends}
+        return Compiled.of(LEXICON, self.start, self._tree, self._outside, **arrays)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding import native
 
 _LEAST = 1e-290  # of the end beside the greatest state: below, digits are lost
 _RESCALED = 4  # frames after which the forward variable is brought back to 1: at most e^-100 each is far from underflow
@@ -55,7 +56,7 @@ class Lattice(NamedTuple):
         needed: Integers = self.lengths + repeats.sum(1)
         return needed
 
-    def only(self, rows: Integers) -> Lattice:
+    def only(self, rows: Integers | NDArray[np.bool_]) -> Lattice:
         """That of some of the images."""
         return Lattice(self.lengths[rows], self.emitted[rows], self.skip[rows])
 
@@ -79,14 +80,16 @@ def score(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.
     """
-    states = lattice(log_probs, labels)
-    ends, taken = _forward(states, frames)
+    ends, taken = native.forward(log_probs, frames, labels) or _forward(lattice(log_probs, labels), frames)
     with np.errstate(divide="ignore"):
         totals = np.log(ends) + taken
-    (vanished,) = np.nonzero((ends < _LEAST) & (states.needed <= frames))
+    (vanished,) = np.nonzero(ends < _LEAST)
     if len(vanished):
-        totals[vanished] = _forward_in_logarithms(states.only(vanished), frames[vanished])
-    return np.where(frames > 0, totals, np.where(states.lengths > 0, -np.inf, 0.0))
+        states = lattice(log_probs[vanished], [labels[row] for row in vanished.tolist()])
+        there = states.needed <= frames[vanished]
+        totals[vanished[there]] = _forward_in_logarithms(states.only(there), frames[vanished[there]])
+    silent = [not len(own) for own in labels]
+    return np.where(frames > 0, totals, np.where(silent, 0.0, -np.inf))
 
 
 def _forward(states: Lattice, frames: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -92,7 +92,7 @@ class Listed:
             names: of the images; as many, or none where there are no lists of their own.
             alone: whether the likeliest word will do where greedy decoding proves it, without others.
         """
-        read = [tuple(own.tolist()) for own in best_labels(log_probs, frames)]
+        read = best_labels(log_probs, frames)
         totals = score(log_probs, frames, read).tolist()
         found: list[list[Hypothesis] | None] = [None] * len(frames)
         searched = []

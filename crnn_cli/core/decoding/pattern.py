@@ -14,18 +14,22 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.grammar import Weights
 from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.decoding.native import TABLE, Compiled
 from crnn_cli.errors import UsageFault
 
 # The parser behind `re`: its trees keep to one shape since Python 3.7, under two names.
 _parser: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _MOST = 10_000  # states that the repetitions of a pattern may need
+_CELLS = 50_000  # states * classes of a table of all of them: more would take long to make
 
 _CLASSES: dict[str, Callable[[str], bool]] = {
     "A": str.isupper,
@@ -87,6 +91,20 @@ class Pattern:
             [self._number(target for own, target in self._leaving(state) if label in own) for state, label in pairs],
             np.int64,
         )
+
+    @cached_property
+    def compiled(self) -> Compiled | None:
+        weights: list[Weights] = []
+        following: list[NDArray[np.float64]] = []
+        while len(weights) < len(self._sets):  # which grow
+            if len(weights) * (len(self._alphabet) + 1) > _CELLS:
+                return None
+            state = np.array([len(weights)])
+            weights.append(self.weights(state)[0])
+            labels = 1 + np.flatnonzero(weights[-1][1:] == 0)
+            following.append(np.zeros(len(weights[-1])))
+            following[-1][labels] = self.follow(np.repeat(state, len(labels)), labels)
+        return Compiled.of(TABLE, self.start, weights=np.array(weights), next=np.array(following))
 
     def _leaving(self, state: int) -> Iterator[tuple[_Set, int]]:
         for own in self._sets[state]:
