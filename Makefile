@@ -23,7 +23,7 @@ test: demo
 demo/summary.txt: .venv/installed $(SOURCES)
 	bash examples/demo.sh $(BIN)
 
-.venv/installed: pyproject.toml $(COMPILED)
+.venv/installed: pyproject.toml setup.py $(COMPILED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "crnn-cli needs Python 3.10 or later")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
