@@ -581,7 +581,7 @@ def hand_over(task: Task, given: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     given = arguments()
     confine(1)
-    runner = runners.load(weights.path(given.model, weights.suffix_for("cpu")), "cpu")
+    runner = runners.load(weights.path(given.model, weights.suffixes_for("cpu")), "cpu")
     machine = {"processor": processor(), "cores": 1, "python": platform.python_version()}
     print(f"{machine['processor']}, 1 core, Python {machine['python']}; rounds: {given.rounds}")
     sets = []

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crnn_cli.errors import DeviceError
@@ -20,6 +21,21 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@cache
+def multiplies_int8() -> bool:
+    """Whether the CPU multiplies 8-bit integers fast, and without saturation: VNNI of x86, dot products of ARM.
+
+    Windows and Macs of Intel do not tell: False.
+    """
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 @cache

@@ -5,12 +5,16 @@ decoder settings), under the key `crnn` in ONNX's metadata, as the extra file `c
 only once it has proved itself: read back and run, it gave what torch gives on batches unlike the one that was traced.
 
 The third format is a model file again (`.safetensors`), with its weights in float16: half as large, to be passed on.
+
+ONNX may be of fewer bits (`crnn_cli.precision`); then what the readings lose, and the time they take, is measured.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,19 +29,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from crnn_cli import checkpoint, modelling, runners, weights
+from crnn_cli import checkpoint, evaluation, modelling, recognizer, runners, weights
+from crnn_cli import precision as fewer
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
+from crnn_cli.core import metrics
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import Decoder
+from crnn_cli.core.metrics import Scores
 from crnn_cli.core.model import CRNN
-from crnn_cli.errors import ExportError, ModelError, UsageFault, reason
+from crnn_cli.data.store import Reader
+from crnn_cli.errors import CrnnError, ExportError, ModelError, UsageFault, reason
 from crnn_cli.files import check_output, write_whole
+from crnn_cli.precision import Precision
 from crnn_cli.runners import Runner
 from crnn_cli.runners.torch_runner import EXTRA_FILE
 
-TOLERANCE = 1e-4  # of log-probabilities, in float32
-HALF_TOLERANCE = 0.05  # the same where weights were rounded to float16
+TOLERANCES: dict[Precision, float] = {  # of log-probabilities of noise
+    "fp32": 1e-4,
+    "fp16": 0.25,
+    "int8": math.inf,  # noise is not what it is fitted to: what it reads is measured instead
+}
+HALF_TOLERANCE = 0.05  # where weights alone were rounded to float16
 TESTED = "torch 2.13 and 2.15 (a GRU as ONNX: 2.15)"
 _WORKS = f"this is torch {torch.__version__}, and the export works with {TESTED}"
 
@@ -54,6 +67,7 @@ class Exported:
         difference: the largest between torch's log-probabilities and the file's, over all true frames of `batches`
             batches of `images` images in all.
         torch: the version that wrote it.
+        judged: with fewer bits, what was read in float32 and with them; none without data.
     """
 
     path: Path
@@ -62,6 +76,22 @@ class Exported:
     batches: int
     images: int
     torch: str
+    judged: tuple[Judged, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a network reads datasets.
+
+    Attributes:
+        precision: of its convolutions. size: bytes of its file. rate: images read a second, from datasets to text.
+        scores: over all samples.
+    """
+
+    precision: Precision
+    size: int
+    rate: float
+    scores: Scores
 
 
 def export(
@@ -69,14 +99,20 @@ def export(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     decode: Mapping[str, Any] | None = None,
+    precision: Precision = "fp32",
+    data: Sequence[Reader] = (),
 ) -> Exported:
-    """Write the model file `model` as `out`, whose suffix names the format; `model.onnx` beside it if none is given.
+    """Write the model file `model` as `out`, whose suffix names the format; `model.onnx` (`model.int8.onnx`) beside it
+    if none is given.
 
     Args:
         decode: of `DecodeOptions`, what the file is to say besides what `model` says.
+        precision: of ONNX.
+        data: what is read to compare precisions; "int8" needs it, also to see which values there are.
 
     Raises:
-        UsageFault: another suffix; decoding that the model cannot do, see `crnn_cli.core.decoding.Decoder`.
+        UsageFault: another suffix; fewer bits of another format than ONNX, or int8 without data; decoding that the
+            model cannot do, see `crnn_cli.core.decoding.Decoder`.
         OutputError: the output is in the way or has no folder.
         ExportError: the exporter is missing or fails, or the file does not agree with torch; nothing is written.
         ModelError: see `runners.load`; also a model that was exported already.
@@ -84,30 +120,70 @@ def export(
     if Path(model).suffix != ".safetensors":
         raise ModelError(f"{model}: give what `crnn train` wrote, a .safetensors file")
     reference = runners.load(model, "cpu")
-    target = Path(model).with_suffix(".onnx") if out is None else Path(out)
+    suffix = ".onnx" if precision == "fp32" else f".{precision}.onnx"
+    target = Path(model).with_suffix(suffix) if out is None else Path(out)
     if target.suffix not in FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
+    if precision != "fp32" and target.suffix != ".onnx":
+        raise UsageFault(f"{target}: {precision} is for ONNX: take a name that ends in .onnx")
+    if precision == "int8" and not data:
+        raise UsageFault("int8 is fitted to sample images: give --data DATASET, such as what was validated on")
     check_output(target, overwrite)
     header = replace(reference.header, decode=reference.header.decode.settled(decode or {}))
     codec, lm = Codec.of(header.config), header.decode.lm
     if lm is not None and lm not in weights.LANGUAGES:
         raise UsageFault(f"lm is {lm}: a model keeps the name of a language model of this package, such as english")
     Decoder(codec, 1.0, header.decode, language=modelling.language(lm, codec.alphabet))
-    data = _packed(checkpoint.load_model(model)[0], header, target.suffix)
+    whole = _packed(checkpoint.load_model(model)[0], header, target.suffix)
+    packed = _reduced(whole, precision, data, header.config)
     batches = proof_batches(reference.config)
     try:
-        difference = largest_difference(reference, _opened(data, target.suffix), batches)
+        difference = largest_difference(reference, _opened(packed, target.suffix), batches)
     except (ExportError, ModelError) as fault:
         raise ExportError(f"{target}: not written: {fault}; {_WORKS}") from fault
-    tolerance = HALF_TOLERANCE if target.suffix == HALF else TOLERANCE
+    tolerance = HALF_TOLERANCE if target.suffix == HALF else TOLERANCES[precision]
     if not difference <= tolerance:
         raise ExportError(
             f"{target}: not written: its log-probabilities are {difference:.3g} away from torch's, more than "
             f"{tolerance:g}; {_WORKS}"
         )
-    write_whole(target, data)
+    write_whole(target, packed)
     images = sum(len(widths) for _, widths in batches)
-    return Exported(target, len(data), difference, len(batches), images, torch.__version__)
+    rivals: dict[Precision, bytes] = {"fp32": whole, precision: packed} if data and precision != "fp32" else {}
+    judged = _judged(rivals, data)
+    return Exported(target, len(packed), difference, len(batches), images, torch.__version__, judged)
+
+
+def _reduced(whole: bytes, precision: Precision, data: Sequence[Reader], config: ModelConfig) -> bytes:
+    """The same network of `precision`."""
+    if precision == "fp32":
+        return whole
+    try:
+        with _quiet():
+            return fewer.to_fp16(whole) if precision == "fp16" else fewer.to_int8(whole, fewer.sampled(data, config))
+    except CrnnError:
+        raise
+    except Exception as fault:  # ONNX Runtime's tools raise many kinds
+        raise ExportError(f"this model cannot be written as {precision} ({reason(fault)})") from fault
+
+
+def _judged(networks: Mapping[Precision, bytes], data: Sequence[Reader]) -> tuple[Judged, ...]:
+    """Each reads everything twice, in turn; the faster time counts."""
+    found: dict[Precision, Judged] = {}
+    with TemporaryDirectory() as folder:
+        for precision, network in networks.items():
+            Path(folder, f"{precision}.onnx").write_bytes(network)
+        readers = {precision: recognizer.load(Path(folder, f"{precision}.onnx"), "cpu") for precision in networks}
+        for precision in (*networks, *networks):
+            start = time.perf_counter()
+            samples = [sample for own in data for sample in evaluation.read(own, readers[precision])]
+            rate = len(samples) / (time.perf_counter() - start)
+            if precision in found:
+                found[precision] = replace(found[precision], rate=max(rate, found[precision].rate))
+                continue
+            scores = metrics.score((own.reference, own.reading) for own in samples)
+            found[precision] = Judged(precision, len(networks[precision]), rate, scores)
+    return tuple(found.values())
 
 
 def _packed(network: CRNN, header: Header, suffix: str) -> bytes:

@@ -116,14 +116,14 @@ def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
         DeviceError: this machine lacks the device.
         ModelError: none was given and none is in the places looked at.
     """
-    suffix = weights.suffix_for(device)
+    suffixes = weights.suffixes_for(device)
     if given is not None:
-        return os.fspath(weights.path(given, suffix)), "--model"
+        return os.fspath(weights.path(given, suffixes)), "--model"
     if os.environ.get("CRNN_MODEL"):
-        return os.fspath(weights.path(os.environ["CRNN_MODEL"], suffix)), "$CRNN_MODEL"
+        return os.fspath(weights.path(os.environ["CRNN_MODEL"], suffixes)), "$CRNN_MODEL"
     if Path("model.safetensors").exists():
         return "model.safetensors", "./model.safetensors"
-    bundled = weights.default(suffix)
+    bundled = weights.default(suffixes)
     if bundled is not None:
         return os.fspath(bundled), "bundled"
     raise ModelError(

@@ -47,3 +47,4 @@ torchrun --standalone --nproc-per-node "${PROCESSES:-$(nproc)}" --no-python crnn
 
 crnn export "$BACKBONE.float32.safetensors" -o "$BACKBONE.safetensors" --lm english --beam 8 --overwrite
 crnn export "$BACKBONE.safetensors" -o "$BACKBONE.onnx" --overwrite
+crnn export "$BACKBONE.safetensors" -o "$BACKBONE.int8.onnx" --int8 --data scenes-val.lmdb --data lines-val.lmdb --overwrite

@@ -13,13 +13,15 @@ import torch
 
 import crnn_cli
 from crnn_cli import checkpoint, exporting, inspection, runners
+from crnn_cli import precision as fewer_bits
 from crnn_cli.checkpoint import Header
 from crnn_cli.commands.export import command as export_command
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
+from crnn_cli.data.store import Reader
 from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
-from tests.conftest import render
+from tests.conftest import png, render
 from tests.models import save_untrained
 
 # Every backbone and recurrence goes the same way; all 28 take minutes, these are those that once needed care.
@@ -53,7 +55,7 @@ def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
     assert exported.size < 0.55 * source.stat().st_size
     assert 0 < exported.difference < exporting.HALF_TOLERANCE
     assert inspection.model(exported.path).header == inspection.model(source).header
-    assert exporting.export(exported.path, tmp_path / "half.onnx").difference <= exporting.TOLERANCE
+    assert exporting.export(exported.path, tmp_path / "half.onnx").difference <= exporting.TOLERANCES["fp32"]
     assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
 
 
@@ -65,7 +67,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, layers, name):
     source = saved(tmp_path, backbone=backbone, rnn=rnn, layers=layers, temperature=1.5)
     exported = exporting.export(source, tmp_path / name)
-    assert exported.difference <= exporting.TOLERANCE
+    assert exported.difference <= exporting.TOLERANCES["fp32"]
     assert exported.size == exported.path.stat().st_size
 
     ours, theirs = runners.load(source, "cpu"), runners.load(exported.path, "cpu")
@@ -79,6 +81,54 @@ def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, lay
         live = np.arange(expected.shape[1]) < frames[:, None]
         np.testing.assert_allclose(found[live], expected[live], atol=1e-4)
     assert str(Path(exporting.__file__).parent).encode() not in exported.path.read_bytes()
+
+
+@pytest.fixture
+def lines(tmp_path, crnn) -> Path:
+    """A dataset of rendered words."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    texts = [text * n for text in ("a", "bc", "cab") for n in (1, 2, 3)]
+    for number, text in enumerate(texts):
+        (folder / f"{number}.png").write_bytes(png(render(text)))
+    (tmp_path / "labels.tsv").write_text("".join(f"{n}.png\t{text}\n" for n, text in enumerate(texts)))
+    assert (
+        crnn("build-lmdb", folder, tmp_path / "labels.tsv", "-o", tmp_path / "lines.lmdb", "--format", "tab").code == 0
+    )
+    return tmp_path / "lines.lmdb"
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, precision):
+    source = saved(tmp_path, temperature=1.5)
+    result = crnn("export", source, f"--{precision}", "--data", lines)
+    target = tmp_path / f"model.{precision}.onnx"
+    assert (result.code, inspection.model(target).header) == (0, inspection.model(source).header)
+    heads, whole, fewer = (line.split() for line in result.out.splitlines())
+    assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
+    assert 0 < float(fewer[1]) < float(whole[1])
+    (images, widths), *_ = fewer_bits.sampled([Reader(lines)], ModelConfig("abcé"))
+    (expected, frames), (found, same) = (runners.load(path, "cpu")(images, widths) for path in (source, target))
+    assert frames.tolist() == same.tolist()
+    live = np.arange(expected.shape[1]) < frames[:, None]
+    assert 0 < np.abs(found - expected)[live].max() < 0.1
+    for row in range(len(images)):  # no image depends on those beside it
+        alone, count = runners.load(target, "cpu")(images[row : row + 1, :, :, : widths[row]], widths[row : row + 1])
+        np.testing.assert_allclose(alone[0], found[row, : count[0]], atol=1e-3 if precision == "fp16" else 1e-5)
+
+
+def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
+    source = saved(tmp_path)
+    for arguments, why in (
+        (["--int8"], "give --data DATASET"),
+        (["--int8", "--fp16"], "give one of them"),
+        (["--data", lines], "--data is for"),
+        (["--fp16", "-o", tmp_path / "a.pt2"], "fp16 is for ONNX"),
+    ):
+        result = crnn("export", source, *arguments)
+        assert (result.code, why in result.err) == (2, True), result.err
+    with pytest.raises(UsageFault, match="none of these can be read"):
+        fewer_bits.sampled([], ModelConfig("abc"))
 
 
 def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(tmp_path, crnn):

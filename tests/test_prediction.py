@@ -299,6 +299,10 @@ def test_a_name_stands_for_a_bundled_model(tmp_path, monkeypatch):
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / "weights" / f"tiny{suffix}").touch()
     assert recognizer.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / "tiny.onnx")
+    (tmp_path / "weights" / "tiny.int8.onnx").touch()
+    for fast, name in ((True, "tiny.int8.onnx"), (False, "tiny.onnx")):
+        monkeypatch.setattr("crnn_cli.devices.multiplies_int8", lambda fast=fast: fast)
+        assert recognizer.find_model("tiny", "cpu")[0] == os.fspath(tmp_path / "weights" / name)
     monkeypatch.setattr("crnn_cli.devices.cuda_devices", lambda: 1)
     assert recognizer.find_model("tiny")[0] == os.fspath(tmp_path / "weights" / "tiny.safetensors")
     assert weights.path("tiny") == tmp_path / "weights" / "tiny.safetensors"

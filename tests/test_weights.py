@@ -12,7 +12,7 @@ import crnn_cli
 from crnn_cli import modelling, runners, weights
 from crnn_cli.core import metrics
 from crnn_cli.core.codec import PRESETS
-from crnn_cli.exporting import TOLERANCE, largest_difference, proof_batches
+from crnn_cli.exporting import TOLERANCES, largest_difference, proof_batches
 from crnn_cli.prediction import Member
 from crnn_cli.recognizer import Recognizer
 
@@ -34,13 +34,13 @@ def test_there_is_one_and_together_they_are_small():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_both_files_are_the_same_model(name):
     torch_runner, onnx_runner = (
-        runners.load(weights.path(name, suffix), "cpu") for suffix in (".safetensors", ".onnx")
+        runners.load(weights.path(name, [suffix]), "cpu") for suffix in (".safetensors", ".onnx")
     )
     assert torch_runner.header == onnx_runner.header
     assert set(torch_runner.config.alphabet) >= set(PRESETS["ascii"])
     assert f"`{name}`" in CARD
     batches = proof_batches(torch_runner.config)
-    assert largest_difference(torch_runner, onnx_runner, batches) <= TOLERANCE
+    assert largest_difference(torch_runner, onnx_runner, batches) <= TOLERANCES["fp32"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -55,8 +55,21 @@ def test_readings_in_doubt_are_put_to_the_language_model(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_examples_are_read(name):
-    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
+def test_the_file_of_8_bits_reads_the_examples_as_well(name):
+    whole, fewer = (runners.load(weights.path(name, [suffix]), "cpu") for suffix in (".onnx", ".int8.onnx"))
+    assert fewer.header == whole.header
+    rows = [*labelled("words"), *labelled("lines")]
+    readings = [
+        [line.text for line in Recognizer(Member(runner)).read([path for path, _ in rows])] for runner in (whole, fewer)
+    ]
+    one, other = (sum(text == read for (_, text), read in zip(rows, own, strict=True)) for own in readings)
+    assert abs(one - other) <= 2
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".int8.onnx"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_examples_are_read(name, suffix):
+    recognizer = Recognizer(Member(runners.load(weights.path(name, [suffix]), "cpu")))
     words, lines = (
         metrics.score(
             (text, line.text) for (_, text), line in zip(rows, recognizer.read([p for p, _ in rows]), strict=True)
@@ -67,10 +80,11 @@ def test_the_examples_are_read(name):
     assert lines.cer.value <= 0.15
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".int8.onnx"])
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("size", [(32, 100), (48, 200), (20, 20), (64, 640)])
-def test_blank_images_have_no_text(name, size):
-    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
+def test_blank_images_have_no_text(name, suffix, size):
+    recognizer = Recognizer(Member(runners.load(weights.path(name, [suffix]), "cpu")))
     blanks = [np.full(size, value, np.uint8) for value in (0, 128, 255)]
     if size[1] > 2 * size[0]:  # in a square a ramp is an edge, which may be part of a letter
         blanks.append(np.tile(np.linspace(60, 220, size[1]).astype(np.uint8), (size[0], 1)))
@@ -79,7 +93,7 @@ def test_blank_images_have_no_text(name, size):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_light_on_dark_is_read_as_dark_on_light_is(name):
-    recognizer = Recognizer(Member(runners.load(weights.path(name, ".onnx"), "cpu")))
+    recognizer = Recognizer(Member(runners.load(weights.path(name, [".onnx"]), "cpu")))
     image = np.full((48, 220), 240, np.uint8)
     cv2.putText(image, "Harbour", (14, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 20, 3, cv2.LINE_AA)
     assert [line.text for line in recognizer.read([image, 255 - image])] == ["Harbour"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from crnn_cli import devices
@@ -12,14 +13,15 @@ NAMES = ("base", "tiny")  # where no model is named, the first that is there is 
 LANGUAGES = ("english",)
 
 
-def path(model: str | os.PathLike[str], suffix: str = ".safetensors") -> Path:
-    """The file that `model` stands for: a model of this package where it is a name of one, else the file itself.
+def path(model: str | os.PathLike[str], suffixes: Sequence[str] = (".safetensors",)) -> Path:
+    """The file that `model` stands for: a model of this package where it is a name of one, with the first of
+    `suffixes` that there is; else the file itself.
 
     A file of that name comes first (a folder does not: `./base` names it); so does any name of which there is no model.
     """
-    own = FOLDER / f"{model}{suffix}"
-    bundled = os.fspath(model) in NAMES and own.exists() and not Path(model).is_file()
-    return own if bundled else Path(model)
+    if os.fspath(model) not in NAMES or Path(model).is_file():
+        return Path(model)
+    return next((own for suffix in suffixes if (own := FOLDER / f"{model}{suffix}").exists()), Path(model))
 
 
 def language(lm: str | os.PathLike[str]) -> Path:
@@ -30,15 +32,18 @@ def language(lm: str | os.PathLike[str]) -> Path:
     return FOLDER / f"{lm}.npz" if os.fspath(lm) in LANGUAGES else Path(lm)
 
 
-def default(suffix: str = ".safetensors") -> Path | None:
+def default(suffixes: Sequence[str] = (".safetensors",)) -> Path | None:
     """The best model of this installation, if it has any."""
-    return next((own for name in NAMES if (own := FOLDER / f"{name}{suffix}").exists()), None)
+    return next((own for name in NAMES if (own := path(name, suffixes)).parent == FOLDER), None)
 
 
-def suffix_for(device: str) -> str:
-    """Of the files that read fastest on `device`: ONNX, for which torch need not be loaded, but on a GPU.
+def suffixes_for(device: str) -> tuple[str, ...]:
+    """Of the files that read fastest on `device`: ONNX, for which torch need not be loaded, but on a GPU; with 8-bit
+    integers where these are fast.
 
     Raises:
         DeviceError: see `crnn_cli.devices.resolve`.
     """
-    return ".onnx" if devices.resolve(device) == "cpu" else ".safetensors"
+    if devices.resolve(device) != "cpu":
+        return (".safetensors",)
+    return (".int8.onnx", ".onnx") if devices.multiplies_int8() else (".onnx",)
