@@ -91,11 +91,10 @@ def lines(tmp_path, crnn) -> Path:
     texts = [text * n for text in ("a", "bc", "cab") for n in (1, 2, 3)]
     for number, text in enumerate(texts):
         (folder / f"{number}.png").write_bytes(png(render(text)))
-    (tmp_path / "labels.tsv").write_text("".join(f"{n}.png\t{text}\n" for n, text in enumerate(texts)))
-    assert (
-        crnn("build-lmdb", folder, tmp_path / "labels.tsv", "-o", tmp_path / "lines.lmdb", "--format", "tab").code == 0
-    )
-    return tmp_path / "lines.lmdb"
+    labels, dataset = tmp_path / "labels.tsv", tmp_path / "lines.lmdb"
+    labels.write_text("".join(f"{n}.png\t{text}\n" for n, text in enumerate(texts)))
+    assert crnn("build-lmdb", folder, labels, "-o", dataset, "--format", "tab").code == 0
+    return dataset
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
