@@ -1,28 +1,50 @@
-"""Training speed: images/s beside a plain fp32 loop, and what the data costs beside the step.
+"""Training speed: images/s beside a plain fp32 loop and those of DTRB and crnn.pytorch, and what the data costs.
 
+    python benchmarks/training_speed.py --backbone vgg --dtrb FOLDER --crnn-pytorch FOLDER
     python benchmarks/training_speed.py words.lmdb --backbone tiny --backbone vgg
 
-The plain loop is the one that CRNN repositories have: the same layers as stock torch modules (a bidirectional LSTM,
-batch norm over the whole batch), fp32, every image read, decoded and scaled in Python by a DataLoader, no augmentation.
-Ours is `crnn train`'s own step with its defaults. Both see the same images at the same size and batch, in turn, in one
-run. Processor time (all threads) is given for reading, decoding, scaling and augmenting with nothing cached, and for
-the step without them.
+All see the same dataset in the same batch and size: the given one, whose images are of one size, or rendered words of
+32 x 100. Each is a process of its own and takes its turn for `--steps` steps, in rounds of which the first does not
+count; rates are medians over the others, ratios medians of the ratios in a round. A step is everything from the LMDB to
+the changed weights; nobody validates or saves.
+
+crnn train    Its own step with its defaults: augmentation, two more losses, the mean of the weights and bfloat16 where
+              the machine is fast with it are in it.
+plain fp32    The loop that CRNN repositories have, on the same layers as stock torch modules (a bidirectional LSTM,
+              batch norm over the whole batch), fp32, every image read, decoded and scaled in Python by a DataLoader
+              without workers, no augmentation.
+DTRB          With `--dtrb`, for `vgg`: `--Transformation None --FeatureExtraction VGG --SequenceModeling BiLSTM
+              --Prediction CTC`, which is the network of the paper but that its third and fourth poolings do not widen
+              the map (24 frames of 100 pixels where the others have 26). Its `train.py` is one function that ends with
+              the program, so its parts (`Batch_Balanced_Dataset` with `LmdbDataset`, `AlignCollate` and 4 workers,
+              `CTCLabelConverter`, `Model`, `Averager`) are called here in its order, with the loss, the optimizer
+              (Adadelta) and the clipping that it has. See `dtrb.py`.
+crnn.pytorch  With `--crnn-pytorch`, for `vgg`: its `models/crnn.py`, `dataset.py` (2 workers) and `utils.py`, Adadelta
+              (`--adadelta`; with its default it diverges, which slows it). See `crnn_pytorch.py`.
+
+In the second table is processor time (all threads) of `crnn train`: for reading, decoding, scaling and augmenting a
+batch with nothing cached, and for the step without them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import crnn_pytorch
 import cv2
+import dtrb
 import numpy as np
 import torch
+from build_lmdb import build_command, render
+from peers import System, Work, checkout, machine, measure, table, usable
+from readers import confine, markdown, positive
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,6 +53,9 @@ from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core import backbones
 from crnn_cli.data.loading import Batch
 from crnn_cli.data.store import Reader
+
+OURS = "crnn train"
+WIDTH = 100  # of rendered images
 
 
 class PlainNetwork(nn.Module):
@@ -57,7 +82,7 @@ class PlainNetwork(nn.Module):
 class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
     """Decode and scale on access."""
 
-    def __init__(self, path: str, alphabet: str, width: int) -> None:
+    def __init__(self, path: Path, alphabet: str, width: int) -> None:
         self.reader, self.width = Reader(path), width
         self.classes = {c: k for k, c in enumerate(alphabet, start=1)}
 
@@ -77,8 +102,7 @@ def collate(rows: list[tuple[Tensor, list[int]]]) -> tuple[Tensor, Tensor, Tenso
     return torch.stack([x for x, _ in rows]), torch.tensor(labels), torch.tensor([len(label) for _, label in rows])
 
 
-def plain_loop(path: str, config: ModelConfig, width: int, batch_size: int) -> Callable[[], None]:
-    """A function that trains one step."""
+def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, steps: int) -> Work:
     network = PlainNetwork(config, backbones.build(config.backbone, 1)[1]).train()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     criterion = nn.CTCLoss(zero_infinity=True)
@@ -87,7 +111,7 @@ def plain_loop(path: str, config: ModelConfig, width: int, batch_size: int) -> C
     )
     batches = iter(loader)
 
-    def step() -> None:
+    def step() -> int:
         nonlocal batches
         try:
             images, labels, lengths = next(batches)
@@ -100,22 +124,24 @@ def plain_loop(path: str, config: ModelConfig, width: int, batch_size: int) -> C
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5)
         optimizer.step()
+        return len(images)
 
-    return step
+    return lambda: sum(step() for _ in range(steps))
 
 
-def our_run(path: str, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
+def our_run(path: Path, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
     wanted = training.Settings(
-        config, DataConfig(sources=((path, None),)), TrainConfig(steps=10**6, batch_size=batch_size)
+        config, DataConfig(sources=((str(path), None),)), TrainConfig(steps=10**6, batch_size=batch_size)
     )
     record = training.Record(Path(folder) / "model.safetensors")
     return training.Run(wanted, training.begin(wanted), record, training.World(0, 1, torch.device("cpu")))
 
 
-def our_loop(run: training.Run) -> Callable[[], None]:
-    """A function that trains one step, data and augmentation included."""
+def our_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, folder: str) -> Work:
+    """Data and augmentation included."""
+    run = our_run(path, config, batch_size, folder)
 
-    def batches() -> object:
+    def batches() -> Iterator[Batch]:
         epoch = 0
         while True:
             yield from run.loader.load(run.sampler.epoch(epoch))
@@ -123,10 +149,12 @@ def our_loop(run: training.Run) -> Callable[[], None]:
 
     stream = batches()
 
-    def step() -> None:
-        run.learn(next(stream))  # type: ignore[call-overload]
+    def step() -> int:
+        batch = next(stream)
+        run.learn(batch)
+        return len(batch)
 
-    return step
+    return lambda: sum(step() for _ in range(steps))
 
 
 def processor_seconds(work: Callable[[], object], times: int) -> float:
@@ -156,42 +184,62 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
     return data, step
 
 
+def compare(path: Path, config: ModelConfig, width: int, given: argparse.Namespace) -> tuple[str, list[str]]:
+    """The rates as a table, and a row on the data's share."""
+    batch, steps = given.batch_size, given.steps
+    with ExitStack() as stack:
+        scratch = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(3)]
+
+        def system(*parts: Any) -> System:
+            return stack.enter_context(System(*parts))
+
+        systems = {
+            OURS: system(our_loop, path, config, batch, steps, scratch[0]),
+            "plain fp32": system(plain_loop, path, config, width, batch, steps),
+        }
+        theirs = path, config.alphabet, width, batch, steps
+        if config.backbone == "vgg" and given.dtrb:
+            systems["DTRB"] = system(dtrb.training, given.dtrb, *theirs, scratch[1])
+        if config.backbone == "vgg" and given.crnn_pytorch:
+            systems["crnn.pytorch"] = system(crnn_pytorch.training, given.crnn_pytorch, *theirs)
+        rates = measure(usable(systems), given.rounds)
+        data, step = data_share(our_run(path, config, batch, scratch[2]), steps)
+    share = [config.backbone, f"{data:.4f}", f"{step:.4f}", f"{data / step:.1%}"]
+    return table(config.backbone, rates, [OURS]), share
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="an LMDB dataset of images of one size")
+    parser.add_argument("data", type=Path, nargs="?", help="an LMDB dataset of images of one size (default: rendered)")
+    parser.add_argument("--images", type=positive, default=5000, metavar="N", help="to render (default 5000)")
     parser.add_argument("--backbone", action="append", required=True)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtrb", type=checkout, metavar="FOLDER", help="a checkout of DTRB")
+    parser.add_argument("--crnn-pytorch", type=checkout, metavar="FOLDER", help="a checkout of crnn.pytorch")
+    parser.add_argument("--batch-size", type=positive, default=32)
+    parser.add_argument("--steps", type=positive, default=20)
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, metavar="N", help="cores (default: all)")
     given = parser.parse_args()
-    reader = Reader(given.data)
-    alphabet = "".join(sorted(set("".join(reader.labels()))))
-    sizes = reader.sizes()
-    width = round(32 * sizes[0, 0] / sizes[0, 1])
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    print(f"machine: {machine}; torch {torch.__version__}; images 32x{width}")
-    print("| backbone | plain fp32 images/s | crnn train images/s | ratio | data s / step s (processor) | share |")
-    print("|---|---|---|---|---|---|")
-    for name in given.backbone:
-        config = ModelConfig(alphabet, name)
-        rates: tuple[list[float], list[float]] = ([], [])
-        with tempfile.TemporaryDirectory() as folder:
-            run = our_run(given.data, config, given.batch_size, folder)
-            loops = plain_loop(given.data, config, width, given.batch_size), our_loop(run)
-            for number in range(given.rounds + 1):
-                for loop, kept in zip(loops, rates, strict=True):
-                    start = time.perf_counter()
-                    for _ in range(given.steps):
-                        loop()
-                    if number:  # the first round warms up
-                        kept.append(given.steps * given.batch_size / (time.perf_counter() - start))
-            data, step = data_share(run, given.steps)
-        plain, ours = map(statistics.median, rates)
-        ratio = statistics.median(b / a for a, b in zip(*rates, strict=True))
-        print(
-            f"| {name} | {plain:.0f} | {ours:.0f} | {ratio:.2f} | {data:.4f} / {step:.4f} | {data / step:.1%} |",
-            flush=True,
-        )
+    threads = confine(given.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = (given.data or Path(temporary) / "words.lmdb").absolute()
+        if given.data is None:
+            render(Path(temporary), given.images, WIDTH)
+            subprocess.run([str(part) for part in build_command(path.parent, path)], check=True, capture_output=True)
+        reader = Reader(path)
+        alphabet = "".join(sorted(set("".join(reader.labels()))))
+        sizes = reader.sizes()
+        width = round(32 * sizes[0, 0] / sizes[0, 1])
+        print(f"{machine(threads)}; {len(reader):,} images of 32 x {width}, {given.batch_size} a batch")
+        for name, peer in (("DTRB", given.dtrb), ("crnn.pytorch", given.crnn_pytorch)):
+            if peer is None:
+                print(f"Left out: {name} (no checkout given).")
+        shares = []
+        for name in given.backbone:
+            rates, share = compare(path, ModelConfig(alphabet, name), width, given)
+            print(f"\n{rates}", end="", flush=True)
+            shares.append(share)
+        print(f"\n{markdown(('backbone', 'data, s a batch', 'step, s', 'share'), shares)}", end="")
 
 
 if __name__ == "__main__":
