@@ -14,11 +14,11 @@ plain fp32    The loop that CRNN repositories have, on the same layers as stock 
               batch norm over the whole batch), fp32, every image read, decoded and scaled in Python by a DataLoader
               without workers, no augmentation.
 DTRB          With `--dtrb`, for `vgg`: `--Transformation None --FeatureExtraction VGG --SequenceModeling BiLSTM
-              --Prediction CTC`, which is the network of the paper but that its third and fourth poolings do not widen
-              the map (24 frames of 100 pixels where the others have 26). Its `train.py` is one function that ends with
-              the program, so its parts (`Batch_Balanced_Dataset` with `LmdbDataset`, `AlignCollate` and 4 workers,
-              `CTCLabelConverter`, `Model`, `Averager`) are called here in its order, with the loss, the optimizer
-              (Adadelta) and the clipping that it has. See `dtrb.py`.
+              --Prediction CTC`, which is the network of the paper but for where batch norm stands and for its third and
+              fourth poolings, which do not widen the map (24 frames of 100 pixels where the others have 26). Its
+              `train.py` is one function that ends with the program, so its parts (`Batch_Balanced_Dataset` with
+              `LmdbDataset`, `AlignCollate` and 4 workers, `CTCLabelConverter`, `Model`, `Averager`) are called here in
+              its order, with the loss, the optimizer (Adadelta) and the clipping that it has. See `dtrb.py`.
 crnn.pytorch  With `--crnn-pytorch`, for `vgg`: its `models/crnn.py`, `dataset.py` (2 workers) and `utils.py`, Adadelta
               (`--adadelta`; with its default it diverges, which slows it). See `crnn_pytorch.py`.
 
@@ -33,7 +33,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ import dtrb
 import numpy as np
 import torch
 from build_lmdb import build_command, render
-from peers import System, Work, checkout, machine, measure, table, usable
+from peers import Work, checkout, machine, side_by_side, table
 from readers import confine, markdown, positive
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -187,23 +186,18 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
 def compare(path: Path, config: ModelConfig, width: int, given: argparse.Namespace) -> tuple[str, list[str]]:
     """The rates as a table, and a row on the data's share."""
     batch, steps = given.batch_size, given.steps
-    with ExitStack() as stack:
-        scratch = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(3)]
-
-        def system(*parts: Any) -> System:
-            return stack.enter_context(System(*parts))
-
-        systems = {
-            OURS: system(our_loop, path, config, batch, steps, scratch[0]),
-            "plain fp32": system(plain_loop, path, config, width, batch, steps),
+    theirs = path, config.alphabet, width, batch, steps
+    with tempfile.TemporaryDirectory() as scratch:
+        makers: dict[str, tuple[Any, ...]] = {
+            OURS: (our_loop, path, config, batch, steps, scratch),
+            "plain fp32": (plain_loop, path, config, width, batch, steps),
         }
-        theirs = path, config.alphabet, width, batch, steps
         if config.backbone == "vgg" and given.dtrb:
-            systems["DTRB"] = system(dtrb.training, given.dtrb, *theirs, scratch[1])
+            makers["DTRB"] = dtrb.training, given.dtrb, *theirs, scratch
         if config.backbone == "vgg" and given.crnn_pytorch:
-            systems["crnn.pytorch"] = system(crnn_pytorch.training, given.crnn_pytorch, *theirs)
-        rates = measure(usable(systems), given.rounds)
-        data, step = data_share(our_run(path, config, batch, scratch[2]), steps)
+            makers["crnn.pytorch"] = crnn_pytorch.training, given.crnn_pytorch, *theirs
+        rates = side_by_side(makers, given.rounds)
+        data, step = data_share(our_run(path, config, batch, scratch), steps)
     share = [config.backbone, f"{data:.4f}", f"{step:.4f}", f"{data / step:.1%}"]
     return table(config.backbone, rates, [OURS]), share
 
