@@ -28,6 +28,7 @@ Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
 Preset = Literal["scene", "document", "all"]  # of synthetic text
 Method = Literal["greedy", "beam"]  # of decoding
+Engine = Literal["local", "ray"]  # where images are read: by this process, or by a cluster
 
 T = TypeVar("T")
 

@@ -23,6 +23,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads that a network computes with on the CPU: $OMP_NUM_THREADS, as for torch, or one a core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdecimal() else cores()
+
+
 @cache
 def multiplies_int8() -> bool:
     """Whether the CPU multiplies 8-bit integers fast, and without saturation: VNNI of x86, dot products of ARM.

@@ -1,6 +1,7 @@
 """What a user names to be read: files, folders, patterns, datasets, lists on stdin; as names and sources of bytes.
 
-Nothing is read before its turn: a million inputs start at once and stay out of memory.
+Nothing is read before its turn: a million inputs start at once and stay out of memory. They come in pieces that can be
+sent to another process and are read there.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import glob
 import os
 import select
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Union
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Union
 
 from crnn_cli.errors import CrnnError, ImageError
 
@@ -21,20 +24,76 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crnn_cli.data.store import Reader
+    from crnn_cli.data.tables import Table
+
 # What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads either when its turn
 # has come (and may raise a CrnnError), or the reason why there is nothing.
 Source = Union[bytes, "NDArray[np.uint8]", Callable[[], Union[bytes, "NDArray[np.uint8]"]], CrnnError]
 Item = tuple[str, Source]
 
 
+_PARQUET = ".parquet"
+_STRETCH = 64  # records of a dataset that go together
+
+
+class Piece(Protocol):
+    """Some items that follow one another: picklable, and of known number before any is read."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records `start` to `stop` of an LMDB; a Piece."""
+
+    reader: Reader
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[Item]:
+        for index in range(self.start, self.stop):
+            yield f"{self.reader.name}:{index + 1}", partial(self.reader.image, index)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A row group of a Parquet file; a Piece."""
+
+    table: Table
+    group: int
+
+    def __len__(self) -> int:
+        return self.table.groups[self.group]
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            for name, image in self.table.rows(self.group):
+                yield name, ImageError(f"{name}: the table has no image here") if image is None else image
+        except CrnnError as fault:
+            yield self.table.name, fault
+
+
 def expand(
     names: Iterable[str], stdin: BinaryIO | None = None, null: bool = False, skipped: Counter[str] | None = None
 ) -> Iterator[Item]:
+    """What `names` stand for, item by item; see `pieces`."""
+    return chain.from_iterable(pieces(names, stdin, null, skipped))
+
+
+def pieces(
+    names: Iterable[str], stdin: BinaryIO | None = None, null: bool = False, skipped: Counter[str] | None = None
+) -> Iterator[Piece]:
     """What `names` stand for, in their order.
 
-    A file stands for itself, a folder for the images under it (sorted, hidden ones left out), a dataset for its
-    records, a pattern that the shell left for what it matches, "-" for the names on `stdin`. What is missing keeps its
-    place.
+    A file stands for itself, a folder for the images under it (sorted, hidden ones left out) or, without any, for the
+    Parquet files, a dataset or a Parquet file for its records, a pattern that the shell left for what it matches, "-"
+    for the names on `stdin`. What is missing keeps its place.
 
     Args:
         stdin: a binary stream with a name a line, or ended by NUL if `null`.
@@ -53,7 +112,7 @@ def expand(
             for path in matched:
                 yield from _found(path, skipped)
             if not matched:
-                yield name, ImageError(f"{name}: no file matches")
+                yield [(name, ImageError(f"{name}: no file matches"))]
         else:
             yield from _found(name, skipped)
 
@@ -87,47 +146,76 @@ def _unmarked(name: bytes) -> bytes:
     return name.removeprefix(codecs.BOM_UTF8)
 
 
-def _found(name: str, skipped: Counter[str]) -> Iterator[Item]:
+def _found(name: str, skipped: Counter[str]) -> Iterator[Piece]:
     path = Path(name)
     if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").is_file():
         yield from _records(name)
     elif path.is_dir():
-        found = False
-        for item in _images(name, skipped):
-            found = True
-            yield item
-        if not found:
-            yield name, ImageError(f"{name}: no images in this folder")
+        yield from _folder(name, skipped)
+    elif path.suffix == _PARQUET:
+        yield from _rows(name)
     else:
-        yield name, partial(read_file, name)
+        yield from _file(name)
 
 
-def _records(name: str) -> Iterator[Item]:
+def _file(name: str) -> Iterator[Piece]:
+    yield [(name, partial(read_file, name))]
+
+
+def _records(name: str) -> Iterator[Piece]:
     from crnn_cli.data.store import Reader
 
     try:
         reader = Reader(name)
-        for index in range(len(reader)):
-            yield f"{reader.name}:{index + 1}", partial(reader.image, index)
     except CrnnError as fault:
-        yield name, fault
+        yield [(name, fault)]
+        return
+    for start in range(0, len(reader), _STRETCH):
+        yield Records(reader, start, min(start + _STRETCH, len(reader)))
 
 
-def _images(folder: str, skipped: Counter[str]) -> Iterator[Item]:
+def _rows(name: str) -> Iterator[Piece]:
+    from crnn_cli.data.tables import Table
+
+    try:
+        table = Table(name)
+    except CrnnError as fault:
+        yield [(name, fault)]
+        return
+    for group in range(len(table.groups)):
+        yield Rows(table, group)
+
+
+def _folder(name: str, skipped: Counter[str]) -> Iterator[Piece]:
     from crnn_cli.data.images import SUFFIXES
 
+    found, others = False, Counter[str]()
+    for piece in _under(name, SUFFIXES, _file, others):
+        found = True
+        yield piece
+    if not found and others.pop(_PARQUET, 0):
+        yield from _under(name, {_PARQUET}, _rows, Counter())
+    elif not found:
+        yield [(name, ImageError(f"{name}: no images in this folder"))]
+    skipped.update(others)
+
+
+def _under(
+    folder: str, suffixes: Container[str], opened: Callable[[str], Iterator[Piece]], skipped: Counter[str]
+) -> Iterator[Piece]:
+    """What `opened` makes of the files under a folder that end in one of `suffixes`."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as fault:
-        yield folder, ImageError(f"{folder}: {fault.strerror}")
+        yield [(folder, ImageError(f"{folder}: {fault.strerror}"))]
         return
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _images(entry.path, skipped)
-        elif (suffix := Path(entry.name).suffix.lower()) in SUFFIXES:
-            yield entry.path, partial(read_file, entry.path)
+            yield from _under(entry.path, suffixes, opened, skipped)
+        elif (suffix := Path(entry.name).suffix.lower()) in suffixes:
+            yield from opened(entry.path)
         else:
             skipped[suffix] += 1
 

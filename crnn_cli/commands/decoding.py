@@ -130,6 +130,11 @@ def recognizer(runners: Sequence[Runner], search: Mapping[str, Any], known: Know
     return Recognizer(*(Member(runner, decoders(runner, [search], known, own)[0]) for runner, own in pairs))
 
 
+def made(models: Sequence[str], search: Mapping[str, Any], known: Knowledge, device: str) -> Recognizer:
+    """What `loaded` and `recognizer` make together."""
+    return recognizer(loaded(models, device)[1], search, known)
+
+
 def decoders(
     runner: Runner, searches: Sequence[Mapping[str, Any]], known: Knowledge, kept: DecodeOptions | None = None
 ) -> list[Decoder]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, closing
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -14,9 +16,9 @@ import typer
 
 from crnn_cli import files
 from crnn_cli.commands import decoding, options, rows
-from crnn_cli.config import DecodeOptions
+from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
-from crnn_cli.inputs import expand
+from crnn_cli.inputs import pieces
 from crnn_cli.prediction import ReadOptions
 
 
@@ -25,13 +27,20 @@ def command(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Images, folders, patterns, datasets (LMDB), or - for a list of paths on stdin.", show_default=False
+            help="Images, folders, patterns, datasets (LMDB, Parquet), or - for a list of paths on stdin.",
+            show_default=False,
         ),
     ],
     model: options.Models = [],  # noqa: B006
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to stdout.", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write to FILE, not to stdout; a name in .parquet makes a table.",
+            show_default=False,
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     resume: Annotated[
@@ -43,6 +52,9 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON lines, with each character's confidence and pixels.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Read here, or on a cluster: that which Ray finds, else this machine's cores.")
+    ] = "local",
     device: options.Device = "auto",
     batch_size: options.BatchSize = ReadOptions.batch_size,
     turn: options.Turn = ReadOptions.turn,
@@ -76,29 +88,41 @@ def command(
         crnn predict plates/ --pattern AA-999-AA
 
         crnn predict million.lmdb -o part2.tsv --shard 2/8 --resume
+
+        crnn predict a.lmdb b.lmdb tables/ --engine ray -o words.parquet
     """
     from crnn_cli import console
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    line, how = rows.to_json if as_json else rows.to_tsv, ReadOptions(batch_size, turn=turn, tta=tta)
+    form, how = _form(output, as_json, resume), ReadOptions(batch_size, turn=turn, tta=tta)
+    if engine == "ray" and (output is None or resume or shard):
+        raise UsageFault("--engine ray reads everything into one file: give -o FILE, and neither --resume nor --shard")
     first, step = _share(shard)
     skipped: Counter[str] = Counter()
     known = _known(output, overwrite, as_json) if resume else rows.Written()
     count, failed = known.rows, known.failed
-    with _opened(output, overwrite, known.size if resume else None) as out:
-        _, runners = decoding.loaded(model, device)
-        recognizer = decoding.recognizer(runners, decoding.asked(context), decoding.Knowledge(lexicon, lexicons))
-        items = expand(inputs, _stdin() if "-" in inputs else None, null, skipped)
-        items = known.rest(islice(items, first, None, step))
-        with closing(recognizer.recognize(items, how)) as recognitions:
+    with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
+        search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
+        recognizer = decoding.made(model, search, knowledge, "cpu" if engine == "ray" else device)
+        parts = pieces(inputs, _stdin() if "-" in inputs else None, null, skipped)
+        if engine == "ray":
+            from crnn_cli import cluster
+
+            named = model or [*filter(None, [os.environ.get("CRNN_MODEL")])]  # which other machines do not know
+            build = partial(decoding.made, named, search, knowledge)
+            reading = cluster.recognize(parts, build, how, device, recognizer)
+        else:
+            items = known.rest(islice(chain.from_iterable(parts), first, None, step))
+            reading = recognizer.recognize(items, how)
+        with closing(reading) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
                 if recognition.error is not None:
                     failed += 1
                     console.warn(recognition.error)
-                out.write(line(recognition))
+                write(recognition)
     decoding.say_without(recognizer)
     if skipped:
         console.note(_left_out(skipped))
@@ -113,6 +137,14 @@ def _stdin() -> BinaryIO:
         raise ImageError("-: stdin is closed: expected paths of images")
     stream = sys.stdin.buffer
     return getattr(stream, "raw", stream)
+
+
+def _form(output: Path | None, as_json: bool, resume: bool) -> rows.Form:
+    if output is None or output.suffix != ".parquet":
+        return "json" if as_json else "tsv"
+    if as_json or resume:
+        raise UsageFault(f"{output}: Parquet, which neither has JSON lines nor can be gone on with: leave the option")
+    return "parquet"
 
 
 def _share(shard: str | None) -> tuple[int, int]:

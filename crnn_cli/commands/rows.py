@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from crnn_cli.core import tsv
+from crnn_cli.data import tables
 from crnn_cli.errors import UsageFault
+from crnn_cli.files import Output
 from crnn_cli.inputs import Item
 from crnn_cli.prediction import Recognition
 
+Form = Literal["tsv", "json", "parquet"]
+
+_GROUP = 2**16  # rows of Parquet that are written at once
 _PAGE = re.compile(r"(.*\.tiff?)#(\d+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -28,6 +35,80 @@ def to_json(recognition: Recognition) -> bytes:
     row = {"path": values.pop("name"), **values}
     # bytes of a path that are no text become \udcXX, which JSON can carry
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def writer(out: Output, form: Form) -> Iterator[Callable[[Recognition], None]]:
+    """What writes rows to `out`: each at once, but those of Parquet by the thousand, which are a whole file only when
+    this context ends, however it does.
+
+    Raises:
+        UsageFault: pyarrow is not installed.
+    """
+    if form == "parquet":
+        table = _Table(out)
+        try:
+            yield table.add
+            table.flush()
+        finally:
+            table.close()
+    else:
+        line = to_json if form == "json" else to_tsv
+        yield lambda recognition: out.write(line(recognition))
+
+
+class _Table:
+    """A Parquet file of rows."""
+
+    def __init__(self, out: Output) -> None:
+        self._parquet, self._out, self._file = tables.imported(), out, cast(Any, None)
+        import pyarrow
+
+        text, number = pyarrow.string(), pyarrow.float64()
+        kinds = {"path": text, "text": text, "confidence": number, "posterior": number}
+        self._schema = pyarrow.schema({**kinds, "turned": pyarrow.int16(), "error": text})
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, recognition: Recognition) -> None:
+        values = {**vars(recognition), "path": recognition.name}
+        self._rows.append({name: _storable(values[name]) for name in self._schema.names})
+        if len(self._rows) == _GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is; of no rows a table without any."""
+        import pyarrow
+
+        if self._file is None:
+            self._file = self._parquet.ParquetWriter(_Sink(self._out), self._schema)
+        rows, self._rows = self._rows, []
+        self._file.write_table(pyarrow.Table.from_pylist(rows, self._schema))
+
+    def close(self) -> None:
+        if self._rows:
+            self.flush()
+        if self._file is not None:
+            self._file.close()
+
+
+def _storable(value: object) -> object:
+    """Text without the bytes of paths that are none, which are escaped, as in JSON."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+class _Sink(io.RawIOBase):
+    """An output as a file that Parquet is written to."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        whole = bytes(data)
+        self._out.write(whole)
+        return len(whole)
 
 
 def _from_tsv(row: bytes) -> tuple[str, bool]:

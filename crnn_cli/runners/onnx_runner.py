@@ -56,7 +56,7 @@ def _place(device: str) -> str:
 
 def _session(path: Path, place: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = devices.cores()
+    options.intra_op_num_threads = devices.threads()
     options.enable_mem_pattern = False  # a pattern is kept for every new shape, and widths make ever new ones
     options.log_severity_level = 3  # errors only: what matters is said by us
     providers: list[Any] = ["CPUExecutionProvider"]
