@@ -24,7 +24,7 @@ from crnn_cli.core import tsv
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, scaled, scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.labels import Reading, Row
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import write_whole
 
@@ -100,6 +100,7 @@ class Infeasible(NamedTuple):
 
 class _Verified(NamedTuple):
     data: bytes
+    digest: int
     width: int
     height: int
 
@@ -174,7 +175,7 @@ class Build:
     def _refused(self, row: Row, image: _Verified) -> Rejected | None:
         if scaled(image.width, image.height, self._model)[0] > images.WIDEST:
             return Rejected(row, "image too wide", f"{image.width} x {image.height} pixels are no line of text")
-        return Rejected(row, "duplicate path") if self._writer.has(image.data, row.path) else None
+        return Rejected(row, "duplicate path") if self._writer.has(image.digest, row.path) else None
 
     def _store(self, row: Row, image: _Verified) -> None:
         text = unicodedata.normalize("NFC", row.text)
@@ -183,7 +184,7 @@ class Build:
         if infeasible:
             self.infeasible.append(infeasible)
             mark = f"needs {infeasible.needed} frames, has {infeasible.given}"
-        self._writer.add(image.data, row.text, image.width, image.height, row.path, mark)
+        self._writer.add(image.data, row.text, image.width, image.height, row.path, mark, image.digest)
         self.characters.update(text)
         self.stored += 1
 
@@ -276,4 +277,4 @@ def _verified(row: Row, file: str) -> _Verified | Rejected:
         return Rejected(row, "unreadable image", fault.strerror or str(fault))
     except ImageError as fault:
         return Rejected(row, "unreadable image", str(fault).removeprefix(f"{file}: "))
-    return _Verified(data, width, height)
+    return _Verified(data, content_hash(data), width, height)

@@ -313,9 +313,9 @@ def test_what_is_appended_again_is_known(tmp_path):
     sample, other = simple(2)
     write(tmp_path / "a.lmdb", [sample])
     writer = Writer(tmp_path / "a.lmdb", append=True)
-    assert writer.has(sample[0], sample[4])
-    assert not writer.has(sample[0], other[4])
-    assert not writer.has(b"another image", sample[4])
+    assert writer.has(content_hash(sample[0]), sample[4])
+    assert not writer.has(content_hash(sample[0]), other[4])
+    assert not writer.has(content_hash(b"another image"), sample[4])
 
 
 def damaged(path: Path, data: bytes) -> Path:

@@ -70,20 +70,23 @@ class Writer:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def has(self, image: bytes, path: str) -> bool:
-        """Whether the dataset to which this one appends has the same image from the same path already."""
-        return bool(self._known) and (path, content_hash(image)) in self._known
+    def has(self, digest: int, path: str) -> bool:
+        """Whether the dataset to which this one appends has the same image, by its hash, from the same path already."""
+        return (path, digest) in self._known
 
-    def add(self, image: bytes, label: str, width: int, height: int, path: str, mark: str = "") -> None:
+    def add(
+        self, image: bytes, label: str, width: int, height: int, path: str, mark: str = "", digest: int | None = None
+    ) -> None:
         """Add a sample: an image file's bytes, its text, its size in pixels and where it came from.
 
         Args:
             mark: something to remember of this sample; see `Reader.marks`.
+            digest: `content_hash` of the image, where it is known.
         """
         if mark:
             self._marks.append((len(self), mark))
         self._sizes.extend((width, height))
-        self._hashes.append(content_hash(image))
+        self._hashes.append(content_hash(image) if digest is None else digest)
         number = len(self)
         samples, labels, paths = self._pending
         samples.append((b"image-%09d" % number, image))
