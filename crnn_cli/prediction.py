@@ -8,7 +8,9 @@ numpy and cv2 are imported where they are used, so that a command can show this 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -272,12 +274,23 @@ _Turns = Sequence[tuple[str, _Turn]]  # with the names of their images
 def _batches(
     views: Sequence[NDArray[np.uint8]], member: Member, options: ReadOptions
 ) -> Iterator[tuple[list[int], Floats, Integers]]:
-    """Places in `views`, and what the network says of them: (N, T, K) and (N,)."""
+    """Places in `views`, and what the network says of them: (N, T, K) and (N,).
+
+    While it reads the next batches, as many at once as its runner takes, the results of those before are made of use.
+    """
     from crnn_cli.data import batching
 
-    widths = [view.shape[2] for view in views]
-    for batch in batching.plan(widths, member.runner.config.height, options.batch_size):
-        yield batch, *member.runner(*batching.collate([views[index] for index in batch]))
+    runner, widths = member.runner, [view.shape[2] for view in views]
+    size = min(options.batch_size, -(-len(views) // runner.parallel))
+    running: deque[tuple[list[int], Future[tuple[Floats, Integers]]]] = deque()
+    with ThreadPoolExecutor(runner.parallel) as pool:
+        for batch in batching.plan(widths, runner.config.height, size):
+            running.append((batch, pool.submit(runner, *batching.collate([views[index] for index in batch]))))
+            if len(running) > runner.parallel:
+                first, result = running.popleft()
+                yield first, *result.result()
+        for last, result in running:
+            yield last, *result.result()
 
 
 def _alone(turns: _Turns, member: Member, options: ReadOptions) -> list[Recognition]:

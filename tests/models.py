@@ -29,6 +29,7 @@ class StripesRunner:
     """A runner that reads `stripes`, one frame a column, without any engine. Counts the images it was given."""
 
     device = "cpu"
+    parallel = 2
 
     def __init__(self, config: ModelConfig = STRIPES) -> None:
         self.config, self.header = config, checkpoint.Header(config)

@@ -40,6 +40,7 @@ class Barcode:
     config = ModelConfig(alphabet=ALPHABET)
     header = Header(config)
     device = "cpu"
+    parallel = 1
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]

@@ -21,11 +21,13 @@ class Runner(Protocol):
         header: what the file says of itself.
         config: the header's: what the model is; its codec and preprocessing come from here.
         device: where it runs, for people: "cpu", "cuda:0".
+        parallel: how many batches it is best given at once, from threads of the caller's.
     """
 
     header: Header
     config: ModelConfig
     device: str
+    parallel: int
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]

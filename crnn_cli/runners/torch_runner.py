@@ -23,6 +23,8 @@ EXTRA_FILE = "crnn.json"  # where a .pt2 file keeps the header of `crnn_cli.chec
 class TorchRunner:
     """A `Runner` (see `crnn_cli.runners`) around a callable of (images, widths) tensors on `device`."""
 
+    parallel = 1
+
     def __init__(
         self, network: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], header: Header, device: torch.device
     ) -> None:
