@@ -271,7 +271,8 @@ def _verify_chunk(chunk: Sequence[Candidate]) -> list[Outcome]:
 
 def _verified(row: Row, file: str) -> _Verified | Rejected:
     try:
-        data = Path(file).read_bytes()
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - half as long as by pathlib
+            data = opened.readall()
         height, width = images.decode(data, 1, file).shape
     except OSError as fault:
         return Rejected(row, "unreadable image", fault.strerror or str(fault))

@@ -104,12 +104,27 @@ def read(labels: Path | None, images: Path, format: Format | None = None, encodi
         raise UsageFault("format pairs takes no label file: leave LABELS out")
     text = _decoded(labels, encoding)
     folders = [str(images), str(labels.parent)]
-    readings = [_parse(text, str(labels), name, split, folders) for name, split in _FORMATS if format in (None, name)]
+    readings: list[Reading] = []
+    for name, split in _FORMATS:
+        if format not in (None, name):
+            continue
+        # one that finds every line's image has no rival but one that does, too, from the first lines on
+        if any(map(_complete, readings)) and not _complete(_parse(_head(text), str(labels), name, split, folders)):
+            continue
+        readings.append(_parse(text, str(labels), name, split, folders))
     reading = _choose(readings, labels, images, named=format is not None)
     if reading.faults:
         more = f" (and {len(reading.faults) - 1:,} lines more)" if len(reading.faults) > 1 else ""
         raise LabelError(reading.faults[0] + more)
     return reading
+
+
+def _complete(reading: Reading) -> bool:
+    return 0 < reading.found == len(reading.rows) and not reading.faults
+
+
+def _head(text: str, lines: int = 50) -> str:
+    return "\n".join(text.split("\n", lines)[:lines])
 
 
 def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool) -> Reading:

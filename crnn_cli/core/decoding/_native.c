@@ -335,6 +335,23 @@ EXPORT int crnn_search(const float *log_probs, int64_t stride, const int64_t *fr
     return ready ? 0 : -1;
 }
 
+/* What a grammar adds to each of N texts, labels one behind the other; NONE where one may not be read. */
+EXPORT void crnn_weigh(const Grammar *grammar, int64_t n, const int64_t *labels, const int64_t *lengths, double *weights)
+{
+    for (int64_t i = 0; i < n; labels += lengths[i++]) {
+        int64_t state[MOST];
+        for (int64_t k = 0; k < grammar->count; k++)
+            state[k] = grammar->automata[k].start;
+        weights[i] = grammar->bonus * lengths[i];
+        for (int64_t k = 0; k <= lengths[i] && weights[i] > NONE; k++) {
+            int64_t label = k < lengths[i] ? labels[k] : BLANK;
+            weights[i] += weigh(grammar, state, label);
+            if (label != BLANK && weights[i] > NONE)
+                follow(grammar, state, label);
+        }
+    }
+}
+
 /* The states of CTC for a text: its labels with blanks between and around them, 2 L + 1 of them. */
 static int64_t class_of(const int64_t *labels, int64_t state)
 {

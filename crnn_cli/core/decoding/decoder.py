@@ -106,6 +106,7 @@ class Decoder:
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
         self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
         self._grammar, self._weighs = others, language is not None
+        self._bars = len(automata) > self._weighs or words is not None  # a language model alone bars nothing
         if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
             lexicon = Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None)
@@ -188,14 +189,10 @@ class Decoder:
 
     def allows(self, labels: Sequence[int]) -> bool:
         """Whether a text may be read, as far as that does not depend on the image."""
-        return self._grammar.weigh(labels) > -math.inf
+        return not self._bars or self._grammar.weigh(labels) > -math.inf
 
     def _proposals(self, found: Sequence[Hypothesis], words: Sequence[Hypothesis] | None, listed: bool) -> Proposals:
-        known = {word.labels for word in words or ()}
-        weights = {}
-        for own in found[: max(_PROPOSALS, self.options.nbest)]:
-            cost = (self.options.outside or 0.0) if words is not None and own.labels not in known else 0.0
-            weights[own.labels] = self._grammar.weigh(own.labels) - cost
+        weights = {own.labels: own.weight for own in found[: max(_PROPOSALS, self.options.nbest)]}
         return Proposals(weights, listed and words is None)
 
     def _searched(

@@ -123,6 +123,8 @@ class Grammar:
         """What is added to a whole text; -inf where it may not be read."""
         if not self._automata:
             return self.bonus * len(labels)
+        if (compiled := self.compiled) is not None:
+            return float(native.weigh([labels], self._classes, compiled, self.bonus)[0])
         self.begin()
         state, total = self.start, 0.0
         for label in labels:

@@ -98,6 +98,7 @@ def library() -> ctypes.CDLL | None:
         *(*images, ctypes.POINTER(_Grammar), ctypes.c_int, ctypes.c_int, number),
         *[address] * 5,
     ]
+    code.crnn_weigh.argtypes = [ctypes.POINTER(_Grammar), number, address, address, address]
     for own in (code.crnn_forward, code.crnn_align):
         own.argtypes = [*images, number, *[address] * 4]
     return code
@@ -121,6 +122,18 @@ def align(
         return None
     spans = zip(starts.tolist(), ends.tolist(), strict=True)
     return [tuple(islice(spans, len(own))) for own in labels]
+
+
+def weigh(labels: Sequence[Sequence[int]], classes: int, automata: Sequence[Compiled], bonus: float) -> Doubles:
+    """See `crnn_cli.core.decoding.grammar`."""
+    code = library()
+    assert code is not None
+    flat, lengths = _flat(labels, classes)
+    grammar = _Grammar(classes, len(automata), bonus, (Compiled * len(automata))(*automata))
+    weights = np.empty(len(lengths))
+    places = (own.ctypes.data for own in (flat, lengths, weights))
+    code.crnn_weigh(ctypes.byref(grammar), len(lengths), *places)
+    return weights
 
 
 def search(
@@ -163,16 +176,22 @@ def _of_texts(
         return False
     log_probs, stride = _laid_out(log_probs)
     _, steps, classes = log_probs.shape
-    lengths = np.fromiter(map(len, labels), np.int64, len(labels))
-    flat = np.fromiter(chain.from_iterable(labels), np.int64, int(lengths.sum()))
-    if len(flat) and not 0 <= flat.min() <= flat.max() < classes:
-        raise IndexError(f"labels {flat.min()} to {flat.max()}, of {classes} classes")
+    flat, lengths = _flat(labels, classes)
     frames = np.ascontiguousarray(frames, np.int64).clip(0, steps)
     places = (own.ctypes.data for own in (flat, lengths, *outputs))
     inputs = log_probs.ctypes.data, stride, frames.ctypes.data, len(lengths)
     if getattr(code, name)(*inputs, classes, *places):
         raise MemoryError
     return True
+
+
+def _flat(labels: Sequence[Sequence[int] | Integers], classes: int) -> tuple[Integers, Integers]:
+    """Texts one behind the other, and the length of each."""
+    lengths = np.fromiter(map(len, labels), np.int64, len(labels))
+    flat = np.fromiter(chain.from_iterable(labels), np.int64, int(lengths.sum()))
+    if len(flat) and not 0 < flat.min() <= flat.max() < classes:
+        raise IndexError(f"labels {flat.min()} to {flat.max()}, of {classes} classes")
+    return flat, lengths
 
 
 def _laid_out(log_probs: Floats) -> tuple[Floats, int]:
