@@ -265,6 +265,7 @@ def test_compiled_and_numpy_find_the_same(case, within, patterned, width):
     other = beam._searched(log_probs, frames, grammar, width, 2)
     for own, theirs in zip(one, other, strict=True):
         assert [h.labels for h in own] == [h.labels for h in theirs]
+        assert np.allclose([grammar.weigh(h.labels) for h in own], [h.weight for h in theirs])
         for name in ("score", "weight"):
             assert np.allclose([getattr(h, name) for h in own], [getattr(h, name) for h in theirs], atol=1e-6)
 

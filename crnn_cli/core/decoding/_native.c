@@ -325,7 +325,8 @@ EXPORT int crnn_search(const float *log_probs, int64_t stride, const int64_t *fr
         for (int64_t k = 0; k < grammar->count; k++)
             room.beams[0].state[k] = grammar->automata[k].start;
         for (int64_t t = 0; t < frames[i]; t++)
-            live = step(grammar, log_probs + i * stride + t * all, &room, live, width, classes, room.source + t * width, room.joined + t * width);
+            live = step(grammar, log_probs + i * stride + t * all, &room, live, width, classes,
+                        room.source + t * width, room.joined + t * width);
         int64_t at = i * width;
         found[i] = finish(grammar, &room, live, frames[i], width, steps, labels + at * steps, lengths + at,
                           scores + at, weights + at);
@@ -336,7 +337,8 @@ EXPORT int crnn_search(const float *log_probs, int64_t stride, const int64_t *fr
 }
 
 /* What a grammar adds to each of N texts, labels one behind the other; NONE where one may not be read. */
-EXPORT void crnn_weigh(const Grammar *grammar, int64_t n, const int64_t *labels, const int64_t *lengths, double *weights)
+EXPORT void crnn_weigh(const Grammar *grammar, int64_t n, const int64_t *labels, const int64_t *lengths,
+                       double *weights)
 {
     for (int64_t i = 0; i < n; labels += lengths[i++]) {
         int64_t state[MOST];
