@@ -466,6 +466,12 @@ EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *fra
     return ready ? 0 : -1;
 }
 
+/* To be raised with every change of a function or struct that Python knows: a file built before is not used then. */
+EXPORT int crnn_version(void)
+{
+    return 1;
+}
+
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1};
 
 PyMODINIT_FUNC PyInit__native(void)

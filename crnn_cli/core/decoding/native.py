@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crnn_cli.core.decoding.tree import Integers, Tree
 
 MOST = 4  # automata of a grammar
+_VERSION = 1  # of `_native.c`
 _CELLS = 1 << 22  # labels of all hypotheses that are found at once
 NGRAMS, LEXICON, TABLE = range(3)
 
@@ -90,7 +91,9 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         code = ctypes.CDLL(found.origin)
-    except OSError:  # of another machine
+        if code.crnn_version() != _VERSION:
+            return None
+    except (OSError, AttributeError):  # of another machine, or built long ago
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
     images = (address, number, address, number)
