@@ -165,10 +165,11 @@ def _images(reader: Reader, channels: int) -> Iterator[Item]:
         yield name, partial(_first_page, reader, index, channels, name)
 
 
-def _first_page(reader: Reader, index: int, channels: int, name: str) -> NDArray[np.uint8]:
+def _first_page(reader: Reader, index: int, channels: int, name: str) -> bytes | NDArray[np.uint8]:
     from crnn_cli.data import images
 
-    return images.decode(reader.image(index), channels, name)
+    data = reader.image(index)
+    return images.decode(data, channels, name) if images.may_have_pages(data) else data
 
 
 def report(samples: Mapping[str, Sequence[Sample]], options: EvaluateOptions) -> Report:

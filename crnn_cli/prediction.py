@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers, Several
     from crnn_cli.runners import Runner
 
+_SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
 
 
@@ -175,9 +176,10 @@ def _load(item: Item, configs: Sequence[ModelConfig], options: ReadOptions) -> L
         data = source() if callable(source) else source
         if not isinstance(data, bytes):
             return [_page(name, _checked(data, name), configs, options)]
-        pages = images.pages(data, channels, name)
+        times = images.reduction(data, _SPARE * max(config.height for config in configs))
+        pages = images.pages(data, channels, name, times)
         names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
-        return [_page(own, image, configs, options) for own, image in zip(names, pages, strict=True)]
+        return [_page(own, image, configs, options, times) for own, image in zip(names, pages, strict=True)]
     except CrnnError as fault:
         return [Recognition(name, error=str(fault))]
     except Exception as fault:  # whatever is odd about one image, the others are read
@@ -185,16 +187,21 @@ def _load(item: Item, configs: Sequence[ModelConfig], options: ReadOptions) -> L
 
 
 def _page(
-    name: str, image: NDArray[np.uint8] | ImageError, configs: Sequence[ModelConfig], options: ReadOptions
+    name: str,
+    image: NDArray[np.uint8] | ImageError,
+    configs: Sequence[ModelConfig],
+    options: ReadOptions,
+    times: int = 1,
 ) -> _Page | Recognition:
+    """An image that was `times` as wide and as high."""
     from crnn_cli.data import views
 
     if isinstance(image, ImageError):
         return Recognition(name, error=str(image))
     turned = views.turns(image) if options.turn else [(0, image)]
-    turns = tuple(_turn(one, degrees, configs, options) for degrees, one in turned if _is_a_line(one, configs))
+    turns = tuple(_turn(one, degrees, configs, options, times) for degrees, one in turned if _is_a_line(one, configs))
     if not turns:
-        height, width = image.shape[:2]
+        height, width = (times * side for side in image.shape[:2])
         return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
     return _Page(name, turns)
 
@@ -207,7 +214,9 @@ def _is_a_line(image: NDArray[np.uint8], configs: Sequence[ModelConfig]) -> bool
     return all(scaled(width, height, config)[0] <= images.WIDEST for config in configs)
 
 
-def _turn(image: NDArray[np.uint8], turned: int, configs: Sequence[ModelConfig], options: ReadOptions) -> _Turn:
+def _turn(
+    image: NDArray[np.uint8], turned: int, configs: Sequence[ModelConfig], options: ReadOptions, times: int
+) -> _Turn:
     from crnn_cli.data import images, views
 
     shaken = views.shaken(image) if options.tta else [image]
@@ -218,7 +227,7 @@ def _turn(image: NDArray[np.uint8], turned: int, configs: Sequence[ModelConfig],
         )
         for config in configs
     ]
-    return _Turn(turned, image.shape[1], tuple(scaled))
+    return _Turn(turned, times * image.shape[1], tuple(scaled))
 
 
 def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

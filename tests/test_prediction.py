@@ -18,6 +18,7 @@ from PIL import Image
 import crnn_cli
 from crnn_cli import prediction, recognizer, runners, weights
 from crnn_cli.config import ModelConfig
+from crnn_cli.data import images
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, ModelError, UsageFault
 from crnn_cli.prediction import Member, ReadOptions, recognize
@@ -318,3 +319,27 @@ def test_stripes_read_alike_by_both_of_their_models(tmp_path):
     runner = runners.load(save_stripes_onnx(tmp_path / "stripes.onnx"), "cpu")
     assert runner.config == STRIPES
     assert [r.text for r in read(items, runner=runner)] == [text for text, _ in items]
+
+
+def test_large_photographs_are_decoded_smaller_and_read_alike(monkeypatch):
+    """A JPEG of 8 times the height: the same text at the same places, and never more pixels than it takes."""
+    image = np.kron(stripes("abba"), np.ones((8, 8), np.uint8))
+    data, seen = cv2.imencode(".jpg", image)[1].tobytes(), []
+    decoded = images._imdecode
+    monkeypatch.setattr(images, "_imdecode", lambda *given: seen.append(decoded(*given)) or seen[-1])
+    (small,) = recognize([("a.jpg", data)], [Member(StripesRunner())])
+    (whole,) = recognize([("a.jpg", image)], [Member(StripesRunner())])
+    assert [own.shape for own in seen] == [(64, image.shape[1] // 4)]
+    assert (small.text, small.turned) == (whole.text, whole.turned)
+    assert small.characters and len(small.characters) == len(whole.characters)
+    for own, other in zip(small.characters, whole.characters, strict=True):
+        assert (own.start, own.end) == pytest.approx((other.start, other.end), abs=8)
+
+
+def test_a_jpeg_is_reduced_as_far_as_both_sides_allow():
+    for (height, width), times in (((64, 900), 1), ((127, 900), 1), ((128, 900), 2), ((300, 257), 4), ((900, 512), 8)):
+        data = cv2.imencode(".jpg", np.zeros((height, width), np.uint8))[1].tobytes()
+        assert images.reduction(data, 64) == times
+        shape = images.decode(data, 3, "a", times).shape
+        assert shape == (-(-height // times), -(-width // times), 3)
+    assert images.reduction(cv2.imencode(".png", np.zeros((900, 900), np.uint8))[1].tobytes(), 64) == 1

@@ -24,6 +24,12 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
+_FLAGS = {  # grey, colour
+    1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
+    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+}
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -38,12 +44,13 @@ _WHITE_IS_ZERO = 0
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
-def decode(data: bytes, channels: int, where: str) -> Pixels:
+def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels:
     """The image in the bytes of a PNG, JPEG, TIFF (its first page), BMP or WebP file.
 
     Args:
         channels: 1 for grey, 3 for RGB.
         where: what the message of an error starts with.
+        reduction: 1, or as `reduction` gives it: so many times narrower and lower.
 
     Returns:
         (H, W) if channels == 1 else (H, W, 3), 0 to 255.
@@ -56,23 +63,38 @@ def decode(data: bytes, channels: int, where: str) -> Pixels:
         return _first_page(data, channels, where)
     transparency = _transparency(data, where)
     if transparency is None:
+        grey, colour = _FLAGS[reduction]
         if channels == 1:
-            return cast(Pixels, _imdecode(data, cv2.IMREAD_GRAYSCALE, where))
-        return cast(Pixels, cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR, where), cv2.COLOR_BGR2RGB))
+            return cast(Pixels, _imdecode(data, grey, where))
+        return cast(Pixels, cv2.cvtColor(_imdecode(data, colour, where), cv2.COLOR_BGR2RGB))
     image, (grey_key, exif) = _imdecode(data, cv2.IMREAD_UNCHANGED, where), transparency
     if image.ndim == 2 and grey_key is not None:
         image = np.where(image == grey_key, np.iinfo(image.dtype).max, image)
     return _upright(_converted(_on_white(image), channels), _orientation(exif))
 
 
-def pages(data: bytes, channels: int, where: str) -> list[Pixels | ImageError]:
+def reduction(data: bytes, least: int) -> int:
+    """How many times smaller a JPEG can be decoded, which is sooner done, so that both sides keep `least` pixels.
+
+    1, 2, 4 or 8; 1 of anything else.
+    """
+    sides = _jpeg_size(data) if data.startswith(_JPEG) else None
+    return next((times for times in (8, 4, 2) if sides is not None and min(sides) >= times * least), 1)
+
+
+def may_have_pages(data: bytes) -> bool:
+    """Whether these are of a TIFF."""
+    return data.startswith(_TIFFS)
+
+
+def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pixels | ImageError]:
     """All pages of a TIFF, the one image of any other file; see `decode`.
 
     Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
     """
     places = [place for place, _ in _directories(data)] if data.startswith(_TIFFS) else []
     if len(places) < 2:
-        return [decode(data, channels, where)]
+        return [decode(data, channels, where, reduction)]
     layout, tiff = _layout(data), bytearray(data)
     found: list[Pixels | ImageError] = []
     for page, place in enumerate(places, start=1):
