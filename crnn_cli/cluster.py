@@ -50,8 +50,8 @@ def recognize(
         DeviceError: a device that the cluster lacks.
         CrnnError: an actor could not go on.
     """
-    shares = list(_shares(pieces))
     with _connected() as ray:
+        shares = list(_shares(pieces))
         crew = _Crew.of(ray.cluster_resources(), device)
         handed = min(len(shares), max(_TURNS * crew.actors, len(shares) // _MOST))
         data = ray.data.from_items([{"share": share} for share in shares], override_num_blocks=max(1, handed))

@@ -152,7 +152,7 @@ def _found(name: str, skipped: Counter[str]) -> Iterator[Piece]:
         yield from _records(name)
     elif path.is_dir():
         yield from _folder(name, skipped)
-    elif path.suffix == _PARQUET:
+    elif path.suffix.lower() == _PARQUET:
         yield from _rows(name)
     else:
         yield from _file(name)

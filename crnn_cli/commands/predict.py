@@ -140,7 +140,7 @@ def _stdin() -> BinaryIO:
 
 
 def _form(output: Path | None, as_json: bool, resume: bool) -> rows.Form:
-    if output is None or output.suffix != ".parquet":
+    if output is None or output.suffix.lower() != ".parquet":
         return "json" if as_json else "tsv"
     if as_json or resume:
         raise UsageFault(f"{output}: Parquet, which neither has JSON lines nor can be gone on with: leave the option")

@@ -105,26 +105,22 @@ def read(labels: Path | None, images: Path, format: Format | None = None, encodi
     text = _decoded(labels, encoding)
     folders = [str(images), str(labels.parent)]
     readings: list[Reading] = []
+    lines = [line for line in text.split("\n") if line and not line.isspace()]
+    head = "\n".join(lines[:_HEAD])
     for name, split in _FORMATS:
         if format not in (None, name):
             continue
-        # one that finds every line's image has no rival but one that does, too, from the first lines on
-        if any(map(_complete, readings)) and not _complete(_parse(_head(text), str(labels), name, split, folders)):
-            continue
+        # where one finds an image on every line, a rival does so, too, from the first lines on
+        if any(own.found == len(lines) for own in readings):
+            rival = _parse(head, str(labels), name, split, folders)
+            if rival.found < min(len(lines), _HEAD):
+                continue
         readings.append(_parse(text, str(labels), name, split, folders))
     reading = _choose(readings, labels, images, named=format is not None)
     if reading.faults:
         more = f" (and {len(reading.faults) - 1:,} lines more)" if len(reading.faults) > 1 else ""
         raise LabelError(reading.faults[0] + more)
     return reading
-
-
-def _complete(reading: Reading) -> bool:
-    return 0 < reading.found == len(reading.rows) and not reading.faults
-
-
-def _head(text: str, lines: int = 50) -> str:
-    return "\n".join(text.split("\n", lines)[:lines])
 
 
 def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool) -> Reading:
@@ -175,6 +171,8 @@ def _decoded(path: Path, encoding: str) -> str:
 def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
+
+_HEAD = 50  # lines that tell whether a format can be meant
 
 # A record is a path and a text, or a complaint.
 Record = tuple[str, str] | str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from crnn_cli.errors import StoreError, UsageFault, reason
 
 _IMAGES, _NAMES = ("image", "bytes"), ("path", "name")  # of several columns the first counts
-_ROWS = 64  # that are in memory at once
+_ROWS = 64  # that are made Python's at once; a whole row group is in memory
 
 
 class Table:
@@ -50,7 +51,7 @@ class Table:
                     number += 1
                     if isinstance(image, dict):
                         name, image = [*name, image.get("path")], image["bytes"]
-                    yield str(next(filter(None, name), f"{self.name}:{number}")), image
+                    yield os.fsdecode(next(filter(None, name), f"{self.name}:{number}")), image
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def _opened(path: str) -> Iterator[Any]:
             yield parquet.ParquetFile(file)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None
-    except (ArrowException, OSError) as fault:
+    except (ArrowException, OSError, UnicodeDecodeError, KeyError) as fault:
         raise StoreError(f"{path}: no Parquet, or a damaged one ({reason(fault)}): make or copy it again") from None
 
 
@@ -84,6 +85,5 @@ def imported() -> Any:
 def _holds_bytes(kind: Any) -> bool:
     from pyarrow import types
 
-    if types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+    kinds = [field.type for field in kind if field.name == "bytes"] if types.is_struct(kind) else [kind]
+    return any(types.is_binary(own) or types.is_large_binary(own) for own in kinds)
