@@ -302,7 +302,7 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         if self.decoder is not None:
             one_of("decoder", self.decoder, Method)
-        within("beam", self.beam, 1)
+        within("beam", self.beam, 1, 100_000)
         within("nbest", self.nbest, 1)
         if self.outside is not None:
             within("outside", self.outside, 0)

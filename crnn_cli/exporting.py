@@ -85,13 +85,14 @@ class Judged:
 
     Attributes:
         precision: of its convolutions. size: bytes of its file. rate: images read a second, from datasets to text.
-        scores: over all samples.
+        scores: over all samples. unreadable: of images that cannot be read, and so count as read empty: name and why.
     """
 
     precision: Precision
     size: int
     rate: float
     scores: Scores
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 def export(
@@ -147,10 +148,10 @@ def export(
             f"{target}: not written: its log-probabilities are {difference:.3g} away from torch's, more than "
             f"{tolerance:g}; {_WORKS}"
         )
-    write_whole(target, packed)
-    images = sum(len(widths) for _, widths in batches)
     rivals: dict[Precision, bytes] = {"fp32": whole, precision: packed} if data and precision != "fp32" else {}
     judged = _judged(rivals, data)
+    write_whole(target, packed)
+    images = sum(len(widths) for _, widths in batches)
     return Exported(target, len(packed), difference, len(batches), images, torch.__version__, judged)
 
 
@@ -182,7 +183,10 @@ def _judged(networks: Mapping[Precision, bytes], data: Sequence[Reader]) -> tupl
                 found[precision] = replace(found[precision], rate=max(rate, found[precision].rate))
                 continue
             scores = metrics.score((own.reference, own.reading) for own in samples)
-            found[precision] = Judged(precision, len(networks[precision]), rate, scores)
+            bad = tuple((own.name, own.error) for own in samples if own.error is not None)
+            if len(bad) == len(samples):
+                raise UsageFault(f"none of the {len(bad):,} images can be read, of which the first is {bad[0][1]}")
+            found[precision] = Judged(precision, len(networks[precision]), rate, scores, bad)
     return tuple(found.values())
 
 

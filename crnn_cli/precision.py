@@ -78,17 +78,22 @@ def sampled(readers: Sequence[Reader], config: ModelConfig, most: int = SAMPLES)
     Raises:
         UsageFault: none of the images can be read.
     """
-    records = [(reader, index) for reader in readers for index in range(len(reader))]
-    chosen = [records[place * len(records) // most] for place in range(most)] if len(records) > most else records
+    ends = np.cumsum([len(reader) for reader in readers])
+    total = int(ends[-1])
     pixels = []
-    for reader, index in chosen:
+    for place in range(min(most, total)):
+        record = place * total // min(most, total)
+        number = int(np.searchsorted(ends, record, side="right"))
+        reader = readers[number]
+        index = record - int(ends[number]) + len(reader)
         try:
             image = images.decode(reader.image(index), config.channels, f"{reader.name}:{index + 1}")
         except ImageError:
             continue
         pixels.append(images.to_height(image, config.height, config.minimum_width))
     if not pixels:
-        raise UsageFault("int8 looks at sample images, and none of these can be read: give --data DATASET")
+        names = ", ".join(reader.name for reader in readers)
+        raise UsageFault(f"{names}: int8 is fitted to sample images, and none of these can be read: build it again")
     plan = batching.plan([own.shape[2] for own in pixels], config.height, _BATCH)
     return [batching.collate([pixels[place] for place in batch]) for batch in plan]
 

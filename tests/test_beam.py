@@ -275,6 +275,26 @@ def test_labels_that_no_class_has_are_refused():
         score(noise(0, 3, 4), np.array([3]), [(1, 4)])
 
 
+def test_what_does_not_go_together_is_refused():
+    log_probs = noise(0, 3, 4, images=2)
+    with pytest.raises(ValueError, match="4 classes, a grammar of 3"):
+        beam_search(log_probs, np.array([3, 3]), Grammar(3))
+    with pytest.raises(ValueError, match="2 images, frames of 1"):
+        beam_search(log_probs, np.array([3]), Grammar(4))
+    for own in (score, align):
+        with pytest.raises(ValueError, match=r"images|zip|broadcast|shape"):
+            own(log_probs, np.array([3, 3]), [(1,), (2,), (3,)])
+
+
+def test_what_is_no_number_is_never_read():
+    log_probs = noise(0, 6, 4, images=2)
+    log_probs[0, 3, 2] = np.nan
+    lexicon = Lexicon([(1, 2), (3,)], 4, -1.0)
+    (found, other) = beam_search(log_probs, np.array([6, 6]), Grammar(4, [lexicon]))
+    assert all(np.isfinite(hypothesis.score) for hypothesis in [*found, *other])
+    assert other
+
+
 def test_an_empty_lexicon_is_refused():
     with pytest.raises(UsageFault, match="empty"):
         Lexicon([], 3)

@@ -19,7 +19,7 @@ from crnn_cli.commands.export import command as export_command
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import Reader, Writer
 from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
 from tests.conftest import png, render
 from tests.models import save_untrained
@@ -126,8 +126,22 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
     ):
         result = crnn("export", source, *arguments)
         assert (result.code, why in result.err) == (2, True), result.err
-    with pytest.raises(UsageFault, match="none of these can be read"):
-        fewer_bits.sampled([], ModelConfig("abc"))
+    junk = tmp_path / "junk.lmdb"
+    with Writer(junk) as writer:
+        writer.add(b"junk", "abc", 64, 32, "junk.png")
+    with pytest.raises(UsageFault, match=r"junk\.lmdb: .* none of these can be read"):
+        fewer_bits.sampled([Reader(junk)], ModelConfig("abc"))
+    result = crnn("export", source, "--fp16", "--data", junk)
+    assert (result.code, "none of the 1 images can be read" in result.err) == (2, True)
+    result = crnn("export", source, "--fp16", "--data", junk, "--data", lines)
+    assert (result.code, "1 images cannot be read, and count as read empty: " in result.err) == (0, True)
+
+
+def test_samples_come_from_all_over_the_datasets(lines):
+    (one,) = fewer_bits.sampled([Reader(lines)], ModelConfig("abc"), 1)
+    many = fewer_bits.sampled([Reader(lines), Reader(lines)], ModelConfig("abc"), 100)
+    assert (len(one[1]), sum(len(widths) for _, widths in many)) == (1, 18)
+    assert sum(len(widths) for _, widths in fewer_bits.sampled([Reader(lines)] * 2, ModelConfig("abc"), 7)) == 7
 
 
 def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(tmp_path, crnn):

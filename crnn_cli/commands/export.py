@@ -111,3 +111,7 @@ def _show(judged: Sequence[Judged]) -> None:
         rows.append((own.precision, f"{own.size / 1e6:.1f}", f"{own.rate:,.0f}", exact, cer))
     for line in columns(rows, right=range(1, 5)):
         typer.echo(line)
+    bad = judged[0].unreadable
+    if bad:
+        some = "; ".join(why for _, why in bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        console.warn(f"{len(bad):,} images cannot be read, and count as read empty: {some}")

@@ -45,6 +45,16 @@ class Runner(Protocol):
         ...
 
 
+def checked(log_probs: NDArray[np.float32], config: ModelConfig) -> NDArray[np.float32]:
+    """The same; ModelError where a network and the description in its file do not go together."""
+    if log_probs.shape[-1] != len(config.alphabet) + 1:
+        raise ModelError(
+            f"the model gives {log_probs.shape[-1]} classes, its alphabet needs {len(config.alphabet) + 1}: its file "
+            "is damaged or was changed: export it again"
+        )
+    return log_probs
+
+
 def load(path: str | os.PathLike[str], device: str = "auto") -> Runner:
     """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx by ONNX Runtime without torch.
 

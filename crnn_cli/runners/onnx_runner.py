@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from crnn_cli import devices
+from crnn_cli import devices, runners
 from crnn_cli.checkpoint import KEY, Header
 from crnn_cli.errors import DeviceError, ModelError, reason
 
@@ -42,7 +42,7 @@ class OnnxRunner:
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
-        return log_probs, frames
+        return runners.checked(log_probs, self.config), frames
 
 
 def _place(device: str) -> str:

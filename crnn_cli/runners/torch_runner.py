@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli import checkpoint, devices
+from crnn_cli import checkpoint, devices, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.errors import ModelError
 
@@ -49,7 +49,7 @@ class TorchRunner:
             log_probs, frames = self.network(
                 torch.from_numpy(images).to(self.device), torch.from_numpy(widths).to(self.device)
             )
-            return log_probs.cpu().numpy(), frames.cpu().numpy()
+            return runners.checked(log_probs.cpu().numpy(), self.config), frames.cpu().numpy()
 
 
 def _load_program(path: Path, device: torch.device) -> tuple[Any, Header]:

@@ -11,6 +11,8 @@ lexicon, language, pattern   such automata
 likelihood   P(text | image), the one confidence that every decoder reports
 alignment    where the labels of a text stand
 decoded      what is said of a reading
+tree         beginnings of words or n-grams as arrays
+native       the inner loops of all these in C, where it was built
 """
 
 from crnn_cli.config import DecodeOptions

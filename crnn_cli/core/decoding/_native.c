@@ -1,5 +1,5 @@
-/* Beam search, forward algorithm and alignment, an image at a time: the same results as beam.py, likelihood.py and
-   alignment.py give in numpy.
+/* Beam search, forward algorithm and alignment, an image at a time: the same results as beam.py, likelihood.py,
+   alignment.py and the automata (grammar.py, language.py, lexicon.py, tree.py) give in numpy.
 
    Python calls `crnn_*` through ctypes, see native.py; the module itself is empty, and there so that setuptools builds
    it as it builds any extension. Without a compiler numpy does the work. */
@@ -148,7 +148,7 @@ static int likeliest(const float *frame, int64_t classes, int count, int32_t *ch
 {
     int found = 0;
     for (int64_t label = 1; label < classes; label++) {
-        if (found == count && !(frame[label] > frame[chosen[found - 1]]))
+        if (isnan(frame[label]) || (found == count && !(frame[label] > frame[chosen[found - 1]])))
             continue;
         int place = found < count ? found++ : found - 1;
         for (; place && frame[chosen[place - 1]] < frame[label]; place--)
@@ -227,10 +227,10 @@ static int step(const Grammar *grammar, const float *frame, Room *room, int live
         for (int k = 0; k < count; k++) {
             int32_t label = room->chosen[k];
             double hope = beams[i].sum + frame[label] + beams[i].weight + grammar->bonus;
-            if (hope == NONE || (size == width && hope <= room->heap->score))
+            if (!(hope > NONE) || (size == width && !(hope > room->heap->score)))
                 break; /* further labels are less likely, and weights no more than 0 */
             double grown = (label == beams[i].last ? beams[i].blank : beams[i].sum) + frame[label];
-            if (grown == NONE || room->taken[i * grammar->classes + label])
+            if (!(grown > NONE) || room->taken[i * grammar->classes + label])
                 continue;
             double weight = weigh(grammar, beams[i].state, label);
             if (weight == NONE)

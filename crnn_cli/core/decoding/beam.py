@@ -81,9 +81,16 @@ def beam_search(
 
     Raises:
         UsageFault: `width` or `classes` below 1.
+        ValueError: log-probabilities, frames and grammar that do not go together.
     """
     if width < 1 or (classes is not None and classes < 1):
         raise UsageFault(f"beam is {width}, classes {classes}: take at least 1")
+    if log_probs.shape[2] != grammar.classes:
+        raise ValueError(f"log-probabilities of {log_probs.shape[2]} classes, a grammar of {grammar.classes}")
+    if not len(log_probs) == len(frames):
+        raise ValueError(f"{len(log_probs)} images, frames of {len(frames)}")
+    if np.isnan(log_probs).any():  # of a network that is broken: nothing is read from there
+        log_probs = np.where(np.isnan(log_probs), np.float32(_NONE), log_probs)
     labels = log_probs.shape[2] - 1
     few = labels if classes is None else min(classes, labels)
     compiled = grammar.compiled
@@ -97,6 +104,11 @@ def _searched(
     log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int
 ) -> list[list[Hypothesis]]:
     """The same in numpy: every beam of every image takes each step together."""
+    with grammar.lock:
+        return _stepped(log_probs, frames, grammar, width, classes)
+
+
+def _stepped(log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int) -> list[list[Hypothesis]]:
     grammar.begin()
     n, steps, _ = log_probs.shape
     order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows

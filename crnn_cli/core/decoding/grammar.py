@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from threading import RLock
 from typing import Protocol
 
 import numpy as np
@@ -79,13 +80,15 @@ class Grammar:
         bonus: added for every label, against the bias of language models to short texts.
 
     Attributes:
-        start: the state before the first label. bonus: as given.
+        start: the state before the first label. bonus, classes: as given.
+        lock: to be held from `begin` on, as searches of several threads would get in each other's way.
         weights: (S, K) of the states so far, see `Automaton.weights`; S grows.
     """
 
     def __init__(self, classes: int, automata: Sequence[Automaton] = (), bonus: float = 0.0) -> None:
-        self.start, self.bonus = 0, bonus
-        self._classes, self._automata = classes, automata
+        self.start, self.bonus, self.classes = 0, bonus, classes
+        self.lock = RLock()
+        self._automata = automata
         self._bonuses = np.where(np.arange(classes) == BLANK, 0.0, bonus)
         self.weights: Weights = np.zeros((0, classes))
         self._parts = np.zeros((0, len(automata)), np.int64)  # of each state, the states of the automata
@@ -102,7 +105,7 @@ class Grammar:
 
     def begin(self) -> None:
         """To be called before a search: where the states are many they are forgotten, and mean nothing any more."""
-        if not 0 < len(self._numbers) <= _CELLS // self._classes:
+        if not 0 < len(self._numbers) <= _CELLS // self.classes:
             self._numbers, self._following = {}, {}
             self._add(np.array([[automaton.start for automaton in self._automata]], np.int64))
 
@@ -110,10 +113,10 @@ class Grammar:
         """(n,) the states after `labels`, each of which may follow its state."""
         if not self._automata:
             return states
-        keys = (states * self._classes + labels).tolist()
+        keys = (states * self.classes + labels).tolist()
         unmet = [key for key in dict.fromkeys(keys) if key not in self._following]
         if unmet:
-            before, joined = np.divmod(np.array(unmet), self._classes)
+            before, joined = np.divmod(np.array(unmet), self.classes)
             pairs = zip(self._automata, self._parts[before].T, strict=True)
             after = np.stack([automaton.follow(own, joined) for automaton, own in pairs], axis=1)
             self._following.update(zip(unmet, self._add(after), strict=True))
@@ -121,17 +124,25 @@ class Grammar:
 
     def weigh(self, labels: Sequence[int]) -> float:
         """What is added to a whole text; -inf where it may not be read."""
+        return float(self.weigh_all([labels])[0])
+
+    def weigh_all(self, texts: Sequence[Sequence[int]]) -> Weights:
+        """(n,) the same of n texts."""
         if not self._automata:
-            return self.bonus * len(labels)
+            return np.array([self.bonus * len(labels) for labels in texts])
         if (compiled := self.compiled) is not None:
-            return float(native.weigh([labels], self._classes, compiled, self.bonus)[0])
-        self.begin()
+            return native.weigh(texts, self.classes, compiled, self.bonus)
+        with self.lock:
+            self.begin()
+            return np.array([self._weighed(labels) for labels in texts])
+
+    def _weighed(self, labels: Sequence[int]) -> float:
         state, total = self.start, 0.0
         for label in labels:
             total += float(self.weights[state, label])
             if total == _BARRED:
                 return total
-            key = state * self._classes + label
+            key = state * self.classes + label
             known = self._following.get(key)
             state = int(self.follow(np.array([state]), np.array([label]))[0]) if known is None else known
         return total + float(self.weights[state, BLANK])
@@ -154,5 +165,5 @@ class Grammar:
         """Let there be rows for `count` states."""
         if count > len(self.weights):
             more = max(64, 2 * count) - len(self.weights)
-            self.weights = np.concatenate((self.weights, np.full((more, self._classes), _BARRED)))
+            self.weights = np.concatenate((self.weights, np.full((more, self.classes), _BARRED)))
             self._parts = np.concatenate((self._parts, np.zeros((more, self._parts.shape[1]), np.int64)))

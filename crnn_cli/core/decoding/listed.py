@@ -72,7 +72,7 @@ class Listed:
         if words is not None:
             if not words:
                 raise UsageFault("the lexicon is empty: give one with at least a word")
-            self._words = [word for word in dict.fromkeys(map(tuple, words)) if self._allowed(word)]
+            self._words = self._allowed(list(dict.fromkeys(map(tuple, words))))
             if not self._words:
                 raise UsageFault("no word of the lexicon pleases the pattern and the allowed characters")
             folded = [self._folded(word) for word in self._words]
@@ -136,8 +136,11 @@ class Listed:
         every, none = bounds(log_probs[None], np.array([len(log_probs)]))
         return self._strict(log_probs, words, every[0], none[0], len(words))[0]
 
-    def _allowed(self, word: Word) -> bool:
-        return any(self._grammar.weigh(writing) > -np.inf for writing in self._writings(word))
+    def _allowed(self, words: Sequence[Word]) -> list[Word]:
+        """Those of which a writing may be read."""
+        pairs = [(word, writing) for word in words for writing in self._writings(word)]
+        weights = self._grammar.weigh_all([writing for _, writing in pairs]).tolist()
+        return list(dict.fromkeys(word for (word, _), weight in zip(pairs, weights, strict=True) if weight > -np.inf))
 
     def _folded(self, word: Sequence[int]) -> Word:
         return tuple(self._fold[list(word)].tolist())
@@ -183,7 +186,7 @@ class Listed:
             some = written[at : at + step]
             rows = np.broadcast_to(log_probs, (len(some), *log_probs.shape))
             scores = score(rows, np.full(len(some), len(log_probs)), some)
-            weights = np.array([self._grammar.weigh(word) for word in some])
+            weights = self._grammar.weigh_all(some)
             every = map(Hypothesis, some, (scores + weights).tolist(), weights.tolist())
             hypotheses += [own for own in every if own.score > -np.inf]
         return sorted(hypotheses, key=_first)

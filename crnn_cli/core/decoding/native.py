@@ -1,5 +1,5 @@
-"""The inner loops of `beam`, `likelihood` and `alignment`, compiled from `_native.c`: the same results, several times
-as fast. Where it was not built those modules do the work in numpy.
+"""The inner loops of `beam`, `likelihood`, `alignment` and of automata, compiled from `_native.c`: the same results,
+several times as fast. Where it was not built those modules do the work in numpy.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def search(
         inputs = log_probs[at:].ctypes.data, stride, own.ctypes.data, len(own), ctypes.byref(grammar), width, classes
         outputs = (part.ctypes.data for part in (found, labels, lengths, scores, weights))
         if code.crnn_search(*inputs, steps, *outputs):
-            raise MemoryError
+            raise MemoryError(f"a beam of {width} over {steps} frames")
         for row, count in enumerate(found[: len(own)].tolist()):
             begins = (steps - lengths[row, :count]).tolist()
             texts = [tuple(labels[row, place, begin:].tolist()) for place, begin in enumerate(begins)]
@@ -179,12 +179,14 @@ def _of_texts(
         return False
     log_probs, stride = _laid_out(log_probs)
     _, steps, classes = log_probs.shape
+    if not len(log_probs) == len(frames) == len(labels):
+        raise ValueError(f"{len(log_probs)} images, frames of {len(frames)}, texts of {len(labels)}")
     flat, lengths = _flat(labels, classes)
     frames = np.ascontiguousarray(frames, np.int64).clip(0, steps)
     places = (own.ctypes.data for own in (flat, lengths, *outputs))
     inputs = log_probs.ctypes.data, stride, frames.ctypes.data, len(lengths)
     if getattr(code, name)(*inputs, classes, *places):
-        raise MemoryError
+        raise MemoryError(f"texts of up to {lengths.max(initial=0)} labels over {frames.max(initial=0)} frames")
     return True
 
 

@@ -99,11 +99,17 @@ class Pattern:
         while len(weights) < len(self._sets):  # which grow
             if len(weights) * (len(self._alphabet) + 1) > _CELLS:
                 return None
-            state = np.array([len(weights)])
-            weights.append(self.weights(state)[0])
-            labels = 1 + np.flatnonzero(weights[-1][1:] == 0)
+            targets: dict[int, list[int]] = {}  # of each label
+            for labels, target in self._leaving(len(weights)):
+                for label in labels:
+                    targets.setdefault(label, []).append(target)
+            alike: dict[tuple[int, ...], list[int]] = {}  # labels by what follows them
+            for label, found in targets.items():
+                alike.setdefault(tuple(found), []).append(label)
+            weights.append(self.weights(np.array([len(weights)]))[0])
             following.append(np.zeros(len(weights[-1])))
-            following[-1][labels] = self.follow(np.repeat(state, len(labels)), labels)
+            for after, own in alike.items():
+                following[-1][own] = self._number(after)
         return Compiled.of(TABLE, self.start, weights=np.array(weights), next=np.array(following))
 
     def _leaving(self, state: int) -> Iterator[tuple[_Set, int]]:
