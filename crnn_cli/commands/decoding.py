@@ -26,7 +26,7 @@ Method = Annotated[
         show_default=False,
     ),
 ]
-Beam = Annotated[int, typer.Option(help="Prefixes that beam search keeps.")]
+Beam = Annotated[int, typer.Option(help="Prefixes that beam search keeps; base and tiny ask for 8.")]
 Lexicon = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read nothing but the words of FILE, one a line.", show_default=False),
@@ -154,8 +154,10 @@ def decoders(
     codec, words, own = Codec.of(runner.config), None, None
     lexical = known.lexicon is not None or known.lexicons is not None
     several = [(kept or runner.header.decode).settled(search, lexical) for search in searches]
-    if several[0].lm is None and any(name in search for search in searches for name in ("lm_weight", "lm_bonus")):
-        raise UsageFault("--lm-weight and --lm-bonus are about a language model: give --lm FILE")
+    if several[0].lm is None and any(
+        name in search for search in searches for name in ("lm_weight", "lm_bonus", "lm_sure")
+    ):
+        raise UsageFault("--lm-weight, --lm-bonus and --lm-sure are about a language model: give --lm FILE")
     language = modelling.language(several[0].lm, codec.alphabet)
     if known.lexicon is not None:
         words, left_out = read_lexicon(known.lexicon, codec)
