@@ -243,6 +243,7 @@ CASES = [
     Case("a lexicon", "evaluate good.lmdb --model model.onnx --pattern re:(", 2, "pattern 're:(': missing )"),
     Case("a lexicon", "predict images --model model.onnx --pattern 999", 2, "no text of the model's alphabet matches"),
     Case("a lexicon", "predict images --model model.onnx --deny ab", 2, "leave no character to read"),
+    Case("a language model", "predict images --model model.onnx --lm-sure 0.5", 2, "are about a language model"),
     Case("a lexicon", "evaluate good.lmdb --model model.onnx --beam 0", 2, "beam is 0: take 1 to 100000"),
     Case(
         "words of a lexicon", "evaluate good.lmdb --model model.onnx --lexicon some.txt", 0, "1 words left out ... xyz"
