@@ -65,7 +65,7 @@ from numpy.typing import NDArray
 from readers import Sample, confine, labelled, markdown, positive, processor, tidy
 
 from crnn_cli import runners, weights
-from crnn_cli.config import DecodeOptions
+from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core import arpa, ngrams
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import (
@@ -96,6 +96,7 @@ PATTERN = r"re:[!-~]+( [!-~]+)*"
 GREEDY = 0  # as a beam
 
 Batches = list[tuple[Floats, Integers]]  # (N, T, K) log-probabilities and (N,) true lengths of each
+Images = list[tuple[NDArray[np.uint8], Integers]]  # (N, C, H, W) and (N,) widths of each
 Decode = Callable[[Floats, Integers], Iterable[Iterable[int]]]  # labels of each image
 
 # Runs where the peers are installed, and imports nothing of ours. argv: the folder with task.json, log_probs.npz and
@@ -234,7 +235,7 @@ class Task:
     codec: Codec
     temperature: float
     labels: list[str]
-    batches: list[tuple[NDArray[np.uint8], Integers]]
+    batches: Images
     log_probs: Batches
     singly: Batches
     words: list[list[int]]
@@ -310,17 +311,21 @@ class Peers:
         return json.loads(line)
 
 
-def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: str) -> Task:
-    """The images read once, and what limits the readings."""
-    config, codec = runner.config, Codec.of(runner.config)
+def formed(samples: Sequence[Sample], config: ModelConfig) -> tuple[Images, list[str]]:
+    """Batches as `crnn predict` forms them, and the labels of their images in order."""
     pixels = []
     for sample in samples:
         image = images.decode(sample.image.read_bytes(), config.channels, str(sample.image))
         pixels.append(images.to_height(image, config.height, config.minimum_width))
     plan = batching.plan([own.shape[2] for own in pixels], config.height, ReadOptions.batch_size)
     batches = [batching.collate([pixels[index] for index in batch]) for batch in plan]
-    labels = [samples[index].text for batch in plan for index in batch]
+    return batches, [samples[index].text for batch in plan for index in batch]
 
+
+def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: str) -> Task:
+    """The images read once, and what limits the readings."""
+    config, codec = runner.config, Codec.of(runner.config)
+    batches, labels = formed(samples, config)
     alphabetic = Alphabetic(config.alphabet)
     words = read_words(lexicon, alphabetic)[0]
     forms = dict.fromkeys(form for word in words for form in (word, word.capitalize(), word.upper()))

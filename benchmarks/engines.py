@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from decoding import formed
 from numpy.typing import NDArray
 from readers import confine, labelled, markdown, positive, processor, tidy
 from torch import nn
@@ -36,8 +37,6 @@ from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import best_labels
 from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.core.model import CRNN
-from crnn_cli.data import batching, images
-from crnn_cli.prediction import ReadOptions
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -131,21 +130,9 @@ def operations(model: CRNN, batches: Sequence[Batch]) -> float:
     return total
 
 
-def prepare(folder: Path, limit: int | None, model: CRNN) -> tuple[list[Batch], list[str]]:
-    """Batches, and the labels of their images in order."""
-    samples, config = labelled(folder, limit), model.config
-    pixels = []
-    for sample in samples:
-        image = images.decode(sample.image.read_bytes(), config.channels, str(sample.image))
-        pixels.append(images.to_height(image, config.height, config.minimum_width))
-    plan = batching.plan([own.shape[2] for own in pixels], config.height, ReadOptions.batch_size)
-    batches = [batching.collate([pixels[index] for index in batch]) for batch in plan]
-    return batches, [samples[index].text for batch in plan for index in batch]
-
-
 def compare(name: str, folder: Path, given: argparse.Namespace, cores: int) -> None:
     model = checkpoint.load_model(weights.path(given.model))[0].eval()
-    batches, labels = prepare(folder, given.limit, model)
+    batches, labels = formed(labelled(folder, given.limit), model.config)
     files = {suffix: weights.path(given.model, [suffix]) for suffix in (".onnx", ".int8.onnx")}
     engines = [with_torch(model, "fp32"), with_torch(model, "bf16")]
     engines += [with_onnx(files[".onnx"], "fp32"), with_onnx(files[".int8.onnx"], "int8")]

@@ -121,8 +121,7 @@ def export(
     if Path(model).suffix != ".safetensors":
         raise ModelError(f"{model}: give what `crnn train` wrote, a .safetensors file")
     reference = runners.load(model, "cpu")
-    suffix = ".onnx" if precision == "fp32" else f".{precision}.onnx"
-    target = Path(model).with_suffix(suffix) if out is None else Path(out)
+    target = Path(model).with_suffix(fewer.suffix(precision)) if out is None else Path(out)
     if target.suffix not in FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
     if precision != "fp32" and target.suffix != ".onnx":

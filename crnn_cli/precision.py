@@ -29,6 +29,11 @@ SAMPLES = 1000  # images that tell the range of values
 _BATCH = 32
 
 
+def suffix(precision: Precision) -> str:
+    """What the name of a file ends in."""
+    return ".onnx" if precision == "fp32" else f".{precision}.onnx"
+
+
 def to_fp16(data: bytes) -> bytes:
     """An ONNX network in float16, inputs and outputs as they were."""
     import onnx

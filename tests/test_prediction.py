@@ -285,6 +285,10 @@ def test_the_model_is_looked_for_in_order(tmp_path, monkeypatch):
     for name in ("tiny", "base"):  # the first alone, then the better one
         (tmp_path / "weights" / f"{name}.onnx").touch()
         assert recognizer.find_model(None) == (os.fspath(tmp_path / "weights" / f"{name}.onnx"), "bundled")
+    Path("base").touch()  # a file that is not asked for
+    assert recognizer.find_model(None)[1] == "bundled"
+    assert Path(recognizer.find_model(None)[0]).name == "base.onnx"
+    Path("base").unlink()
     (tmp_path / "model.safetensors").touch()
     assert recognizer.find_model(None) == ("model.safetensors", "./model.safetensors")
     monkeypatch.setenv("CRNN_MODEL", "mine.onnx")

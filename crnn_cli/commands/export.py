@@ -79,6 +79,7 @@ def command(
         crnn export plates.safetensors --pattern AA-999-AA
     """
     from crnn_cli import exporting
+    from crnn_cli import precision as fewer
     from crnn_cli.data.store import Reader
 
     if int8 and fp16:
@@ -87,8 +88,7 @@ def command(
     if data and precision == "fp32":
         raise UsageFault("--data is for --int8 and --fp16")
     if (source := weights.path(model)) != model:
-        suffix = ".onnx" if precision == "fp32" else f".{precision}.onnx"
-        model, output = source, output or Path(f"{model}{suffix}")  # not into the package's own folder
+        model, output = source, output or Path(f"{model}{fewer.suffix(precision)}")  # not into the package's own folder
     readers = [Reader(path) for path in data]
     exported = exporting.export(model, output, overwrite, decoding.asked(context), precision, readers)
     agrees = f"agrees with {model}: log-probabilities differ by at most {exported.difference:.1e} over"

@@ -59,7 +59,7 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
         ImageError: empty, cut off, damaged, or no image.
     """
     _refuse_fragment(data, where)
-    if data.startswith(_TIFFS):
+    if may_have_pages(data):
         return _first_page(data, channels, where)
     transparency = _transparency(data, where)
     if transparency is None:
@@ -92,7 +92,7 @@ def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pi
 
     Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
     """
-    places = [place for place, _ in _directories(data)] if data.startswith(_TIFFS) else []
+    places = [place for place, _ in _directories(data)] if may_have_pages(data) else []
     if len(places) < 2:
         return [decode(data, channels, where, reduction)]
     layout, tiff = _layout(data), bytearray(data)

@@ -21,7 +21,11 @@ def path(model: str | os.PathLike[str], suffixes: Sequence[str] = (".safetensors
     """
     if os.fspath(model) not in NAMES or Path(model).is_file():
         return Path(model)
-    return next((own for suffix in suffixes if (own := FOLDER / f"{model}{suffix}").exists()), Path(model))
+    return _bundled(os.fspath(model), suffixes) or Path(model)
+
+
+def _bundled(name: str, suffixes: Sequence[str]) -> Path | None:
+    return next((own for suffix in suffixes if (own := FOLDER / f"{name}{suffix}").exists()), None)
 
 
 def language(lm: str | os.PathLike[str]) -> Path:
@@ -34,7 +38,7 @@ def language(lm: str | os.PathLike[str]) -> Path:
 
 def default(suffixes: Sequence[str] = (".safetensors",)) -> Path | None:
     """The best model of this installation, if it has any."""
-    return next((own for name in NAMES if (own := path(name, suffixes)).parent == FOLDER), None)
+    return next((own for name in NAMES if (own := _bundled(name, suffixes)) is not None), None)
 
 
 def suffixes_for(device: str) -> tuple[str, ...]:

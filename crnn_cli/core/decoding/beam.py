@@ -60,11 +60,7 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    log_probs: Floats,
-    frames: Integers,
-    grammar: Grammar,
-    width: int = 16,
-    classes: int | None = 10,
+    log_probs: Floats, frames: Integers, grammar: Grammar, width: int = 16, classes: int | None = 10
 ) -> list[list[Hypothesis]]:
     """The likeliest labellings under a grammar.
 
@@ -97,18 +93,14 @@ def beam_search(
     if compiled is not None:
         found = native.search(log_probs, frames, compiled, grammar.bonus, width, few)
         return [[Hypothesis(*own) for own in rows] for rows in found]
-    return _searched(log_probs, frames, grammar, width, few)
+    with grammar.lock:
+        return _searched(log_probs, frames, grammar, width, few)
 
 
 def _searched(
     log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int
 ) -> list[list[Hypothesis]]:
     """The same in numpy: every beam of every image takes each step together."""
-    with grammar.lock:
-        return _stepped(log_probs, frames, grammar, width, classes)
-
-
-def _stepped(log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int) -> list[list[Hypothesis]]:
     grammar.begin()
     n, steps, _ = log_probs.shape
     order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.core.decoding.decoded import Decoded, describe, shared
+from crnn_cli.core.decoding.decoded import Decoded, Doubles, describe, shared
 from crnn_cli.core.decoding.decoder import Decoder, Proposals
 from crnn_cli.core.decoding.likelihood import Floats, score, temper
-
-Doubles = NDArray[np.float64]
 
 _LEAST = 1e-6  # of the probability that a text is none of those proposed
 
@@ -76,10 +75,11 @@ def read_together(looks: Sequence[Look], count: int = 1) -> list[Common]:
     order = [place for place in np.argsort(-scores, kind="stable").tolist() if scores[place] > -np.inf]
     posteriors, gains = shared(scores[order], scores[order] - _averaged(plain[:, order], alike))
     confidences = np.minimum(np.exp(totals[order]) * gains, 1.0)
+    claims = zip(order, confidences.tolist(), posteriors.tolist(), strict=True)
     return [
         _told(looks, labels, place, confidence, posterior, plain[:, place])
-        for place, confidence, posterior in zip(order, confidences.tolist(), posteriors.tolist(), strict=True)
-    ][:count]
+        for place, confidence, posterior in islice(claims, count)
+    ]
 
 
 _Labels = list[tuple[int, ...] | None]  # of each text; None: the model cannot write it
