@@ -40,6 +40,7 @@ class Barcode:
     config = ModelConfig(alphabet=ALPHABET)
     header = Header(config)
     device = "cpu"
+    engine = "numpy"
     parallel = 1
 
     def __call__(

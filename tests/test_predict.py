@@ -13,7 +13,7 @@ import pytest
 
 from crnn_cli.core.tsv import escape
 from tests.conftest import png
-from tests.models import save_stripes_onnx, save_untrained, stripes
+from tests.models import ENGINE, save_stripes_onnx, save_untrained, stripes
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_row_an_image_in_input_order(here, crnn):
     assert code == 0
     assert [row[:2] for row in rows(out)] == [["bba.png", "bba"], ["a.png", "a"], ["ab.png", "ab"], ["a.png", "a"]]
     assert all(re.fullmatch(r"[01]\.\d{4}", row[2]) for row in rows(out))
-    assert err == f"model: {here / 'stripes.onnx'} ($CRNN_MODEL), on cpu\n"
+    assert err == f"model: {here / 'stripes.onnx'} ($CRNN_MODEL), on cpu by {ENGINE}\n"
 
 
 def test_json_lines_carry_characters_and_places(here, crnn):

@@ -94,7 +94,7 @@ def loaded(models: Sequence[str], device: str) -> tuple[list[str], list[Runner]]
     paths = [path for path, _ in found]
     made = [runners.load(path, device) for path in paths]
     for (path, why), runner in zip(found, made, strict=True):
-        console.note(f"model: {path} ({why}), on {runner.device}")
+        console.note(f"model: {path} ({why}), on {runner.device} by {runner.engine}")
     return paths, made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli import devices
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.errors import ModelError
@@ -20,13 +22,14 @@ class Runner(Protocol):
     Attributes:
         header: what the file says of itself.
         config: the header's: what the model is; its codec and preprocessing come from here.
-        device: where it runs, for people: "cpu", "cuda:0".
+        device, engine: where and by what it runs, for people: "cpu" or "cuda:0", "ONNX Runtime".
         parallel: how many batches it is best given at once, from threads of the caller's.
     """
 
     header: Header
     config: ModelConfig
     device: str
+    engine: str
     parallel: int
 
     def __call__(
@@ -55,12 +58,15 @@ def checked(log_probs: NDArray[np.float32], config: ModelConfig) -> NDArray[np.f
     return log_probs
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> Runner:
-    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx by ONNX Runtime without torch.
+def load(path: str | os.PathLike[str], device: str = "auto", exact: bool = False) -> Runner:
+    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx without torch, by OpenVINO on a
+    CPU where it is installed, else by ONNX Runtime.
 
     Args:
         path: what `crnn train` or `crnn export` wrote.
         device: see `crnn_cli.devices.resolve`; "auto" falls back to the CPU where the engine cannot use a GPU.
+        exact: whether to compute in the precision of the file; otherwise some of it is done in bfloat16 where the
+            device is fast with it.
 
     Raises:
         ModelError: no such file, not a model file, damaged or truncated; the message names it.
@@ -72,11 +78,15 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Runner:
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     if path.suffix == ".onnx":
+        if not exact and devices.resolve(device) == "cpu" and importlib.util.find_spec("openvino") is not None:
+            from crnn_cli.runners.openvino_runner import OpenvinoRunner
+
+            return OpenvinoRunner.load(path)
         from crnn_cli.runners.onnx_runner import OnnxRunner
 
         return OnnxRunner.load(path, device)
     if path.suffix in (".safetensors", ".pt2"):
         from crnn_cli.runners.torch_runner import TorchRunner
 
-        return TorchRunner.load(path, device)
+        return TorchRunner.load(path, device, exact)
     raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors, .onnx or .pt2")

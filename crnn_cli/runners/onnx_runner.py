@@ -10,16 +10,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from crnn_cli import devices, runners
-from crnn_cli.checkpoint import KEY, Header
-from crnn_cli.errors import DeviceError, ModelError, reason
-
-INPUTS = ("images", "widths")
-OUTPUTS = ("log_probs", "frames")
-_MOST = 8  # batches at once: each takes memory
+from crnn_cli.checkpoint import Header
+from crnn_cli.errors import DeviceError, reason
+from crnn_cli.runners import onnx_file
 
 
 class OnnxRunner:
     """A `Runner` (see `crnn_cli.runners`) around an ONNX Runtime session."""
+
+    engine = "ONNX Runtime"
 
     def __init__(self, session: ort.InferenceSession, header: Header, device: str) -> None:
         self.session = session
@@ -36,12 +35,16 @@ class OnnxRunner:
             if device != "auto":
                 raise DeviceError(f"device {device}: ONNX Runtime cannot load its CUDA part: use --device cpu")
             place = "cpu"
-        return cls(session, _header(session, path), place)
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        inputs = {own.name for own in session.get_inputs()}
+        outputs = {own.name: own.shape for own in session.get_outputs()}
+        return cls(session, onnx_file.header(metadata, inputs, outputs, path), place)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
+        given = dict(zip(onnx_file.INPUTS, (images, widths), strict=True))
+        log_probs, frames = self.session.run(onnx_file.OUTPUTS, given)
         return runners.checked(log_probs, self.config), frames
 
 
@@ -57,8 +60,7 @@ def _place(device: str) -> str:
 
 
 def _parallel(place: str) -> int:
-    """Batches at once: on a CPU as many, on a core each, are read sooner than one after the other on all cores."""
-    return min(_MOST, devices.threads()) if place == "cpu" else 1
+    return onnx_file.batches_at_once() if place == "cpu" else 1
 
 
 def _session(path: Path, place: str) -> ort.InferenceSession:
@@ -73,19 +75,4 @@ def _session(path: Path, place: str) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(data, options, providers=providers)
     except Exception as fault:  # ONNX Runtime's errors share no base
-        raise ModelError(f"{path}: not an ONNX model, damaged or truncated ({reason(fault)})") from None
-
-
-def _header(session: ort.InferenceSession, path: Path) -> Header:
-    """The model's own description, held against its inputs and outputs."""
-    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    if KEY not in metadata:
-        raise ModelError(f"{path}: an ONNX model, but not one that `crnn export` wrote (no {KEY!r} in its metadata)")
-    header = Header.from_json(metadata[KEY], path)
-    outputs = {output.name: output.shape for output in session.get_outputs()}
-    if {i.name for i in session.get_inputs()} != set(INPUTS) or not set(OUTPUTS) <= outputs.keys():
-        raise ModelError(f"{path}: expected {INPUTS} -> {OUTPUTS}, as `crnn export` writes them")
-    classes = outputs["log_probs"][-1]
-    if isinstance(classes, int) and classes != len(header.config.alphabet) + 1:
-        raise ModelError(f"{path}: gives {classes} classes, its alphabet needs {len(header.config.alphabet) + 1}")
-    return header
+        raise onnx_file.unreadable(path, reason(fault)) from None

@@ -20,35 +20,45 @@ from crnn_cli.errors import ModelError
 EXTRA_FILE = "crnn.json"  # where a .pt2 file keeps the header of `crnn_cli.checkpoint`
 
 
-class TorchRunner:
-    """A `Runner` (see `crnn_cli.runners`) around a callable of (images, widths) tensors on `device`."""
+Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
+
+class TorchRunner:
+    """A `Runner` (see `crnn_cli.runners`) around a network on `device`.
+
+    Args:
+        network: of images on the device and widths on the CPU, where what depends on their values costs no waiting.
+        bf16: whether it runs under autocast to bfloat16.
+    """
+
+    engine = "torch"
     parallel = 1
 
-    def __init__(
-        self, network: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], header: Header, device: torch.device
-    ) -> None:
+    def __init__(self, network: Network, header: Header, device: torch.device, bf16: bool = False) -> None:
         self.network = network
         self.header, self.config = header, header.config
         self.device = str(device)
+        self.bf16 = bf16
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto") -> TorchRunner:
+    def load(cls, path: Path, device: str = "auto", exact: bool = False) -> TorchRunner:
         """Raises ModelError and DeviceError, see `crnn_cli.runners.load`."""
         place = devices.torch_device(device)
         if path.suffix == ".pt2":
             program, header = _load_program(path, place)
-            return cls(program, header, place)
+            return cls(lambda images, widths: program(images, widths.to(place)), header, place)
         model, header = checkpoint.load_model(path)
-        return cls(model.to(place), header, place)
+        model = model.to(place)
+        if place.type == "cuda":
+            model = model.to(memory_format=torch.channels_last)
+        return cls(model, header, place, bf16=not exact and devices.supports_bf16(place))
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        with torch.inference_mode():
-            log_probs, frames = self.network(
-                torch.from_numpy(images).to(self.device), torch.from_numpy(widths).to(self.device)
-            )
+        pixels = torch.from_numpy(images).to(self.device)
+        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
+            log_probs, frames = self.network(pixels, torch.from_numpy(widths))
             return runners.checked(log_probs.cpu().numpy(), self.config), frames.cpu().numpy()
 
 
