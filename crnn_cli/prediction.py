@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import ModelConfig
-    from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers, Several
+    from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers, Look, Several
     from crnn_cli.runners import Runner
 
 _SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
@@ -119,9 +119,9 @@ def recognize(
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
-    Several members, and several views of an image, are read together: see `crnn_cli.core.decoding.together`. At most a
-    window of images and as many pixels ahead of it are in memory. `items` is iterated on a thread of its own, ahead of
-    the network; when it pauses, what has come so far is read.
+    Several members, and several views of an image, are read together: see `crnn_cli.core.decoding.together`. At most
+    two windows of images are in memory, and as many pixels as one has ahead of them. `items` is iterated on a thread of
+    its own, ahead of the network; when it pauses, what has come so far is read.
     """
     from crnn_cli.core.decoding import Decoder
 
@@ -137,8 +137,7 @@ def recognize(
     load: Callable[[Item], Loaded] = partial(_load, configs=configs, options=options)
     loaded = ahead(items, load, _area, threads, options.window, _WINDOW_AREA)
     with closing(loaded):
-        for window in _windows(loaded, options):
-            yield from _read(window, complete, options)
+        yield from _read(_windows(loaded, options), complete, options)
 
 
 @dataclass(frozen=True)
@@ -251,8 +250,8 @@ def _area(pages: Loaded) -> int:
     return sum(view.size for turn in turns for views in turn.views for view in views)
 
 
-def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded]:
-    """Windows of pages; each is twice the one before, so that the first results come soon."""
+def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded | None]:
+    """Windows of pages, each twice the one before, so that the first results come soon; None when `loaded` pauses."""
     size, area = min(options.batch_size, options.window), 0
     window: Loaded = []
     for pages in loaded:
@@ -261,82 +260,142 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
         if window and (pages is None or len(window) >= size or area >= _WINDOW_AREA):
             yield window
             size, area, window = min(2 * size, options.window), 0, []
+        if pages is None:
+            yield None
     if window:
         yield window
 
 
-def _read(window: Loaded, members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
-    turns = [(page.name, turn) for page in window if isinstance(page, _Page) for turn in page.turns]
+def _read(windows: Iterable[Loaded | None], members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
+    """While the networks read batches, as many at once as they take, the results of those before are made of use."""
     alone = len(members) == 1 and not options.tta
-    found = iter(_alone(turns, members[0], options) if alone else _together(turns, members, options))
-    for page in window:
-        if isinstance(page, Recognition):
-            yield page
-        else:
-            upright, *turned = [next(found) for _ in page.turns]
-            yield max([upright, *(own for own in turned if own.text)], key=lambda own: own.confidence)
+    parallel = min(member.runner.parallel for member in members)
+    running: deque[tuple[_Window, _Job | None, Future[tuple[Floats, Integers]] | None]] = deque()
+
+    def settled(most: int) -> Iterator[Recognition]:
+        """Of windows whose batches have all been read, until `most` are still to be."""
+        while running and (len(running) > most or running[0][1] is None):
+            window, job, result = running.popleft()
+            if job is None or result is None:
+                yield from window.recognitions()
+            else:
+                window.take(job, *result.result())
+
+    pool = ThreadPoolExecutor(parallel)
+    try:
+        for pages in windows:
+            if pages is None:
+                yield from settled(0)
+                continue
+            window = (_Alone if alone else _Together)(pages, members)
+            for job in window.jobs(options.batch_size, parallel):
+                running.append((window, job, pool.submit(members[job.member].runner, *job.batch)))
+                yield from settled(parallel)
+            running.append((window, None, None))
+            yield from settled(parallel)
+        yield from settled(0)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-_Turns = Sequence[tuple[str, _Turn]]  # with the names of their images
+@dataclass(frozen=True)
+class _Job:
+    """Views of a window, by their `places` among all of them, as a batch for one member."""
+
+    member: int
+    places: list[int]
+    batch: tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def _batches(
-    views: Sequence[NDArray[np.uint8]], member: Member, options: ReadOptions
-) -> Iterator[tuple[list[int], Floats, Integers]]:
-    """Places in `views`, and what the network says of them: (N, T, K) and (N,).
+class _Window:
+    """Pages whose turns are read in batches of like widths.
 
-    While it reads the next batches, as many at once as its runner takes, the results of those before are made of use.
+    Attributes:
+        turns: of all pages that can be read, with the names of their images.
     """
-    from crnn_cli.data import batching
 
-    runner, widths = member.runner, [view.shape[2] for view in views]
-    size = min(options.batch_size, -(-len(views) // runner.parallel))
-    running: deque[tuple[list[int], Future[tuple[Floats, Integers]]]] = deque()
-    with ThreadPoolExecutor(runner.parallel) as pool:
-        for batch in batching.plan(widths, runner.config.height, size):
-            running.append((batch, pool.submit(runner, *batching.collate([views[index] for index in batch]))))
-            if len(running) > runner.parallel:
-                first, result = running.popleft()
-                yield first, *result.result()
-        for last, result in running:
-            yield last, *result.result()
+    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
+        self.pages, self.members = pages, members
+        self.turns = [(page.name, turn) for page in pages if isinstance(page, _Page) for turn in page.turns]
+
+    def jobs(self, batch_size: int, parallel: int) -> Iterator[_Job]:
+        """What the networks have to read; each goes to `take` with what they say of it."""
+        from crnn_cli.data import batching
+
+        for number, member in enumerate(self.members):
+            views = [view for _, turn in self.turns for view in turn.views[number]]
+            widths, size = [view.shape[2] for view in views], min(batch_size, -(-len(views) // parallel))
+            for places in batching.plan(widths, member.runner.config.height, size):
+                yield _Job(number, places, batching.collate([views[place] for place in places]))
+
+    def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
+        """(N, T, K) and (N,) of a job."""
+        raise NotImplementedError
+
+    def found(self) -> Iterator[Recognition]:
+        """Of each turn, when all jobs are done."""
+        raise NotImplementedError
+
+    def recognitions(self) -> Iterator[Recognition]:
+        """Of each page, when all jobs are done."""
+        found = self.found()
+        for page in self.pages:
+            if isinstance(page, Recognition):
+                yield page
+            else:
+                upright, *turned = [next(found) for _ in page.turns]
+                yield max([upright, *(own for own in turned if own.text)], key=lambda own: own.confidence)
 
 
-def _alone(turns: _Turns, member: Member, options: ReadOptions) -> list[Recognition]:
-    """What one member reads in one view of each."""
-    assert member.decoder is not None
-    codec = Codec.of(member.runner.config)
-    read: dict[int, Recognition] = {}
-    for batch, log_probs, frames in _batches([turn.views[0][0] for _, turn in turns], member, options):
-        readings = member.decoder(log_probs, frames, [turns[index][0] for index in batch])
-        for index, own, length in zip(batch, readings, frames.tolist(), strict=True):
-            read[index] = _recognition(*turns[index], [(one, codec) for one in own], length)
-    return [read[index] for index in range(len(turns))]
+class _Alone(_Window):
+    """Read by one member in one view of each."""
+
+    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
+        super().__init__(pages, members)
+        self._read: dict[int, Recognition] = {}
+
+    def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
+        (member,) = self.members
+        assert member.decoder is not None
+        codec = Codec.of(member.runner.config)
+        readings = member.decoder(log_probs, frames, [self.turns[place][0] for place in job.places])
+        for place, own, length in zip(job.places, readings, frames.tolist(), strict=True):
+            self._read[place] = _recognition(*self.turns[place], [(one, codec) for one in own], length)
+
+    def found(self) -> Iterator[Recognition]:
+        return (self._read[place] for place in range(len(self.turns)))
 
 
-def _together(turns: _Turns, members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
-    """What all members read in all views of each."""
-    from crnn_cli.core.decoding import Decoder, Look, read_together
+class _Together(_Window):
+    """Read by all members in all views of each."""
 
-    looks: list[list[Look]] = [[] for _ in turns]
-    for number, member in enumerate(members):
-        decoder = member.decoder
+    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
+        super().__init__(pages, members)
+        self._owners = [place for place, (_, turn) in enumerate(self.turns) for _ in turn.views[0]]  # of each view
+        self._looks: dict[tuple[int, int], Look] = {}
+
+    def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
+        from crnn_cli.core.decoding import Decoder, Look
+
+        decoder = self.members[job.member].decoder
         assert isinstance(decoder, Decoder)  # `Several` reads alone
-        views = [(place, view) for place, (_, turn) in enumerate(turns) for view in turn.views[number]]
-        heard: dict[int, Look] = {}
-        for batch, log_probs, frames in _batches([view for _, view in views], member, options):
-            proposed = decoder.propose(log_probs, frames, [turns[views[index][0]][0] for index in batch])
-            for index, row, length, own in zip(batch, log_probs, frames.tolist(), proposed, strict=True):
-                heard[index] = Look(row[:length].copy(), own, decoder)
-        for index, (place, _) in enumerate(views):
-            looks[place].append(heard[index])
-    for (name, turn), of_it in zip(turns, looks, strict=True):
-        common = read_together(of_it, of_it[0].decoder.options.nbest)
-        readings = [(one.decoded, of_it[one.look].decoder.codec) for one in common]
-        if common:
-            yield _recognition(name, turn, readings, len(of_it[common[0].look].log_probs))
-        else:
-            yield Recognition(name, turned=turn.turned)
+        proposed = decoder.propose(log_probs, frames, [self.turns[self._owners[place]][0] for place in job.places])
+        for place, row, length, own in zip(job.places, log_probs, frames.tolist(), proposed, strict=True):
+            self._looks[job.member, place] = Look(row[:length].copy(), own, decoder)
+
+    def found(self) -> Iterator[Recognition]:
+        from crnn_cli.core.decoding import read_together
+
+        looks: list[list[Look]] = [[] for _ in self.turns]
+        for (_, place), look in sorted(self._looks.items(), key=lambda own: own[0]):
+            looks[self._owners[place]].append(look)
+        for (name, turn), of_it in zip(self.turns, looks, strict=True):
+            common = read_together(of_it, of_it[0].decoder.options.nbest)
+            readings = [(one.decoded, of_it[one.look].decoder.codec) for one in common]
+            if common:
+                yield _recognition(name, turn, readings, len(of_it[common[0].look].log_probs))
+            else:
+                yield Recognition(name, turned=turn.turned)
 
 
 def _recognition(name: str, turn: _Turn, readings: Sequence[tuple[Decoded, Codec]], frames: int) -> Recognition:

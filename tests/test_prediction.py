@@ -227,6 +227,12 @@ def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
     found.close()
 
 
+def test_what_cannot_be_read_is_said_as_it_comes():
+    found = recognize(((str(place), b"") for place in itertools.count()), [Member(StripesRunner())])
+    assert [r.error for r in itertools.islice(found, 3)] == [f"{place}: the file is empty" for place in range(3)]
+    found.close()
+
+
 def test_python_users_name_whatever_the_command_line_does(tmp_path, crnn):
     texts = {"a.png": "a", "sub/ab.png": "ab", "sub/deep/b.png": "b"}
     for name, text in texts.items():
