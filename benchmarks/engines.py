@@ -7,7 +7,8 @@ which the first does not count; only networks are timed, and only greedy decodin
 
 torch              the model file, all cores for one batch; bf16: under autocast
 ONNX Runtime       the exported fp32 and int8 (`crnn export --int8`), a batch a core at once, as `crnn predict` does
-OpenVINO           the same two files where openvino is installed, a stream a core; bf16: its precision hint
+OpenVINO           the same two files where openvino is installed, a stream a core; bf16: its precision hint; "int8,
+                   bf16", the 8-bit file with that hint, is what `crnn predict` takes there
 
 GFLOP/s counts two for every multiplication of convolutions, recurrences and linear layers, of the images' own widths
 without padding. "of peak" is its share of a matrix product of 2,048 x 2,048 in the same precision by torch (for fp32 by
@@ -66,15 +67,15 @@ def with_torch(model: CRNN, precision: str) -> Engine:
 
 
 def with_onnx(path: Path, precision: str) -> Engine:
-    runner = runners.load(path, "cpu")
+    runner = runners.load(path, "cpu", exact=True)
     return Engine(f"ONNX Runtime {precision}", precision, runner, runner.parallel)
 
 
-def with_openvino(path: Path, precision: str, cores: int) -> Engine:
+def with_openvino(path: Path, name: str, cores: int) -> Engine:
     import openvino
 
     core = openvino.Core()
-    hint = "bf16" if precision == "bf16" else "f32"
+    hint = "bf16" if "bf16" in name else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores}
     compiled = core.compile_model(core.read_model(path), "CPU", settings)
     outputs = [compiled.output(name) for name in ("log_probs", "frames")]
@@ -84,7 +85,7 @@ def with_openvino(path: Path, precision: str, cores: int) -> Engine:
         log_probs, frames = (found[output] for output in outputs)
         return log_probs, frames
 
-    return Engine(f"OpenVINO {precision}", precision, network, cores)
+    return Engine(f"OpenVINO {name}", name.partition(",")[0], network, cores)
 
 
 def peak(precision: str) -> float:
@@ -137,8 +138,8 @@ def compare(name: str, folder: Path, given: argparse.Namespace, cores: int) -> N
     engines = [with_torch(model, "fp32"), with_torch(model, "bf16")]
     engines += [with_onnx(files[".onnx"], "fp32"), with_onnx(files[".int8.onnx"], "int8")]
     if importlib.util.find_spec("openvino") is not None:
-        engines += [with_openvino(files[".onnx"], precision, cores) for precision in ("fp32", "bf16")]
-        engines.append(with_openvino(files[".int8.onnx"], "int8", cores))
+        engines += [with_openvino(files[".onnx"], name, cores) for name in ("fp32", "bf16")]
+        engines += [with_openvino(files[".int8.onnx"], name, cores) for name in ("int8", "int8, bf16")]
     codec, work = Codec.of(model.config), operations(model, batches)
     seconds: dict[str, list[float]] = {engine.name: [] for engine in engines}
     peaks: dict[str, list[float]] = {"fp32": [], "bf16": [], "int8": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -13,6 +14,8 @@ from crnn_cli import devices, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.errors import reason
 from crnn_cli.runners import onnx_file
+
+_SHAPES = 64  # of batches, for which what was prepared is kept: widths make ever new ones, each takes megabytes
 
 
 class OpenvinoRunner:
@@ -33,6 +36,8 @@ class OpenvinoRunner:
     def load(cls, path: Path) -> OpenvinoRunner:
         """Raises ModelError, see `crnn_cli.runners.load`."""
         core = openvino.Core()
+        with suppress(RuntimeError):  # no documented property
+            core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": _SHAPES})
         try:
             model = core.read_model(path.read_bytes())
             compiled = core.compile_model(model, "CPU", _settings(core))
