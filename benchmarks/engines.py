@@ -8,7 +8,7 @@ which the first does not count; only networks are timed, and only greedy decodin
 torch              the model file, all cores for one batch; bf16: under autocast
 ONNX Runtime       the exported fp32 and int8 (`crnn export --int8`), a batch a core at once, as `crnn predict` does
 OpenVINO           the same two files where openvino is installed, a stream a core; bf16: its precision hint; "int8,
-                   bf16", the 8-bit file with that hint, is what `crnn predict` takes there
+                   bf16": the 8-bit file with that hint, so that its recurrence is in bfloat16
 
 GFLOP/s counts two for every multiplication of convolutions, recurrences and linear layers, of the images' own widths
 without padding. "of peak" is its share of a matrix product of 2,048 x 2,048 in the same precision by torch (for fp32 by
@@ -67,7 +67,7 @@ def with_torch(model: CRNN, precision: str) -> Engine:
 
 
 def with_onnx(path: Path, precision: str) -> Engine:
-    runner = runners.load(path, "cpu", exact=True)
+    runner = runners.load(path, "cpu")
     return Engine(f"ONNX Runtime {precision}", precision, runner, runner.parallel)
 
 

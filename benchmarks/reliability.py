@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def read(folder: Path, model: str) -> dict[tuple[str, str], Claims]:
     return found
 
 
+def pooled(several: Sequence[Claims]) -> Claims:
+    return Claims(np.concatenate([own.claimed for own in several]), np.concatenate([own.right for own in several]))
+
+
+def tell(name: str, found: Mapping[tuple[str, str], Claims]) -> None:
+    for (lm, claim), own in found.items():
+        error, chance = f"{own.error():.2%}", f"{own.chance():.2%}"
+        figures = f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {error} | {chance}"
+        print(f"| {name} | {len(own.right):,} | {lm} | {figures} |", flush=True)
+
+
 def plot(sets: dict[str, dict[tuple[str, str], Claims]], path: Path) -> None:
     """Accuracy against what is claimed, a panel a set; the suffix of `path` names the format."""
     from matplotlib import pyplot
@@ -104,11 +116,8 @@ def main() -> None:
     sets = {}
     for name in given.set:
         sets[name] = read(given.data / name, given.model)
-        for (lm, claim), own in sets[name].items():
-            figures = (
-                f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {own.error():.2%} | {own.chance():.2%}"
-            )
-            print(f"| {name} | {len(own.right):,} | {lm} | {figures} |", flush=True)
+        tell(name, sets[name])
+    tell("all", {way: pooled([own[way] for own in sets.values()]) for way in WAYS})
     if given.plot:
         plot(sets, given.plot)
 

@@ -120,7 +120,7 @@ def export(
     """
     if Path(model).suffix != ".safetensors":
         raise ModelError(f"{model}: give what `crnn train` wrote, a .safetensors file")
-    reference = runners.load(model, "cpu", exact=True)
+    reference = runners.load(model, "cpu")
     target = Path(model).with_suffix(fewer.suffix(precision)) if out is None else Path(out)
     if target.suffix not in FORMATS:
         raise UsageFault(f"{target}: take a name that ends in {' or '.join(FORMATS)}")
@@ -208,11 +208,11 @@ def _rounded(tensor: Tensor) -> Tensor:
 
 
 def _opened(data: bytes, suffix: str) -> Runner:
-    """The exported file, opened as `crnn predict` does it, but for its own precision."""
+    """The exported file as `crnn predict` will open it."""
     with TemporaryDirectory() as folder:
         path = Path(folder, f"model{suffix}")
         path.write_bytes(data)
-        return runners.load(path, "cpu", exact=True)
+        return runners.load(path, "cpu")
 
 
 def _trace(network: CRNN) -> ExportedProgram:
@@ -232,7 +232,7 @@ def _trace(network: CRNN) -> ExportedProgram:
 def _onnx_bytes(program: ExportedProgram, header: Header) -> bytes:
     import onnxscript  # noqa: F401 - torch's own message hides what to install
 
-    from crnn_cli.runners.onnx_file import INPUTS, OUTPUTS
+    from crnn_cli.runners.onnx_runner import INPUTS, OUTPUTS
 
     exported = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=list(INPUTS), output_names=list(OUTPUTS)

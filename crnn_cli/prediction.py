@@ -251,48 +251,60 @@ def _area(pages: Loaded) -> int:
 
 
 def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded | None]:
-    """Windows of pages, each twice the one before, so that the first results come soon; None when `loaded` pauses."""
+    """Windows of pages, each twice the one before, so that the first results come soon; none while one fills, and None
+    when `loaded` pauses."""
     size, area = min(options.batch_size, options.window), 0
     window: Loaded = []
-    for pages in loaded:
-        window += pages or ()
-        area += _area(pages or [])
-        if window and (pages is None or len(window) >= size or area >= _WINDOW_AREA):
-            yield window
-            size, area, window = min(2 * size, options.window), 0, []
-        if pages is None:
-            yield None
-    if window:
+    try:
+        for pages in loaded:
+            window += pages or ()
+            area += _area(pages or [])
+            if window and (pages is None or len(window) >= size or area >= _WINDOW_AREA):
+                yield window
+                size, area, window = min(2 * size, options.window), 0, []
+            yield None if pages is None else []
+    except Exception:  # of the input
         yield window
+        raise
+    yield window
 
 
-def _read(windows: Iterable[Loaded | None], members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
+def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
     """While the networks read batches, as many at once as they take, the results of those before are made of use."""
     alone = len(members) == 1 and not options.tta
     parallel = min(member.runner.parallel for member in members)
-    running: deque[tuple[_Window, _Job | None, Future[tuple[Floats, Integers]] | None]] = deque()
+    begun: deque[_Window] = deque()
+    running: deque[tuple[_Window, _Job, Future[tuple[Floats, Integers]]]] = deque()
 
     def settled(most: int) -> Iterator[Recognition]:
-        """Of windows whose batches have all been read, until `most` are still to be."""
-        while running and (len(running) > most or running[0][1] is None):
-            window, job, result = running.popleft()
-            if job is None or result is None:
-                yield from window.recognitions()
-            else:
+        """Of windows that have been read, all that there are, until at most `most` batches are still to be read."""
+        while True:
+            if begun and not begun[0].jobs:
+                yield from begun.popleft().recognitions()
+            elif running and (running[0][2].done() or len(running) > most):
+                window, job, result = running.popleft()
                 window.take(job, *result.result())
+                window.jobs.remove(job)
+            else:
+                return
 
     pool = ThreadPoolExecutor(parallel)
     try:
-        for pages in windows:
-            if pages is None:
+        while True:
+            try:
+                pages = next(windows)
+            except StopIteration:
+                break
+            except Exception:
                 yield from settled(0)
-                continue
-            window = (_Alone if alone else _Together)(pages, members)
-            for job in window.jobs(options.batch_size, parallel):
-                running.append((window, job, pool.submit(members[job.member].runner, *job.batch)))
-                yield from settled(parallel)
-            running.append((window, None, None))
-            yield from settled(parallel)
+                raise
+            if pages:
+                window = (_Alone if alone else _Together)(pages, members, options.batch_size, parallel)
+                begun.append(window)
+                for job in list(window.jobs):
+                    running.append((window, job, pool.submit(members[job.member].runner, *window.batch(job))))
+                    yield from settled(parallel)
+            yield from settled(0 if pages is None else parallel)
         yield from settled(0)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -300,11 +312,10 @@ def _read(windows: Iterable[Loaded | None], members: Sequence[Member], options: 
 
 @dataclass(frozen=True)
 class _Job:
-    """Views of a window, by their `places` among all of them, as a batch for one member."""
+    """Views of a window, by their places among all of them, that are a batch for one member."""
 
     member: int
-    places: list[int]
-    batch: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    places: tuple[int, ...]
 
 
 class _Window:
@@ -312,21 +323,26 @@ class _Window:
 
     Attributes:
         turns: of all pages that can be read, with the names of their images.
+        jobs: what the networks have still to read; `take` gets what they say of it.
     """
 
-    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
-        self.pages, self.members = pages, members
-        self.turns = [(page.name, turn) for page in pages if isinstance(page, _Page) for turn in page.turns]
-
-    def jobs(self, batch_size: int, parallel: int) -> Iterator[_Job]:
-        """What the networks have to read; each goes to `take` with what they say of it."""
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
         from crnn_cli.data import batching
 
-        for number, member in enumerate(self.members):
-            views = [view for _, turn in self.turns for view in turn.views[number]]
-            widths, size = [view.shape[2] for view in views], min(batch_size, -(-len(views) // parallel))
-            for places in batching.plan(widths, member.runner.config.height, size):
-                yield _Job(number, places, batching.collate([views[place] for place in places]))
+        self.pages, self.members = pages, members
+        self.turns = [(page.name, turn) for page in pages if isinstance(page, _Page) for turn in page.turns]
+        self._views = [[view for _, turn in self.turns for view in turn.views[n]] for n in range(len(members))]
+        self.jobs: list[_Job] = []
+        for number, views in enumerate(self._views):
+            size = min(batch_size, -(-len(views) // parallel))  # none is left without work
+            plans = batching.plan([view.shape[2] for view in views], members[number].runner.config.height, size)
+            self.jobs += [_Job(number, tuple(places)) for places in plans]
+
+    def batch(self, job: _Job) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """What its member's runner takes."""
+        from crnn_cli.data import batching
+
+        return batching.collate([self._views[job.member][place] for place in job.places])
 
     def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
         """(N, T, K) and (N,) of a job."""
@@ -350,8 +366,8 @@ class _Window:
 class _Alone(_Window):
     """Read by one member in one view of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
-        super().__init__(pages, members)
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
+        super().__init__(pages, members, batch_size, parallel)
         self._read: dict[int, Recognition] = {}
 
     def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
@@ -369,8 +385,8 @@ class _Alone(_Window):
 class _Together(_Window):
     """Read by all members in all views of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member]) -> None:
-        super().__init__(pages, members)
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
+        super().__init__(pages, members, batch_size, parallel)
         self._owners = [place for place, (_, turn) in enumerate(self.turns) for _ in turn.views[0]]  # of each view
         self._looks: dict[tuple[int, int], Look] = {}
 

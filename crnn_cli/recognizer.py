@@ -71,6 +71,7 @@ def load(
     lexicon: Iterable[str] | None = None,
     tta: bool = False,
     lexicons: Mapping[str, Iterable[str]] | None = None,
+    fast: bool = False,
 ) -> Recognizer:
     """The recogniser of a model file, or of a model of this package by its name; without one, of that which
     `find_model` finds.
@@ -82,6 +83,7 @@ def load(
         lexicon: the words that may be read, if not all.
         lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
         tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
+        fast: see `crnn_cli.runners.load`.
 
     Raises:
         ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.modelling.read`.
@@ -97,7 +99,7 @@ def load(
     words = None if lexicon is None else list(lexicon)
     lists = None if lexicons is None else {name: list(own) for name, own in lexicons.items()}
     members = []
-    ready = [runners.load(path, device) for path in paths]
+    ready = [runners.load(path, device, fast) for path in paths]
     kept = agreed([runner.header.decode for runner in ready])
     for place, runner in enumerate(ready):
         codec = Codec.of(runner.config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from crnn_cli import checkpoint
 from crnn_cli.config import Backbone, ModelConfig
 
-ENGINE = "OpenVINO" if find_spec("openvino") else "ONNX Runtime"  # of .onnx, on this machine
 STRIPES = ModelConfig("ab", minimum_width=8)
 _INK = {"a": 128, "b": 0}
 # logits = brightness of a column (0 to 1) * slope + bias: white is blank, grey is "a", black is "b"
@@ -31,7 +29,6 @@ class StripesRunner:
     """A runner that reads `stripes`, one frame a column, without any engine. Counts the images it was given."""
 
     device = "cpu"
-    engine = "numpy"
     parallel = 2
 
     def __init__(self, config: ModelConfig = STRIPES) -> None:

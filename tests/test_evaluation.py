@@ -40,7 +40,6 @@ class Barcode:
     config = ModelConfig(alphabet=ALPHABET)
     header = Header(config)
     device = "cpu"
-    engine = "numpy"
     parallel = 1
 
     def __call__(
@@ -62,7 +61,7 @@ def build(path: Path, rows: Sequence[tuple[bytes | str, str]]) -> Path:
 
 @pytest.fixture
 def evaluate(crnn: Crnn, monkeypatch: pytest.MonkeyPatch) -> Crnn:
-    monkeypatch.setattr(runners, "load", lambda path, device: Barcode())
+    monkeypatch.setattr(runners, "load", lambda path, device, fast: Barcode())
     return lambda *args: crnn("evaluate", *args, "--model", "barcode.onnx")
 
 

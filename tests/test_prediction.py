@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -231,6 +232,65 @@ def test_what_cannot_be_read_is_said_as_it_comes():
     found = recognize(((str(place), b"") for place in itertools.count()), [Member(StripesRunner())])
     assert [r.error for r in itertools.islice(found, 3)] == [f"{place}: the file is empty" for place in range(3)]
     found.close()
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4])
+def test_the_next_window_is_under_way_when_results_come(parallel):
+    filled, later = threading.Event(), threading.Event()
+
+    class Watched(StripesRunner):
+        def __call__(self, images, widths):
+            if self.images >= 16:
+                later.set()
+            assert filled.wait(10)
+            time.sleep(0.2)  # longer than it takes to begin a window
+            return super().__call__(images, widths)
+
+    runner = Watched()
+    runner.parallel = parallel
+
+    def items():
+        for place in range(64):
+            if place == 33:
+                filled.set()
+            yield str(place), stripes("ab")
+
+    found = recognize(items(), [Member(runner)], ReadOptions(batch_size=16, window=16))
+    next(found)
+    assert later.wait(10)
+    assert len(list(found)) == 63
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4])
+def test_what_was_taken_is_read_before_a_fault_of_the_input_is_raised(parallel):
+    def items():
+        for place in range(100):
+            yield str(place), stripes("ab")
+        raise ZeroDivisionError
+
+    runner, names = StripesRunner(), []
+    runner.parallel = parallel
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what came before the fault counts
+        for recognition in recognize(items(), [Member(runner)], ReadOptions(batch_size=8, window=16)):
+            names.append(recognition.name)  # noqa: PERF401
+    assert names == [str(place) for place in range(100)]
+
+
+def test_results_do_not_wait_for_the_window_after_theirs():
+    asked = threading.Semaphore(0)
+
+    def items():
+        for place in itertools.count():
+            if place >= 8:
+                assert asked.acquire(timeout=10)
+                time.sleep(0.05)  # steadily, so that it never counts as a pause
+            yield str(place), stripes("ab")
+
+    found = recognize(items(), [Member(StripesRunner())], ReadOptions(batch_size=8, window=8))
+    asked.release(4)
+    assert [r.text for r in itertools.islice(found, 8)] == ["ab"] * 8
+    found.close()
+    asked.release(100)
 
 
 def test_python_users_name_whatever_the_command_line_does(tmp_path, crnn):

@@ -81,7 +81,7 @@ LMSure = Annotated[
 ]
 
 
-def loaded(models: Sequence[str], device: str) -> tuple[list[str], list[Runner]]:
+def loaded(models: Sequence[str], device: str, fast: bool = False) -> tuple[list[str], list[Runner]]:
     """The paths of the models to use, which are said, and what runs them.
 
     Raises:
@@ -92,9 +92,11 @@ def loaded(models: Sequence[str], device: str) -> tuple[list[str], list[Runner]]
     given: list[str | None] = [*models] or [None]
     found = [recognizer.find_model(model, device) for model in given]
     paths = [path for path, _ in found]
-    made = [runners.load(path, device) for path in paths]
+    made = [runners.load(path, device, fast) for path in paths]
     for (path, why), runner in zip(found, made, strict=True):
-        console.note(f"model: {path} ({why}), on {runner.device} by {runner.engine}")
+        console.note(f"model: {path} ({why}), on {runner.device}")
+        if fast and not path.endswith(".safetensors"):
+            console.warn(f"--fast: {path} has its precision already: it is for .safetensors")
     return paths, made
 
 
@@ -130,9 +132,9 @@ def recognizer(runners: Sequence[Runner], search: Mapping[str, Any], known: Know
     return Recognizer(*(Member(runner, decoders(runner, [search], known, own)[0]) for runner, own in pairs))
 
 
-def made(models: Sequence[str], search: Mapping[str, Any], known: Knowledge, device: str) -> Recognizer:
+def made(models: Sequence[str], search: Mapping[str, Any], known: Knowledge, fast: bool, device: str) -> Recognizer:
     """What `loaded` and `recognizer` make together."""
-    return recognizer(loaded(models, device)[1], search, known)
+    return recognizer(loaded(models, device, fast)[1], search, known)
 
 
 def decoders(

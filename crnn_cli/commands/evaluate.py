@@ -50,6 +50,7 @@ def command(
         int, typer.Option(min=0, help="How many of the most frequent confusions to show.")
     ] = EvaluateOptions.confusions,
     device: options.Device = "auto",
+    fast: options.Fast = False,
     batch_size: options.BatchSize = ReadOptions.batch_size,
     turn: options.Turn = ReadOptions.turn,
     tta: options.TTA = False,
@@ -90,7 +91,7 @@ def command(
     if predictions is not None:
         files.check_output(predictions, overwrite)
     readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
-    paths, runners = decoding.loaded(model, device)
+    paths, runners = decoding.loaded(model, device, fast)
     known = decoding.Knowledge(lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {})
     if tune and (tta or len(runners) > 1):
         raise UsageFault("--tune is for one model that looks once: leave --tta out, and give one --model")

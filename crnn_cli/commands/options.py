@@ -24,6 +24,13 @@ Turn = Annotated[
     bool, typer.Option(help="Read images that are much taller than wide turned, too: the surest reading counts.")
 ]
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Compute a .safetensors in bfloat16, where the device is fast with it; few readings differ.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images that are read at once.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
 

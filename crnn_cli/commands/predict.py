@@ -56,6 +56,7 @@ def command(
         Engine, typer.Option(help="Read here, or on a cluster: that which Ray finds, else this machine's cores.")
     ] = "local",
     device: options.Device = "auto",
+    fast: options.Fast = False,
     batch_size: options.BatchSize = ReadOptions.batch_size,
     turn: options.Turn = ReadOptions.turn,
     tta: options.TTA = False,
@@ -104,13 +105,13 @@ def command(
     count, failed = known.rows, known.failed
     with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
         search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
-        recognizer = decoding.made(model, search, knowledge, "cpu" if engine == "ray" else device)
+        recognizer = decoding.made(model, search, knowledge, fast, "cpu" if engine == "ray" else device)
         parts = pieces(inputs, _stdin() if "-" in inputs else None, null, skipped)
         if engine == "ray":
             from crnn_cli import cluster
 
             named = model or [*filter(None, [os.environ.get("CRNN_MODEL")])]  # which other machines do not know
-            build = partial(decoding.made, named, search, knowledge)
+            build = partial(decoding.made, named, search, knowledge, fast)
             reading = cluster.recognize(parts, build, how, device, recognizer)
         else:
             items = known.rest(islice(chain.from_iterable(parts), first, None, step))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli import devices
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.errors import ModelError
@@ -22,14 +20,13 @@ class Runner(Protocol):
     Attributes:
         header: what the file says of itself.
         config: the header's: what the model is; its codec and preprocessing come from here.
-        device, engine: where and by what it runs, for people: "cpu" or "cuda:0", "ONNX Runtime".
+        device: where it runs, for people: "cpu", "cuda:0".
         parallel: how many batches it is best given at once, from threads of the caller's.
     """
 
     header: Header
     config: ModelConfig
     device: str
-    engine: str
     parallel: int
 
     def __call__(
@@ -58,15 +55,14 @@ def checked(log_probs: NDArray[np.float32], config: ModelConfig) -> NDArray[np.f
     return log_probs
 
 
-def load(path: str | os.PathLike[str], device: str = "auto", exact: bool = False) -> Runner:
-    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx without torch, by OpenVINO on a
-    CPU where it is installed, else by ONNX Runtime.
+def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False) -> Runner:
+    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx by ONNX Runtime without torch.
 
     Args:
         path: what `crnn train` or `crnn export` wrote.
         device: see `crnn_cli.devices.resolve`; "auto" falls back to the CPU where the engine cannot use a GPU.
-        exact: whether to compute in the precision of the file; otherwise some of it is done in bfloat16 where the
-            device is fast with it.
+        fast: whether to compute a .safetensors in bfloat16, where the device is fast with it. An image's numbers then
+            depend on the images beside it, by rounding.
 
     Raises:
         ModelError: no such file, not a model file, damaged or truncated; the message names it.
@@ -78,15 +74,11 @@ def load(path: str | os.PathLike[str], device: str = "auto", exact: bool = False
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     if path.suffix == ".onnx":
-        if not exact and devices.resolve(device) == "cpu" and importlib.util.find_spec("openvino") is not None:
-            from crnn_cli.runners.openvino_runner import OpenvinoRunner
-
-            return OpenvinoRunner.load(path)
         from crnn_cli.runners.onnx_runner import OnnxRunner
 
         return OnnxRunner.load(path, device)
     if path.suffix in (".safetensors", ".pt2"):
         from crnn_cli.runners.torch_runner import TorchRunner
 
-        return TorchRunner.load(path, device, exact)
+        return TorchRunner.load(path, device, fast)
     raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors, .onnx or .pt2")

@@ -31,7 +31,6 @@ class TorchRunner:
         bf16: whether it runs under autocast to bfloat16.
     """
 
-    engine = "torch"
     parallel = 1
 
     def __init__(self, network: Network, header: Header, device: torch.device, bf16: bool = False) -> None:
@@ -41,7 +40,7 @@ class TorchRunner:
         self.bf16 = bf16
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto", exact: bool = False) -> TorchRunner:
+    def load(cls, path: Path, device: str = "auto", fast: bool = False) -> TorchRunner:
         """Raises ModelError and DeviceError, see `crnn_cli.runners.load`."""
         place = devices.torch_device(device)
         if path.suffix == ".pt2":
@@ -51,7 +50,7 @@ class TorchRunner:
         model = model.to(place)
         if place.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
-        return cls(model, header, place, bf16=not exact and devices.supports_bf16(place))
+        return cls(model, header, place, bf16=fast and devices.supports_bf16(place))
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
