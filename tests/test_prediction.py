@@ -240,7 +240,7 @@ def test_the_next_window_is_under_way_when_results_come(parallel):
 
     class Watched(StripesRunner):
         def __call__(self, images, widths):
-            if self.images >= 16:
+            if widths[0] == stripes("abab").shape[1]:
                 later.set()
             assert filled.wait(10)
             time.sleep(0.2)  # longer than it takes to begin a window
@@ -253,7 +253,7 @@ def test_the_next_window_is_under_way_when_results_come(parallel):
         for place in range(64):
             if place == 33:
                 filled.set()
-            yield str(place), stripes("ab")
+            yield str(place), stripes("ab" if place < 16 else "abab")
 
     found = recognize(items(), [Member(runner)], ReadOptions(batch_size=16, window=16))
     next(found)
