@@ -333,9 +333,11 @@ class _Window:
         self.turns = [(page.name, turn) for page in pages if isinstance(page, _Page) for turn in page.turns]
         self._views = [[view for _, turn in self.turns for view in turn.views[n]] for n in range(len(members))]
         self.jobs: list[_Job] = []
+        area = batching.AREA if parallel == 1 else batching.AREA // 4  # batches that are read at once share the caches
         for number, views in enumerate(self._views):
             size = min(batch_size, -(-len(views) // parallel))  # none is left without work
-            plans = batching.plan([view.shape[2] for view in views], members[number].runner.config.height, size)
+            widths, height = [view.shape[2] for view in views], members[number].runner.config.height
+            plans = batching.plan(widths, height, size, area)
             self.jobs += [_Job(number, tuple(places)) for places in plans]
 
     def batch(self, job: _Job) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
