@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crnn_cli.errors import CrnnError
-    from crnn_cli.prediction import Character, Recognition
+    from crnn_cli.recognition import Character, Recognition
     from crnn_cli.recognizer import Recognizer, load
 
     __version__: str
@@ -21,7 +21,7 @@ __all__ = ["Character", "CrnnError", "Recognition", "Recognizer", "__version__",
 
 _HOMES = {
     "CrnnError": "crnn_cli.errors",
-    **dict.fromkeys(("Character", "Recognition"), "crnn_cli.prediction"),
+    **dict.fromkeys(("Character", "Recognition"), "crnn_cli.recognition"),
     **dict.fromkeys(("Recognizer", "load"), "crnn_cli.recognizer"),
 }
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from crnn_cli.core.decoding import Decoder
 from crnn_cli.errors import CrnnError, DeviceError, UsageFault
 from crnn_cli.inputs import Piece
-from crnn_cli.prediction import ReadOptions, Recognition
+from crnn_cli.prediction import ReadOptions
+from crnn_cli.recognition import Recognition
 from crnn_cli.recognizer import Recognizer
 
 if TYPE_CHECKING:

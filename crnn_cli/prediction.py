@@ -1,83 +1,36 @@
 """Reading: inputs to text, in their order, as results come, in flat memory.
 
-    load: item -> pages           decoded and scaled on a few threads, ahead of the network
-    read: pages -> Recognitions   a window of pages at a time, in batches of like widths
+    pages: item -> pages          decoded and scaled on a few threads, ahead of the network
+    read: pages -> Recognitions   windows of pages, in batches of like widths
 
-numpy and cv2 are imported where they are used, so that a command can show this module's defaults without them.
+numpy is imported where it is used, so that a command can show this module's defaults without them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from crnn_cli import devices
 from crnn_cli.ahead import ahead
 from crnn_cli.core.codec import Codec
-from crnn_cli.errors import CrnnError, ImageError, UsageFault, reason
+from crnn_cli.errors import UsageFault
 from crnn_cli.inputs import Item
+from crnn_cli.pages import Loaded, Page, Preparation, Turn, area
+from crnn_cli.recognition import Alternative, Character, Recognition
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.config import ModelConfig
     from crnn_cli.core.decoding import Decoded, Decoder, Floats, Integers, Look, Several
     from crnn_cli.runners import Runner
 
-_SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
 _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: a thousand very wide lines are more
-
-
-@dataclass(frozen=True)
-class Character:
-    """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width, or of the
-    turned image's if it was turned."""
-
-    text: str
-    confidence: float
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another reading of an image; see `Recognition`."""
-
-    text: str
-    confidence: float
-    posterior: float
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """What was read from one image.
-
-    Attributes:
-        name: the input's; `path#page` for the pages of a TIFF that has several, `path:index` for a dataset's records.
-        text: in logical order.
-        confidence: P(text | image), 0 to 1, with what a language model shifts of it; see `crnn_cli.core.decoding`.
-        posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
-            characters ended with, 0 to 1; 1 without a search.
-        characters: from left to right in the image.
-        turned: degrees counter-clockwise by which the image was turned to be read: 0, 90 or 270.
-        alternatives: the next likely readings, where some were asked for.
-        error: why the image could not be read, and None otherwise.
-    """
-
-    name: str
-    text: str = ""
-    confidence: float = 0.0
-    posterior: float = 0.0
-    characters: tuple[Character, ...] = ()
-    turned: int = 0
-    alternatives: tuple[Alternative, ...] = ()
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +72,8 @@ def recognize(
 ) -> Generator[Recognition, None, None]:
     """Read images in input order; each unreadable one keeps its place, as a Recognition with an error.
 
-    Several members, and several views of an image, are read together: see `crnn_cli.core.decoding.together`. At most
-    two windows of images are in memory, and as many pixels as one has ahead of them. `items` is iterated on a thread of
+    Several members, and several views of an image, are read together: see `crnn_cli.core.decoding.together`. Some two
+    windows of images are in memory, and as many pixels as one has ahead of them. `items` is iterated on a thread of
     its own, ahead of the network; when it pauses, what has come so far is read.
     """
     from crnn_cli.core.decoding import Decoder
@@ -134,134 +87,23 @@ def recognize(
     cpu = any(own.runner.device == "cpu" for own in members)
     threads = options.threads or max(1, devices.cores() // 2 if cpu else devices.cores())
     configs = [own.runner.config for own in members]
-    load: Callable[[Item], Loaded] = partial(_load, configs=configs, options=options)
-    loaded = ahead(items, load, _area, threads, options.window, _WINDOW_AREA)
+    loaded = ahead(items, Preparation(configs, options.turn, options.tta), area, threads, options.window, _WINDOW_AREA)
     with closing(loaded):
         yield from _read(_windows(loaded, options), complete, options)
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """An image, turned so by `turned` degrees that it was then `width` pixels wide, ready for the networks.
-
-    Attributes:
-        views: of each member, (C, H, w) each.
-    """
-
-    turned: int
-    width: int
-    views: tuple[tuple[NDArray[np.uint8], ...], ...]
-
-
-@dataclass(frozen=True)
-class _Page:
-    """An image in each of the ways in which it is to be read."""
-
-    name: str
-    turns: tuple[_Turn, ...]
-
-
-Loaded = list[_Page | Recognition]  # the pages of one item, or why there are none
-
-
-def _load(item: Item, configs: Sequence[ModelConfig], options: ReadOptions) -> Loaded:
-    from crnn_cli.data import images
-
-    name, source = item
-    channels = max(config.channels for config in configs)
-    try:
-        if isinstance(source, CrnnError):
-            raise source
-        data = source() if callable(source) else source
-        if not isinstance(data, bytes):
-            return [_page(name, _checked(data, name), configs, options)]
-        times = images.reduction(data, _SPARE * max(config.height for config in configs))
-        pages = images.pages(data, channels, name, times)
-        names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
-        return [_page(own, image, configs, options, times) for own, image in zip(names, pages, strict=True)]
-    except CrnnError as fault:
-        return [Recognition(name, error=str(fault))]
-    except Exception as fault:  # whatever is odd about one image, the others are read
-        return [Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")]
-
-
-def _page(
-    name: str,
-    image: NDArray[np.uint8] | ImageError,
-    configs: Sequence[ModelConfig],
-    options: ReadOptions,
-    times: int = 1,
-) -> _Page | Recognition:
-    """An image that was `times` as wide and as high."""
-    from crnn_cli.data import views
-
-    if isinstance(image, ImageError):
-        return Recognition(name, error=str(image))
-    turned = views.turns(image) if options.turn else [(0, image)]
-    turns = tuple(_turn(one, degrees, configs, options, times) for degrees, one in turned if _is_a_line(one, configs))
-    if not turns:
-        height, width = (times * side for side in image.shape[:2])
-        return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
-    return _Page(name, turns)
-
-
-def _is_a_line(image: NDArray[np.uint8], configs: Sequence[ModelConfig]) -> bool:
-    from crnn_cli.core.frames import scaled
-    from crnn_cli.data import images
-
-    height, width = image.shape[:2]
-    return all(scaled(width, height, config)[0] <= images.WIDEST for config in configs)
-
-
-def _turn(
-    image: NDArray[np.uint8], turned: int, configs: Sequence[ModelConfig], options: ReadOptions, times: int
-) -> _Turn:
-    from crnn_cli.data import images, views
-
-    shaken = views.shaken(image) if options.tta else [image]
-    scaled = [
-        tuple(
-            images.to_height(images.with_channels(view, config.channels), config.height, config.minimum_width)
-            for view in shaken
-        )
-        for config in configs
-    ]
-    return _Turn(turned, times * image.shape[1], tuple(scaled))
-
-
-def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Pixels given as an array.
-
-    Raises:
-        ImageError: they are none.
-    """
-    import numpy as np
-
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"{name}: expected a path, bytes or an array, got {type(image).__name__}")
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
-        raise ImageError(f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}")
-    return image
-
-
-def _area(pages: Loaded) -> int:
-    turns = [turn for page in pages if isinstance(page, _Page) for turn in page.turns]
-    return sum(view.size for turn in turns for views in turn.views for view in views)
 
 
 def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded | None]:
     """Windows of pages, each twice the one before, so that the first results come soon; none while one fills, and None
     when `loaded` pauses."""
-    size, area = min(options.batch_size, options.window), 0
+    size, pixels = min(options.batch_size, options.window), 0
     window: Loaded = []
     try:
         for pages in loaded:
             window += pages or ()
-            area += _area(pages or [])
-            if window and (pages is None or len(window) >= size or area >= _WINDOW_AREA):
+            pixels += area(pages or [])
+            if window and (pages is None or len(window) >= size or pixels >= _WINDOW_AREA):
                 yield window
-                size, area, window = min(2 * size, options.window), 0, []
+                size, pixels, window = min(2 * size, options.window), 0, []
             yield None if pages is None else []
     except Exception:  # of the input
         yield window
@@ -272,7 +114,6 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
 def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
     """While the networks read batches, as many at once as they take, the results of those before are made of use."""
     alone = len(members) == 1 and not options.tta
-    parallel = min(member.runner.parallel for member in members)
     begun: deque[_Window] = deque()
     running: deque[tuple[_Window, _Job, Future[tuple[Floats, Integers]]]] = deque()
 
@@ -288,7 +129,7 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
             else:
                 return
 
-    pool = ThreadPoolExecutor(parallel)
+    pools = [ThreadPoolExecutor(member.runner.parallel) for member in members]
     try:
         while True:
             try:
@@ -299,15 +140,17 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
                 yield from settled(0)
                 raise
             if pages:
-                window = (_Alone if alone else _Together)(pages, members, options.batch_size, parallel)
+                window = (_Alone if alone else _Together)(pages, members, options.batch_size)
                 begun.append(window)
                 for job in list(window.jobs):
-                    running.append((window, job, pool.submit(members[job.member].runner, *window.batch(job))))
-                    yield from settled(parallel)
-            yield from settled(0 if pages is None else parallel)
+                    runner, batch = members[job.member].runner, window.batch(job)
+                    running.append((window, job, pools[job.member].submit(runner, *batch)))
+                    yield from settled(runner.parallel)
+            yield from settled(0 if pages is None else len(running))
         yield from settled(0)
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -326,18 +169,18 @@ class _Window:
         jobs: what the networks have still to read; `take` gets what they say of it.
     """
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
         from crnn_cli.data import batching
 
         self.pages, self.members = pages, members
-        self.turns = [(page.name, turn) for page in pages if isinstance(page, _Page) for turn in page.turns]
+        self.turns = [(page.name, turn) for page in pages if isinstance(page, Page) for turn in page.turns]
         self._views = [[view for _, turn in self.turns for view in turn.views[n]] for n in range(len(members))]
         self.jobs: list[_Job] = []
-        area = batching.AREA if parallel == 1 else batching.AREA // 4  # batches that are read at once share the caches
-        for number, views in enumerate(self._views):
-            size = min(batch_size, -(-len(views) // parallel))  # none is left without work
-            widths, height = [view.shape[2] for view in views], members[number].runner.config.height
-            plans = batching.plan(widths, height, size, area)
+        for number, (member, views) in enumerate(zip(members, self._views, strict=True)):
+            runner, widths = member.runner, [view.shape[2] for view in views]
+            most = batching.AREA if runner.parallel == 1 else batching.AREA // 4  # those read at once share the caches
+            size = min(batch_size, -(-len(views) // runner.parallel))  # no core is left without work
+            plans = batching.plan(widths, runner.config.height, size, most)
             self.jobs += [_Job(number, tuple(places)) for places in plans]
 
     def batch(self, job: _Job) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -368,9 +211,9 @@ class _Window:
 class _Alone(_Window):
     """Read by one member in one view of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
-        super().__init__(pages, members, batch_size, parallel)
-        self._read: dict[int, Recognition] = {}
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
+        super().__init__(pages, members, batch_size)
+        self._readings: dict[int, Recognition] = {}
 
     def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
         (member,) = self.members
@@ -378,17 +221,17 @@ class _Alone(_Window):
         codec = Codec.of(member.runner.config)
         readings = member.decoder(log_probs, frames, [self.turns[place][0] for place in job.places])
         for place, own, length in zip(job.places, readings, frames.tolist(), strict=True):
-            self._read[place] = _recognition(*self.turns[place], [(one, codec) for one in own], length)
+            self._readings[place] = _recognition(*self.turns[place], [(one, codec) for one in own], length)
 
     def found(self) -> Iterator[Recognition]:
-        return (self._read[place] for place in range(len(self.turns)))
+        return (self._readings[place] for place in range(len(self.turns)))
 
 
 class _Together(_Window):
     """Read by all members in all views of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int, parallel: int) -> None:
-        super().__init__(pages, members, batch_size, parallel)
+    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
+        super().__init__(pages, members, batch_size)
         self._owners = [place for place, (_, turn) in enumerate(self.turns) for _ in turn.views[0]]  # of each view
         self._looks: dict[tuple[int, int], Look] = {}
 
@@ -416,7 +259,7 @@ class _Together(_Window):
                 yield Recognition(name, turned=turn.turned)
 
 
-def _recognition(name: str, turn: _Turn, readings: Sequence[tuple[Decoded, Codec]], frames: int) -> Recognition:
+def _recognition(name: str, turn: Turn, readings: Sequence[tuple[Decoded, Codec]], frames: int) -> Recognition:
     """What readings, best first, each with the codec of its labels, and the frames of the first one say."""
     (decoded, codec), *others = readings
     pixels = turn.width / frames  # of the original image, a frame

@@ -11,7 +11,8 @@ from crnn_cli import weights
 from crnn_cli.config import agreed
 from crnn_cli.errors import ModelError
 from crnn_cli.inputs import Item, expand
-from crnn_cli.prediction import Member, ReadOptions, Recognition, recognize
+from crnn_cli.prediction import Member, ReadOptions, recognize
+from crnn_cli.recognition import Recognition
 
 if TYPE_CHECKING:
     import numpy as np

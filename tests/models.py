@@ -30,6 +30,7 @@ class StripesRunner:
 
     device = "cpu"
     parallel = 2
+    fast = False
 
     def __init__(self, config: ModelConfig = STRIPES) -> None:
         self.config, self.header = config, checkpoint.Header(config)

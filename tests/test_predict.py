@@ -10,7 +10,10 @@ import sys
 
 import cv2
 import pytest
+import torch
 
+import crnn_cli
+from crnn_cli import devices
 from crnn_cli.core.tsv import escape
 from tests.conftest import png
 from tests.models import save_stripes_onnx, save_untrained, stripes
@@ -263,7 +266,10 @@ def test_shards_are_the_whole(here, crnn):
 def test_fast_is_for_checkpoints(here, crnn):
     code, out, err = crnn("predict", "a.png", "ab.png", "--fast")
     assert (code, [row[1] for row in rows(out)]) == (0, ["a", "ab"])
-    assert "stripes.onnx has its precision already" in err
+    assert f"--fast changes nothing for {here / 'stripes.onnx'} on cpu" in err
     save_untrained(here / "own.safetensors")
     code, out, err = crnn("predict", "a.png", "--fast", "--model", "own.safetensors", "--device", "cpu")
-    assert (code, len(rows(out)), "precision" in err) == (0, 1, False)
+    assert (code, len(rows(out))) == (0, 1)
+    assert (", on cpu, in bfloat16" in err) == devices.supports_bf16(torch.device("cpu"))
+    assert ("changes nothing" in err) != (", in bfloat16" in err)
+    assert crnn_cli.load("own.safetensors", "cpu", fast=True).members[0].runner.fast == (", in bfloat16" in err)

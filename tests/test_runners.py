@@ -81,7 +81,9 @@ def test_a_checkpoint_gives_what_its_model_gives(files):
 def test_bfloat16_is_near():
     path = weights.path("tiny")
     soon, exact = runners.load(path, "cpu", fast=True), runners.load(path, "cpu")
-    rng = np.random.default_rng(0)
+    assert soon.fast == devices.supports_bf16(torch.device("cpu"))
+    assert not exact.fast
+    rng, same = np.random.default_rng(0), True
     for n in range(5, 17):
         images = rng.integers(0, 256, (n, 1, soon.config.height, 8 * n), dtype=np.uint8)
         widths = np.arange(7 * n + 1, 8 * n + 1)
@@ -90,6 +92,8 @@ def test_bfloat16_is_near():
         assert np.array_equal(frames, lengths)
         inside = np.arange(log_probs.shape[1]) < frames[:, None]
         assert np.abs(np.exp(log_probs[inside]) - np.exp(expected[inside])).mean() < 1e-3
+        same &= np.array_equal(log_probs, expected)
+    assert same != soon.fast
 
 
 SUFFIXES = [".onnx", ".pt2", ".safetensors"]

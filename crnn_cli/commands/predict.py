@@ -105,7 +105,11 @@ def command(
     count, failed = known.rows, known.failed
     with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
         search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
-        recognizer = decoding.made(model, search, knowledge, fast, "cpu" if engine == "ray" else device)
+        recognizer = (
+            decoding.made(model, search, knowledge, fast, device)
+            if engine == "local"
+            else decoding.made(model, search, knowledge, False, "cpu")  # what remarks are made of
+        )
         parts = pieces(inputs, _stdin() if "-" in inputs else None, null, skipped)
         if engine == "ray":
             from crnn_cli import cluster

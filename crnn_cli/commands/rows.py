@@ -17,7 +17,7 @@ from crnn_cli.data import tables
 from crnn_cli.errors import UsageFault
 from crnn_cli.files import Output
 from crnn_cli.inputs import Item
-from crnn_cli.prediction import Recognition
+from crnn_cli.recognition import Recognition
 
 Form = Literal["tsv", "json", "parquet"]
 

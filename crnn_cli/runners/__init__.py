@@ -22,12 +22,14 @@ class Runner(Protocol):
         config: the header's: what the model is; its codec and preprocessing come from here.
         device: where it runs, for people: "cpu", "cuda:0".
         parallel: how many batches it is best given at once, from threads of the caller's.
+        fast: whether it computes in bfloat16, as was asked of `load`.
     """
 
     header: Header
     config: ModelConfig
     device: str
     parallel: int
+    fast: bool
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]

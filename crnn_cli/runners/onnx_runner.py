@@ -21,6 +21,8 @@ _MOST = 8  # batches at once: each takes memory
 class OnnxRunner:
     """A `Runner` (see `crnn_cli.runners`) around an ONNX Runtime session."""
 
+    fast = False
+
     def __init__(self, session: ort.InferenceSession, header: Header, device: str) -> None:
         self.session = session
         self.header, self.config = header, header.config
@@ -62,7 +64,7 @@ def _parallel(place: str) -> int:
 
 
 def _session(path: Path, place: str) -> tuple[ort.InferenceSession, dict[str, str]]:
-    """And what the model's file says of itself."""
+    """The session, and what the model's file says of itself, which may be damaged too."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = devices.threads() - _parallel(place) + 1  # with a thread of each caller's all cores
     options.enable_mem_pattern = False  # a pattern is kept for every new shape, and widths make ever new ones

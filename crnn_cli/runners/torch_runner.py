@@ -19,7 +19,6 @@ from crnn_cli.errors import ModelError
 
 EXTRA_FILE = "crnn.json"  # where a .pt2 file keeps the header of `crnn_cli.checkpoint`
 
-
 Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -28,16 +27,16 @@ class TorchRunner:
 
     Args:
         network: of images on the device and widths on the CPU, where what depends on their values costs no waiting.
-        bf16: whether it runs under autocast to bfloat16.
+        fast: whether it runs under autocast to bfloat16.
     """
 
     parallel = 1
 
-    def __init__(self, network: Network, header: Header, device: torch.device, bf16: bool = False) -> None:
+    def __init__(self, network: Network, header: Header, device: torch.device, fast: bool = False) -> None:
         self.network = network
         self.header, self.config = header, header.config
         self.device = str(device)
-        self.bf16 = bf16
+        self.fast = fast
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", fast: bool = False) -> TorchRunner:
@@ -50,13 +49,13 @@ class TorchRunner:
         model = model.to(place)
         if place.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
-        return cls(model, header, place, bf16=fast and devices.supports_bf16(place))
+        return cls(model, header, place, fast=fast and devices.supports_bf16(place))
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         pixels = torch.from_numpy(images).to(self.device)
-        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast):
             log_probs, frames = self.network(pixels, torch.from_numpy(widths))
             return runners.checked(log_probs.cpu().numpy(), self.config), frames.cpu().numpy()
 
