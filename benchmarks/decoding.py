@@ -312,7 +312,7 @@ class Peers:
 
 
 def formed(samples: Sequence[Sample], config: ModelConfig) -> tuple[Images, list[str]]:
-    """Batches as `crnn predict` forms them, and the labels of their images in order."""
+    """Batches of like widths, and the labels of their images in order."""
     pixels = []
     for sample in samples:
         image = images.decode(sample.image.read_bytes(), config.channels, str(sample.image))

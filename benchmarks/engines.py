@@ -2,8 +2,8 @@
 
     python benchmarks/engines.py DATA --set iiit5k_train --model base [--limit 1000]
 
-Every engine reads the same batches, formed as `crnn predict` forms them, all in one process and in turn, in rounds of
-which the first does not count; only networks are timed, and only greedy decoding follows.
+Every engine reads the same batches of like widths, all in one process and in turn, in rounds of which the first does
+not count; only networks are timed, and only greedy decoding follows.
 
 torch              the model file, all cores for one batch; bf16: under autocast
 ONNX Runtime       the exported fp32 and int8 (`crnn export --int8`), a batch a core at once, as `crnn predict` does

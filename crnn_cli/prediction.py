@@ -146,7 +146,7 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
                     runner, batch = members[job.member].runner, window.batch(job)
                     running.append((window, job, pools[job.member].submit(runner, *batch)))
                     yield from settled(runner.parallel)
-            yield from settled(0 if pages is None else len(running))
+            yield from settled(0 if pages is None else len(running))  # without a pause nothing is waited for
         yield from settled(0)
     finally:
         for pool in pools:

@@ -40,6 +40,7 @@ class Barcode:
     config = ModelConfig(alphabet=ALPHABET)
     header = Header(config)
     device = "cpu"
+    fast = False
     parallel = 1
 
     def __call__(

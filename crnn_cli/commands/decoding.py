@@ -94,7 +94,7 @@ def loaded(models: Sequence[str], device: str, fast: bool = False) -> tuple[list
     paths = [path for path, _ in found]
     made = [runners.load(path, device, fast) for path in paths]
     for (path, why), runner in zip(found, made, strict=True):
-        console.note(f"model: {path} ({why}), on {runner.device}{', in bfloat16' if fast and runner.fast else ''}")
+        console.note(f"model: {path} ({why}), on {runner.device}{', in bfloat16' if runner.fast else ''}")
         if fast and not runner.fast:
             console.warn(
                 f"--fast changes nothing for {path} on {runner.device}: it is for .safetensors, given by their path, "

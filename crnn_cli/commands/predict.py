@@ -105,11 +105,8 @@ def command(
     count, failed = known.rows, known.failed
     with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
         search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
-        recognizer = (
-            decoding.made(model, search, knowledge, fast, device)
-            if engine == "local"
-            else decoding.made(model, search, knowledge, False, "cpu")  # what remarks are made of
-        )
+        here = engine == "local"  # on a cluster this one only tells what there is to remark
+        recognizer = decoding.made(model, search, knowledge, fast and here, device if here else "cpu")
         parts = pieces(inputs, _stdin() if "-" in inputs else None, null, skipped)
         if engine == "ray":
             from crnn_cli import cluster

@@ -324,8 +324,7 @@ def _on_white(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = 
         multiplied: whether the colours of an 8 bit image are multiplied by its alpha already (libtiff does so).
     """
     multiplied &= image.dtype == np.uint8
-    eight = image if image.dtype == np.uint8 else image >> 8
-    eight = eight.astype(np.uint8, copy=False)
+    eight = (image if image.dtype == np.uint8 else image >> 8).astype(np.uint8, copy=False)
     if eight.ndim == 2 or eight.shape[2] < 4:
         return eight
     if (eight[..., 3] == 255).all():  # as most images that could be transparent
