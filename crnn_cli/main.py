@@ -1,6 +1,8 @@
 """The Typer app: one registration a verb, the version, and the boundary where errors become messages.
 
-Nothing heavy is imported here or by the command modules, so that `--help` and shell completion answer at once.
+Nothing heavy is imported here or by the command modules, so that `--help` and shell completion answer at once. Of
+the command modules one is imported, that of the command asked for: with all of them, and their options, a first word takes
+a tenth longer.
 """
 
 from __future__ import annotations
@@ -9,15 +11,22 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from inspect import cleandoc
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from crnn_cli.commands import build_lmdb, evaluate, export, inspect, lm, predict, synth, train
 from crnn_cli.errors import CrnnError, Interrupted
+
+_SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": None,  # plain help is there in a third of the time
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 def _help(text: str) -> str:
@@ -25,20 +34,42 @@ def _help(text: str) -> str:
     return re.sub(r"(?m)^(?= +\S)", "\b\n", cleandoc(text))
 
 
-app = typer.Typer(
-    name="crnn",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help is there in a third of the time
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for module in (build_lmdb, synth, train, evaluate, predict, lm, export, inspect):
-    name = module.__name__.rpartition(".")[2].replace("_", "-")
-    app.command(
-        name,
-        help=_help(module.command.__doc__ or ""),
-        no_args_is_help=module in (build_lmdb, synth, predict, lm, inspect),
-    )(module.command)
+_VERBS = {  # and whether each shows its help when given nothing
+    "build-lmdb": True,
+    "synth": True,
+    "train": False,
+    "evaluate": False,
+    "predict": True,
+    "lm": True,
+    "export": False,
+    "inspect": True,
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """Of each verb, made when it is looked up."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_VERBS)
+
+    def __len__(self) -> int:
+        return len(_VERBS)
+
+    def __getitem__(self, name: str) -> Any:
+        bare = _VERBS[name]
+        command = import_module(f"crnn_cli.commands.{name.replace('-', '_')}").command
+        alone = typer.Typer(add_completion=False, **_SETTINGS)
+        alone.command(name, help=_help(command.__doc__ or ""), no_args_is_help=bare)(command)
+        return typer.main.get_command(alone)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+
+app = typer.Typer(name="crnn", cls=_Group, no_args_is_help=True, **_SETTINGS)
 
 
 def _version(asked: bool) -> None:
