@@ -51,7 +51,7 @@ class BuildOptions:
         height, backbone, minimum_width: of the model to come; its frames decide which labels are feasible.
         strict: a rejected row is an error, and nothing is written.
         overwrite, append: what to do with a dataset that is there already; see `Writer`.
-        workers: threads that read and decode images; None: one a core.
+        workers: threads that read and verify images; None: one a core.
     """
 
     height: int = ModelConfig.height
@@ -251,7 +251,7 @@ Outcome = tuple[Row, _Verified | Rejected]
 
 
 def _verify(candidates: Iterator[Candidate], workers: int) -> Iterator[Outcome]:
-    """Decode the candidates' images, several at a time; results in their order, few in memory."""
+    """Verify the candidates' images, several at a time; results in their order, few in memory."""
     pool = ThreadPoolExecutor(workers)
     running: deque[Future[list[Outcome]]] = deque()
     try:
@@ -273,7 +273,7 @@ def _verified(row: Row, file: str) -> _Verified | Rejected:
     try:
         with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - half as long as by pathlib
             data = opened.readall()
-        height, width = images.decode(data, 1, file).shape
+        width, height = images.verified_size(data, file)
     except OSError as fault:
         return Rejected(row, "unreadable image", fault.strerror or str(fault))
     except ImageError as fault:

@@ -1,8 +1,8 @@
 """The Typer app: one registration a verb, the version, and the boundary where errors become messages.
 
 Nothing heavy is imported here or by the command modules, so that `--help` and shell completion answer at once. Of
-the command modules one is imported, that of the command asked for: with all of them, and their options, a first word takes
-a tenth longer.
+the command modules one is imported, that of the command asked for: with all of them, and their options, a first word
+takes a tenth longer.
 """
 
 from __future__ import annotations

@@ -377,7 +377,7 @@ from crnn_cli.data.store import writer
 from crnn_cli.main import run
 
 writer._BATCH = 5
-decode, count, lock = images.decode, 0, threading.Lock()
+verified, count, lock = images.verified_size, 0, threading.Lock()
 
 def slow(*arguments):
     global count
@@ -386,9 +386,9 @@ def slow(*arguments):
         if count == 40:
             print("here", flush=True)
             sys.stdin.read()
-    return decode(*arguments)
+    return verified(*arguments)
 
-images.decode = slow
+images.verified_size = slow
 run()
 """
 
@@ -426,10 +426,10 @@ def test_a_stopped_build_leaves_no_half_store(crnn, tmp_path, output, number, fl
 
 def test_few_images_are_in_memory_at_a_time(tmp_path, output, monkeypatch):
     folder, labels = make(tmp_path / "data", [str(n) for n in range(200)])
-    decoded = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda *a: (decoded.append(1), decode(*a))[1])
-    ahead = [len(decoded) - done for done, _ in enumerate(Build(read(labels, folder), output, BuildOptions(workers=2)))]
+    begun = []
+    verified = images.verified_size
+    monkeypatch.setattr(images, "verified_size", lambda *a: (begun.append(1), verified(*a))[1])
+    ahead = [len(begun) - done for done, _ in enumerate(Build(read(labels, folder), output, BuildOptions(workers=2)))]
     assert max(ahead) <= 16 * 6
 
 

@@ -108,7 +108,7 @@ def test_exif_orientation(format, alpha, orientation):
         expected = on_white(ImageOps.exif_transpose(opened))
     got = images.decode(data, 3, "a")
     assert close(got, expected, 60 if format == "JPEG" else 2)
-    assert images.size(data, "a") == (got.shape[1], got.shape[0])
+    assert images.size(data, "a") == images.verified_size(data, "a") == (got.shape[1], got.shape[0])
 
 
 @settings(max_examples=60, deadline=None)
@@ -117,6 +117,8 @@ def test_a_part_of_a_file_is_refused_by_name(format, part):
     data = file(Image.fromarray(NOISE[..., :3]), format)
     with pytest.raises(ImageError, match=r"^some/file\.x: "):
         images.decode(data[: int(part * len(data))], 1, "some/file.x")
+    with pytest.raises(ImageError, match=r"^some/file\.x: "):
+        images.verified_size(data[: int(part * len(data))], "some/file.x")
 
 
 def test_png_and_jpeg_missing_only_their_end_are_refused():
@@ -140,10 +142,30 @@ def test_a_jpeg_ends_where_its_own_scan_does_whatever_is_around_it():
             images.decode(data, 1, "a")
 
 
-def test_a_png_without_bits_is_damaged():
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
+
+@pytest.mark.parametrize(
+    ("header", "others"),
+    [
+        ((8, 8, 7, 0, 0, 0, 0), (b"IDAT",)),  # no such depth
+        ((8, 8, 8, 5, 0, 0, 0), (b"IDAT",)),  # no such colour type
+        ((8, 8, 8, 0, 1, 0, 0), (b"IDAT",)),  # no such compression
+        ((8, 8, 8, 0, 0, 0, 2), (b"IDAT",)),  # no such interlacing
+        ((0, 8, 8, 0, 0, 0, 0), (b"IDAT",)),
+        ((8, 8, 8, 3, 0, 0, 0), (b"IDAT",)),  # no palette
+        ((8, 8, 8, 0, 0, 0, 0), ()),  # no pixels
+    ],
+)
+def test_a_png_is_not_known_by_its_checksums_alone(header, others):
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *header))
+    data = start + b"".join(chunk(kind, zlib.compress(bytes(72))) for kind in others) + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match=r"^a: "):
+        images.verified_size(data, "a")
+
+
+def test_a_png_without_bits_is_damaged():
     header = struct.pack(">IIBBBBB", 8, 8, 0, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", b"\0\0") + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="a: damaged: the PNG has no bits"):
@@ -187,13 +209,15 @@ def test_damage_is_reported_to_the_caller_alone(capfd):
             images.decode(data, 1, "a")
         with pytest.raises(ImageError, match=r"^a: "):
             images.pages(data, 1, "a")
+        with pytest.raises(ImageError, match=r"^a: "):
+            images.verified_size(data, "a")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("format", FILES)
 def test_size_is_that_of_the_decoded_image(format):
     data = file(Image.fromarray(NOISE[..., 0]), format)
-    assert images.size(data, "a") == (40, 24)
+    assert images.size(data, "a") == images.verified_size(data, "a") == (40, 24)
     assert images.decode(data, 1, "a").shape == (24, 40)
 
 

@@ -40,7 +40,7 @@ def command(
         bool, typer.Option("--overwrite", help="Replace the dataset if it exists, once the new one is whole.")
     ] = False,
     append: Annotated[bool, typer.Option("--append", help="Add to the dataset that is there.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode images.", show_default="one a core")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that verify images.", show_default="one a core")] = None,
 ) -> None:
     """Build a dataset (LMDB) from images and their labels.
 
