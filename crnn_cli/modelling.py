@@ -125,7 +125,7 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
                 if len(tokens) and tokens.max() >= len(arrays["vocabulary"]):
                     raise ValueError
                 first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-                levels.append(Level(tokens, first, chances.astype(np.float64), weight.astype(np.float64)))
+                levels.append(Level(tokens, first, chances, weight))
                 contexts = len(tokens)
             return Ngrams(tuple(arrays["vocabulary"].tolist()), tuple(levels))
     except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile):

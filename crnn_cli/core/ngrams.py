@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,10 @@ class Level:
         probability, weight: (m,) log10 of the probability, and of the back-off weight (0 where it is no context).
     """
 
-    tokens: Integers
+    tokens: NDArray[np.integer[Any]]
     first: Integers
-    probability: Floats
-    weight: Floats
+    probability: NDArray[np.floating[Any]]
+    weight: NDArray[np.floating[Any]]
 
     @property
     def contexts(self) -> Integers:

@@ -116,6 +116,17 @@ static double weigh(const Grammar *grammar, const int64_t *state, int64_t label)
     return total;
 }
 
+static int64_t behind(const Automaton *own, int64_t context, int64_t token) /* NGRAMS: the context that they make */
+{
+    for (;; context = own->suffix[context]) {
+        int64_t node = child(own, context, token);
+        if (node && node < own->parents && own->marks[node])
+            return node;
+        if (!context)
+            return 0;
+    }
+}
+
 static void follow(const Grammar *grammar, int64_t *state, int64_t label)
 {
     for (int64_t i = 0; i < grammar->count; i++) {
@@ -124,16 +135,13 @@ static void follow(const Grammar *grammar, int64_t *state, int64_t label)
             state[i] = own->next[state[i] * grammar->classes + label];
             continue;
         }
-        int64_t token = own->tokens[label], context = state[i], node = child(own, context, token);
+        int64_t token = own->tokens[label];
         if (own->kind == LEXICON) {
+            int64_t node = child(own, state[i], token);
             state[i] = node ? node : own->parents;
-            continue;
+        } else {
+            state[i] = behind(own, state[i], token);
         }
-        while (!(node && node < own->parents && own->marks[node]) && context) {
-            context = own->suffix[context];
-            node = child(own, context, token);
-        }
-        state[i] = node && node < own->parents && own->marks[node] ? node : 0;
     }
 }
 
@@ -466,10 +474,27 @@ EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *fra
     return ready ? 0 : -1;
 }
 
+/* NGRAMS: fills own->suffix, (parents,) of zeros, from short n-grams to long ones. */
+EXPORT void crnn_suffixes(const Automaton *own, int64_t *suffix)
+{
+    for (int64_t context = 1; context < own->parents; context++) {
+        int64_t above = suffix[context], other = own->first[above], end = own->first[above + 1];
+        for (int64_t node = own->first[context]; node < own->first[context + 1] && node < own->parents; node++) {
+            int64_t token = own->keys[node - 1] - context * own->size;
+            while (other < end && own->keys[other - 1] < above * own->size + token)
+                other++; /* both have their children in the order of tokens */
+            if (other < end && own->keys[other - 1] == above * own->size + token && own->marks[other])
+                suffix[node] = other; /* shorter than `node`, so one of the parents */
+            else
+                suffix[node] = above ? behind(own, suffix[above], token) : 0;
+        }
+    }
+}
+
 /* To be raised with every change of a function or struct that Python knows: a file built before is not used then. */
 EXPORT int crnn_version(void)
 {
-    return 1;
+    return 2;
 }
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_native", .m_size = -1};

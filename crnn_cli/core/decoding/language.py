@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from crnn_cli.core.codec import Alphabet, show
+from crnn_cli.core.decoding import native
 from crnn_cli.core.decoding.grammar import Weights
 from crnn_cli.core.decoding.likelihood import Integers
 from crnn_cli.core.decoding.native import NGRAMS, Compiled
@@ -79,21 +81,24 @@ class _Graph:
     """
 
     def __init__(self, model: Ngrams) -> None:
-        sizes = [len(level.tokens) for level in model.levels]
-        ends = np.cumsum([1, *sizes])
+        ends = np.cumsum([1, *(len(level.tokens) for level in model.levels)])
         size = len(model.vocabulary) + 1
-        contexts = [level.contexts + begin for level, begin in zip(model.levels, (0, *ends), strict=False)]
-        tokens = [level.tokens for level in model.levels]
-        self._tree = Tree.grown(np.concatenate(contexts), np.concatenate(tokens), size, int(sum(sizes[:-1])) + 1)
+        first = np.concatenate([*(own.first[:-1] + at for own, at in zip(model.levels, ends, strict=False)), ends[-1:]])
+        parents = np.repeat(np.arange(len(first) - 1), np.diff(first))
+        tokens = np.concatenate([level.tokens for level in model.levels]).astype(np.int64)
+        self._tree = Tree(parents * size + tokens, first, size)
         self._probability = np.concatenate([[NEVER], *(level.probability for level in model.levels)])
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
         # the longest proper suffix of each n-gram that may be a context, itself one
-        self._leads = (np.diff(self._tree.first) > 0) | (self._weight != 0)
-        self._suffix = np.zeros(len(self._weight), np.int64)
-        for begin, end, own, last in zip(ends[1:], ends[2:], contexts[1:-1], tokens[1:-1], strict=False):
-            self._suffix[begin:end] = self.follow(self._suffix[own], last)
+        self._leads = (np.diff(first) > 0) | (self._weight != 0)
+        found = native.suffixes(self._tree, self._leads)
+        self._suffix = np.zeros(len(self._weight), np.int64) if found is None else found
+        if found is None:
+            for begin, end in pairwise(ends[1:-1]):
+                own = slice(begin - 1, end - 1)  # the root has no place there
+                self._suffix[begin:end] = self.follow(self._suffix[parents[own]], tokens[own])
         self._shortest = np.full(size, NEVER)
-        self._shortest[tokens[0]] = self._probability[1 : 1 + sizes[0]]
+        self._shortest[tokens[: ends[1] - 1]] = self._probability[1 : ends[1]]
 
     def rows(self, states: Integers) -> Weights:
         """(n, tokens + 1) log10 of the probability of each token after a context."""

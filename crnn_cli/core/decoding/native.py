@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crnn_cli.core.decoding.tree import Integers, Tree
 
 MOST = 4  # automata of a grammar
-_VERSION = 1  # of `_native.c`
+_VERSION = 2  # of `_native.c`
 _CELLS = 1 << 22  # labels of all hypotheses that are found at once
 NGRAMS, LEXICON, TABLE = range(3)
 
@@ -101,6 +101,7 @@ def library() -> ctypes.CDLL | None:
         *(*images, ctypes.POINTER(_Grammar), ctypes.c_int, ctypes.c_int, number),
         *[address] * 5,
     ]
+    code.crnn_suffixes.argtypes = [ctypes.POINTER(Compiled), address]
     code.crnn_weigh.argtypes = [ctypes.POINTER(_Grammar), number, address, address, address]
     for own in (code.crnn_forward, code.crnn_align):
         own.argtypes = [*images, number, *[address] * 4]
@@ -125,6 +126,16 @@ def align(
         return None
     spans = zip(starts.tolist(), ends.tolist(), strict=True)
     return [tuple(islice(spans, len(own))) for own in labels]
+
+
+def suffixes(tree: Tree, leads: NDArray[np.bool_]) -> Integers | None:
+    """See `crnn_cli.core.decoding.language`; None where it was not built."""
+    code = library()
+    if code is None:
+        return None
+    own = Compiled.of(NGRAMS, 0, tree, suffix=np.zeros(len(leads), np.int64), marks=leads)
+    code.crnn_suffixes(ctypes.byref(own), own.suffix)
+    return own.kept["suffix"]
 
 
 def weigh(labels: Sequence[Sequence[int]], classes: int, automata: Sequence[Compiled], bonus: float) -> Doubles:
