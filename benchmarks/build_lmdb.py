@@ -9,7 +9,7 @@ medians over the others, ratios medians of the ratios in a round.
 
 Building: processes of their own, timed from start to end, interpreter and imports included.
 
-crnn build-lmdb  As it comes: every image decoded in full and its label checked, in a thread a core.
+crnn build-lmdb  As it comes: every image (see `images.verified_size`) and its label checked, in a thread a core.
 DTRB             `create_lmdb_dataset.py` as it comes: `checkValid`, which decodes every image, in one thread.
 one by one       What such scripts do and no more: each image opened, decoded and put, in one thread.
 
@@ -20,7 +20,7 @@ Reading, in batches: every record to float32 tensors that a network takes, as th
 does: `Sampler` and `Loader` with its default of threads, batches of like widths at a height of 32, scaled from uint8 to
 float32. "first epoch" has nothing cached; `crnn train` keeps the scaled images up to 2 GiB, "later epochs" have them.
 DTRB's is its `LmdbDataset` and its `AlignCollate`, every image squeezed to 32 x 100, shuffled, in a `DataLoader` with 4
-worker processes, its default, and with none.
+worker processes, its default, and with none; it leaves out no sample (`--data_filtering_off`), as ours does not.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def our_batches(path: Path, batch_size: int, cached: bool) -> Work:
 
 
 def their_records(folder: Path, path: Path, alphabet: str) -> Work:
-    records = dtrb.part(folder, "dataset").LmdbDataset(str(path), dtrb.options(alphabet))
+    records = dtrb.part(folder, "dataset").LmdbDataset(str(path), dtrb.options(alphabet, filtering=False))
 
     def work() -> int:
         for index in range(len(records)):
@@ -169,7 +169,7 @@ def their_records(folder: Path, path: Path, alphabet: str) -> Work:
 def their_batches(folder: Path, path: Path, alphabet: str, batch_size: int, workers: int) -> Work:
     theirs = dtrb.part(folder, "dataset")
     loader: DataLoader[tuple[torch.Tensor, list[str]]] = DataLoader(
-        theirs.LmdbDataset(str(path), dtrb.options(alphabet)),
+        theirs.LmdbDataset(str(path), dtrb.options(alphabet, filtering=False)),
         batch_size,
         shuffle=True,
         num_workers=workers,

@@ -26,11 +26,15 @@ def part(folder: Path, name: str) -> Any:
     return module(folder, name)
 
 
-def options(alphabet: str, width: int = 100, **others: Any) -> Namespace:
-    """Its own defaults, for the labels' characters as they stand, in the form that its parts ask for."""
+def options(alphabet: str, width: int = 100, filtering: bool = True, **others: Any) -> Namespace:
+    """Its own defaults, for the labels' characters as they stand, in the form that its parts ask for.
+
+    Args:
+        filtering: whether it leaves out labels of more than 25 characters, so whole lines.
+    """
     return Namespace(
         batch_max_length=25, imgH=32, imgW=width, rgb=False, character=alphabet, sensitive=True, PAD=False,
-        data_filtering_off=False, **others,
+        data_filtering_off=not filtering, **others,
     )  # fmt: skip
 
 
