@@ -497,7 +497,7 @@ def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
     crnn: Callable[..., Result], tmp_path: Path
 ) -> None:
     result = crnn("train", tmp_path / "\udcff.lmdb", "-o", tmp_path / "m.safetensors")
-    assert (result.code, "data ['" in result.err, "not UTF-8" in result.err) == (2, True, True)
+    assert (result.code, "data '" in result.err, "not UTF-8" in result.err) == (2, True, True)
     assert not list(tmp_path.iterdir())
 
 

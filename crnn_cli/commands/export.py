@@ -63,8 +63,8 @@ def command(
     with its weights in float16.
 
     The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
-    gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 and 2.15; a GRU becomes
-    ONNX with 2.15. The exported .onnx runs wherever ONNX Runtime does, without torch.
+    gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 to 2.15; a GRU becomes
+    ONNX from 2.14 on. The exported .onnx runs wherever ONNX Runtime does, without torch.
 
         crnn export model.safetensors
 

@@ -85,8 +85,9 @@ def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> 
         raise UsageFault(f"{key} is {value!r}: take {'a list' if listed else 'one value'}")
     if isinstance(value, bool) and not parameter.is_flag:
         raise UsageFault(f"{key} is {str(value).lower()}: take what --{key} takes")
+    text = [str(item) for item in value] if listed else str(value)  # 1.5 is no integer then
     try:
-        return parameter.process_value(context, value)
+        return parameter.process_value(context, value if isinstance(value, bool) else text)
     except typer.BadParameter as fault:
         raise UsageFault(f"{key} is {value!r}: {fault.message}") from None
 
@@ -141,11 +142,12 @@ def settle(context: typer.Context) -> None:
     if values["flat_start"] is None:
         values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
     for name, value in values.items():
+        listed = list(value) if isinstance(value, list | tuple) else [value]
         try:
-            "".join(map(str, value if isinstance(value, list) else [value])).encode()
+            "".join(map(str, listed)).encode()
         except UnicodeEncodeError:
             raise UsageFault(
-                f"{name.replace('_', '-')} {value!r}: not UTF-8, as settings are kept: rename it"
+                f"{name.replace('_', '-')} {', '.join(map(ascii, listed))}: not UTF-8, as settings are kept: rename it"
             ) from None
 
 
