@@ -575,15 +575,15 @@ def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -
 
 
 def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(words: Path, tmp_path: Path) -> None:
-    output, wanted = tmp_path / "m.safetensors", settings(words, epochs=None, max_minutes=0.03)
+    output, wanted = tmp_path / "m.safetensors", settings(words, epochs=None, max_minutes=0.08)
     with pytest.raises(Interrupted):
         run(wanted, output, stop_at=3)
     spent = training.Record(output).load_state()["elapsed"]
     events = run(wanted, output, resume=True)
     steps = [event for event in events if isinstance(event, training.Step)]
     assert spent > 0
-    assert steps[0].fraction > spent / 1.8
-    assert training.Record(output).load_state()["elapsed"] >= 1.8
+    assert steps[0].fraction > spent / 4.8
+    assert training.Record(output).load_state()["elapsed"] >= 4.8
     assert steps[-1].lr < steps[0].lr
 
 
