@@ -46,6 +46,16 @@ def run(folder: Path, output: Path, model: str) -> tuple[float, float, int]:
         return seconds, usage.ru_maxrss / 1e3, sum(1 for _ in rows)
 
 
+def measured(images: list[Path], count: int, folder: Path, given: argparse.Namespace) -> tuple[float, float]:
+    """Seconds, and MB at most."""
+    linked(images, folder, count)
+    rounds = given.rounds if count <= _SHORT else 1
+    runs = [run(folder, folder.with_suffix(f".{k}.tsv"), given.model) for k in range(rounds)]
+    if any(rows != count for _, _, rows in runs):
+        raise SystemExit(f"{', '.join(str(rows) for _, _, rows in runs)} rows of {count} images")
+    return statistics.median(seconds for seconds, _, _ in runs), max(memory for _, memory, _ in runs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
@@ -59,16 +69,9 @@ def main() -> None:
     print(f"machine: {processor()}, {cores} core(s); {given.model}; links to {len(images):,} images\n", flush=True)
     cells = []
     with tempfile.TemporaryDirectory() as name:
-        alone = 0.0
-        for count in [1, *(given.count or COUNTS)]:
-            folder = linked(images, Path(name, str(count)), count)
-            rounds = given.rounds if count <= _SHORT else 1
-            runs = [run(folder, Path(name, f"{count}.{k}.tsv"), given.model) for k in range(rounds)]
-            seconds, memory = statistics.median(s for s, _, _ in runs), max(m for _, m, _ in runs)
-            assert all(rows == count for _, _, rows in runs), f"not {count} rows"
-            if count == 1:
-                alone = seconds
-                continue
+        alone, _ = measured(images, 1, Path(name, "alone"), given)
+        for count in given.count or COUNTS:
+            seconds, memory = measured(images, count, Path(name, str(count)), given)
             net = seconds - alone
             cells.append((f"{count:,}", f"{1e3 * seconds / count:.3f}", f"{1e3 * net / count:.3f}", f"{memory:,.0f}"))
             print(f"{count:,} images: {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """The Typer app: one registration a verb, the version, and the boundary where errors become messages.
 
 Nothing heavy is imported here or by the command modules, so that `--help` and shell completion answer at once. Of
-the command modules one is imported, that of the command asked for: with all of them, and their options, a first word
-takes a tenth longer.
+the command modules that of the verb given is imported: with all of them, and their options, a first word takes a tenth
+longer.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from inspect import cleandoc
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from crnn_cli.errors import CrnnError, Interrupted
 
@@ -46,27 +47,28 @@ _VERBS = {  # and whether each shows its help when given nothing
 }
 
 
-class _Commands(Mapping[str, Any]):
-    """Of each verb, made when it is looked up."""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_VERBS)
-
-    def __len__(self) -> int:
-        return len(_VERBS)
-
-    def __getitem__(self, name: str) -> Any:
-        bare = _VERBS[name]
-        command = import_module(f"crnn_cli.commands.{name.replace('-', '_')}").command
-        alone = typer.Typer(add_completion=False, **_SETTINGS)
-        alone.command(name, help=_help(command.__doc__ or ""), no_args_is_help=bare)(command)
-        return typer.main.get_command(alone)
+@cache
+def _command(verb: str) -> TyperCommand:
+    function = import_module(f"crnn_cli.commands.{verb.replace('-', '_')}").command
+    alone = typer.Typer(add_completion=False, **_SETTINGS)
+    alone.command(verb, help=_help(function.__doc__ or ""), no_args_is_help=_VERBS[verb])(function)
+    made = typer.main.get_command(alone)
+    assert isinstance(made, TyperCommand)
+    return made
 
 
 class _Group(TyperGroup):
+    """Makes a verb's command when it is asked for."""
+
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.commands = _Commands()  # type: ignore[assignment]
+        self.commands = dict.fromkeys(_VERBS)  # type: ignore[assignment] # their names, for hints at typing errors
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        return _command(cmd_name) if cmd_name in _VERBS else None
 
 
 app = typer.Typer(name="crnn", cls=_Group, no_args_is_help=True, **_SETTINGS)

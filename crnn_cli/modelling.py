@@ -120,6 +120,9 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
             for length in range(1, max(2, len(arrays.files) // 4 + 1)):
                 tokens, counts = arrays[f"tokens{length}"], arrays[f"counts{length}"]
                 chances, weight = arrays[f"probability{length}"], arrays[f"weight{length}"]
+                kinds = tokens.dtype.kind + counts.dtype.kind + chances.dtype.kind + weight.dtype.kind
+                if kinds != "uuff" or any(own.ndim != 1 for own in (tokens, counts, chances, weight)):
+                    raise ValueError
                 if len(counts) != contexts or not counts.sum() == len(tokens) == len(chances) == len(weight):
                     raise ValueError
                 if len(tokens) and tokens.max() >= len(arrays["vocabulary"]):
@@ -127,6 +130,8 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
                 first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
                 levels.append(Level(tokens, first, chances, weight))
                 contexts = len(tokens)
+            if not len(levels[0].tokens):
+                raise ValueError
             return Ngrams(tuple(arrays["vocabulary"].tolist()), tuple(levels))
     except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile):
         raise ModelError(f"{path}: no language model that `crnn lm` wrote, or a damaged one: build it again") from None

@@ -145,7 +145,8 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
                 for job in list(window.jobs):
                     runner, batch = members[job.member].runner, window.batch(job)
                     running.append((window, job, pools[job.member].submit(runner, *batch)))
-                    yield from settled(2 * runner.parallel)  # some wait, for when a result takes long to make
+                    # as many again wait for a thread, so that the network has work while a result is made
+                    yield from settled(2 * runner.parallel)
             yield from settled(0 if pages is None else len(running))  # without a pause nothing is waited for
         yield from settled(0)
     finally:

@@ -39,7 +39,8 @@ def crnn(*args: str, **environment: str) -> tuple[int, str, str]:
 def commands() -> dict[str, typer.core.TyperCommand]:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
-    return group.commands  # type: ignore[return-value]
+    context = typer.Context(group)
+    return {verb: group.get_command(context, verb) for verb in group.list_commands(context)}  # type: ignore[misc]
 
 
 def test_the_verbs() -> None:

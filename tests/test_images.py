@@ -149,20 +149,38 @@ def chunk(kind, data):
 @pytest.mark.parametrize(
     ("header", "others"),
     [
-        ((8, 8, 7, 0, 0, 0, 0), (b"IDAT",)),  # no such depth
-        ((8, 8, 8, 5, 0, 0, 0), (b"IDAT",)),  # no such colour type
-        ((8, 8, 8, 0, 1, 0, 0), (b"IDAT",)),  # no such compression
-        ((8, 8, 8, 0, 0, 0, 2), (b"IDAT",)),  # no such interlacing
-        ((0, 8, 8, 0, 0, 0, 0), (b"IDAT",)),
-        ((8, 8, 8, 3, 0, 0, 0), (b"IDAT",)),  # no palette
-        ((8, 8, 8, 0, 0, 0, 0), ()),  # no pixels
+        ((8, 8, 7, 0, 0, 0, 0), ()),  # no such depth
+        ((8, 8, 8, 5, 0, 0, 0), ()),  # no such colour type
+        ((8, 8, 8, 0, 1, 0, 0), ()),  # no such compression
+        ((8, 8, 8, 0, 0, 0, 2), ()),  # no such interlacing
+        ((0, 8, 8, 0, 0, 0, 0), ()),
+        ((1, 2**20, 8, 0, 0, 0, 0), ()),  # longer than libpng reads
+        ((8, 8, 8, 3, 0, 0, 0), ()),  # no palette
+        ((8, 8, 8, 0, 0, 0, 0), ((b"CgBI", b"1234"),)),  # a critical chunk that nobody knows
+        ((8, 8, 8, 0, 0, 0, 0), ((b"acTL", bytes(8)),)),  # an animation of no frames
     ],
 )
 def test_a_png_is_not_known_by_its_checksums_alone(header, others):
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *header))
-    data = start + b"".join(chunk(kind, zlib.compress(bytes(72))) for kind in others) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", *header)), *others, (b"IDAT", zlib.compress(bytes(72))), (b"IEND", b"")]
     with pytest.raises(ImageError, match=r"^a: "):
-        images.verified_size(data, "a")
+        images.verified_size(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*own) for own in chunks), "a")
+
+
+def test_a_png_without_pixels_is_refused():
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
+    for pixels in (b"", chunk(b"IDAT", b"")):
+        with pytest.raises(ImageError, match=r"^a: "):
+            images.verified_size(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""), "a")
+
+
+def test_a_jpeg_turned_by_what_stands_behind_its_frame_header():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file(Image.new("L", (40, 24)), "JPEG", exif=exif)
+    at, length = data.index(b"\xff\xe1"), struct.unpack_from(">H", data, data.index(b"\xff\xe1") + 2)[0] + 2
+    without, start = data[:at] + data[at + length :], data.index(b"\xff\xda") - length
+    moved = without[:start] + data[at : at + length] + without[start:]
+    assert images.size(moved, "a") == images.decode(moved, 1, "a").shape[::-1] == (24, 40)
 
 
 def test_a_png_without_bits_is_damaged():

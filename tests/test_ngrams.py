@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from crnn_cli import modelling
 from crnn_cli.core.arpa import from_arpa, to_arpa
 from crnn_cli.core.codec import Alphabet
-from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, grammar, score
+from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, grammar, native, score
+from crnn_cli.core.decoding.language import _Graph
 from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate
 from crnn_cli.errors import ModelError, UsageFault
 from tests.test_beam import noise
@@ -162,6 +163,17 @@ def test_a_packed_file_of_something_else_is_named(tmp_path):
         modelling.read(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("name", ["tokens1", "counts1", "probability1", "weight1"])
+def test_a_packed_file_of_other_kinds_is_named(tmp_path, name):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 1)
+    with np.load(tmp_path / "a.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "a.npz", **(arrays | {name: np.full(arrays[name].shape, "x")}))
+    with pytest.raises(ModelError, match=r"a\.npz: no language model"):
+        modelling.read(tmp_path / "a.npz")
+
+
 def test_arpa_there_and_back():
     model = estimate(TEXTS, 3)
     again = from_arpa(to_arpa(model), "here")
@@ -224,6 +236,30 @@ def test_the_automaton_says_how_likely_a_text_is():
         chances = (looked_up(entries(model), known[i], tuple(known[max(0, i - 3) : i])) for i in range(1, len(known)))
         expected = sum(map(math.log, chances))
         assert weighed(automaton, map(alphabet.label, text)) == pytest.approx(0.7 * expected)
+
+
+@st.composite
+def odd_models(draw):
+    """N-grams whose beginnings are there, as they must be, but not all of their ends, as in models of others."""
+    levels, above = [], [()]
+    for length in range(1, draw(st.integers(1, 4)) + 1):
+        texts = [(*before, token) for before in above for token in "abc"]
+        above = [text for text in texts if length == 1 or draw(st.booleans())]
+        levels.append([(text, draw(st.sampled_from([0.0, -0.3]))) for text in above])
+    lines = ["\\data\\", *(f"ngram {n}={len(level)}" for n, level in enumerate(levels, start=1))]
+    for n, level in enumerate(levels, start=1):
+        lines += [f"\\{n}-grams:", *(f"-{n}.5\t{' '.join(text)}\t{weight}" for text, weight in level)]
+    return from_arpa([*lines, "\\end\\"], "odd")
+
+
+@pytest.mark.skipif(native.library() is None, reason="the compiled code was not built")
+@settings(deadline=None)
+@given(odd_models())
+def test_suffixes_are_the_same_compiled_and_in_numpy(model):
+    with pytest.MonkeyPatch.context() as patch:
+        compiled = _Graph(model)
+        patch.setattr(native, "library", lambda: None)
+        assert np.array_equal(compiled._suffix, _Graph(model)._suffix)
 
 
 def test_a_search_adds_it_to_what_the_image_says():

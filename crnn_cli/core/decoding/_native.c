@@ -477,18 +477,9 @@ EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *fra
 /* NGRAMS: fills own->suffix, (parents,) of zeros, from short n-grams to long ones. */
 EXPORT void crnn_suffixes(const Automaton *own, int64_t *suffix)
 {
-    for (int64_t context = 1; context < own->parents; context++) {
-        int64_t above = suffix[context], other = own->first[above], end = own->first[above + 1];
-        for (int64_t node = own->first[context]; node < own->first[context + 1] && node < own->parents; node++) {
-            int64_t token = own->keys[node - 1] - context * own->size;
-            while (other < end && own->keys[other - 1] < above * own->size + token)
-                other++; /* both have their children in the order of tokens */
-            if (other < end && own->keys[other - 1] == above * own->size + token && own->marks[other])
-                suffix[node] = other; /* shorter than `node`, so one of the parents */
-            else
-                suffix[node] = above ? behind(own, suffix[above], token) : 0;
-        }
-    }
+    for (int64_t context = 1; context < own->parents; context++)
+        for (int64_t node = own->first[context]; node < own->first[context + 1] && node < own->parents; node++)
+            suffix[node] = behind(own, suffix[context], own->keys[node - 1] - context * own->size);
 }
 
 /* To be raised with every change of a function or struct that Python knows: a file built before is not used then. */

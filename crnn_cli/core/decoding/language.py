@@ -91,12 +91,13 @@ class _Graph:
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
         # the longest proper suffix of each n-gram that may be a context, itself one
         self._leads = (np.diff(first) > 0) | (self._weight != 0)
-        found = native.suffixes(self._tree, self._leads)
-        self._suffix = np.zeros(len(self._weight), np.int64) if found is None else found
-        if found is None:
+        if (found := native.suffixes(self._tree, self._leads)) is not None:
+            self._suffix = found
+        else:
+            self._suffix = np.zeros(len(self._weight), np.int64)
             for begin, end in pairwise(ends[1:-1]):
-                own = slice(begin - 1, end - 1)  # the root has no place there
-                self._suffix[begin:end] = self.follow(self._suffix[parents[own]], tokens[own])
+                nodes = slice(begin - 1, end - 1)  # `parents` and `tokens` leave out the root
+                self._suffix[begin:end] = self.follow(self._suffix[parents[nodes]], tokens[nodes])
         self._shortest = np.full(size, NEVER)
         self._shortest[tokens[: ends[1] - 1]] = self._probability[1 : ends[1]]
 
