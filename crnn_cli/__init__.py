@@ -7,6 +7,7 @@ for line in crnn_cli.load("model.safetensors").read(["a.png", "scans/"]):
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from crnn_cli.recognizer import Recognizer, load
 
     __version__: str
+
+# ONNX Runtime sends to its makers how it is used, unless told not to before it is imported: what is read is the user's
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Character", "CrnnError", "Recognition", "Recognizer", "__version__", "load"]
 

@@ -76,6 +76,22 @@ def test_the_python_interface_reads_without_torch(folder):
     assert (process.returncode, out.split()) == (0, [b"['ab',", b"'a']"]), err.decode()
 
 
+def test_reading_leaves_nothing_in_the_home_folder(folder):
+    """Releases of ONNX Runtime keep an identifier there, and send to their makers how they are used."""
+    home = folder / "home"
+    home.mkdir()
+    names = ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME")
+    code = (
+        f"import os; os.environ.update(dict.fromkeys({names}, {str(home)!r}))\n"
+        "os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
+        "from crnn_cli.main import run; run()"
+    )
+    with python(folder, code, "predict", "ab.png") as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out[:7]) == (0, b"ab.png\t"), err.decode()
+    assert [*home.rglob("*")] == []
+
+
 def test_a_pipe_is_answered_while_it_is_open_and_ends_quietly(folder):
     """As in `... | crnn predict - | head -1`, where the left side goes on for ever."""
     code = "from crnn_cli.main import run; run()"
