@@ -249,8 +249,8 @@ class TrainConfig:
         within("seed", self.seed, 0, 10**18)
         for name in ("epochs", "steps", "max_minutes", "lr", "clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0")
+            if value is not None and not 0 < value < math.inf:
+                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0, and no infinite number")
         if self.epochs is None and self.steps is None and self.max_minutes is None:
             object.__setattr__(self, "epochs", EPOCHS)
         for name, value in (("warmup", self.warmup), ("ema", self.ema)):

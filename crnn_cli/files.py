@@ -111,7 +111,7 @@ def opened_behind(path: str | os.PathLike[str], size: int) -> Iterator[Output]:
     """A file that keeps its first `size` bytes and goes on there; made where it is not there.
 
     Raises:
-        OutputError: it cannot be written, or has no folder.
+        OutputError: it cannot be written, has no folder, or another process has it open so.
     """
     path = Path(path)
     check_output(path, overwrite=True)
@@ -120,9 +120,28 @@ def opened_behind(path: str | os.PathLike[str], size: int) -> Iterator[Output]:
     except OSError as fault:
         raise _unwritable(str(path), fault) from None
     with file:
+        _hold(file, path)
         file.truncate(size)
         file.seek(size)
         yield Output(file, str(path))
+
+
+def _hold(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from holding `file` until it is closed, where the system can.
+
+    Raises:
+        OutputError: another holds it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(f"{path}: another run is writing to it: wait until it is done, or give another -o") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:

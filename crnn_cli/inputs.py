@@ -148,9 +148,10 @@ def _unmarked(name: bytes) -> bytes:
 
 def _found(name: str, skipped: Counter[str]) -> Iterator[Piece]:
     path = Path(name)
-    if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").is_file():
+    # unlike pathlib's, these take any string: what is odd about a name is its own row's error
+    if path.suffix in (".lmdb", ".mdb") or os.path.isfile(path / "data.mdb"):  # noqa: PTH113
         yield from _records(name)
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112
         yield from _folder(name, skipped)
     elif path.suffix.lower() == _PARQUET:
         yield from _rows(name)

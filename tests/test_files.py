@@ -175,3 +175,13 @@ def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
     assert rows.read_text() == "a\ttext\t1.0000\n"
     assert f"old.tsv: not complete: the rows so far are in {rows}" in err
     assert (here / "old.tsv").read_text() == "old"
+
+
+@posix
+def test_two_runs_do_not_go_on_with_one_file(tmp_path):
+    (tmp_path / "a.tsv").write_bytes(b"rows\n")
+    with files.opened_behind(tmp_path / "a.tsv", 5) as first:
+        with pytest.raises(OutputError, match=r"a\.tsv: another run"), files.opened_behind(tmp_path / "a.tsv", 0):
+            pass
+        first.write(b"more\n")
+    assert (tmp_path / "a.tsv").read_bytes() == b"rows\nmore\n"

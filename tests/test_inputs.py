@@ -180,3 +180,8 @@ def test_a_list_in_utf_16_is_an_error(encoding, null):
 def test_an_empty_list_is_an_error(nothing):
     with pytest.raises(ImageError, match="nothing on stdin: expected paths of images, one a line"):
         names("-", stdin=nothing)
+
+
+def test_a_name_that_no_file_can_have_is_its_own_fault(folder):
+    long = "x" * 300
+    assert names(long, str(folder / "no.png"), "a\0b") == [long, str(folder / "no.png"), "a\0b"]
