@@ -316,7 +316,7 @@ def formed(samples: Sequence[Sample], config: ModelConfig) -> tuple[Images, list
     pixels = []
     for sample in samples:
         image = images.decode(sample.image.read_bytes(), config.channels, str(sample.image))
-        pixels.append(images.to_height(image, config.height, config.minimum_width))
+        pixels.append(images.to_height(image, config.scaling))
     plan = batching.plan([own.shape[2] for own in pixels], config.height, ReadOptions.batch_size)
     batches = [batching.collate([pixels[index] for index in batch]) for batch in plan]
     return batches, [samples[index].text for batch in plan for index in batch]

@@ -75,7 +75,7 @@ def listen(folder: Path, runner: runners.Runner, limit: int | None) -> Heard:
     samples = [sample for sample in labelled(folder, limit) if alphanumeric(sample.text)]
     config = runner.config
     pixels = [images.decode(sample.image.read_bytes(), config.channels, str(sample.image)) for sample in samples]
-    lines = [images.to_height(image, config.height, config.minimum_width) for image in pixels]
+    lines = [images.to_height(image, config.scaling) for image in pixels]
     started = time.perf_counter()
     batches = [
         (batch, *runner(*batching.collate([lines[place] for place in batch])))

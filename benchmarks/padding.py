@@ -25,12 +25,13 @@ from crnn_cli.prediction import ReadOptions
 
 _SIZES = (16, 32, 64)  # images a step
 _EPOCHS = 2
+_SCALING = ModelConfig("a").scaling
 
 
 def widths_of(folder: Path) -> NDArray[np.int64]:
     files = sorted(path for path in folder.iterdir() if path.suffix in images.SUFFIXES)
     sizes = [images.size(path.read_bytes(), str(path)) for path in files]
-    return np.array([scaled_width(w, h, ModelConfig.height, ModelConfig.minimum_width) for w, h in sizes], np.int64)
+    return np.array([scaled_width(w, h, _SCALING) for w, h in sizes], np.int64)
 
 
 def waste(batches: Iterable[NDArray[np.int64]]) -> str:

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 from crnn_cli import devices
 from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import tsv
-from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, scaled, scaled_width
+from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, natural_width, scaled, scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.labels import Reading, Row
 from crnn_cli.data.store import Writer, content_hash
@@ -48,7 +48,7 @@ class BuildOptions:
     """How a dataset is built.
 
     Attributes:
-        height, backbone, minimum_width: of the model to come; its frames decide which labels are feasible.
+        height, backbone: of the model to come; its frames decide which labels are feasible.
         strict: a rejected row is an error, and nothing is written.
         overwrite, append: what to do with a dataset that is there already; see `Writer`.
         workers: threads that read and verify images; None: one a core.
@@ -56,7 +56,6 @@ class BuildOptions:
 
     height: int = ModelConfig.height
     backbone: Backbone = ModelConfig.backbone
-    minimum_width: int = ModelConfig.minimum_width
     strict: bool = False
     overwrite: bool = False
     append: bool = False
@@ -71,7 +70,7 @@ class BuildOptions:
 
     def model(self) -> ModelConfig:
         """The model to come, but for its alphabet."""
-        return ModelConfig("0", self.backbone, self.height, minimum_width=self.minimum_width)
+        return ModelConfig("0", self.backbone, self.height)
 
 
 class Rejected(NamedTuple):
@@ -195,8 +194,9 @@ class Build:
         if needed <= given:
             return None
         least = minimum_width(needed, model.backbone)
-        height = max(model.height, least * image.height // image.width // 16 * 16)
-        while scaled_width(image.width, image.height, height, model.minimum_width) < least:
+        natural = natural_width(least, model.scaling)
+        height = max(model.height, natural * image.height // image.width // 16 * 16)
+        while scaled_width(image.width, image.height, model.scaling._replace(height=height)) < least:
             height += 16
         finer = tuple(name for name in BACKBONES if frames(width, name) >= needed)
         return Infeasible(row, needed, given, height, finer)

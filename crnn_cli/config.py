@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from crnn_cli.errors import UsageFault
 
@@ -92,6 +92,19 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
+class Scaling(NamedTuple):
+    """The rule by which images are scaled for a model; see `crnn_cli.core.frames.scaled_width`.
+
+    Attributes:
+        height: pixels.
+        minimum_width, widen_below: pixels; see `ModelConfig`.
+    """
+
+    height: int
+    minimum_width: int
+    widen_below: int = 0
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What a model is, complete: with the weights it makes a recogniser, and nothing else is needed.
@@ -102,6 +115,8 @@ class ModelConfig:
         height: pixels to which images are scaled, a multiple of 16, at least 32.
         channels: 1 for grey, 3 for RGB.
         minimum_width: pixels; images narrower than this after scaling are stretched to it.
+        widen_below: pixels; images narrower than this after scaling are widened to it, at most to twice their width, so
+            that CTC has frames enough for words as high as wide; 0 leaves them. See `crnn_cli.core.frames.widened`.
         rnn, layers, units, dropout: the recurrent part; None stands for the backbone's own, see `RECURRENT`.
         normalization, direction, case: the codec's conventions; see `crnn_cli.core.codec.Codec`.
         mean, std: pixels enter the network as (pixel / 255 - mean) / std.
@@ -113,6 +128,7 @@ class ModelConfig:
     height: int = 32
     channels: int = 1
     minimum_width: int = 32
+    widen_below: int = 80
     rnn: Rnn = "lstm"
     layers: int | None = None
     units: int | None = None
@@ -138,11 +154,17 @@ class ModelConfig:
         object.__setattr__(self, "layers", layers if self.layers is None else self.layers)
         object.__setattr__(self, "units", units if self.units is None else self.units)
         within("minimum width", self.minimum_width, 8)
+        within("widen below", self.widen_below, 0, 1024)
         within("layers", self.layers or 0, 1)
         within("units", self.units or 0, 1)
         within("temperature", self.temperature, 0.01, 100)
         if not 0 <= self.dropout < 1:
             raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
+
+    @property
+    def scaling(self) -> Scaling:
+        """The rule by which images are scaled for this model."""
+        return Scaling(self.height, self.minimum_width, self.widen_below)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it is kept in a model file."""
@@ -150,12 +172,13 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. A file that says nothing of `widen_below` is from before there was such a rule: its
+        images are not widened.
 
         Raises:
             UsageFault: an unknown or unusable setting.
         """
-        return from_plain(cls, values, "model settings")
+        return from_plain(cls, {"widen_below": 0, **values}, "model settings")
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,7 @@ class Preparation:
 
         shaken = views.shaken(image) if self.tta else [image]
         scaled = [
-            tuple(
-                images.to_height(images.with_channels(view, config.channels), config.height, config.minimum_width)
-                for view in shaken
-            )
+            tuple(images.to_height(images.with_channels(view, config.channels), config.scaling) for view in shaken)
             for config in self.configs
         ]
         return Turn(degrees, times * image.shape[1], tuple(scaled))

@@ -95,7 +95,7 @@ def sampled(readers: Sequence[Reader], config: ModelConfig, most: int = SAMPLES)
             image = images.decode(reader.image(index), config.channels, f"{reader.name}:{index + 1}")
         except ImageError:
             continue
-        pixels.append(images.to_height(image, config.height, config.minimum_width))
+        pixels.append(images.to_height(image, config.scaling))
     if not pixels:
         names = ", ".join(reader.name for reader in readers)
         raise UsageFault(f"{names}: int8 is fitted to sample images, and none of these can be read: build it again")

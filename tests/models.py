@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crnn_cli import checkpoint
 from crnn_cli.config import Backbone, ModelConfig
 
-STRIPES = ModelConfig("ab", minimum_width=8)
+STRIPES = ModelConfig("ab", minimum_width=8, widen_below=0)
 _INK = {"a": 128, "b": 0}
 # logits = brightness of a column (0 to 1) * slope + bias: white is blank, grey is "a", black is "b"
 _SLOPES = np.array([[40, 0, -40]], np.float32)

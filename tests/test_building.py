@@ -16,6 +16,7 @@ import pytest
 
 from crnn_cli.building import Build, BuildOptions, Cause, Infeasible
 from crnn_cli.commands import build_lmdb
+from crnn_cli.config import ModelConfig
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.labels import Reading, Row, read
@@ -148,13 +149,13 @@ def test_infeasible_labels_are_kept_marked_and_named_with_the_remedy(crnn, tmp_p
         "1 infeasible: label needs more frames than the image's width gives; kept, but training skips it" in result.err
     )
     assert f"{labels}:2: narrow.png needs 10 frames, has 8" in result.err
-    assert "--height 80 for all of them" in result.err  # 16 * 80 / 32 = 40 pixels, 10 frames
+    assert "--height 48 for all of them" in result.err  # 16 * 48 / 32 = 24 pixels, widened to 48: 12 frames
     assert labels_of(output) == ["fits", "aabbccd"]
     assert Reader(output).marks() == {1: "needs 10 frames, has 8"}
     path, need, where, remedy = (output.parent / "my words.infeasible.tsv").read_text().rstrip("\n").split("\t")
     assert (path, need, where) == ("narrow.png", "needs 10 frames, has 8", f"{labels}:2")
-    assert remedy == "--height 80"
-    result = crnn("build-lmdb", folder, labels, "-o", output, "--overwrite", "--height", 80)
+    assert remedy == "--height 48"
+    result = crnn("build-lmdb", folder, labels, "-o", output, "--overwrite", "--height", 48)
     assert "1 infeasible" not in result.err
     assert Reader(output).marks() == {}
 
@@ -185,7 +186,7 @@ def test_the_remedy_is_the_least_height_that_does(tmp_path, output, backbone):
         columns, lines, text = rows[int(row.path.partition(".")[0])][1]
 
         def given_at(height: int, name: str, columns=columns, lines=lines) -> int:
-            return frames(scaled_width(columns, lines, height, BuildOptions.minimum_width), name)
+            return frames(scaled_width(columns, lines, ModelConfig("a").scaling._replace(height=height)), name)
 
         assert needed == minimum_frames(list(map(ord, text))) > given == given_at(32, backbone)
         assert given_at(height, backbone) >= needed > given_at(height - 16, backbone)

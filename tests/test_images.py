@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
 from crnn_cli.data import images
 from crnn_cli.errors import ImageError
@@ -361,9 +362,10 @@ def test_threads_decode_alike():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([32, 48, 80]), st.sampled_from([8, 32]), st.booleans())
 def test_to_height_keeps_the_law_of_widths_and_flat_colours(rows, columns, height, least, color):
+    scaling = Scaling(height, least, 80)
     image = np.full((rows, columns, 3) if color else (rows, columns), 77, np.uint8)
-    scaled = images.to_height(image, height, least)
-    assert scaled.shape == (3 if color else 1, height, scaled_width(columns, rows, height, least))
+    scaled = images.to_height(image, scaling)
+    assert scaled.shape == (3 if color else 1, height, scaled_width(columns, rows, scaling))
     assert scaled.flags.c_contiguous
     assert scaled.dtype == np.uint8
     assert (scaled == 77).all()
@@ -371,9 +373,9 @@ def test_to_height_keeps_the_law_of_widths_and_flat_colours(rows, columns, heigh
 
 def test_to_height_leaves_an_image_of_that_height():
     image = NOISE[..., :3]
-    assert np.array_equal(images.to_height(image, 24, 8), image.transpose(2, 0, 1))
+    assert np.array_equal(images.to_height(image, Scaling(24, 8)), image.transpose(2, 0, 1))
 
 
 def test_shrinking_averages():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
-    assert close(images.to_height(stripes, 32, 8)[0], np.full((32, 32), 128), 1)
+    assert close(images.to_height(stripes, Scaling(32, 8))[0], np.full((32, 32), 128), 1)

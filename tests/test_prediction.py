@@ -71,7 +71,7 @@ def test_characters_stand_where_they_are_in_the_image_as_given(text, height):
 
 
 def test_right_to_left_text_is_logical_and_its_characters_go_from_left_to_right():
-    runner = StripesRunner(ModelConfig("אב", minimum_width=8, direction="rtl"))
+    runner = StripesRunner(ModelConfig("אב", minimum_width=8, widen_below=0, direction="rtl"))
     (found,) = read([("x", png(stripes("aab")))], runner=runner)
     assert found.text == "באא"
     assert [c.text for c in found.characters] == ["א", "א", "ב"]
@@ -80,7 +80,7 @@ def test_right_to_left_text_is_logical_and_its_characters_go_from_left_to_right(
 def test_the_temperature_of_the_model_lowers_confidence_and_leaves_the_text():
     item = ("x", png(stripes("abba")))
     (cold,) = read([item])
-    (warm,) = read([item], runner=StripesRunner(ModelConfig("ab", minimum_width=8, temperature=4.0)))
+    (warm,) = read([item], runner=StripesRunner(ModelConfig("ab", minimum_width=8, widen_below=0, temperature=4.0)))
     assert warm.text == cold.text
     assert warm.confidence < cold.confidence
 
@@ -154,7 +154,7 @@ def test_what_is_no_line_is_refused_before_it_fills_the_memory():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arrays_read_as_the_files_that_hold_them(channels):
     grey = stripes("abab")
-    runner = StripesRunner(ModelConfig("ab", minimum_width=8, channels=channels))
+    runner = StripesRunner(ModelConfig("ab", minimum_width=8, widen_below=0, channels=channels))
     reader = Recognizer(Member(runner))
     colour = np.stack([grey, np.full_like(grey, 255), np.full_like(grey, 255)], axis=2)  # RGB: reds stay
     for array in (grey, colour):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crnn_cli.config import Scaling
 from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
@@ -115,7 +116,7 @@ def test_images_end_in_zeros(height):
 
 def test_faint_ink_is_placed_by_its_box():
     """An image of ink too faint to count is as wide as one whose ink fills its mask."""
-    geometry = Geometry(only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), 32, 1, 8, "cpu")
+    geometry = Geometry(only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), Scaling(32, 8), 1, "cpu")
     masks = torch.zeros(2, 1, 64, 300, dtype=torch.uint8)
     masks[0, :, :, :200], masks[1, :, :, :200] = 255, 30
     placed = geometry(masks, torch.tensor([[0, 64, 200]] * 2), LENGTHS[:2], NONE[:2], keys_of(15, 2))
@@ -135,7 +136,7 @@ def test_another_key_is_another_image():
 def test_the_crop_is_that_of_the_ink(main):
     """With room at each side no ink touches the image's edge; without, it comes near to each, but for a dash's."""
     for room, touches in ((0.12, False), (0.0, True)):
-        geometry = Geometry(only(main, padding=(room, room), curve=(20.0, 200.0)), 32, 1, 8, "cpu")
+        geometry = Geometry(only(main, padding=(room, room), curve=(20.0, 200.0)), Scaling(32, 8), 1, "cpu")
         placed = geometry(MASKS, BOXES, LENGTHS, NONE, keys_of(7))
         for text, ink, width in zip(TEXTS, placed.ink[:, 0], placed.widths.tolist(), strict=True):
             image, depth = ink[:, :width], 5 if touches else 1
@@ -165,7 +166,7 @@ def test_long_text_stays_level(main):
     bar = torch.full((20, 1, 64, 40 * 32), 255, dtype=torch.uint8)
     bar[:, :, :16] = bar[:, :, 48:] = 0
     boxes = torch.tensor([[16, 48, 40 * 32]]).expand(20, -1)
-    geometry = Geometry(only(main), 32, 1, 8, "cpu")
+    geometry = Geometry(only(main), Scaling(32, 8), 1, "cpu")
     placed = geometry(bar, boxes, torch.zeros(20, dtype=torch.int64), NONE[:1].expand(20), keys_of(8, 20))
     for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
         assert ink[:, :width].sum(0).median() > 12
@@ -183,7 +184,9 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
     plain, lengths = NONE.repeat(8), LENGTHS.repeat(8)
 
     def place(probability: float):
-        return Geometry(only("rotate", **{effect: probability}), 32, 1, 8, "cpu")(masks, boxes, lengths, plain, keys)
+        return Geometry(only("rotate", **{effect: probability}), Scaling(32, 8), 1, "cpu")(
+            masks, boxes, lengths, plain, keys
+        )
 
     without, some, every = place(0.0), place(0.3), place(1.0)
     changed = []
@@ -206,7 +209,7 @@ PAINT = ColourConfig(texture=0, shadow=0, extrusion=0, border=0, outline=0, see_
 
 def painted(config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5):
     """Images, ink, and what is around it, of text on a flat background, or on a busy one."""
-    placed = Geometry(only("plain", behind=0.0), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(seed))
+    placed = Geometry(only("plain", behind=0.0), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(seed))
     shape = placed.ink.shape
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     background = noise if ground is None else torch.full(shape, ground)
@@ -246,7 +249,7 @@ def test_an_effect_changes_the_samples_that_draw_it(effect):
 
 
 def test_agreement_is_high_for_uneven_light_and_low_for_noise_whatever_stands_in_the_padding():
-    placed = Geometry(only("plain"), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
     ink = placed.ink
     within = torch.arange(ink.shape[3]) < placed.widths[:, None, None, None]
     noise = torch.rand(ink.shape, generator=torch.Generator().manual_seed(0))

@@ -154,8 +154,8 @@ def test_views_move_little_and_keep_the_image_first():
 def test_models_and_views_read_together_from_the_command_line(tmp_path, monkeypatch, crnn):
     monkeypatch.chdir(tmp_path)
     save_stripes_onnx(tmp_path / "one.onnx")
-    save_stripes_onnx(tmp_path / "two.onnx", ModelConfig("ab", height=48, channels=1, minimum_width=8))
-    save_stripes_onnx(tmp_path / "other.onnx", ModelConfig("ax", minimum_width=8))
+    save_stripes_onnx(tmp_path / "two.onnx", ModelConfig("ab", height=48, channels=1, minimum_width=8, widen_below=0))
+    save_stripes_onnx(tmp_path / "other.onnx", ModelConfig("ax", minimum_width=8, widen_below=0))
     cv2.imwrite("a.png", stripes("aaaa"))  # grey stripes alone: a stretched black one has grey borders
     cv2.imwrite("aa.png", stripes("aaa"))
     for options in (("--model", "two.onnx"), ("--tta",), ("--tta", "--model", "two.onnx")):

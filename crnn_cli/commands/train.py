@@ -75,6 +75,9 @@ def command(
     height: Annotated[int, typer.Option(help="Pixels that images are scaled to; a multiple of 16.")] = MODEL.height,
     channels: Annotated[int, typer.Option(help="1: grey, 3: RGB.")] = MODEL.channels,
     minimum_width: Annotated[int, typer.Option(help="Narrower images are stretched to this.")] = MODEL.minimum_width,
+    widen_below: Annotated[
+        int, typer.Option(help="Images narrower than this are widened to it, at most to twice their width; 0: none.")
+    ] = MODEL.widen_below,
     rnn: Annotated[Rnn, typer.Option(help="Kind of recurrent layer.")] = MODEL.rnn,
     layers: Annotated[int | None, typer.Option(help="Recurrent layers. [default: the backbone's]")] = None,
     units: Annotated[int | None, typer.Option(help="Units of a recurrent layer. [default: the backbone's]")] = None,

@@ -13,9 +13,11 @@ from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from crnn_cli.config import ModelConfig
+from crnn_cli.config import ModelConfig, Scaling
 
 Length = TypeVar("Length", int, np.ndarray)
+
+_MOST_WIDENING = 2  # times its natural width that a narrow image is widened to
 
 
 class Window(NamedTuple):
@@ -81,15 +83,35 @@ def minimum_width(frames_needed: Length, backbone: str) -> Length:
     return cast(Length, np.maximum(length, 1))
 
 
-def scaled_width(width: Length, height: Length, target_height: int, least: int) -> Length:
-    """Width in pixels after scaling an image to `target_height` with its aspect ratio kept.
+def scaled_width(width: Length, height: Length, scaling: Scaling) -> Length:
+    """Width in pixels after scaling an image to the height of `scaling`.
 
-    Rounded half up; never below `least`, to which narrower images are stretched. All integers, so that an int and
-    an array give the same answer.
+    The aspect ratio is kept, rounded half up, except for images that are narrow then: see `widened`. All integers, so
+    that an int and an array give the same answer.
     """
-    scaled = (2 * width * target_height + height) // (2 * height)
-    stretched: Length = scaled + (least - scaled) * (scaled < least)
-    return stretched
+    return widened((2 * width * scaling.height + height) // (2 * height), scaling)
+
+
+def widened(width: Length, scaling: Scaling) -> Length:
+    """Width in pixels that an image of the model's height gets in place of its natural `width`.
+
+    Crops of words that are about as wide as high would give CTC hardly more frames than they have characters, so an
+    image narrower than `widen_below` is widened to it, but never to more than twice its width, which would make single
+    letters unrecognisable. What is then still narrower than `minimum_width` is stretched to that.
+    """
+    for wanted in (_at_most(_MOST_WIDENING * width, scaling.widen_below), scaling.minimum_width):
+        width = width + (wanted - width) * (width < wanted)
+    return width
+
+
+def natural_width(width: int, scaling: Scaling) -> int:
+    """The least natural width in pixels of an image that `widened` makes at least `width` wide, above the minimum."""
+    return width if width > scaling.widen_below else -(-width // _MOST_WIDENING)
+
+
+def _at_most(width: Length, most: int) -> Length:
+    limited: Length = width + (most - width) * (width > most)
+    return limited
 
 
 def scaled(width: Length, height: Length, config: ModelConfig) -> tuple[Length, Length]:
@@ -97,5 +119,5 @@ def scaled(width: Length, height: Length, config: ModelConfig) -> tuple[Length, 
 
     A height of 0, of an image that cannot be decoded, counts as 1.
     """
-    found = scaled_width(width, height + (height == 0), config.height, config.minimum_width)
+    found = scaled_width(width, height + (height == 0), config.scaling)
     return found, frames(found, config.backbone)

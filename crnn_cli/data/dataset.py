@@ -146,10 +146,8 @@ class Samples:
         if kept is not None:
             return kept
         decoded = images.decode(self.stores[key[0]].image(key[1]), self.config.channels, self.name(index))
-        if self.masks[key[0]] is not None:
-            prepared = decoded[None]
-        else:
-            prepared = images.to_height(decoded, self.config.height, self.config.minimum_width)
+        is_mask = self.masks[key[0]] is not None
+        prepared = decoded[None] if is_mask else images.to_height(decoded, self.config.scaling)
         self._cache.keep(key, prepared)
         return prepared
 

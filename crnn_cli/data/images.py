@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
 from crnn_cli.errors import ImageError
 
@@ -126,13 +127,13 @@ def with_channels(image: Pixels, channels: int) -> Pixels:
     return cast(Pixels, np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8))  # ITU-R BT.601
 
 
-def to_height(image: Pixels, height: int, minimum_width: int) -> Pixels:
-    """`image`, (H, W) or (H, W, C), scaled to `height` rows as (C, height, w), contiguous.
+def to_height(image: Pixels, scaling: Scaling) -> Pixels:
+    """`image`, (H, W) or (H, W, C), scaled to the height of `scaling` as (C, height, w), contiguous.
 
-    The aspect ratio is kept and w == `scaled_width(...)`: narrower images are stretched to `minimum_width`.
+    w == `scaled_width(...)`: the aspect ratio is kept except for narrow images.
     """
     rows, columns = image.shape[:2]
-    width = scaled_width(columns, rows, height, minimum_width)
+    height, width = scaling.height, scaled_width(columns, rows, scaling)
     if (rows, columns) != (height, width):
         interpolation = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
         image = cast(Pixels, cv2.resize(image, (width, height), interpolation=interpolation))

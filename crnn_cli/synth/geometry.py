@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.config import rising, within
+from crnn_cli.config import Scaling, rising, within
+from crnn_cli.core.frames import widened
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
 from crnn_cli.synth.warping import BLOCK, Pyramid, TextBox, bent, homography, ink_edge, project, straightened, text_box
@@ -121,20 +122,17 @@ class Geometry:
     """Places the text of a batch of masks in images of one height.
 
     Args:
-        height: of the images, pixels.
+        scaling: the height of the images, and how much narrow ones are widened.
         pitch: least width that a character keeps, pixels.
-        minimum_width: pixels to which narrower images are stretched.
 
     Attributes:
         margin: columns that layers have to the right of the widest sample, so that what reaches sideways finds the same
             ink there whatever the batch.
     """
 
-    def __init__(
-        self, config: GeometryConfig, height: int, pitch: float, minimum_width: int, device: torch.device | str
-    ) -> None:
-        self.config, self.height, self.pitch, self.minimum_width = config, height, pitch, minimum_width
-        self.margin = height // 4
+    def __init__(self, config: GeometryConfig, scaling: Scaling, pitch: float, device: torch.device | str) -> None:
+        self.config, self.height, self.scaling, self.pitch = config, scaling.height, scaling, pitch
+        self.margin = self.height // 4
         self.device = torch.device(device)
 
     def __call__(self, masks: Tensor, boxes: Tensor, lengths: Tensor, plain: Tensor, keys: Keys) -> Placed:
@@ -166,12 +164,8 @@ class Geometry:
         """(N,) int64: by the crop's aspect ratio, and never too narrow for the characters."""
         across, down = (crops[:, 2:] - crops[:, :2]).unbind(1)
         least = torch.where(lengths > 0, lengths, text.length * _CHARACTERS) * self.pitch
-        return (
-            torch.maximum(across / down * self.height * drawn.squeeze, least)
-            .clamp(min=self.minimum_width)
-            .round()
-            .long()
-        )
+        natural = torch.maximum(across / down * self.height * drawn.squeeze, least).round().long()
+        return torch.from_numpy(widened(natural.numpy(), self.scaling))
 
     def _unproject(self, crops: Tensor, widths: Tensor, drawn: _Drawn) -> tuple[Tensor, Tensor]:
         """Each pixel's place before the perspective, across and down, both (N, height, W + margin)."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.config import Preset, within
+from crnn_cli.config import Preset, Scaling, within
 from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
@@ -21,6 +21,7 @@ from crnn_cli.synth.degrade import DEGRADATIONS, DegradeConfig, Degrader
 from crnn_cli.synth.draws import Draws, Keys, rows_of
 from crnn_cli.synth.geometry import Geometry, GeometryConfig
 
+_NARROWEST = 8  # pixels of an image that keeps its own width
 _LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line
 
 
@@ -120,15 +121,17 @@ class Stylist:
     """Makes images of masks.
 
     Args:
-        height: of the images, pixels.
-        minimum_width: pixels to which narrower images are stretched, as a model does it.
+        scaling: of a model, by which the images are as high and narrow ones as wide as it sees them; or a height in
+            pixels, at which images keep their own width.
     """
 
-    def __init__(self, config: StyleConfig, height: int, device: torch.device | str, minimum_width: int = 8) -> None:
-        self.config, self.height = config, height
+    def __init__(self, config: StyleConfig, scaling: Scaling | int, device: torch.device | str) -> None:
+        if isinstance(scaling, int):
+            scaling = Scaling(scaling, _NARROWEST)
+        self.config, self.height = config, scaling.height
         self.device = torch.device(device)
-        pitch = config.pitch * height / 32
-        self._looks = [_Look(look, height, pitch, minimum_width, self.device) for look in config.looks]
+        pitch = config.pitch * self.height / 32
+        self._looks = [_Look(look, scaling, pitch, self.device) for look in config.looks]
 
     def __call__(
         self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor | None = None
@@ -171,9 +174,9 @@ class Stylist:
 class _Look:
     """Makes images of one look."""
 
-    def __init__(self, look: Look, height: int, pitch: float, minimum_width: int, device: torch.device) -> None:
-        self.look, self.height, self.device = look, height, device
-        self._geometry = Geometry(look.geometry, height, pitch, minimum_width, device)
+    def __init__(self, look: Look, scaling: Scaling, pitch: float, device: torch.device) -> None:
+        self.look, self.height, self.device = look, scaling.height, device
+        self._geometry = Geometry(look.geometry, scaling, pitch, device)
         self._colour = Colour(look.colour, device)
         self._backgrounds = Backgrounds(look.background, device)
         self._degrade = Degrader(look.degrade, device)

@@ -33,7 +33,7 @@ class Pictures:
         looks = {n: SynthOptions.from_dict(about).style() for n, about in enumerate(samples.masks) if about is not None}
         if looks and model.channels != 1:
             raise UsageFault("masks become grey images: leave out --channels, or train on images alone")
-        self._stylists = {n: Stylist(look, model.height, device, model.minimum_width) for n, look in looks.items()}
+        self._stylists = {n: Stylist(look, model.scaling, device) for n, look in looks.items()}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) 0 to 255 on the device, and the widths (N,) on the CPU."""
