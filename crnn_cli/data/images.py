@@ -1,15 +1,16 @@
 """Image files to arrays: decoding, and scaling to a model's height. Numpy and cv2 only.
 
-Everything comes out as 8 bits, upright (EXIF) and opaque (transparency lies on white). A file that is cut off or
-known to be damaged is refused, not returned half grey. Safe to call from several threads: cv2 decodes without holding
-the GIL.
+Everything comes out as 8 bits, upright (EXIF) and opaque (transparency lies on white). Where that, or the conversion to
+grey, leaves an image flat and its ink can be seen otherwise, it lies on black, or one of its colours is taken for grey.
+A file that is cut off or known to be damaged is refused, not returned half grey. Safe to call from several threads: cv2
+decodes without holding the GIL.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, cast
 
 import cv2
@@ -25,6 +26,10 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
+_FLAT = 5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
+_INK, _TIMES = 6, 3  # what another channel has to show, and how many times that of grey: noise and shades have less
+_COMPARED = 32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
+
 _FLAGS = {  # grey, colour
     1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
@@ -32,6 +37,7 @@ _FLAGS = {  # grey, colour
     8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
 }
 _JPEG = b"\xff\xd8\xff"
+_BMP = b"BM"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 4: (8, 16), 6: (8, 16)}  # by colour type, but for palettes
 _PNG_PLAIN = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT pHYs tEXt zTXt iTXt tIME".split())
@@ -52,7 +58,7 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
     """The image in the bytes of a PNG, JPEG, TIFF (its first page), BMP or WebP file.
 
     Args:
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey (or the colour that shows ink where grey does not), 3 for RGB.
         where: what the message of an error starts with.
         reduction: 1, or as `reduction` gives it: so many times narrower and lower.
 
@@ -69,12 +75,17 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
     if transparency is None:
         grey, colour = _FLAGS[reduction]
         if channels == 1:
-            return cast(Pixels, _imdecode(data, grey, where))
+            plain = cast(Pixels, _imdecode(data, grey, where))
+            if not _is_flat(plain):
+                return plain
+            every = cv2.IMREAD_UNCHANGED if data.startswith(_BMP) else colour  # with alpha, which BMP files may have
+            return _clearer(plain, _planes(_imdecode(data, every, where)))
         return cast(Pixels, cv2.cvtColor(_imdecode(data, colour, where), cv2.COLOR_BGR2RGB))
     image, (grey_key, exif) = _imdecode(data, cv2.IMREAD_UNCHANGED, where), transparency
     if image.ndim == 2 and grey_key is not None:
-        image = np.where(image == grey_key, np.iinfo(image.dtype).max, image)
-    return _upright(_converted(_on_white(image), channels), _orientation(exif))
+        opaque = np.where(image == grey_key, 0, np.iinfo(image.dtype).max).astype(image.dtype)
+        image = np.dstack([image, image, image, opaque])
+    return _upright(_converted(_on_ground(image), channels), _orientation(exif))
 
 
 def reduction(data: bytes, least: int) -> int:
@@ -115,16 +126,17 @@ def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
     image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
     if image.dtype == np.uint16 and _tag(tiff, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # of 8 bits cv2 minds it
         image = ~image
-    return _converted(_on_white(image, multiplied=True), channels)
+    return _converted(_on_ground(image, multiplied=True), channels)
 
 
 def with_channels(image: Pixels, channels: int) -> Pixels:
-    """Grey (H, W) or RGB (H, W, 3) pixels as the one or the other."""
+    """Grey (H, W) or RGB (H, W, 3) pixels as the one or the other, grey as `decode` gives it."""
     if image.ndim == 2:
         return image if channels == 1 else np.repeat(image[:, :, None], 3, axis=2)
     if channels == 3:
         return image
-    return cast(Pixels, np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8))  # ITU-R BT.601
+    grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
+    return _clearer(grey, _planes(image)) if _is_flat(grey) else grey
 
 
 def to_height(image: Pixels, scaling: Scaling) -> Pixels:
@@ -344,8 +356,35 @@ def _upright(image: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(image)
 
 
-def _on_white(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = False) -> Pixels:
-    """(H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha, on a white ground.
+def _is_flat(plane: Pixels) -> bool:
+    """Whether ink, if there was any, may have vanished."""
+    return cv2.meanStdDev(plane)[1].item() < _FLAT
+
+
+def _planes(image: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Pixels]:
+    return [np.ascontiguousarray(plane, np.uint8) for plane in np.atleast_3d(image).transpose(2, 0, 1)]
+
+
+def _clearer(image: Pixels, others: Sequence[Pixels]) -> Pixels:
+    """The one of `others` with the most contrast if that is far above the contrast of `image`, else `image`."""
+    clearest = max(others, key=_contrast)
+    return clearest if _contrast(clearest) >= max(_INK, _TIMES * _contrast(image)) else image
+
+
+def _contrast(image: Pixels) -> float:
+    """Standard deviation, without fine noise, of the channel that has the most."""
+    rows, columns = image.shape[:2]
+    scale = _COMPARED / min(rows, columns)
+    if scale < 1:
+        size = round(scale * columns), round(scale * rows)
+        image = cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    return float(cv2.meanStdDev(cv2.blur(image, (3, 3)))[1].max())
+
+
+def _on_ground(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = False) -> Pixels:
+    """(H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha.
+
+    The ground is white, or black where what lies on it can only be seen so.
 
     Args:
         multiplied: whether the colours of an 8 bit image are multiplied by its alpha already (libtiff does so).
@@ -359,11 +398,15 @@ def _on_white(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = 
     color, alpha = eight[..., :3].astype(np.uint16), eight[..., 3:].astype(np.uint16)
     if not multiplied:
         color = (color * alpha + 127) // 255
-    return cast(Pixels, np.minimum(color + (255 - alpha), 255).astype(np.uint8))
+    white, black = (np.minimum(color + shine, 255).astype(np.uint8) for shine in (255 - alpha, 0))
+    return _clearer(white, [black]) if all(map(_is_flat, _planes(white))) else white
 
 
 def _converted(image: Pixels, channels: int) -> Pixels:
     """(H, W) or BGR (H, W, 3) to grey (H, W) or RGB (H, W, 3)."""
+    if image.ndim == 3 and channels == 1:
+        grey = cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        return _clearer(grey, _planes(image)) if _is_flat(grey) else grey
     if image.ndim == 3:
-        return cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB))
+        return cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     return image if channels == 1 else cast(Pixels, cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
