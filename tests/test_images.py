@@ -379,3 +379,150 @@ def test_to_height_leaves_an_image_of_that_height():
 def test_shrinking_averages():
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     assert close(images.to_height(stripes, Scaling(32, 8))[0], np.full((32, 32), 128), 1)
+
+
+INK = np.zeros((48, 170), np.uint8)
+cv2.putText(INK, "Harbour", (10, 34), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 255, 3, cv2.LINE_AA)
+EQUAL = {  # as bright as each other, or nearly so
+    "blue on brown": ((0, 0, 255), (60, 19, 0)),
+    "red on green": ((200, 0, 0), (0, 102, 0)),
+    "green on red": ((0, 102, 0), (200, 0, 0)),
+    "orange on grey": ((220, 105, 10), (128, 128, 128)),
+    "a little brighter": ((0, 0, 255), (68, 27, 8)),
+}
+COLOURED = {
+    "PNG": lambda rgb: file(Image.fromarray(rgb), "PNG"),
+    "palette": lambda rgb: file(Image.fromarray(rgb).quantize(64), "PNG"),
+    "opaque": lambda rgb: file(Image.fromarray(rgb).convert("RGBA"), "PNG"),
+    "16 bits": lambda rgb: cv2.imencode(".png", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
+    "TIFF": lambda rgb: file(Image.fromarray(rgb), "TIFF"),
+    "TIFF of 16 bits": lambda rgb: cv2.imencode(".tiff", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
+    "BMP": lambda rgb: file(Image.fromarray(rgb), "BMP"),
+    "WEBP": lambda rgb: file(Image.fromarray(rgb), "WEBP"),
+    "JPEG": lambda rgb: file(Image.fromarray(rgb), "JPEG"),
+}
+
+
+def painted(ink, ground) -> np.ndarray:
+    share = INK[..., None] / 255
+    return np.rint(share * np.array(ink) + (1 - share) * np.array(ground)).astype(np.uint8)
+
+
+def shows_the_ink(grey: np.ndarray, least: int = 80) -> bool:
+    values = grey[..., 0] if grey.ndim == 3 else grey
+    lightest, darkest = np.percentile(values, [99, 1])
+    return abs(np.corrcoef(values.ravel(), INK.ravel())[0, 1]) > 0.9 and lightest - darkest >= least
+
+
+@pytest.mark.parametrize("kind", COLOURED)
+@pytest.mark.parametrize("pair", EQUAL)
+def test_ink_as_bright_as_its_ground_is_seen(pair, kind):
+    rgb = painted(*EQUAL[pair])
+    assert cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std() < 5
+    data = COLOURED[kind](rgb)
+    assert shows_the_ink(images.decode(data, 1, "a"))
+    assert shows_the_ink(images.with_channels(images.decode(data, 3, "a"), 1))
+    assert kind in ("JPEG", "WEBP", "palette") or np.array_equal(images.decode(data, 3, "a"), rgb)
+
+
+@pytest.mark.parametrize("pair", EQUAL)
+def test_ink_as_bright_as_its_ground_is_seen_in_arrays_however_they_lie(pair):
+    rgb = painted(*EQUAL[pair])
+    assert shows_the_ink(images.with_channels(rgb, 1))
+    turned = images.with_channels(np.rot90(rgb), 1)
+    assert np.array_equal(np.rot90(turned, -1), images.with_channels(rgb, 1))
+
+
+def test_ink_as_bright_as_its_ground_is_seen_in_a_jpeg_made_smaller():
+    rgb = cv2.resize(painted(*EQUAL["blue on brown"]), None, fx=4, fy=4)
+    small = images.decode(file(Image.fromarray(rgb), "JPEG"), 1, "a", 4)
+    assert small.shape == INK.shape
+    assert shows_the_ink(small)
+
+
+def test_each_page_is_seen_as_it_can_be():
+    one, other = painted(*EQUAL["blue on brown"]), painted((0, 0, 0), (255, 255, 255))
+    sheets = [Image.fromarray(sheet) for sheet in (one, other)]
+    found = images.pages(file(sheets[0], "TIFF", save_all=True, append_images=sheets[1:]), 1, "a")
+    assert shows_the_ink(found[0])
+    assert np.array_equal(found[1], 255 - INK)
+
+
+def transparent(value: int, alpha: np.ndarray, kind: str) -> bytes:
+    """Pixels of one value that nothing but their transparency tells from the ground."""
+    grey = Image.merge("LA", [Image.new("L", alpha.shape[::-1], value), Image.fromarray(alpha)])
+    match kind:
+        case "grey":
+            return file(grey, "PNG")
+        case "16 bits":
+            samples = np.dstack([np.full_like(alpha, value)] * 3 + [alpha]).astype(np.uint16) * 257
+            return cv2.imencode(".png", samples)[1].tobytes()
+        case "BMP":
+            return cv2.imencode(".bmp", np.dstack([np.full_like(alpha, value)] * 3 + [alpha]))[1].tobytes()
+        case "1" | "L" | "P" | "RGB":
+            opaque = Image.fromarray(np.where(alpha > 127, value, 0).astype(np.uint8)).convert(kind)
+            return file(opaque, "PNG", transparency=(0, 0, 0) if kind == "RGB" else 0)
+    return file(grey.convert("RGBA"), kind)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "grey", "16 bits", "1", "L", "P", "RGB", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("value", [250, 255])
+def test_ink_that_white_hides_lies_on_black(value, kind):
+    data = transparent(value, INK, kind)
+    assert shows_the_ink(images.decode(data, 1, "a"))
+    assert kind == "BMP" or shows_the_ink(images.decode(data, 3, "a"))  # its alpha counts where there is nothing else
+
+
+@pytest.mark.parametrize("kind", ["PNG", "grey", "16 bits", "WEBP", "TIFF"])
+def test_letters_cut_out_of_white_are_seen(kind):
+    assert shows_the_ink(images.decode(transparent(255, 255 - INK, kind), 1, "a"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [8, 10, 11, 14])
+def test_sixteen_bits_of_which_few_are_used(bits, suffix):
+    grey = INK.astype(np.uint16) << (bits - 8)
+    for values in (grey, np.dstack([grey] * 3)):
+        seen = images.decode(cv2.imencode(suffix, values)[1].tobytes(), 1, "a")
+        assert np.array_equal(seen, grey >> 8 if bits == 14 else INK)  # of 14 the upper ones show it
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from(["PNG", "JPEG", "BMP"]))
+def test_grey_that_shows_something_stays(seed, part, format):
+    rng = np.random.default_rng(seed)
+    ink, ground = rng.integers(0, 256, (2, 3))
+    rgb = painted(part * ink + (1 - part) * ground, ground)
+    data = file(Image.fromarray(rgb), format)
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if plain.std() >= 5:
+        assert np.array_equal(images.decode(data, 1, "a"), plain)
+    exact = np.rint(rgb @ np.array([0.299, 0.587, 0.114]))
+    if exact.std() >= 5:
+        assert np.array_equal(images.with_channels(rgb, 1), exact)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(*[st.integers(0, 255)] * 3),
+    st.floats(0, 6),
+    st.sampled_from([("PNG", {}), ("BMP", {}), ("JPEG", {"quality": 30}), ("JPEG", {"quality": 90})]),
+    st.integers(0, 9),
+)
+def test_blank_paper_stays_blank(color, noise, written, seed):
+    """Its grain is not made ink."""
+    grain = np.random.default_rng(seed).normal(0, noise, (*INK.shape, 3))
+    rgb = np.rint(np.array(color) + grain).clip(0, 255).astype(np.uint8)
+    format, options = written
+    data = file(Image.fromarray(rgb), format, **options)
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(images.decode(data, 1, "a"), plain)
+    assert np.array_equal(images.with_channels(rgb, 1), np.rint(rgb @ np.array([0.299, 0.587, 0.114])))
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 128, 255])
+@pytest.mark.parametrize("kind", ["PNG", "grey", "16 bits", "TIFF"])
+def test_white_that_is_as_transparent_everywhere_stays_white(kind, alpha):
+    data = transparent(255, np.full_like(INK, alpha), kind)
+    assert images.decode(data, 1, "a").min() >= 254
+    assert images.decode(data, 3, "a").min() >= 254

@@ -97,3 +97,17 @@ def test_light_on_dark_is_read_as_dark_on_light_is(name):
     image = np.full((48, 220), 240, np.uint8)
     cv2.putText(image, "Harbour", (14, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 20, 3, cv2.LINE_AA)
     assert [line.text for line in recognizer.read([image, 255 - image])] == ["Harbour"] * 2
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_ink_as_bright_as_its_ground_is_read(name):
+    recognizer = Recognizer(Member(runners.load(weights.path(name, [".onnx"]), "cpu")))
+    ink = np.zeros((48, 220), np.uint8)
+    cv2.putText(ink, "Harbour", (14, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 255, 3, cv2.LINE_AA)
+    blue, brown = np.array([0, 0, 255]), np.array([60, 19, 0])
+    coloured = np.rint(brown + ink[..., None] / 255 * (blue - brown)).astype(np.uint8)
+    assert cv2.cvtColor(coloured, cv2.COLOR_RGB2GRAY).std() < 1
+    white = np.dstack([np.full((*ink.shape, 3), 255, np.uint8), ink])  # that only its alpha tells from the ground
+    files = [cv2.imencode(kind, coloured[..., ::-1])[1].tobytes() for kind in (".png", ".jpg", ".tiff")]
+    read = recognizer.read([coloured, *files, cv2.imencode(".png", white)[1].tobytes()])
+    assert [line.text for line in read] == ["Harbour"] * 5

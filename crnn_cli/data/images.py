@@ -78,8 +78,11 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
             plain = cast(Pixels, _imdecode(data, grey, where))
             if not _is_flat(plain):
                 return plain
-            every = cv2.IMREAD_UNCHANGED if data.startswith(_BMP) else colour  # with alpha, which BMP files may have
-            return _clearer(plain, _planes(_imdecode(data, every, where)))
+            if data.startswith(_BMP):
+                colour = cv2.IMREAD_UNCHANGED  # with alpha, which these may have
+            elif reduction == 1:
+                colour |= cv2.IMREAD_ANYDEPTH
+            return _clearer(plain, _planes(_in_eight_bits(_imdecode(data, colour, where))))
         return cast(Pixels, cv2.cvtColor(_imdecode(data, colour, where), cv2.COLOR_BGR2RGB))
     image, (grey_key, exif) = _imdecode(data, cv2.IMREAD_UNCHANGED, where), transparency
     if image.ndim == 2 and grey_key is not None:
@@ -361,8 +364,8 @@ def _is_flat(plane: Pixels) -> bool:
     return cv2.meanStdDev(plane)[1].item() < _FLAT
 
 
-def _planes(image: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Pixels]:
-    return [np.ascontiguousarray(plane, np.uint8) for plane in np.atleast_3d(image).transpose(2, 0, 1)]
+def _planes(image: Pixels) -> list[Pixels]:
+    return [np.ascontiguousarray(plane) for plane in np.atleast_3d(image).transpose(2, 0, 1)]
 
 
 def _clearer(image: Pixels, others: Sequence[Pixels]) -> Pixels:
@@ -381,6 +384,17 @@ def _contrast(image: Pixels) -> float:
     return float(cv2.meanStdDev(cv2.blur(image, (3, 3)))[1].max())
 
 
+def _in_eight_bits(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+    """8 bits as they are; of 16 the upper ones, or where these are flat the upper ones of those in use."""
+    if image.dtype == np.uint8:
+        return cast(Pixels, image)
+    upper = (image >> 8).astype(np.uint8)
+    spare = max(int(image.max()).bit_length() - 8, 0)
+    if spare == 8 or not all(map(_is_flat, _planes(upper))):
+        return upper
+    return _clearer(upper, [(image >> spare).astype(np.uint8)])
+
+
 def _on_ground(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = False) -> Pixels:
     """(H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha.
 
@@ -390,12 +404,13 @@ def _on_ground(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool =
         multiplied: whether the colours of an 8 bit image are multiplied by its alpha already (libtiff does so).
     """
     multiplied &= image.dtype == np.uint8
-    eight = (image if image.dtype == np.uint8 else image >> 8).astype(np.uint8, copy=False)
-    if eight.ndim == 2 or eight.shape[2] < 4:
-        return eight
-    if (eight[..., 3] == 255).all():  # as most images that could be transparent
-        return cast(Pixels, cv2.cvtColor(eight, cv2.COLOR_BGRA2BGR))
-    color, alpha = eight[..., :3].astype(np.uint16), eight[..., 3:].astype(np.uint16)
+    if image.ndim == 2 or image.shape[2] < 4:
+        return _in_eight_bits(image)
+    eight = _in_eight_bits(image[..., :3])
+    alpha = image[..., 3:].astype(np.uint16) >> 8 * (image.dtype == np.uint16)
+    if (alpha == 255).all():  # as most images that could be transparent
+        return np.ascontiguousarray(eight)
+    color = eight.astype(np.uint16)
     if not multiplied:
         color = (color * alpha + 127) // 255
     white, black = (np.minimum(color + shine, 255).astype(np.uint8) for shine in (255 - alpha, 0))
