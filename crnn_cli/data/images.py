@@ -27,7 +27,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
 _FLAT = 5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
-_INK, _TIMES = 6, 3  # what another channel has to show, and how many times that of grey: noise and shades have less
+_TIMES = 3  # the contrast of grey that another channel must have to be taken: noise and shades have less
 _COMPARED = 32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
 
 _FLAGS = {  # grey, colour
@@ -371,7 +371,7 @@ def _planes(image: Pixels) -> list[Pixels]:
 def _clearer(image: Pixels, others: Sequence[Pixels]) -> Pixels:
     """The one of `others` with the most contrast if that is far above the contrast of `image`, else `image`."""
     clearest = max(others, key=_contrast)
-    return clearest if _contrast(clearest) >= max(_INK, _TIMES * _contrast(image)) else image
+    return clearest if _contrast(clearest) >= max(_FLAT, _TIMES * _contrast(image)) else image
 
 
 def _contrast(image: Pixels) -> float:
