@@ -10,7 +10,7 @@ numpy is imported where it is used, so that a command can show this module's def
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ class Sample:
         reference: its label after `Codec.clean`.
         reading, confidence: the model's; empty and 0 where `error` says why the image cannot be read.
         unknown: the characters of the reference that the alphabet lacks, each once.
+        looks: in how many views the image was read.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Sample:
     confidence: float
     unknown: str = ""
     error: str | None = None
+    looks: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class SetReport:
         name: its path.
         scores: the figures.
         calibration_error: of the confidences; see `crnn_cli.core.calibration`.
+        looked_again: the share of the images that were read in more than one view, 0 to 1.
         unreadable: (name, path, why) of the records whose image cannot be read.
         without_alphanumerics: names of the records whose reference the alphanumeric protocol leaves empty.
         unknown: the characters that the alphabet lacks, sorted, and how many labels have one.
@@ -93,6 +96,7 @@ class SetReport:
     name: str
     scores: Scores
     calibration_error: float
+    looked_again: float
     unreadable: tuple[tuple[str, str, str], ...]
     without_alphanumerics: tuple[str, ...]
     unknown: tuple[str, int]
@@ -131,6 +135,7 @@ def read(reader: Reader, recognizer: Recognizer, options: ReadOptions | None = N
             recognition.confidence,
             "".join(c for c in first if all(c in unknown for unknown in others)),
             recognition.error,
+            recognition.looks,
         )
 
 
@@ -146,11 +151,15 @@ def names(readers: Iterable[Reader]) -> dict[str, list[str]]:
 def tune(
     reader: Reader, runner: Runner, decoders: Sequence[Decoder], options: ReadOptions | None = None
 ) -> list[list[tuple[str, str]]]:
-    """(reference, reading) of every record of `reader`, for each of `decoders`; the network runs once for all."""
+    """(reference, reading) of every record of `reader`, for each of `decoders`.
+
+    The network runs once for all of them, so there is no second look.
+    """
     from crnn_cli.core.decoding import Several
 
     codec = Codec.of(runner.config)
-    recognitions = recognize(_images(reader, runner.config.channels), [Member(runner, Several(decoders))], options)
+    once = replace(options or ReadOptions(), second_look=False)
+    recognitions = recognize(_images(reader, runner.config.channels), [Member(runner, Several(decoders))], once)
     pairs: list[list[tuple[str, str]]] = [[] for _ in decoders]
     for recognition, label in zip(recognitions, reader.labels(), strict=True):
         texts = [recognition.text, *(other.text for other in recognition.alternatives)]
@@ -195,6 +204,7 @@ def _report_set(name: str, samples: Sequence[Sample], options: EvaluateOptions) 
         name,
         metrics.score(((s.reference, s.reading) for s in samples), options.resamples, options.seed),
         _calibration_error(samples),
+        sum(s.looks > 1 for s in samples) / max(1, len(samples)),
         tuple((s.name, s.path, s.error) for s in samples if s.error is not None),
         tuple(s.name for s in samples if not metrics.alphanumeric(s.reference)),
         ("".join(sorted(set("".join(unknown)))), len(unknown)),

@@ -18,21 +18,47 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import ModelConfig
+    from crnn_cli.second_look import View
 
 _SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
+_KEPT = 3  # times a network's height: rows of the pixels that are kept for further views
 
 
 @dataclass(frozen=True)
 class Turn:
-    """An image, turned so by `turned` degrees that it was then `width` pixels wide, ready for the networks.
+    """An image, turned by `turned` degrees and then `width` pixels wide, ready for the networks.
 
     Attributes:
         views: of each member, (C, H, w) each.
+        image: (h, w) or (h, w, 3), maybe scaled down, from which further views are made; None: there will be none.
+        margin: pixels at the left and the right that the views leave out; below 0 they show as many more.
     """
 
     turned: int
     width: int
     views: tuple[tuple[NDArray[np.uint8], ...], ...]
+    image: NDArray[np.uint8] | None = None
+    margin: float = 0.0
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image, where it was kept."""
+        assert self.image is not None
+        return self.image
+
+    def place(self, share: float) -> float:
+        """The column of the image, in pixels from 0 to `width`, at a share of the views' width."""
+        return min(max(0.0, self.margin + share * (self.width - 2 * self.margin)), self.width)
+
+    def seen(self, view: View, configs: Sequence[ModelConfig]) -> Turn:
+        """The same image in another view of it."""
+        from crnn_cli.data import views
+
+        image = self.pixels[::-1, ::-1] if view.turned == 180 else self.pixels
+        image, margin = views.with_margin(image, view.margin)
+        scaled = _scaled([image], configs, view.stretch)
+        margin_of_original = margin * self.width / self.pixels.shape[1]
+        return Turn((self.turned + view.turned) % 360, self.width, scaled, margin=margin_of_original)
 
 
 @dataclass(frozen=True)
@@ -53,11 +79,13 @@ class Preparation:
     Attributes:
         configs: of the networks.
         turn, tta: see `crnn_cli.prediction.ReadOptions`.
+        keep: whether images are kept for further views.
     """
 
     configs: Sequence[ModelConfig]
     turn: bool
     tta: bool
+    keep: bool = False
 
     def __call__(self, item: Item) -> Loaded:
         from crnn_cli.data import images
@@ -100,14 +128,23 @@ class Preparation:
         return all(scaled(width, height, config)[0] <= images.WIDEST for config in self.configs)
 
     def _turned(self, image: NDArray[np.uint8], degrees: int, times: int) -> Turn:
-        from crnn_cli.data import images, views
+        from crnn_cli.data import views
 
-        shaken = views.shaken(image) if self.tta else [image]
-        scaled = [
-            tuple(images.to_height(images.with_channels(view, config.channels), config.scaling) for view in shaken)
-            for config in self.configs
-        ]
-        return Turn(degrees, times * image.shape[1], tuple(scaled))
+        scaled = _scaled(views.shaken(image) if self.tta else [image], self.configs)
+        most = _KEPT * max(config.height for config in self.configs)
+        return Turn(degrees, times * image.shape[1], scaled, views.lower(image, most) if self.keep else None)
+
+
+def _scaled(
+    views: Sequence[NDArray[np.uint8]], configs: Sequence[ModelConfig], stretch: float = 1.0
+) -> tuple[tuple[NDArray[np.uint8], ...], ...]:
+    """Views as the network of each config sees them, (C, H, w) each."""
+    from crnn_cli.data import images
+
+    return tuple(
+        tuple(images.to_height(images.with_channels(view, c.channels), c.scaling, stretch) for view in views)
+        for c in configs
+    )
 
 
 def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
@@ -127,6 +164,7 @@ def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
 
 
 def area(pages: Loaded) -> int:
-    """Pixels of what the networks will see."""
+    """Pixels of what the networks will see, and of what is kept for further views."""
     turns = [turn for page in pages if isinstance(page, Page) for turn in page.turns]
-    return sum(view.size for turn in turns for views in turn.views for view in views)
+    kept = sum(turn.image.size for turn in turns if turn.image is not None)
+    return kept + sum(view.size for turn in turns for views in turn.views for view in views)

@@ -22,6 +22,7 @@ from crnn_cli.errors import UsageFault
 from crnn_cli.inputs import Item
 from crnn_cli.pages import Loaded, Page, Preparation, Turn, area
 from crnn_cli.recognition import Alternative, Character, Recognition
+from crnn_cli.second_look import Looks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the reading loop works; `turn` and `tta` alone change a result.
+    """How the reading loop works; `turn`, `tta` and `second_look` alone change a result.
 
     Attributes:
         batch_size: the most images that the network reads at once.
@@ -44,6 +45,8 @@ class ReadOptions:
         turn: whether an image much taller than wide is also read turned, to the left and to the right; the reading with
             the highest confidence counts.
         tta: test-time augmentation: whether every image is read in five views, a little shifted and stretched.
+        second_look: whether an image whose reading is doubtful is read again in further views, see
+            `crnn_cli.second_look`; not with `tta`, whose views every image has.
     """
 
     batch_size: int = 64
@@ -51,6 +54,7 @@ class ReadOptions:
     threads: int | None = None
     turn: bool = True
     tta: bool = False
+    second_look: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "window", "threads"):
@@ -87,7 +91,8 @@ def recognize(
     cpu = any(own.runner.device == "cpu" for own in members)
     threads = options.threads or max(1, devices.cores() // 2 if cpu else devices.cores())
     configs = [own.runner.config for own in members]
-    loaded = ahead(items, Preparation(configs, options.turn, options.tta), area, threads, options.window, _WINDOW_AREA)
+    prepare = Preparation(configs, options.turn, options.tta, options.second_look and not options.tta)
+    loaded = ahead(items, prepare, area, threads, options.window, _WINDOW_AREA)
     with closing(loaded):
         yield from _read(_windows(loaded, options), complete, options)
 
@@ -113,19 +118,24 @@ def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[
 
 def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: ReadOptions) -> Iterator[Recognition]:
     """While the networks read batches, as many at once as they take, the results of those before are made of use."""
-    alone = len(members) == 1 and not options.tta
-    begun: deque[_Window] = deque()
-    running: deque[tuple[_Window, _Job, Future[tuple[Floats, Integers]]]] = deque()
+    begun: deque[_Reading] = deque()
+    running: deque[tuple[_Reading, _Job, Future[tuple[Floats, Integers]]]] = deque()
+
+    def submit(reading: _Reading, job: _Job) -> None:
+        runner, batch = members[job.member].runner, reading.window.batch(job)
+        running.append((reading, job, pools[job.member].submit(runner, *batch)))
 
     def settled(most: int) -> Iterator[Recognition]:
         """Of windows that have been read, all that there are, until at most `most` batches are still to be read."""
         while True:
-            if begun and not begun[0].jobs:
+            if begun and begun[0].done:
                 yield from begun.popleft().recognitions()
             elif running and (running[0][2].done() or len(running) > most):
-                window, job, result = running.popleft()
-                window.take(job, *result.result())
-                window.jobs.remove(job)
+                reading, job, result = running.popleft()
+                reading.window.take(job, *result.result())
+                reading.window.jobs.remove(job)
+                for further in reading.further():
+                    submit(reading, further)
             else:
                 return
 
@@ -140,18 +150,71 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
                 yield from settled(0)
                 raise
             if pages:
-                window = (_Alone if alone else _Together)(pages, members, options.batch_size)
-                begun.append(window)
-                for job in list(window.jobs):
-                    runner, batch = members[job.member].runner, window.batch(job)
-                    running.append((window, job, pools[job.member].submit(runner, *batch)))
+                reading = _Reading(pages, members, options)
+                begun.append(reading)
+                for job in list(reading.window.jobs):
+                    submit(reading, job)
                     # as many again wait for a thread, so that the network has work while a result is made
-                    yield from settled(2 * runner.parallel)
+                    yield from settled(2 * members[job.member].runner.parallel)
             yield from settled(0 if pages is None else len(running))  # without a pause nothing is waited for
         yield from settled(0)
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+
+
+class _Reading:
+    """Pages under way: read once in each of their turns, and again in further views where that left doubt.
+
+    Attributes:
+        window: what the networks read now.
+        done: whether all is read.
+    """
+
+    def __init__(self, pages: Loaded, members: Sequence[Member], options: ReadOptions) -> None:
+        self._pages, self._members, self._options = pages, members, options
+        self._found: list[Recognition | Looks] = []  # of each page
+        self._doubtful: list[Looks] = []  # those that are looked at again now, in the order of the window's turns
+        self.window = self._window(
+            [(page.name, turn) for page in pages if isinstance(page, Page) for turn in page.turns]
+        )
+        self.done = False
+        self.further()  # there may be nothing to read at all
+
+    def further(self) -> list[_Job]:
+        """The jobs that follow from what was read, once all of the window's are done."""
+        if self.window.jobs or self.done:
+            return []
+        if self._found:
+            for looks, reading in zip(self._doubtful, self.window.found(), strict=True):
+                looks.add(reading)
+        else:
+            self._found = list(self._first(self.window.found()))
+        candidates = [looks for looks in self._found if isinstance(looks, Looks)]
+        wanted = [(looks, view) for looks in candidates if (view := looks.further()) is not None]
+        self._doubtful = [looks for looks, _ in wanted]
+        configs = [member.runner.config for member in self._members]
+        self.window = self._window([(looks.name, looks.turn.seen(view, configs)) for looks, view in wanted])
+        self.done = not wanted
+        return list(self.window.jobs)
+
+    def _window(self, turns: list[tuple[str, Turn]]) -> _Window:
+        kind = _Alone if len(self._members) == 1 and not self._options.tta else _Together
+        return kind(turns, self._members, self._options.batch_size)
+
+    def _first(self, found: Iterator[Recognition]) -> Iterator[Recognition | Looks]:
+        """Of each page, the surest reading of its turns; the image with it where it may be looked at again."""
+        for page in self._pages:
+            if isinstance(page, Recognition):
+                yield page
+                continue
+            upright, *turned = [(next(found), turn) for turn in page.turns]
+            surest, turn = max([upright, *(own for own in turned if own[0].text)], key=lambda own: own[0].confidence)
+            yield surest if turn.image is None else Looks(turn, surest, reversible=not turned)
+
+    def recognitions(self) -> Iterator[Recognition]:
+        """Of each page, when all is read."""
+        return (own.reading() if isinstance(own, Looks) else own for own in self._found)
 
 
 @dataclass(frozen=True)
@@ -163,18 +226,19 @@ class _Job:
 
 
 class _Window:
-    """Pages whose turns are read in batches of like widths.
+    """Turns of images that are read in batches of like widths.
+
+    Args:
+        turns: with the names of their images.
 
     Attributes:
-        turns: of all pages that can be read, with the names of their images.
         jobs: what the networks have still to read; `take` gets what they say of it.
     """
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
+    def __init__(self, turns: Sequence[tuple[str, Turn]], members: Sequence[Member], batch_size: int) -> None:
         from crnn_cli.data import batching
 
-        self.pages, self.members = pages, members
-        self.turns = [(page.name, turn) for page in pages if isinstance(page, Page) for turn in page.turns]
+        self.turns, self.members = turns, members
         self._views = [[view for _, turn in self.turns for view in turn.views[n]] for n in range(len(members))]
         self.jobs: list[_Job] = []
         for number, (member, views) in enumerate(zip(members, self._views, strict=True)):
@@ -198,22 +262,12 @@ class _Window:
         """Of each turn, when all jobs are done."""
         raise NotImplementedError
 
-    def recognitions(self) -> Iterator[Recognition]:
-        """Of each page, when all jobs are done."""
-        found = self.found()
-        for page in self.pages:
-            if isinstance(page, Recognition):
-                yield page
-            else:
-                upright, *turned = [next(found) for _ in page.turns]
-                yield max([upright, *(own for own in turned if own.text)], key=lambda own: own.confidence)
-
 
 class _Alone(_Window):
     """Read by one member in one view of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
-        super().__init__(pages, members, batch_size)
+    def __init__(self, turns: Sequence[tuple[str, Turn]], members: Sequence[Member], batch_size: int) -> None:
+        super().__init__(turns, members, batch_size)
         self._readings: dict[int, Recognition] = {}
 
     def take(self, job: _Job, log_probs: Floats, frames: Integers) -> None:
@@ -231,8 +285,8 @@ class _Alone(_Window):
 class _Together(_Window):
     """Read by all members in all views of each."""
 
-    def __init__(self, pages: Loaded, members: Sequence[Member], batch_size: int) -> None:
-        super().__init__(pages, members, batch_size)
+    def __init__(self, turns: Sequence[tuple[str, Turn]], members: Sequence[Member], batch_size: int) -> None:
+        super().__init__(turns, members, batch_size)
         self._owners = [place for place, (_, turn) in enumerate(self.turns) for _ in turn.views[0]]  # of each view
         self._looks: dict[tuple[int, int], Look] = {}
 
@@ -257,17 +311,18 @@ class _Together(_Window):
             if common:
                 yield _recognition(name, turn, readings, len(of_it[common[0].look].log_probs))
             else:
-                yield Recognition(name, turned=turn.turned)
+                yield Recognition(name, turned=turn.turned, looks=1)
 
 
 def _recognition(name: str, turn: Turn, readings: Sequence[tuple[Decoded, Codec]], frames: int) -> Recognition:
     """What readings, best first, each with the codec of its labels, and the frames of the first one say."""
     (decoded, codec), *others = readings
-    pixels = turn.width / frames  # of the original image, a frame
     characters = tuple(
-        Character(codec.alphabet[label - 1], confidence, start * pixels, end * pixels)
+        Character(codec.alphabet[label - 1], confidence, turn.place(start / frames), turn.place(end / frames))
         for label, confidence, (start, end) in zip(decoded.labels, decoded.confidences, decoded.spans, strict=True)
     )
     alternatives = tuple(Alternative(own.decode(o.labels), o.confidence, o.posterior) for o, own in others)
     text = codec.decode(decoded.labels)
-    return Recognition(name, text, decoded.confidence, decoded.posterior, characters, turn.turned, alternatives)
+    return Recognition(
+        name, text, decoded.confidence, decoded.posterior, characters, turn.turned, alternatives, looks=1
+    )

@@ -36,9 +36,10 @@ class Recognition:
         posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
             characters ended with, 0 to 1; 1 without a search.
         characters: from left to right in the image.
-        turned: degrees counter-clockwise by which the image was turned to be read: 0, 90 or 270.
+        turned: degrees counter-clockwise by which the image was turned to be read: 0, 90, 180 or 270.
         alternatives: the next likely readings, where some were asked for.
         error: why the image could not be read, and None otherwise.
+        looks: in how many views the image was read: 1, or more where the first reading was doubtful; 0 with an error.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Recognition:
     turned: int = 0
     alternatives: tuple[Alternative, ...] = ()
     error: str | None = None
+    looks: int = 0

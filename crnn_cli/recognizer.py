@@ -31,11 +31,11 @@ class Recognizer:
 
     Args:
         members: models, each with the decoder of its log-probabilities; several read together.
-        tta: see `ReadOptions`, the default of `read`.
+        tta, second_look: see `ReadOptions`; what `read` does.
     """
 
-    def __init__(self, *members: Member, tta: bool = False) -> None:
-        self.members, self.tta = members, tta
+    def __init__(self, *members: Member, tta: bool = False, second_look: bool = True) -> None:
+        self.members, self.tta, self.second_look = members, tta, second_look
 
     def read(
         self, inputs: Input | Iterable[Input], batch_size: int = ReadOptions.batch_size, turn: bool = ReadOptions.turn
@@ -56,7 +56,8 @@ class Recognizer:
         """
         single = isinstance(inputs, (str, *_BYTES)) or hasattr(inputs, "dtype") or not isinstance(inputs, Iterable)
         several = cast("Iterable[Input]", [inputs] if single else inputs)
-        return self.recognize(_items(several), ReadOptions(batch_size, turn=turn, tta=self.tta))
+        options = ReadOptions(batch_size, turn=turn, tta=self.tta, second_look=self.second_look)
+        return self.recognize(_items(several), options)
 
     def recognize(
         self, items: Iterable[Item], options: ReadOptions | None = None
@@ -73,6 +74,7 @@ def load(
     tta: bool = False,
     lexicons: Mapping[str, Iterable[str]] | None = None,
     fast: bool = False,
+    second_look: bool = True,
 ) -> Recognizer:
     """The recogniser of a model file, or of a model of this package by its name; without one, of that which
     `find_model` finds.
@@ -85,6 +87,7 @@ def load(
         lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
         tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
         fast: see `crnn_cli.runners.load`.
+        second_look: whether an image whose reading is doubtful is read again in further views.
 
     Raises:
         ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.modelling.read`.
@@ -109,7 +112,7 @@ def load(
         how = decode or kept[place].settled({}, words is not None or lists is not None)
         language = modelling.language(how.lm, codec.alphabet)
         members.append(Member(runner, Decoder(codec, runner.config.temperature, how, shared, language, each)))
-    return Recognizer(*members, tta=tta)
+    return Recognizer(*members, tta=tta, second_look=second_look)
 
 
 def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:

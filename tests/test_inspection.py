@@ -117,7 +117,7 @@ def test_a_dataset_is_counted(words):
     assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
     assert found.characters == {"a": 63, "b": 3, "c": 1, "l": 1, "o": 1, "s": 1, "t": 1, "字": 1, "漢": 1}
     assert found.lengths.tolist() == [4, 3, 0, 2, 60, 4]
-    assert found.widths.tolist() == [render("abc").shape[1]] * 5 + [40]
+    assert found.widths.tolist() == [80] * 6  # all are narrow, and widened
 
 
 def test_a_dataset_is_shown_and_as_json(words, crnn):

@@ -68,7 +68,7 @@ def test_json_lines_carry_characters_and_places(here, crnn):
     assert all(0.99 < c["confidence"] <= 1 for c in found["characters"])
     assert gone == {
         "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [], "turned": 0,
-        "alternatives": [], "error": "gone.png: no such file"
+        "alternatives": [], "error": "gone.png: no such file", "looks": 0
     }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def command(
     batch_size: options.BatchSize = ReadOptions.batch_size,
     turn: options.Turn = ReadOptions.turn,
     tta: options.TTA = False,
+    second_look: options.SecondLook = ReadOptions.second_look,
     decoder: decoding.Method = DecodeOptions.decoder,
     beam: decoding.Beam = DecodeOptions.beam,
     lexicon: decoding.Lexicon = None,
@@ -76,7 +77,8 @@ def command(
 
     exact: reading equal to label; alnum: equal after lower-casing and dropping all but 0-9 and a-z; CER, WER: edits per
     character and per word; 1-NED: 1 - edits / longer length, averaged. Each has a 95 % bootstrap interval over samples.
-    ECE, the expected calibration error: how far confidence and exact accuracy lie apart.
+    ECE, the expected calibration error: how far confidence and exact accuracy lie apart. again: the share of
+    images that were read again in further views, as their first reading was doubtful.
     Labels are compared in the Unicode form (and case) that the model was trained with.
 
         crnn evaluate test.lmdb --model model.safetensors
@@ -86,7 +88,7 @@ def command(
     from crnn_cli import console, evaluation
     from crnn_cli.data.store import Reader
 
-    how = ReadOptions(batch_size, turn=turn, tta=tta)
+    how = ReadOptions(batch_size, turn=turn, tta=tta, second_look=second_look)
     search = decoding.asked(context)
     if predictions is not None:
         files.check_output(predictions, overwrite)
@@ -171,9 +173,10 @@ def _say(part: SetReport) -> None:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    parts = [(part.name, part.scores, part.calibration_error) for part in report.sets]
+    parts = [(part.name, part.scores, part.calibration_error, part.looked_again) for part in report.sets]
     if len(parts) > 1:
-        parts.append(("overall", report.overall, report.calibration_error))
+        again = sum(part.looked_again * part.scores.samples for part in report.sets) / report.overall.samples
+        parts.append(("overall", report.overall, report.calibration_error, again))
     yield from _table(parts)
     if report.confusions:
         yield from ("", "most frequent confusions (∅: nothing)")
@@ -198,10 +201,10 @@ def _character(text: str) -> str:
     return show(text) if text else "∅"
 
 
-def _table(parts: Sequence[tuple[str, Scores, float]]) -> Iterator[str]:
+def _table(parts: Sequence[tuple[str, Scores, float, float]]) -> Iterator[str]:
     """A line of figures for each set, in percent, and a line of their intervals below it."""
-    rows = [("percent", "samples", *FIGURES.values(), "ECE")]
-    for name, scores, calibration_error in parts:
+    rows = [("percent", "samples", *FIGURES.values(), "ECE", "again")]
+    for name, scores, calibration_error, looked_again in parts:
         estimates = [getattr(scores, figure) for figure in FIGURES]
         rows.append(
             (
@@ -209,7 +212,8 @@ def _table(parts: Sequence[tuple[str, Scores, float]]) -> Iterator[str]:
                 f"{scores.samples:,}",
                 *(f"{100 * e.value:.2f}" for e in estimates),
                 f"{100 * calibration_error:.2f}",
+                f"{100 * looked_again:.1f}",
             )
         )
-        rows.append(("", "", *(f"{100 * e.low:.2f}-{100 * e.high:.2f}" for e in estimates), ""))
-    return columns(rows, right=range(1, 3 + len(FIGURES)))
+        rows.append(("", "", *(f"{100 * e.low:.2f}-{100 * e.high:.2f}" for e in estimates), "", ""))
+    return columns(rows, right=range(1, 4 + len(FIGURES)))

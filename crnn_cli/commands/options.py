@@ -20,6 +20,10 @@ TTA = Annotated[
     bool,
     typer.Option("--tta", help="Read each image in five views, a little shifted and stretched; five times as slow."),
 ]
+SecondLook = Annotated[
+    bool,
+    typer.Option(help="Read an image whose reading is doubtful again in further views, and combine the readings."),
+]
 Turn = Annotated[
     bool, typer.Option(help="Read images that are much taller than wide turned, too: the surest reading counts.")
 ]

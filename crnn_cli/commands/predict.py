@@ -60,6 +60,7 @@ def command(
     batch_size: options.BatchSize = ReadOptions.batch_size,
     turn: options.Turn = ReadOptions.turn,
     tta: options.TTA = False,
+    second_look: options.SecondLook = ReadOptions.second_look,
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL, not in a newline.")] = False,
     nbest: Annotated[int, typer.Option(help="Readings of each image, with --json.")] = DecodeOptions.nbest,
     decoder: decoding.Method = DecodeOptions.decoder,
@@ -96,13 +97,13 @@ def command(
 
     if nbest > 1 and not as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
-    form, how = _form(output, as_json, resume), ReadOptions(batch_size, turn=turn, tta=tta)
+    form, how = _form(output, as_json, resume), ReadOptions(batch_size, turn=turn, tta=tta, second_look=second_look)
     if engine == "ray" and (output is None or resume or shard):
         raise UsageFault("--engine ray reads everything into one file: give -o FILE, and neither --resume nor --shard")
     first, step = _share(shard)
     skipped: Counter[str] = Counter()
     known = _known(output, overwrite, as_json) if resume else rows.Written()
-    count, failed = known.rows, known.failed
+    count, failed, again = known.rows, known.failed, 0
     with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
         search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
         here = engine == "local"  # on a cluster this one only tells what there is to remark
@@ -121,11 +122,14 @@ def command(
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
+                again += recognition.looks > 1
                 if recognition.error is not None:
                     failed += 1
                     console.warn(recognition.error)
                 write(recognition)
     decoding.say_without(recognizer)
+    if again:
+        console.note(f"{again:,} of {count - known.rows:,} images were doubtful and were read again in further views")
     if skipped:
         console.note(_left_out(skipped))
     if failed:

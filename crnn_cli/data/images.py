@@ -9,9 +9,8 @@ decodes without holding the GIL.
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
+from crnn_cli.data import headers
 from crnn_cli.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -36,19 +36,11 @@ _FLAGS = {  # grey, colour
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
 }
-_JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
-_PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 4: (8, 16), 6: (8, 16)}  # by colour type, but for palettes
 _PNG_PLAIN = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT pHYs tEXt zTXt iTXt tIME".split())
 _PNG_LONGEST, _LARGE = 10**6, 2**24  # pixels of a side (libpng's limit), and in all (far below cv2's)
-_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
-_START_OF_SCAN, _FILL = 0xFFDA, 0xFFFF
 _END_OF_IMAGE = b"\xff\xd9"
-_EXIF_MARKER = 0xFFE1
-_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
-_WHITE_IS_ZERO = 0
 
 # A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
@@ -88,7 +80,7 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
     if image.ndim == 2 and grey_key is not None:
         opaque = np.where(image == grey_key, 0, np.iinfo(image.dtype).max).astype(image.dtype)
         image = np.dstack([image, image, image, opaque])
-    return _upright(_converted(_on_ground(image), channels), _orientation(exif))
+    return _upright(_converted(_on_ground(image), channels), headers.orientation(exif))
 
 
 def reduction(data: bytes, least: int) -> int:
@@ -96,13 +88,13 @@ def reduction(data: bytes, least: int) -> int:
 
     1, 2, 4 or 8; 1 of anything else.
     """
-    sides = _jpeg_size(data) if data.startswith(_JPEG) else None
+    sides = headers.jpeg_size(data) if data.startswith(headers.JPEG) else None
     return next((times for times in (8, 4, 2) if sides is not None and min(sides) >= times * least), 1)
 
 
 def may_have_pages(data: bytes) -> bool:
     """Whether these are of a TIFF."""
-    return data.startswith(_TIFFS)
+    return data.startswith(headers.TIFFS)
 
 
 def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pixels | ImageError]:
@@ -110,10 +102,10 @@ def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pi
 
     Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
     """
-    places = [place for place, _ in _directories(data)] if may_have_pages(data) else []
+    places = [place for place, _ in headers.tiff_directories(data)] if may_have_pages(data) else []
     if len(places) < 2:
         return [decode(data, channels, where, reduction)]
-    layout, tiff = _layout(data), bytearray(data)
+    layout, tiff = headers.tiff_layout(data), bytearray(data)
     found: list[Pixels | ImageError] = []
     for page, place in enumerate(places, start=1):
         # it becomes the first: cv2's reader of several pages ends at one that is damaged, and says nothing
@@ -127,7 +119,9 @@ def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pi
 
 def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
     image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
-    if image.dtype == np.uint16 and _tag(tiff, _PHOTOMETRIC) == _WHITE_IS_ZERO:  # of 8 bits cv2 minds it
+    if (
+        image.dtype == np.uint16 and headers.tiff_tag(tiff, headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO
+    ):  # of 8 bits cv2 minds it
         image = ~image
     return _converted(_on_ground(image, multiplied=True), channels)
 
@@ -142,13 +136,13 @@ def with_channels(image: Pixels, channels: int) -> Pixels:
     return _clearer(grey, _planes(image)) if _is_flat(grey) else grey
 
 
-def to_height(image: Pixels, scaling: Scaling) -> Pixels:
+def to_height(image: Pixels, scaling: Scaling, stretch: float = 1.0) -> Pixels:
     """`image`, (H, W) or (H, W, C), scaled to the height of `scaling` as (C, height, w), contiguous.
 
-    w == `scaled_width(...)`: the aspect ratio is kept except for narrow images.
+    w == `scaled_width(...)`, `stretch` times: the aspect ratio is kept except for narrow images.
     """
     rows, columns = image.shape[:2]
-    height, width = scaling.height, scaled_width(columns, rows, scaling)
+    height, width = scaling.height, round(stretch * scaled_width(columns, rows, scaling))
     if (rows, columns) != (height, width):
         interpolation = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
         image = cast(Pixels, cv2.resize(image, (width, height), interpolation=interpolation))
@@ -164,8 +158,8 @@ def verified_size(data: bytes, where: str) -> tuple[int, int]:
     Raises:
         ImageError: see `decode`.
     """
-    if data.startswith(_PNG):
-        chunks = _png_chunks(data, where)
+    if data.startswith(headers.PNG):
+        chunks = headers.png_chunks(data, where)
         width, height, depth, color, *methods = struct.unpack_from(">IIBBBBB", chunks[b"IHDR"])
         plain = depth in _PNG_DEPTHS.get(color, ()) and methods in ([0, 0, 0], [0, 0, 1])
         small = 0 < width * height <= _LARGE and max(width, height) <= _PNG_LONGEST
@@ -181,45 +175,14 @@ def size(data: bytes, where: str) -> tuple[int, int]:
     Raises:
         ImageError: see `decode`.
     """
-    if data.startswith(_PNG) and len(data) > 24 and b"eXIf" not in data:
+    if data.startswith(headers.PNG) and len(data) > 24 and b"eXIf" not in data:
         width, height = struct.unpack_from(">II", data, 16)
         return width, height
-    found = _jpeg_size(data) if data.startswith(_JPEG) else None
+    found = headers.jpeg_size(data) if data.startswith(headers.JPEG) else None
     if found is None:
         height, width = decode(data, 1, where).shape
         return width, height
     return found
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """From the frame header; None where only decoding can tell (EXIF may turn the image)."""
-    found = None
-    for marker, at in _jpeg_segments(data):
-        if marker in _START_OF_FRAME and at + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            found = width, height
-        if marker == _EXIF_MARKER:
-            return None
-        if marker == _START_OF_SCAN:
-            break
-    return found
-
-
-def _scan(data: bytes) -> int:
-    """Where the first scan of a JPEG starts, past thumbnails in its header; its end where there is none."""
-    return next((at for marker, at in _jpeg_segments(data) if marker == _START_OF_SCAN), len(data))
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and place of each segment of a JPEG's header."""
-    at = 2
-    while at + 4 <= len(data):
-        marker, length = struct.unpack_from(">HH", data, at)
-        if marker == _FILL:
-            at += 1
-            continue
-        yield marker, at
-        at += 2 + length
 
 
 def _imdecode(data: bytes | bytearray, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -242,14 +205,14 @@ def _refuse_fragment(data: bytes, where: str) -> None:
     """Some decoders fill what is missing with grey."""
     if not data:
         raise ImageError(f"{where}: the file is empty")
-    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE, _scan(data)) < 0:
+    if data.startswith(headers.JPEG) and data.rfind(_END_OF_IMAGE, headers.jpeg_scan(data)) < 0:
         raise ImageError(f"{where}: truncated: the end of the JPEG is missing")
 
 
 def _transparency(data: bytes, where: str) -> tuple[int | None, bytes] | None:
     """None for an opaque image; else the grey value that stands for "transparent" (or None), and the EXIF block."""
-    if data.startswith(_PNG):
-        chunks = _png_chunks(data, where)
+    if data.startswith(headers.PNG):
+        chunks = headers.png_chunks(data, where)
         depth, color = chunks[b"IHDR"][8:10]
         key = chunks.get(b"tRNS")
         if not color & 4 and key is None:
@@ -261,92 +224,8 @@ def _transparency(data: bytes, where: str) -> tuple[int | None, bytes] | None:
     if data[8:15] == b"WEBPVP8" and len(data) > 25:
         extended = data[15:16] == b"X"
         if (extended and data[20] & 0x10) or (data[15:16] == b"L" and data[24] & 0x10):
-            return None, _webp_exif(data) if extended else b""
+            return None, headers.webp_exif(data) if extended else b""
     return None
-
-
-def _png_chunks(data: bytes, where: str) -> dict[bytes, memoryview]:
-    """The first chunk of each type. Checks what libpng would complain of on stderr, past any handler of ours."""
-    view, at, found = memoryview(data), len(_PNG), dict[bytes, memoryview]()
-    try:
-        while b"IEND" not in found:
-            length, kind = struct.unpack_from(">I4s", data, at)
-            (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
-            critical = not kind[0] & 0x20
-            if critical and zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
-                raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
-            found.setdefault(kind, view[at + 8 : at + 8 + length])
-            at += 12 + length
-    except struct.error:
-        raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
-    if len(found.get(b"IHDR", b"")) < 13:
-        raise ImageError(f"{where}: damaged: the header of the PNG is missing")
-    return found
-
-
-def _webp_exif(data: bytes) -> bytes:
-    at = 12
-    while at + 8 <= len(data):
-        kind, length = struct.unpack_from("<4sI", data, at)
-        if kind == b"EXIF":
-            return data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
-        at += 8 + length + length % 2
-    return b""
-
-
-class _Layout(NamedTuple):
-    """How a TIFF (TIFF 6.0, section 2, or BigTIFF) is written.
-
-    Attributes:
-        start: where the place of the first directory stands.
-        place_size, count_size: bytes of a place, and of a directory's number of entries.
-        entry: of a directory, for `struct`: tag, and value where that is short.
-    """
-
-    order: Literal["little", "big"]
-    start: int
-    place_size: int
-    count_size: int
-    entry: str
-
-
-def _layout(tiff: bytes | bytearray) -> _Layout:
-    order: Literal["little", "big"] = "big" if tiff.startswith(b"MM") else "little"
-    sign = ">" if order == "big" else "<"
-    if tiff[2:4] in (b"+\0", b"\0+"):
-        return _Layout(order, 8, 8, 8, f"{sign}H10xH6x")
-    return _Layout(order, 4, 4, 2, f"{sign}H6xH2x")
-
-
-def _directories(tiff: bytes | bytearray) -> Iterator[tuple[int, dict[int, int]]]:
-    """Where each page's directory lies (past the end of a file that is cut off), and its short values by tag."""
-    layout = _layout(tiff)
-    size = struct.calcsize(layout.entry)
-
-    def number(at: int, length: int) -> int:
-        found = tiff[at : at + length]
-        return int.from_bytes(found, layout.order) if len(found) == length else 0
-
-    seen: set[int] = set()
-    place = number(layout.start, layout.place_size)
-    while place and place not in seen:
-        seen.add(place)
-        first = place + layout.count_size
-        end = first + size * number(place, layout.count_size)
-        entries = tiff[first:end]
-        yield place, dict(struct.iter_unpack(layout.entry, entries[: len(entries) // size * size]))
-        place = number(end, layout.place_size)
-
-
-def _tag(tiff: bytes | bytearray, tag: int) -> int | None:
-    """The short value of a tag of the first page; None where it has none."""
-    return next((values.get(tag) for _, values in _directories(tiff)), None)
-
-
-def _orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block (a TIFF), 1 to 8; 1 where it says none."""
-    value = _tag(exif, _ORIENTATION)
-    return value if value is not None and 1 <= value <= 8 else 1
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:

@@ -1,0 +1,107 @@
+"""A second look at doubtful images: they are read again in further views, and the readings are combined.
+
+A crop that is too tight, too loose or too narrow for its letters is often read right in another view of it, and the
+reading on which several views agree is more often right than the surest one. Which images are looked at again, and in
+which views, depends on an image's own readings alone, so a result does not depend on the images beside it.
+
+The limits were chosen on the even rows of the visible sets and checked on the odd ones (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from crnn_cli.recognition import Recognition
+
+if TYPE_CHECKING:
+    from crnn_cli.pages import Turn
+
+_LINE = 4.0  # times as wide as high: from here on an image is a line, else a word
+_DOUBTFUL_WORD = 0.7  # a word that is read with less confidence is looked at again
+_DOUBTFUL_LINE = 0.01, 0.5  # a line is if its confidence lies between: below, no view of a long line helps
+_AGREED = 0.4  # once a text has this much confidence, averaged over the views, there is no further look
+_LOST = 0.05  # where no upright view is surer than this, the image may stand on its head
+_TURNED = 0.3  # and is taken to do so if the turned one is as sure as this
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at an image.
+
+    Attributes:
+        margin: share of the height that is cut off on all sides; below 0 the image is padded by as much.
+        stretch: factor of the width that the network would see otherwise.
+        turned: degrees.
+    """
+
+    margin: float = 0.0
+    stretch: float = 1.0
+    turned: int = 0
+
+
+_WORD = (View(stretch=1.6), View(margin=0.08))
+_PADDED = (View(margin=-0.08),)
+_HEAD = View(turned=180)
+
+
+class Looks:
+    """The readings of one image: that of its first view, then those of the views that `further` asks for.
+
+    Args:
+        turn: the image, with the pixels of which views are made.
+        first: how it was read.
+        reversible: whether it may also be looked at upside down.
+    """
+
+    def __init__(self, turn: Turn, first: Recognition, reversible: bool) -> None:
+        self.turn, self.name = turn, first.name
+        self._readings = [first]
+        self._count = first.looks
+        self._left = list(_views(turn, first.confidence))
+        self._reversible = reversible
+
+    def further(self) -> View | None:
+        """The next view in which the image should be read; None where its reading is settled."""
+        if self._left and self._agreement() < _AGREED:
+            return self._left.pop(0)
+        self._left = []
+        if self._reversible and max(reading.confidence for reading in self._readings) < _LOST:
+            self._reversible = False
+            return _HEAD
+        return None
+
+    def add(self, reading: Recognition) -> None:
+        """Take what was read in the view that `further` gave last."""
+        self._count += reading.looks
+        if reading.turned == self._readings[0].turned:
+            self._readings.append(reading)
+        elif reading.text and reading.confidence >= _TURNED:
+            self._readings = [reading]
+
+    def reading(self) -> Recognition:
+        """The text with the most confidence summed over the views, as the surest of them tells it."""
+        votes = self._votes()
+        text = max(votes, key=votes.__getitem__)
+        surest = max((own for own in self._readings if own.text == text), key=lambda own: own.confidence)
+        return replace(surest, looks=self._count)
+
+    def _votes(self) -> dict[str, float]:
+        votes: dict[str, float] = defaultdict(float)
+        for reading in self._readings:
+            votes[reading.text] += reading.confidence
+        return votes
+
+    def _agreement(self) -> float:
+        return max(self._votes().values()) / len(self._readings)
+
+
+def _views(turn: Turn, confidence: float) -> Sequence[View]:
+    """The views, in their order, in which an image may be read again after a reading of this confidence."""
+    height, width = turn.pixels.shape[:2]
+    if width < _LINE * height:
+        return _WORD if confidence < _DOUBTFUL_WORD else ()
+    least, most = _DOUBTFUL_LINE
+    return _PADDED if least <= confidence < most else ()
