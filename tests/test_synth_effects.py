@@ -189,7 +189,8 @@ def test_the_same_change_at_any_height(height: int) -> None:
     x, widths = batch("Some 42", repeat=4)
     scaled = F.interpolate(x, scale_factor=height / 32, mode="bilinear")
     changed = Degrader(only_effect("blur", 1.0), "cpu")(scaled, widths * height // 32, keys(4))
-    expected = filters.gaussian_blur(scaled, torch.full((4,), 2.0 * height / 32), 2.0 * height / 32)
+    sigma = DegradeConfig().blur.harsh * height / 32
+    expected = filters.gaussian_blur(scaled, torch.full((4,), sigma), sigma)
     torch.testing.assert_close(changed[:, :, :, 8:-8], expected[:, :, :, 8:-8], atol=1e-4, rtol=0)
 
 

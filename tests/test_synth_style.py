@@ -16,13 +16,14 @@ from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig
-from crnn_cli.synth.geometry import Geometry, GeometryConfig
+from crnn_cli.synth.geometry import Geometry
+from crnn_cli.synth.placement import GeometryConfig
 from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, StyleConfig, Stylist, agreement
 from crnn_cli.synth.warping import bent, homography, project, straightened
 from tests.conftest import render
 
 TEXTS = ("one", "Two", "a line of many words that goes on for long", "I", "-", "Fortythree", "qwerty", "4.50")
-MAINS = ("plain", "rotate", "shear_x", "shear_y", "perspective", "arc", "sine")
+MAINS = ("plain", "rotate", "shear_x", "shear_y", "perspective", "arc", "sine", "oblique", "ring", "pillar")
 LENGTHS = torch.tensor([len(text) for text in TEXTS])
 
 
@@ -52,7 +53,7 @@ def keys_of(seed: int, count: int = len(TEXTS)) -> np.ndarray:
 
 def only(main: str, **settings: object) -> GeometryConfig:
     """One main transform and nothing besides but what is named."""
-    nothing = dict.fromkeys(("loose", "neighbour", "behind", "elastic"), 0.0)
+    nothing = dict.fromkeys(("loose", "neighbour", "behind", "elastic", "dotted", "tiled"), 0.0)
     return replace(GeometryConfig(), **{**dict.fromkeys(MAINS, 0.0), **nothing, main: 1.0, **settings})
 
 
@@ -67,7 +68,7 @@ def alone(stylist: Stylist, row: int, keys: np.ndarray) -> torch.Tensor:
 CUT = replace(  # whose letters, shadows and seams go on beyond the right edge
     SCENE,
     geometry=replace(SCENE.geometry, padding=(-0.2, -0.1)),
-    colour=replace(SCENE.colour, shadow=0.4, extrusion=0.3, border=0.3, outline=0.0),
+    colour=replace(SCENE.colour, shadow=0.4, extrusion=0.3, border=0.3, outline=0.0, neon=0.0),
 )
 ALIKE = {**STYLES, "cut": StyleConfig((CUT,))}
 
@@ -204,7 +205,9 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
     assert changed[1] == 64
 
 
-PAINT = ColourConfig(texture=0, shadow=0, extrusion=0, border=0, outline=0, see_through=0)
+PAINT = ColourConfig(
+    texture=0, hatched=0, shadow=0, extrusion=0, border=0, outline=0, neon=0, dim=0, matched=0, see_through=0
+)
 
 
 def painted(config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5):

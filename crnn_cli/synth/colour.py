@@ -17,7 +17,7 @@ from crnn_cli.errors import UsageFault
 from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
 from crnn_cli.synth.geometry import Placed
 
-_STEPS = 3  # copies that make an extrusion
+_STEPS = 1 / 8, 1 / 4, 1 / 2  # of an extrusion's depth: each moves all of what those before have made
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,41 @@ class ColourConfig:
 
     Attributes:
         contrast: least and greatest difference of text and ground, 0 to 1.
+        dim, dim_contrast: probability that text and ground are both dark, and the range of their difference.
+        matched, matched_contrast: probability of colours of nearly one luminance, and the range of their difference.
         dark: share of samples whose text is darker than the ground.
         paper: how light the lighter of text and ground is: from 0, anywhere up to white, to 1, always white.
         ground: greatest contrast of the background's pattern, as a share of that of text and ground.
         visible: least difference of text and what is around it, on average along the ink's edges, 0 to 1; text that
-            differs less is made lighter or darker.
-        texture: probability that the text is not of one luminance, but a gradient or cloudy.
-        shadow, extrusion, border, outline: probabilities of a blurred shadow; of depth to one side; of a seam around
-            the letters; of letters of which only the seam is seen. A sample has one at most: together at most 1.
+            differs less is made lighter or darker. Dim and matched samples need only four fifths of their difference.
+        texture: probability that the text is not of one luminance, but a gradient, cloudy or hatched.
+        hatched: share of textures that are hatched.
+        shadow, extrusion, border, outline, neon: probabilities of a blurred shadow; of depth to one side; of a seam
+            around the letters; of letters of which only the seam is seen; of lit letters or tubes in a glow on a dark
+            ground. A sample has one at most: together at most 1.
+        depth: least and greatest depth of an extrusion, pixels of 32 of the height, up to 8.
+        lamps: share of dotted text that is light on a dark ground.
         see_through: probability that the ground shows through the text a little.
     """
 
     contrast: tuple[float, float] = (0.13, 1.0)
+    dim: float = 0.06
+    dim_contrast: tuple[float, float] = (0.07, 0.22)
+    matched: float = 0.05
+    matched_contrast: tuple[float, float] = (0.04, 0.13)
     dark: float = 0.5
     paper: float = 0.0
     ground: float = 0.7
     visible: float = 0.12
     texture: float = 0.3
-    shadow: float = 0.1
+    hatched: float = 0.15
+    shadow: float = 0.08
     extrusion: float = 0.14
     border: float = 0.1
-    outline: float = 0.03
+    outline: float = 0.035
+    neon: float = 0.03
+    depth: tuple[float, float] = (1.0, 6.0)
+    lamps: float = 0.75
     see_through: float = 0.15
 
     def __post_init__(self) -> None:
@@ -54,13 +68,15 @@ class ColourConfig:
             value = getattr(self, field.name)
             if not isinstance(value, tuple):
                 within(field.name, value, 0, 1)
-        rising("contrast", self.contrast, 0, 1)
+        for name in ("contrast", "dim_contrast", "matched_contrast"):
+            rising(name, getattr(self, name), 0, 1)
+        rising("depth", self.depth, 0, 8)
         if sum(self.effects) > 1:
-            raise UsageFault("shadow, extrusion, border and outline are more than 1 together: take less")
+            raise UsageFault("shadow, extrusion, border, outline and neon are more than 1 together: take less")
 
     @property
-    def effects(self) -> tuple[float, float, float, float]:
-        return self.shadow, self.extrusion, self.border, self.outline
+    def effects(self) -> tuple[float, ...]:
+        return self.shadow, self.extrusion, self.border, self.outline, self.neon
 
 
 class Colour:
@@ -80,17 +96,22 @@ class Colour:
         Returns:
             (N, 1, H, W) float32, 0 to 1.
         """
-        drawn, ink = _draw(self.config, plain, keys), placed.ink
+        drawn, ink = _draw(self.config, plain, placed.dotted, keys), placed.ink
         ground, text = self._on(drawn.ground), self._on(drawn.text)
         under = (background - 0.5) * (2 * self._on(drawn.pattern)) + ground
         if len(placed.rows):
             at = placed.rows.to(self.device)
             under[at] = torch.lerp(under[at], text[at], placed.behind * self._on(drawn.faint, placed.rows))
+        if len(placed.tiled):
+            at = placed.tiled.to(self.device)
+            beside = self._on(drawn.beside, placed.tiled) + 0.3 * (under[at] - ground[at])
+            under[at] = torch.lerp(beside, under[at], placed.tiles)
         self._shadow(under, ink, drawn)
         self._extrusion(under, ink, drawn)
         around = F.max_pool2d(ink, *_window(ink, 1))
         text = self._border(under, text, around, drawn)
-        text = _visible(text, under, around - ink, placed.widths.to(self.device), self.config.visible)
+        ink = self._neon(under, ink, around, drawn)
+        text = _visible(text, under, around - ink, placed.widths.to(self.device), self._on(drawn.visible))
         painted = self._texture(text, under, placed.widths, drawn, keys)
         return torch.lerp(under, painted, ink * self._on(drawn.opacity)).clamp_(0, 1)
 
@@ -109,8 +130,8 @@ class Colour:
         if len(rows := rows_of(drawn.extrusion > 0)):
             at, offset = rows.to(self.device), drawn.offset[rows].to(self.device) * (ink.shape[2] / 32)
             side = ink[at]
-            for step in range(1, _STEPS + 1):
-                side = torch.maximum(side, _moved(ink[at], offset * (step / _STEPS)))
+            for step in _STEPS:
+                side = torch.maximum(side, _moved(side, offset * step))
             under[at] = torch.lerp(under[at], self._on(drawn.side, rows), side)
 
     def _border(self, under: Tensor, text: Tensor, around: Tensor, drawn: _Drawn) -> Tensor:
@@ -124,6 +145,18 @@ class Colour:
             text = torch.where(self._on(drawn.outline), self._on(drawn.ground), text)
         return text
 
+    def _neon(self, under: Tensor, ink: Tensor, around: Tensor, drawn: _Drawn) -> Tensor:
+        """Light the ground about lit letters, in place; the ink of which some are tubes along the letters' edges."""
+        if len(rows := rows_of(drawn.glow > 0)):
+            at = rows.to(self.device)
+            glow = F.avg_pool2d(F.avg_pool2d(around[at], *_window(ink, 3)), *_window(ink, 3))
+            under[at] = torch.lerp(under[at], self._on(drawn.text, rows), glow * self._on(drawn.glow, rows))
+        if len(rows := rows_of(drawn.tube)):
+            at = rows.to(self.device)
+            ink = ink.clone()
+            ink[at] = around[at] + F.max_pool2d(-ink[at], *_window(ink, 1))
+        return ink
+
     def _texture(self, text: Tensor, under: Tensor, widths: Tensor, drawn: _Drawn, keys: Keys) -> Tensor:
         """Gradients and clouds within the letters: luminances (N, 1, H, W), or `text` where no sample has any."""
         rows = rows_of(drawn.texture > 0)
@@ -135,7 +168,11 @@ class Colour:
         y = (torch.arange(height, device=self.device)[:, None] + 0.5) * (2 / height) - 1
         slope = turn.cos() * x + turn.sin() * y
         cloud = smooth_field(keys[rows.numpy()], 0xC10D, 1, (height, width), height // 4).to(self.device) / 1.8
-        field = torch.where(self._on(drawn.cloudy, rows), cloud, slope).clamp_(-1, 1)
+        field = torch.where(self._on(drawn.cloudy, rows), cloud, slope)
+        x = torch.arange(width, device=self.device) * (32 / height)
+        y = torch.arange(height, device=self.device)[:, None] * (32 / height)
+        hatch = torch.cos((turn.cos() * x + turn.sin() * y) * self._on(drawn.hatch, rows)) * 1.5
+        field = torch.where(self._on(drawn.hatch > 0, rows), hatch, field).clamp_(-1, 1)
         painted = text.expand_as(under).clone()
         painted[at] += field * self._on(drawn.texture, rows)
         return painted.clamp_(0, 1)
@@ -151,7 +188,8 @@ class _Drawn:
         shadow: its share. extrusion, border: above 0 where there is one; of the border, how wide.
         outline, cloudy: bool: letters that are only a seam; texture that is no gradient.
         offset: (N, 2) of shadow and depth, pixels at height 32. texture: its contrast. turn: of the gradient, radians.
-        opacity: of the text.
+        hatch: radians a pixel at height 32. opacity: of the text. visible: least difference along the ink's edges.
+        glow: share of light about lit letters. tube: bool: lit letters that are tubes. beside: luminance beside tiles.
     """
 
     text: Tensor
@@ -168,37 +206,64 @@ class _Drawn:
     offset: Tensor
     texture: Tensor
     turn: Tensor
+    hatch: Tensor
     opacity: Tensor
+    visible: Tensor
+    glow: Tensor
+    tube: Tensor
+    beside: Tensor
 
 
-def _draw(c: ColourConfig, plain: Tensor, keys: Keys) -> _Drawn:
-    u, some = Draws(keys, 0xC01, 40), (~plain).float()
-    difference = u.between(*c.contrast)
-    difference = torch.where(plain, difference.clamp(min=0.5), difference)
-    low = (1 - difference) * u.between(c.paper, 1)
-    dark = u.happens(c.dark)
+def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
+    u, some = Draws(keys, 0xC01, 64), (~plain).float()
+    effect = torch.where(plain, -1, u.choice((*c.effects, 1 - sum(c.effects))))
+    lit = (effect == 4) | (dotted & u.happens(c.lamps))
+    low, difference, hard = _contrast(c, u, plain, lit)
+    dark = u.happens(c.dark) & ~lit
     text, ground = torch.where(dark, low, low + difference), torch.where(dark, low + difference, low)
     away = torch.where(dark, 1.0, -1.0)
     seam = (text + away * u.between(0.35, 1)).clamp(0, 1)
-    angle, reach = u.between(0, 2 * math.pi), u.between(1, 3)
-    effect = u.choice((*c.effects, 1 - sum(c.effects)))
+    angle = u.between(0, 2 * math.pi)
+    reach = torch.where(effect == 1, u.between(*c.depth), u.between(1, 3))
+    shade, side = u.happens(0.3), torch.lerp(text, ground, u.between(0.25, 0.7))
+    textured = u.happens(c.texture)
+    hatched = u.happens(c.hatched)
     return _Drawn(
         text=text,
         ground=ground,
         seam=seam,
-        side=torch.lerp(text, ground, u.between(0.25, 0.7)),
-        pattern=c.ground * difference * some,
+        side=torch.where(shade, seam, side),  # a side in the shade goes beyond the ground
+        pattern=c.ground * difference * some * torch.where(hard, 0.4, 1.0),
         faint=u.between(0.08, 0.3),
-        shadow=(effect == 0) * some * u.between(0.4, 0.9),
-        extrusion=(effect == 1) * some,
-        border=(effect == 2) * some * u.between(0.05, 1),
-        outline=(effect == 3) & ~plain,
+        shadow=(effect == 0) * u.between(0.4, 0.9),
+        extrusion=(effect == 1).float(),
+        border=(effect == 2) * u.between(0.05, 1),
+        outline=effect == 3,
         cloudy=u.happens(0.5),
         offset=torch.stack((angle.cos() * reach, angle.sin() * reach), 1),
-        texture=u.happens(c.texture) * some * u.between(0.15, 0.5) * difference,
+        texture=textured * some * torch.where(hatched, u.between(0.3, 0.8), u.between(0.15, 0.5)) * difference,
         turn=u.between(0, 2 * math.pi),
+        hatch=hatched * (2 * math.pi) / u.between(2.5, 6),
+        visible=torch.where(hard, (0.8 * difference).clamp(max=c.visible), c.visible),
+        glow=(effect == 4) * u.between(0.3, 0.8),
+        tube=(effect == 4) & u.happens(0.5),
+        beside=torch.lerp(ground, text, u.between(-0.6, 0.6)).clamp(0, 1),
         opacity=1 - u.happens(c.see_through) * some * u.between(0, 0.4),
     )
+
+
+def _contrast(c: ColourConfig, u: Draws, plain: Tensor, lit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The darker luminance of text and ground, their difference, and which samples are dim or matched (bool)."""
+    difference = u.between(*c.contrast)
+    difference = torch.where(plain | lit, difference.clamp(min=0.5), difference)
+    low = (1 - difference) * u.between(c.paper, 1)
+    dim = u.happens(c.dim) & ~plain & ~lit
+    matched = u.happens(c.matched) & ~plain & ~lit & ~dim
+    night, depth = u.between(0, 0.15), u.between(*c.dim_contrast)
+    low = torch.where(dim, night, torch.where(lit, 0.5 * low, low))
+    alike = u.between(*c.matched_contrast)
+    difference = torch.where(dim, depth, torch.where(matched, alike, difference))
+    return low, difference, dim | matched
 
 
 def _window(x: Tensor, radius: int) -> tuple[int, int, int]:
@@ -216,7 +281,7 @@ def _moved(ink: Tensor, offset: Tensor) -> Tensor:
     return F.grid_sample(ink, torch.stack((x, y), 3), "bilinear", "zeros", align_corners=False)
 
 
-def _visible(text: Tensor, under: Tensor, edge: Tensor, widths: Tensor, least: float) -> Tensor:
+def _visible(text: Tensor, under: Tensor, edge: Tensor, widths: Tensor, least: Tensor) -> Tensor:
     """The letters' luminance (N, 1, 1, 1), moved where it differs too little from what is along their edges.
 
     The busier the surroundings, the more it has to differ: by `least` and their standard deviation.

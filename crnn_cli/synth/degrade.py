@@ -61,6 +61,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "motion": (1, 32),
     "blur": (0, 8),
     "low": (4, 32),
+    "smear": (4, 32),
     "noise": (0, 0.5),
     "shot": (0, 0.5),
     "impulses": (0, 0.5),
@@ -95,6 +96,7 @@ class DegradeConfig:
         motion: length, pixels.
         blur: standard deviation of a gaussian, pixels.
         low: height to which the line is scaled down before it is scaled up again, pixels.
+        smear: the same, blurred besides as it is scaled up.
 
         noise: standard deviation of normal noise, fine to coarse-grained, share of the range.
         shot: standard deviation of noise at white; it goes with the square root of the light.
@@ -115,16 +117,17 @@ class DegradeConfig:
     highlight: Chance = Chance(0.15, 0.1, 1.0)
     contrast: Chance = Chance(0.3, 1.0, 0.3)
     gamma: Chance = Chance(0.25, 1.0, 2.2)
-    defocus: Chance = Chance(0.15, 0.5, 2.2)
-    motion: Chance = Chance(0.15, 2.0, 9.0)
-    blur: Chance = Chance(0.5, 0.2, 2.0)
-    low: Chance = Chance(0.45, 30.0, 9.0)
+    defocus: Chance = Chance(0.15, 0.5, 3.0)
+    motion: Chance = Chance(0.15, 2.0, 11.0)
+    blur: Chance = Chance(0.45, 0.2, 2.4)
+    low: Chance = Chance(0.45, 30.0, 8.0)
+    smear: Chance = Chance(0.1, 13.0, 7.0)
     noise: Chance = Chance(0.35, 0.008, 0.08)
     shot: Chance = Chance(0.15, 0.01, 0.1)
     impulses: Chance = Chance(0.03, 0.0, 0.03)
     scanlines: Chance = Chance(0.03, 0.1, 0.5)
     cutout: Chance = Chance(0.05, 0.03, 0.15)
-    jpeg: Chance = Chance(0.5, 95.0, 15.0)
+    jpeg: Chance = Chance(0.5, 95.0, 9.0)
 
     def __post_init__(self) -> None:
         within("clean", self.clean, 0, 1)
@@ -150,6 +153,7 @@ DEGRADATIONS: dict[str, DegradeConfig] = {
         motion=Chance(0.03, 2.0, 5.0),
         blur=Chance(0.4, 0.2, 1.4),
         low=Chance(0.3, 30.0, 14.0),
+        smear=Chance(0.0, 20.0, 14.0),
         noise=Chance(0.3, 0.008, 0.06),
         shot=Chance(0.05, 0.01, 0.06),
         impulses=Chance(0.1, 0.0, 0.02),

@@ -193,6 +193,12 @@ def low(x: Tensor, rows: Rows) -> Tensor:
     return filters.rescaled(x, scale, box, 4 / x.shape[2])
 
 
+def smear(x: Tensor, rows: Rows) -> Tensor:
+    x = low(x, rows)
+    pixel = x.shape[2] / rows.value.clamp(max=x.shape[2])  # of the small image
+    return filters.gaussian_blur(x, (0.2 + 0.3 * rows.unit[:, 1]) * pixel, x.shape[2] / 8)
+
+
 def noise(x: Tensor, rows: Rows) -> Tensor:
     return x + _grain(x, rows) * torch.minimum(rows.values(), _MOST_NOISE * _spread(x, rows.widths))
 
@@ -231,7 +237,7 @@ Effect = Callable[[Tensor, Rows], Tensor]
 GROUPS: dict[str, tuple[Effect, ...]] = {
     "surface": (paper, blotches, bleed, binarise),
     "light": (ramp, shadow, highlight, contrast, gamma),
-    "lens": (defocus, motion, blur, low),
+    "lens": (defocus, motion, blur, low, smear),
     "sensor": (noise, shot, impulses, scanlines),
     "file": (cutout, jpeg),
 }

@@ -8,97 +8,35 @@ mapped forward to find the crop; then each pixel of the image is mapped back, an
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.config import Scaling, rising, within
+from crnn_cli.config import Scaling
 from crnn_cli.core.frames import widened
-from crnn_cli.errors import UsageFault
-from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
-from crnn_cli.synth.warping import BLOCK, Pyramid, TextBox, bent, homography, ink_edge, project, straightened, text_box
+from crnn_cli.synth.draws import Keys, rows_of, smooth_field
+from crnn_cli.synth.placement import GeometryConfig, Placement, draw_placement
+from crnn_cli.synth.tiles import tiles
+from crnn_cli.synth.warping import (
+    BLOCK,
+    Pyramid,
+    TextBox,
+    bent,
+    ink_edge,
+    project,
+    straightened,
+    text_box,
+    unwrapped,
+    wrapped,
+)
 
 _CHARACTERS = 1.6  # in a piece of text as long as high, where their number is not known
-_LONG = 8.0  # lengths of text, in units, from which the rise shrinks
 _FAR = 9.0  # a place in the text plane where there is no ink
-_SHARES = {"elastic", "loose", "neighbour", "behind"}
-
-
-@dataclass(frozen=True)
-class GeometryConfig:
-    """Which transforms, how often and how far.
-
-    A sample is drawn one main transform, by weight. Long text turns, bends and recedes less: see `rise`.
-
-    Attributes:
-        plain, rotate, shear_x, shear_y, perspective, arc, sine: weights of the main transforms, at least 0.
-        rotation: degrees either way; one in five goes up to three times as far; 0 to 30.
-        slant: greatest dx/dy of shear_x, either way.
-        skew: greatest dy/dx of shear_y, either way.
-        recession: least size of the far end of the text as a share of the near end's, 0.1 to 1.
-        curve: degrees that an arc spans, least and most, up to 200; one in five goes on to `curve_tail`.
-        curve_tail: degrees, up to 200.
-        wave: greatest amplitude of a sine, share of the ink's height.
-        tilt: degrees either way by which every sample is turned besides; 0 to 30.
-        rise: by how much at most one end of turned text is above the other, or the middle of an arc above its ends, in
-            heights of the ink; less for text longer than eight heights.
-        elastic, elastic_strength: probability of a smooth displacement, and its greatest standard deviation, share of
-            the ink's height (the elastic distortion of Simard, Steinkraus and Platt 2003).
-        padding: least and greatest distance from the ink to each side of the crop, share of the ink's height, at least
-            -0.2; below 0 cuts into it.
-        loose, loose_padding: probability, for each side, that its distance goes up to `loose_padding`.
-        squeeze: greatest change of the width, a factor either way, 1 to 3.
-        neighbour: probability that a slice of other text stands at one side.
-        behind: probability that other text shows through behind.
-    """
-
-    plain: float = 0.15
-    rotate: float = 0.25
-    shear_x: float = 0.15
-    shear_y: float = 0.05
-    perspective: float = 0.15
-    arc: float = 0.2
-    sine: float = 0.05
-    rotation: float = 10.0
-    slant: float = 0.5
-    skew: float = 0.17
-    recession: float = 0.5
-    curve: tuple[float, float] = (20.0, 60.0)
-    curve_tail: float = 200.0
-    wave: float = 0.2
-    tilt: float = 1.5
-    rise: float = 2.2
-    elastic: float = 0.3
-    elastic_strength: float = 0.035
-    padding: tuple[float, float] = (-0.04, 0.15)
-    loose: float = 0.12
-    loose_padding: float = 0.4
-    squeeze: float = 1.25
-    neighbour: float = 0.2
-    behind: float = 0.2
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "rotation": (0, 30),
-            "tilt": (0, 30),
-            "recession": (0.1, 1),
-            "curve_tail": (0, 200),
-            "squeeze": (1, 3),
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, tuple):
-                within(field.name, value, *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)))
-        if not 0 < sum(self.mains) < math.inf:
-            raise UsageFault("the weights of plain, rotate ... sine are all 0: take one above 0")
-        rising("padding", self.padding, -0.2)
-        rising("curve", self.curve, 0, 200)
-
-    @property
-    def mains(self) -> tuple[float, ...]:
-        return self.plain, self.rotate, self.shear_x, self.shear_y, self.perspective, self.arc, self.sine
+_COARSEST = 1 / 8  # of dots, share of the ink's height
+_DOTS_ACROSS = 5.5  # to a character, or it cannot be told from others
+_LEAST_DOT = 2.4  # pixels from dot to dot, or they run into each other
 
 
 @dataclass(frozen=True)
@@ -109,12 +47,19 @@ class Placed:
         ink: (N, 1, height, W + margin) float32, 0 to 1; to the right of a sample's own width its canvas goes on.
         behind: (R, 1, height, W + margin) the text that shows through, of the samples `rows` alone.
         rows: (R,) on the CPU.
+        tiles: (S, 1, height, W + margin) what letters stand on, 0 to 1, of the samples `tiled` alone, (S,) on the CPU.
+        dotted: (N,) bool on the CPU: samples whose letters are made of dots.
+        pixels: (N,) height of the ink before it was turned or bent, as shown, on the CPU.
         widths: (N,) int64 on the CPU; W is their greatest.
     """
 
     ink: Tensor
     behind: Tensor
     rows: Tensor
+    tiles: Tensor
+    tiled: Tensor
+    dotted: Tensor
+    pixels: Tensor
     widths: Tensor
 
 
@@ -145,29 +90,58 @@ class Geometry:
         """
         masks = F.pad(masks[:, 0], (0, -masks.shape[3] % BLOCK))
         text = text_box(boxes)
-        drawn = _draw(self.config, text.length, plain, keys)
+        drawn = draw_placement(self.config, text.length, plain, keys)
         crops = _crops(masks, text, drawn)
         widths = self._widths(crops, text, lengths, drawn)
         a, b = self._unproject(crops, widths, drawn)
         self._unbend(a, b, text, drawn, keys)
-        pyramid = Pyramid(masks, text, text.unit * (crops[:, 3] - crops[:, 1]) / self.height)
+        pixels = self.height / (crops[:, 3] - crops[:, 1])  # to a unit of the text plane
+        pyramid = Pyramid(masks, text, text.unit / pixels)
         ink = pyramid.sample(a, b, torch.arange(len(keys)))
+        cell = _cells(drawn.cell, text, pixels, lengths)
+        self._dot(ink, masks, text, (a, b, pixels), cell, drawn.radius)
         if len(rows := rows_of(drawn.side > 0)):
             at = rows.to(self.device)
             ink[at] = torch.maximum(ink[at], pyramid.sample(*_neighbour(a[at], b[at], text, drawn, rows), rows))
         rows = rows_of(drawn.behind[0] > 0)
         at = rows.to(self.device)
         behind = pyramid.sample(*_behind(a[at], b[at], text, drawn, rows), rows)
-        return Placed(ink[:, None], behind[:, None], rows, widths)
+        tiled = rows_of(drawn.tile[0] > 0)
+        at = tiled.to(self.device)
+        under = tiles(masks[at], text.of(tiled), a[at], b[at], pixels[tiled], *drawn.tile[:, tiled])
+        return Placed(ink[:, None], behind[:, None], rows, under[:, None], tiled, cell > 0, pixels, widths)
 
-    def _widths(self, crops: Tensor, text: TextBox, lengths: Tensor, drawn: _Drawn) -> Tensor:
+    def _dot(
+        self, ink: Tensor, masks: Tensor, text: TextBox, seen: tuple[Tensor, Tensor, Tensor], cell: Tensor, size: Tensor
+    ) -> None:
+        """Make dots of the ink, in place, of the samples that have them: each lit where ink is about its centre.
+
+        Args:
+            seen: places (N, height, W + margin) across and down, and pixels (N,) to a unit.
+            cell: (N,) from dot to dot, units, 0 for none. size: (N,) radius of a dot, share of the cell.
+        """
+        if len(rows := rows_of(cell > 0)):
+            at, text, cell = rows.to(self.device), text.of(rows), cell[rows]
+            coarse = Pyramid(masks[at], text, text.unit * cell)
+            side, radius, sharp, area = (
+                t.to(self.device)[:, None, None]
+                for t in (cell, size[rows], cell * seen[2][rows], 255 * text.unit.square() * text.length)
+            )
+            a, b = seen[0][at] / side, seen[1][at] / side
+            across, down = a.floor() + 0.5, b.floor() + 0.5
+            least = (0.85 * masks[at].sum((1, 2))[:, None, None] / area).clamp(0.08, 0.4)  # thin strokes light dots too
+            lit = (coarse.sample(across * side, down * side, torch.arange(len(rows))) / least - 0.7) * 2
+            disc = (radius - torch.hypot(a - across, b - down)) * sharp + 0.5
+            ink[at] = lit.clamp(0, 1) * disc.clamp(0, 1)
+
+    def _widths(self, crops: Tensor, text: TextBox, lengths: Tensor, drawn: Placement) -> Tensor:
         """(N,) int64: by the crop's aspect ratio, and never too narrow for the characters."""
         across, down = (crops[:, 2:] - crops[:, :2]).unbind(1)
         least = torch.where(lengths > 0, lengths, text.length * _CHARACTERS) * self.pitch
         natural = torch.maximum(across / down * self.height * drawn.squeeze, least).round().long()
         return torch.from_numpy(widened(natural.numpy(), self.scaling))
 
-    def _unproject(self, crops: Tensor, widths: Tensor, drawn: _Drawn) -> tuple[Tensor, Tensor]:
+    def _unproject(self, crops: Tensor, widths: Tensor, drawn: Placement) -> tuple[Tensor, Tensor]:
         """Each pixel's place before the perspective, across and down, both (N, height, W + margin)."""
         left, top, right, bottom = crops.T.to(self.device)[:, :, None, None]
         columns = torch.arange(int(widths.max()) + self.margin, device=self.device) + 0.5
@@ -176,7 +150,7 @@ class Geometry:
         y = top + rows * ((bottom - top) / self.height)
         return project(drawn.to_text.to(self.device), x, y)
 
-    def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: _Drawn, keys: Keys) -> None:
+    def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: Placement, keys: Keys) -> None:
         """Take back arcs, waves and elastic displacements, in place, of the samples that have them."""
         if len(rows := rows_of(drawn.arc != 0)):
             at, bend = rows.to(self.device), (drawn.arc / text.length)[rows].to(self.device)[:, None, None]
@@ -185,6 +159,9 @@ class Geometry:
             at = rows.to(self.device)
             amplitude, frequency, phase = drawn.wave[:, rows].to(self.device)[:, :, None, None]
             b[at] -= amplitude * torch.sin(frequency * a[at] + phase)
+        if len(rows := rows_of(drawn.pillar[0] > 0)):
+            at = rows.to(self.device)
+            a[at], b[at] = unwrapped(a[at], b[at], *drawn.pillar[:, rows].to(self.device)[:, :, None, None])
         if len(rows := rows_of(drawn.elastic > 0)):
             at, size = rows.to(self.device), (self.height, a.shape[2])
             field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4).to(self.device)
@@ -193,83 +170,7 @@ class Geometry:
             b[at] += field[:, 1]
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """What was drawn for N samples, on the CPU, (N,) where nothing else is said; 0 stands for none.
-
-    Attributes:
-        to_canvas, to_text: (N, 3, 3) the homography and its inverse.
-        arc: radians, positive where the middle is highest.
-        wave: (3, N) amplitude, frequency, phase.
-        elastic: standard deviation, units.
-        squeeze: factor of the width.
-        padding: (4, N) left, top, right, bottom, units.
-        side: of a neighbour, 1 to 4 in the order above. gap: to it, units. shift: of its text, share of the length.
-        behind: (4, N) scale, turn in radians, shift as share of the length, height in units.
-    """
-
-    to_canvas: Tensor
-    to_text: Tensor
-    arc: Tensor
-    wave: Tensor
-    elastic: Tensor
-    squeeze: Tensor
-    padding: Tensor
-    side: Tensor
-    gap: Tensor
-    shift: Tensor
-    behind: Tensor
-
-
-def _draw(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> _Drawn:
-    u, some = Draws(keys, 0x6E0, 48), (~plain).float()
-    main = u.choice(c.mains)
-    rotate, shear_x, shear_y, recede, arc, sine = [(main == k).float() * some for k in range(1, 7)]
-    rise = c.rise * (_LONG / length).clamp(max=1)
-    tail = torch.where(u.happens(0.2), 3.0, 1.0)
-    turn = (rotate * math.radians(c.rotation) * tail * u.signed() + math.radians(c.tilt) * u.signed()) * some
-    turn = turn.sign() * turn.abs().minimum(torch.atan(rise / length))
-    skew = shear_y * u.sign() * u.between(0, c.skew).minimum(rise / length)
-    far = u.between(c.recession, 1)
-    depth = recede * u.sign() * (1 - far) / (1 + far)
-    sideways = u.happens(0.6).float()
-    across = sideways * depth * 2 / length * (_LONG / length).clamp(max=1)
-    down = (1 - sideways) * depth * 2 * (3 / length).clamp(max=1)
-    to_canvas = homography(turn, shear_x * c.slant * u.signed(), skew, across, down)
-    curve = torch.where(u.happens(0.2), u.between(c.curve[1], c.curve_tail), u.between(*c.curve)) * math.pi / 180
-    curve = curve.minimum(8 * rise / length).minimum(0.9 * length)  # an arc rises by length * curve / 8
-    padding, side, gap = _padding(c, u, some)
-    wave = torch.stack((sine * u.between(0.3, 1) * c.wave, 2 * math.pi / u.between(3, 8), 6.3 * u.unit()))
-    behind = u.happens(c.behind) * some * torch.exp2(u.between(-1.5, 1))
-    return _Drawn(
-        to_canvas=to_canvas,
-        to_text=torch.linalg.inv(to_canvas),
-        arc=arc * curve * u.sign(),
-        wave=wave,
-        elastic=u.happens(c.elastic) * some * u.between(0.2, 1) * c.elastic_strength,
-        squeeze=torch.exp(u.signed() * math.log(c.squeeze)),
-        padding=padding,
-        side=side,
-        gap=gap,
-        shift=u.between(0.2, 0.8),
-        behind=torch.stack((behind, 0.3 * u.signed() * (4 / length).clamp(max=1), u.unit(), 0.6 * u.signed())),
-    )
-
-
-def _padding(c: GeometryConfig, u: Draws, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each side (4, N), in the order left, top, right, bottom; the side of a neighbour, 0: none; the gap to it."""
-    padding = torch.stack(
-        [torch.where(u.happens(c.loose), u.between(0, c.loose_padding), u.between(*c.padding)) for _ in range(4)]
-    )
-    side = (u.happens(c.neighbour) * some).long() * (1 + u.choice((1, 3, 1, 3)))
-    beside = (side % 2).float()
-    gap = u.between(0.06, 0.25) + 0.25 * beside
-    shown = gap + u.between(0.05, 0.3) * (1 - 0.6 * beside)  # beside, so little is no letter
-    padding = torch.where(torch.arange(1, 5)[:, None] == side, shown, padding)
-    return padding, side, gap
-
-
-def _crops(masks: Tensor, text: TextBox, drawn: _Drawn) -> Tensor:
+def _crops(masks: Tensor, text: TextBox, drawn: Placement) -> Tensor:
     """(N, 4) left, top, right, bottom of the images on the canvas: of the ink's blocks of columns, and padding."""
     highest, lowest = (ink_edge(masks, upward).float().cpu() for upward in (True, False))
     inked = highest < lowest
@@ -284,6 +185,9 @@ def _crops(masks: Tensor, text: TextBox, drawn: _Drawn) -> Tensor:
     x, y = bent(a, b, torch.where(bend == 0, 1.0, bend))
     amplitude, frequency, phase = drawn.wave[:, :, None, None]
     x, y = torch.where(bend == 0, a, x), torch.where(bend == 0, b + amplitude * torch.sin(frequency * a + phase), y)
+    around, middle, bulge = drawn.pillar[:, :, None, None]
+    wound = wrapped(a, b, torch.where(around > 0, around, 1.0), middle, bulge)
+    x, y = (torch.where(around > 0, there, here) for there, here in zip(wound, (x, y), strict=True))
     x, y = project(drawn.to_canvas, x, y)
     beyond = torch.where(inked, 0.0, math.inf)[:, None]
     least = torch.stack(((x + beyond).amin((1, 2)), (y + beyond).amin((1, 2))), 1)
@@ -291,7 +195,15 @@ def _crops(masks: Tensor, text: TextBox, drawn: _Drawn) -> Tensor:
     return torch.cat((least - drawn.padding[:2].T, most + drawn.padding[2:].T), 1)
 
 
-def _neighbour(a: Tensor, b: Tensor, text: TextBox, drawn: _Drawn, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tensor:
+    """From dot to dot, units, as near to `cell` as can be seen and read; 0 where nothing can, or none are wanted."""
+    characters = torch.where(lengths > 0, lengths, text.length * _CHARACTERS)
+    widest = (text.length / characters / _DOTS_ACROSS).clamp(max=_COARSEST)
+    seen = cell.maximum(_LEAST_DOT / pixels).minimum(widest)
+    return torch.where((cell > 0) & (seen * pixels >= _LEAST_DOT - 1e-3), seen, 0.0)
+
+
+def _neighbour(a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Where in its own text, begun elsewhere, a sample's neighbour is found."""
     side, gap, shift, length = (
         t[rows].to(a.device)[:, None, None] for t in (drawn.side, drawn.gap, drawn.shift, text.length)
@@ -303,7 +215,7 @@ def _neighbour(a: Tensor, b: Tensor, text: TextBox, drawn: _Drawn, rows: Tensor)
     return torch.remainder(a + length * (0.5 + shift), length) - length / 2, b
 
 
-def _behind(a: Tensor, b: Tensor, text: TextBox, drawn: _Drawn, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _behind(a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Where in its own text, over and over, what shows through is found."""
     scale, turn, shift, height = drawn.behind[:, rows].to(a.device)[:, :, None, None]
     length = text.length[rows].to(a.device)[:, None, None]

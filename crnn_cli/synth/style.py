@@ -19,10 +19,12 @@ from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Background
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import DEGRADATIONS, DegradeConfig, Degrader
 from crnn_cli.synth.draws import Draws, Keys, rows_of
-from crnn_cli.synth.geometry import Geometry, GeometryConfig
+from crnn_cli.synth.geometry import Geometry
+from crnn_cli.synth.placement import GeometryConfig
 
 _NARROWEST = 8  # pixels of an image that keeps its own width
 _LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line
+_UNSEEN = 0.012  # standard deviation of letters and ground that is hardly seen, share of the range
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Look:
         geometry, colour, background, degrade: what may happen, how often and how far.
         clean: share of samples that are only cropped, in one luminance on one other; 0 to 1.
         legible: agreement of image and letters, 0 to 1, below which a degraded sample gets back some of what it was;
-            see `agreement`. 0 leaves all as they are.
+            see `agreement`. Letters lower than the image need up to a quarter more. 0 leaves all as they are.
         words, lines: weights of this kind, among the style's, for text up to twelve times as long as high, and longer.
     """
 
@@ -63,6 +65,9 @@ _FLAT = GeometryConfig(
     perspective=0.03,
     arc=0.06,
     sine=0.06,
+    oblique=0.0,
+    ring=0.0,
+    pillar=0.0,
     rotation=1.0,
     slant=0.2,
     recession=0.85,
@@ -77,6 +82,8 @@ _FLAT = GeometryConfig(
     squeeze=1.12,
     neighbour=0.12,
     behind=0.04,
+    dotted=0.0,
+    tiled=0.0,
 )
 _PRINT = ColourConfig(
     contrast=(0.3, 1.0),
@@ -86,6 +93,10 @@ _PRINT = ColourConfig(
     shadow=0.0,
     extrusion=0.0,
     border=0.0,
+    neon=0.0,
+    dim=0.0,
+    matched=0.0,
+    hatched=0.0,
     outline=0.005,
     see_through=0.1,
 )
@@ -193,7 +204,9 @@ class _Look:
         if len(rows := rows_of(~clean)):
             at = rows.to(self.device)
             degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
-            agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at]) / max(self.look.legible, 1e-6)
+            needed = max(self.look.legible, 1e-6) * (1.25 - 0.25 * (placed.pixels[rows] / self.height).clamp(max=1))
+            agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at])
+            agreed /= needed.to(self.device)[:, None, None, None]
             x[at] = torch.lerp(x[at], degraded, agreed.square().clamp(max=1))
         return (x * 255 * within).round_().to(torch.uint8), widths
 
@@ -201,8 +214,8 @@ class _Look:
 def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
     """How well letters are seen, 0 to 1: the correlation of image and ink, or its outline, in fine detail.
 
-    Uneven light lowers it little; noise, blur, and patterns as fine as strokes lower it much. People read hardly
-    anything below 0.5 and nearly all above 0.7.
+    Uneven light lowers it little; noise, blur, and patterns as fine as strokes lower it much, and so does a contrast
+    that is nearly none. People read hardly anything below 0.5 and nearly all above 0.7.
 
     Args:
         images: (N, 1, H, W) float32. ink: (N, 1, H, W) float32. within: (N, 1, 1, W) bool: columns that count.
@@ -215,7 +228,8 @@ def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
     smooth = _smooth(x, ink.shape[2] // 4)
     x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * within
     image, letters = x[:, :1], x[:, 1:]
-    power = image.square().sum((2, 3), keepdim=True) * letters.square().sum((2, 3), keepdim=True)
+    unseen = _UNSEEN**2 * x.shape[2] * within.sum(3, keepdim=True)
+    power = (image.square().sum((2, 3), keepdim=True) + unseen) * letters.square().sum((2, 3), keepdim=True)
     together = (image * letters).sum((2, 3), keepdim=True).abs()
     return (together / power.sqrt().clamp(min=1e-6)).amax(1, keepdim=True)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 BLOCK = 8  # mask columns that share one extent of ink
 
-_INK = 64  # grey level from which a pixel counts as ink
+INK = 64  # grey level from which a pixel counts as ink
 _LEAST_UNIT = 24  # mask rows; a dash or a full stop does not fill its image
 _NEAREST = 0.05  # least depth: what lies beyond the horizon is not folded back
 
@@ -29,6 +29,10 @@ class TextBox:
     across: Tensor
     down: Tensor
     spare: Tensor
+
+    def of(self, rows: Tensor) -> TextBox:
+        """The boxes of the samples `rows` alone."""
+        return TextBox(self.unit[rows], self.length[rows], self.across[rows], self.down[rows], self.spare[rows])
 
 
 def text_box(boxes: Tensor) -> TextBox:
@@ -69,10 +73,27 @@ def straightened(x: Tensor, y: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
     return torch.atan2(x, down) * radius, (radius - torch.hypot(x, down)) * bend.sign()
 
 
+def wrapped(a: Tensor, b: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor) -> tuple[Tensor, Tensor]:
+    """The plane goes around an upright cylinder and is seen from far away.
+
+    Args:
+        radius: of the cylinder. middle: angle at which a = 0 lies, 0 where it faces the viewer, radians.
+        bulge: by how much lines bend as the cylinder is seen from above or below, share of its depth.
+    """
+    angle = a / radius + middle
+    return radius * torch.sin(angle), b + bulge * radius * (1 - torch.cos(angle))
+
+
+def unwrapped(x: Tensor, y: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `wrapped`; what lies beside the cylinder belongs to its edge."""
+    angle = torch.asin((x / radius).clamp(-1, 1))
+    return (angle - middle) * radius, y - bulge * radius * (1 - torch.cos(angle))
+
+
 def ink_edge(masks: Tensor, upward: bool) -> Tensor:
     """(N, blocks): the first row of the ink in each block of columns, or the row after its last."""
     height = masks.shape[1]
-    inked = masks.view(len(masks), height, -1, BLOCK).amax(3) >= _INK
+    inked = masks.view(len(masks), height, -1, BLOCK).amax(3) >= INK
     rows = torch.arange(height, device=masks.device, dtype=torch.int16)[:, None]
     return torch.where(inked, rows, height).amin(1) if upward else torch.where(inked, rows + 1, 0).amax(1)
 
