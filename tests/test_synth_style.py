@@ -16,10 +16,12 @@ from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig
+from crnn_cli.synth.draws import rows_of
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.placement import GeometryConfig
 from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, StyleConfig, Stylist, agreement
-from crnn_cli.synth.warping import bent, homography, project, straightened
+from crnn_cli.synth.tiles import tiles
+from crnn_cli.synth.warping import bent, homography, project, straightened, text_box, unwrapped, wrapped
 from tests.conftest import render
 
 TEXTS = ("one", "Two", "a line of many words that goes on for long", "I", "-", "Fortythree", "qwerty", "4.50")
@@ -70,7 +72,13 @@ CUT = replace(  # whose letters, shadows and seams go on beyond the right edge
     geometry=replace(SCENE.geometry, padding=(-0.2, -0.1)),
     colour=replace(SCENE.colour, shadow=0.4, extrusion=0.3, border=0.3, outline=0.0, neon=0.0),
 )
-ALIKE = {**STYLES, "cut": StyleConfig((CUT,))}
+RARE = replace(  # all that few samples have, often
+    SCENE,
+    clean=0.0,
+    geometry=replace(SCENE.geometry, oblique=1.0, ring=1.0, pillar=1.0, dotted=0.4, tiled=0.4),
+    colour=replace(SCENE.colour, neon=0.4, outline=0.2, texture=0.6, hatched=0.8, dim=0.2, matched=0.2),
+)
+ALIKE = {**STYLES, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,))}
 
 
 @pytest.mark.parametrize("name", ALIKE)
@@ -153,6 +161,13 @@ def test_bending_is_taken_back(a, b, bend, way):
     torch.testing.assert_close(back, place, atol=1e-4, rtol=0)
 
 
+@given(st.floats(-2, 2), st.floats(-0.5, 0.5), st.floats(2, 9), st.floats(-0.5, 0.5), st.floats(-0.3, 0.3))
+def test_going_around_a_pillar_is_taken_back(a, b, radius, middle, bulge):
+    place, pillar = (torch.tensor(a), torch.tensor(b)), [torch.tensor(value) for value in (radius, middle, bulge)]
+    back = unwrapped(*wrapped(*place, *pillar), *pillar)
+    torch.testing.assert_close(back, place, atol=1e-3, rtol=0)
+
+
 def test_seeing_is_taken_back():
     drawn = torch.rand(50, 5, generator=torch.Generator().manual_seed(0)) - 0.5
     to_canvas = homography(*drawn.unbind(1))
@@ -179,7 +194,96 @@ def test_no_character_becomes_narrower_than_the_pitch():
     assert bool((widths >= 40 * LENGTHS).all())
 
 
-@pytest.mark.parametrize("effect", ["elastic", "neighbour", "behind"])
+def bars(*lengths: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks (N, 1, 64, W) of bars 32 rows high and as many times as long, and their boxes."""
+    widths = [round(32 * length) for length in lengths]
+    masks = torch.zeros(len(widths), 1, 64, max(widths), dtype=torch.uint8)
+    for mask, width in zip(masks, widths, strict=True):
+        mask[0, 16:48, :width] = 255
+    return masks, torch.tensor([[16, 48, width] for width in widths])
+
+
+@pytest.mark.parametrize("main", ["oblique", "ring"])
+@pytest.mark.parametrize("seed", range(3))
+def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
+    """No image is more than `reach` times as high as its ink, but for what recedes; the shorter, the further turned."""
+    masks, boxes = bars(1, 2, 3, 4, 6, 8, 12, 20, 40)
+    count = len(masks)
+    config = only(main, padding=(0.0, 0.0), tilt=0.0, reach=3.0)
+    geometry = Geometry(config, 32, 1, 8, "cpu")
+    placed = geometry(masks, boxes, torch.zeros(count, dtype=torch.int64), NONE[:1].expand(count), keys_of(seed, count))
+    assert float(placed.pixels.min()) > 32 / 3.0 / 1.35
+    assert bool((placed.pixels[2:5] < 25).all())
+    assert float(placed.pixels[-1]) > 32 / 1.8
+
+
+def test_oblique_words_lie_in_near_square_images():
+    masks, boxes = bars(*[3.0] * 60)
+    geometry = Geometry(only("oblique", padding=(0.0, 0.0), squeeze=1.0), 32, 1, 8, "cpu")
+    placed = geometry(masks, boxes, torch.zeros(60, dtype=torch.int64), NONE[:1].expand(60), keys_of(16, 60))
+    assert 32 < float(placed.widths.float().median()) < 64
+    assert int(placed.widths.max()) < 90
+
+
+def test_letters_on_a_pillar_narrow_towards_its_edges():
+    """Bars that stand evenly are shown in widths that differ by a third, some by far more."""
+    mask = torch.zeros(1, 1, 64, 260, dtype=torch.uint8)
+    for start in range(0, 260, 40):
+        mask[:, :, 16:48, start : start + 20] = 255
+    masks, boxes = mask.expand(20, -1, -1, -1), torch.tensor([[16, 48, 260]]).expand(20, -1)
+    geometry = Geometry(only("pillar", padding=(0.05, 0.05), tilt=0.0), 64, 12, 8, "cpu")
+    placed = geometry(masks, boxes, torch.full((20,), 7), NONE[:1].expand(20), keys_of(17, 20))
+    ratios = []
+    for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
+        row = (ink[32, :width] > 0.5).int()
+        starts, ends = ((row.diff(prepend=row[:1] * 0, append=row[:1] * 0) == way).nonzero()[:, 0] for way in (1, -1))
+        shown = ends - starts
+        assert len(shown) == 7
+        ratios.append(int(shown.max()) / int(shown.min()))
+    assert min(ratios) > 1.2
+    assert max(ratios) > 2
+
+
+def test_dots_are_apart_and_only_where_ink_is():
+    placed, dotted = (
+        Geometry(only("plain", dotted=share, dots=(9.0, 9.0)), 64, 1, 8, "cpu")(
+            MASKS, BOXES, LENGTHS, NONE, keys_of(18)
+        )
+        for share in (0.0, 1.0)
+    )
+    assert not bool(placed.dotted.any())
+    assert int(dotted.dotted.sum()) >= 3
+    near = F.max_pool2d(placed.ink, 15, 1, 7)  # a dot is lit by ink within its cell
+    assert float((dotted.ink * (near < 0.1)).max()) < 0.1
+    for row in rows_of(dotted.dotted).tolist():
+        assert float(dotted.ink[row].mean()) < float(placed.ink[row].mean())
+        assert float(dotted.ink[row].max()) > 0.9
+    same = rows_of(~dotted.dotted)
+    assert torch.equal(dotted.ink[same], placed.ink[same])
+
+
+def test_letters_too_small_for_dots_have_none():
+    geometry = Geometry(only("plain", dotted=1.0), 16, 1, 8, "cpu")
+    assert not bool(geometry(MASKS, BOXES, 4 * LENGTHS, NONE, keys_of(19)).dotted.any())
+
+
+def test_each_letter_has_its_tile():
+    mask = torch.zeros(1, 64, 120, dtype=torch.uint8)
+    for start in (0, 50, 100):
+        mask[:, 16:48, start : start + 20] = 255
+    text = text_box(torch.tensor([[16, 48, 120]]))
+    a = ((torch.arange(200) - 40 + 0.5 - 60) / 32).expand(1, 96, -1)
+    b = ((torch.arange(96)[:, None] - 48 + 0.5) / 32).expand(1, -1, 200)
+    one = torch.ones(1)
+    drawn = tiles(mask, text, a, b, 32 * one, 0.25 * one, 0.5 * one)[0]
+    expected = torch.zeros(96, 200)
+    for number, start in enumerate((0, 50, 100)):
+        expected[24:72, start + 32 : start + 68] = (0.5, 1.0)[number % 2]
+    assert float((drawn - expected).abs().mean()) < 0.03
+    assert int((drawn[48] == 0).sum()) > 60
+
+
+@pytest.mark.parametrize("effect", ["elastic", "neighbour", "behind", "tiled"])
 def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
     masks, boxes, keys = MASKS.repeat(8, 1, 1, 1), BOXES.repeat(8, 1), keys_of(10, 64)
     plain, lengths = NONE.repeat(8), LENGTHS.repeat(8)
@@ -192,8 +296,8 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
     without, some, every = place(0.0), place(0.3), place(1.0)
     changed = []
     for placed in (some, every):
-        if effect == "behind":
-            changed.append(len(placed.rows))
+        if effect in ("behind", "tiled"):
+            changed.append(len(placed.rows if effect == "behind" else placed.tiled))
         else:
             same = [
                 int(placed.widths[n]) == int(without.widths[n])
@@ -239,7 +343,7 @@ def test_polarity_is_the_configs():
         assert bool((lighter == (dark == 0)).all())
 
 
-@pytest.mark.parametrize("effect", ["texture", "shadow", "extrusion", "border", "outline", "see_through"])
+@pytest.mark.parametrize("effect", ["texture", "shadow", "extrusion", "border", "outline", "neon", "see_through"])
 def test_an_effect_changes_the_samples_that_draw_it(effect):
     config = replace(PAINT, contrast=(0.15, 0.3))
     ground = None if effect == "see_through" else 0.5
@@ -249,6 +353,39 @@ def test_an_effect_changes_the_samples_that_draw_it(effect):
     assert bool(changed.all())
     for_plain, *_ = painted(replace(config, **{effect: 1.0}), plain=~NONE, ground=ground)
     assert torch.equal(for_plain, painted(config, plain=~NONE, ground=ground)[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dim_and_matched_samples_differ_little_but_do(seed):
+    for effect, least, most in (("dim", 0.07, 0.22), ("matched", 0.05, 0.12)):
+        images, ink, around = painted(replace(PAINT, **{effect: 1.0, f"{effect}_contrast": (least, most)}), seed)
+        for image, letters, edge in zip(images, ink, around, strict=True):
+            if (letters > 0.99).any():
+                difference = abs(float(image[letters > 0.99].mean()) - float((image * edge).sum() / edge.sum()))
+                assert 0.6 * least < difference < most + 0.01  # where letters are close, edges hold some of their ink
+            assert effect == "matched" or float(image.max()) < 0.15 + most + 0.01
+
+
+def test_lit_letters_are_light_on_dark_ground():
+    images, ink, _ = painted(replace(PAINT, neon=1.0, dark=1.0))
+    far = F.max_pool2d(ink, 15, 1, 7) < 0.01
+    for image, letters, ground in zip(images, ink, far, strict=True):
+        assert float(image[letters > 0.5].mean()) > 0.3 + float(image[ground].mean() if ground.any() else 0)
+
+
+def test_hatching_stays_within_the_letters():
+    plain, ink, _ = painted(PAINT)
+    hatched, *_ = painted(replace(PAINT, texture=1.0, hatched=1.0))
+    changed = (plain - hatched).abs()
+    assert float(changed[ink == 0].max()) == 0
+    assert bool((changed.flatten(1).amax(1) > 0.02).all())
+
+
+def test_agreement_is_low_where_nothing_can_be_seen():
+    placed = Geometry(only("plain"), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    within = torch.arange(placed.ink.shape[3]) < placed.widths[:, None, None, None]
+    assert float(agreement(0.5 + 0.006 * placed.ink, placed.ink, within).max()) < 0.5
+    assert float(agreement(0.5 + 0.06 * placed.ink, placed.ink, within).min()) > 0.65
 
 
 def test_agreement_is_high_for_uneven_light_and_low_for_noise_whatever_stands_in_the_padding():
@@ -309,9 +446,18 @@ def test_words_and_lines_get_the_looks_of_their_weights():
         (lambda: GeometryConfig(elastic=float("nan")), "elastic"),
         (lambda: GeometryConfig(arc=-1), "arc"),
         (lambda: GeometryConfig(curve=(50, 20)), "curve"),
+        (lambda: GeometryConfig(obliqueness=(10, 80)), "obliqueness"),
+        (lambda: GeometryConfig(ring_curve=(90, 300)), "ring_curve"),
+        (lambda: GeometryConfig(pillar_span=(80, 180)), "pillar_span"),
+        (lambda: GeometryConfig(reach=0.5), "reach"),
+        (lambda: GeometryConfig(dots=(2, 9)), "dots"),
+        (lambda: GeometryConfig(tiled=2), "tiled"),
         (lambda: GeometryConfig(padding=(-0.5, 0)), "padding"),
         (lambda: replace(GeometryConfig(), **dict.fromkeys(MAINS, 0)), "weights"),
         (lambda: ColourConfig(contrast=(0.5, 0.2)), "contrast"),
+        (lambda: ColourConfig(matched_contrast=(0.5, 0.2)), "matched_contrast"),
+        (lambda: ColourConfig(depth=(1, 20)), "depth"),
+        (lambda: ColourConfig(neon=0.9), "together"),
         (lambda: ColourConfig(dark=2), "dark"),
         (lambda: ColourConfig(shadow=0.6, border=0.6), "together"),
         (lambda: replace(SCENE, clean=-1), "clean"),

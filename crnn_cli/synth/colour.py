@@ -53,11 +53,11 @@ class ColourConfig:
     ground: float = 0.7
     visible: float = 0.12
     texture: float = 0.3
-    hatched: float = 0.15
+    hatched: float = 0.1
     shadow: float = 0.08
     extrusion: float = 0.14
     border: float = 0.1
-    outline: float = 0.035
+    outline: float = 0.03
     neon: float = 0.03
     depth: tuple[float, float] = (1.0, 6.0)
     lamps: float = 0.75

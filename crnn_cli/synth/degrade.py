@@ -121,7 +121,7 @@ class DegradeConfig:
     motion: Chance = Chance(0.15, 2.0, 11.0)
     blur: Chance = Chance(0.45, 0.2, 2.4)
     low: Chance = Chance(0.45, 30.0, 8.0)
-    smear: Chance = Chance(0.1, 13.0, 7.0)
+    smear: Chance = Chance(0.09, 13.0, 7.0)
     noise: Chance = Chance(0.35, 0.008, 0.08)
     shot: Chance = Chance(0.15, 0.01, 0.1)
     impulses: Chance = Chance(0.03, 0.0, 0.03)

@@ -57,7 +57,7 @@ class GeometryConfig:
         tiled: probability that each letter stands on a tile of its own.
     """
 
-    plain: float = 0.14
+    plain: float = 0.16
     rotate: float = 0.19
     shear_x: float = 0.12
     shear_y: float = 0.04
@@ -65,8 +65,8 @@ class GeometryConfig:
     arc: float = 0.12
     sine: float = 0.04
     oblique: float = 0.1
-    ring: float = 0.06
-    pillar: float = 0.05
+    ring: float = 0.05
+    pillar: float = 0.04
     rotation: float = 10.0
     slant: float = 0.5
     skew: float = 0.17
