@@ -210,7 +210,7 @@ def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
     masks, boxes = bars(1, 2, 3, 4, 6, 8, 12, 20, 40)
     count = len(masks)
     config = only(main, padding=(0.0, 0.0), tilt=0.0, reach=3.0)
-    geometry = Geometry(config, 32, 1, 8, "cpu")
+    geometry = Geometry(config, Scaling(32, 8), 1, "cpu")
     placed = geometry(masks, boxes, torch.zeros(count, dtype=torch.int64), NONE[:1].expand(count), keys_of(seed, count))
     assert float(placed.pixels.min()) > 32 / 3.0 / 1.35
     assert bool((placed.pixels[2:5] < 25).all())
@@ -219,7 +219,7 @@ def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
 
 def test_oblique_words_lie_in_near_square_images():
     masks, boxes = bars(*[3.0] * 60)
-    geometry = Geometry(only("oblique", padding=(0.0, 0.0), squeeze=1.0), 32, 1, 8, "cpu")
+    geometry = Geometry(only("oblique", padding=(0.0, 0.0), squeeze=1.0), Scaling(32, 8), 1, "cpu")
     placed = geometry(masks, boxes, torch.zeros(60, dtype=torch.int64), NONE[:1].expand(60), keys_of(16, 60))
     assert 32 < float(placed.widths.float().median()) < 64
     assert int(placed.widths.max()) < 90
@@ -231,7 +231,7 @@ def test_letters_on_a_pillar_narrow_towards_its_edges():
     for start in range(0, 260, 40):
         mask[:, :, 16:48, start : start + 20] = 255
     masks, boxes = mask.expand(20, -1, -1, -1), torch.tensor([[16, 48, 260]]).expand(20, -1)
-    geometry = Geometry(only("pillar", padding=(0.05, 0.05), tilt=0.0), 64, 12, 8, "cpu")
+    geometry = Geometry(only("pillar", padding=(0.05, 0.05), tilt=0.0), Scaling(64, 8), 12, "cpu")
     placed = geometry(masks, boxes, torch.full((20,), 7), NONE[:1].expand(20), keys_of(17, 20))
     ratios = []
     for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
@@ -246,7 +246,7 @@ def test_letters_on_a_pillar_narrow_towards_its_edges():
 
 def test_dots_are_apart_and_only_where_ink_is():
     placed, dotted = (
-        Geometry(only("plain", dotted=share, dots=(9.0, 9.0)), 64, 1, 8, "cpu")(
+        Geometry(only("plain", dotted=share, dots=(9.0, 9.0)), Scaling(64, 8), 1, "cpu")(
             MASKS, BOXES, LENGTHS, NONE, keys_of(18)
         )
         for share in (0.0, 1.0)
@@ -263,7 +263,7 @@ def test_dots_are_apart_and_only_where_ink_is():
 
 
 def test_letters_too_small_for_dots_have_none():
-    geometry = Geometry(only("plain", dotted=1.0), 16, 1, 8, "cpu")
+    geometry = Geometry(only("plain", dotted=1.0), Scaling(16, 8), 1, "cpu")
     assert not bool(geometry(MASKS, BOXES, 4 * LENGTHS, NONE, keys_of(19)).dotted.any())
 
 
@@ -382,7 +382,7 @@ def test_hatching_stays_within_the_letters():
 
 
 def test_agreement_is_low_where_nothing_can_be_seen():
-    placed = Geometry(only("plain"), 32, 1, 8, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
     within = torch.arange(placed.ink.shape[3]) < placed.widths[:, None, None, None]
     assert float(agreement(0.5 + 0.006 * placed.ink, placed.ink, within).max()) < 0.5
     assert float(agreement(0.5 + 0.06 * placed.ink, placed.ink, within).min()) > 0.65
