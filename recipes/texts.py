@@ -39,11 +39,20 @@ HANDBOOK = {"de": "de-DE", "fr": "fr-FR", "es": "es-ES", "it": "it-IT", "pt": "p
 HANDBOOK |= {"sv": "sv-SE", "nb": "nb-NO"}
 FORTUNES = {"de": "fortunes-de/**/fortunes/de", "es": "fortunes-es/**/fortunes/es", "it": "fortunes-it/**/fortunes/it"}
 FORTUNES |= {"pt": "fortunes-br/**/fortunes"}
-QUOTES = {"de": "„“‚‘", "da": "»«›‹", "fr": "«»“”", "es": "«»“”", "it": "«»“”", "nb": "«»‘’", "sv": "””’’", "fi": "””’’"}
+QUOTES = {
+    "de": "„“‚‘",
+    "da": "»«›‹",
+    "fr": "«»“”",
+    "es": "«»“”",
+    "it": "«»“”",
+    "nb": "«»‘’",
+    "sv": "””’’",
+    "fi": "””’’",
+}
 
 NAMED = re.compile(r"names|cities|countries|regions|states|counties|provinces|departments|municipalities")
 WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?")
-ELIDED = set("bcdfghjklmnpqrstvwxz") | {"qu"}  # what stands before an apostrophe, and letters that are no words
+ELIDED = set("bcdfghjklmnpqrstvwxz") | {"qu", "i'm"}  # no words, or English
 ENGLISH = {"the", "of", "to", "is", "and", "you", "your", "it", "this", "that", "for", "with"}
 MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|[\ufffd\ue000-\uf8ff]")
 NAVIGATION = re.compile(r"\w*[^\W\d_]\d+\.\d")  # a word to click on and the number of the section behind it
@@ -112,9 +121,7 @@ def spellings(packages: Path, language: str) -> dict[str, set[str]]:
     return found
 
 
-def cased(
-    counts: dict[str, float], spellings: dict[str, set[str]], names: list[str], small: float
-) -> dict[str, float]:
+def cased(counts: dict[str, float], spellings: dict[str, set[str]], names: list[str], small: float) -> dict[str, float]:
     """`counts` of words as the dictionary spells them, or else as one of the names.
 
     Args:

@@ -32,7 +32,7 @@ def command(
     text: rendering.Text = [],  # noqa: B006
     photos: rendering.Photos = [],  # noqa: B006
     alphabet: Annotated[
-        str, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file: the only characters written.")
+        str, typer.Option(help="digits, alnum, ascii, european, latin, or a UTF-8 file: the only characters written.")
     ] = "ascii",
     min_length: Annotated[int | None, typer.Option(help="Least characters. [default: the preset's]")] = None,
     max_length: Annotated[int | None, typer.Option(help="Most characters. [default: the preset's]")] = None,

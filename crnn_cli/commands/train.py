@@ -88,7 +88,8 @@ def command(
     ] = None,
     freeze: Annotated[Freeze, typer.Option(help="What stays as --init has it.")] = TRAIN.freeze,
     alphabet: Annotated[
-        str | None, typer.Option(help="digits, alnum, ascii, latin, or a UTF-8 file. [default: the labels' characters]")
+        str | None,
+        typer.Option(help="digits, alnum, ascii, european, latin, or a UTF-8 file. [default: the labels' characters]"),
     ] = None,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Drop characters outside the alphabet from labels.")

@@ -22,10 +22,31 @@ _MIRRORED = dict(zip("()[]{}<>«»", ")(][}{><»«", strict=True))
 _LATIN = [*range(0xA1, 0xAD), *range(0xAE, 0x180), *range(0x218, 0x21C), 0x1E9E]
 _LATIN_SIGNS = "–—‘’‚“”„†‡•…‰‹›€™"
 
+# The letters beyond a to z of each language: those of its alphabet and those of its common loans and names. Upper case
+# adds their capitals, but for ß, whose capital is SS in nearly all print. ĳ is written as two letters; long s (ſ) is
+# left out, since transcriptions of old print write s for it: labels that keep it need an alphabet that names it.
+LETTERS: dict[str, str] = {
+    "da": "æøåäéö",
+    "de": "äöüßàé",
+    "es": "áéíñóúü",
+    "fi": "äöåšž",
+    "fr": "àâæçèéêëîïôœùûüÿ",
+    "is": "áæðéíóöúýþ",
+    "it": "àèéìíîòóùú",
+    "nb": "æøåàéèêòóôâäö",
+    "nl": "áäàâçéëèêíïîóöôúüû",
+    "pt": "àáâãçéêíóôõúü",
+    "sv": "åäöàéü",
+}
+_PRINT = "“”‘’„«»‹›–—…•·†‡§¶©®™°ºª½¼¾¹²³×÷±¡¿£€¥¢"
+_EUROPEAN = "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ"
+
 PRESETS: dict[str, str] = {
     "digits": string.digits,
     "alnum": string.digits + string.ascii_lowercase,
     "ascii": "".join(map(chr, range(0x20, 0x7F))),
+    # Begins as ASCII does, so that a model of ASCII keeps its classes. ‚ is left out: it looks as a comma does.
+    "european": "".join(map(chr, range(0x20, 0x7F))) + _PRINT + _EUROPEAN,
     "latin": "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, _LATIN)) + _LATIN_SIGNS,
 }
 

@@ -8,7 +8,7 @@ import unicodedata
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -20,6 +20,8 @@ from crnn_cli.files import read_text
 T = TypeVar("T")
 
 BUILT_IN = Path(__file__).with_name("words.txt")  # common English words, counts by Zipf's law of their rank
+
+MARKS = string.punctuation + "“”‘’„‚«»‹›–—…•·†‡§¡¿"  # may stand around words
 
 _COUNTED = re.compile(r"(.*\S)\s+([1-9]\d*)")
 _PRONOUN = re.compile(r"^i(?='|$)")
@@ -71,6 +73,31 @@ class Alphabetic:
     def fold(self, text: str) -> str:
         """`text`, in capitals or lower-case where the alphabet has no others."""
         return self._fold(text)
+
+
+class Chain:
+    """Strings of letters that follow each other as they do in words: most can be pronounced, few have a sense.
+
+    Args:
+        words: at least one; how often a letter follows another there is its chance.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.counts: Counter[str] = Counter()  # of each letter
+        pairs: dict[str, Counter[str]] = defaultdict(Counter)
+        for word in words:
+            self.counts.update(word)
+            for letter, following in pairwise(word):
+                pairs[letter][following] += 1
+        self._first = Weighted(self.counts)
+        self._following = {letter: Weighted(counts) for letter, counts in pairs.items()}
+
+    def draw(self, rng: np.random.Generator, length: int) -> str:
+        """A string of `length` letters, at least one."""
+        letters = [self._first.draw(rng)]
+        while len(letters) < length:
+            letters.append(self._following.get(letters[-1], self._first).draw(rng))
+        return "".join(letters)
 
 
 class Passages:
@@ -163,7 +190,7 @@ def read_passages(path: Path, alphabetic: Alphabetic) -> tuple[list[str], int]:
 
 def count_words(pieces: Iterable[str]) -> Counter[str]:
     """The words of running text without the punctuation around them, and how often each stands there."""
-    return Counter(bare for piece in pieces for word in piece.split() if (bare := word.strip(string.punctuation)))
+    return Counter(bare for piece in pieces for word in piece.split() if (bare := word.strip(MARKS)))
 
 
 def chances(lists: Iterable[Mapping[str, int]], power: float, uniform: float) -> dict[str, float]:

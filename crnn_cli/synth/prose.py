@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from crnn_cli.synth import templates
-from crnn_cli.synth.corpus import BUILT_IN, Alphabetic, Weighted, pick, read_words
+from crnn_cli.synth.corpus import BUILT_IN, MARKS, Alphabetic, Chain, Weighted, pick, read_words
 from crnn_cli.synth.templates import capital, either
 
 Forms = Mapping[float, tuple[str, ...]]
@@ -27,7 +28,8 @@ _STOPS = ".,;:"  # after which no mark stands
 _AROUND: Forms = {  # several words of a line
     10: ('"o"', "(o)"),
     4: ("'o'", "“o”", "‘o’"),
-    2: ("[o]", "„o“", "«o»"),
+    2: ("[o]", "„o“", "«o»", "« o »"),
+    1: ("‚o‘", "»o«", "‹o›", "¿o?", "¡o!"),
     0.3: ("_o_", "*o*", "<o>", "{o}"),
 }
 _ATTACHED: Forms = {  # a word or a phrase that stands alone
@@ -35,14 +37,39 @@ _ATTACHED: Forms = {  # a word or a phrase that stands alone
     9: ("o!", "o:"),
     6: ("o?", '"o"', "(o)"),
     3: ("o;", "o...", "'o'", "“o”", "‘o’", '"o', 'o"', "(o", "o)", "o-", "o's"),
-    1.5: ("[o]", "-o", "#o", "@o", "o*"),
+    1.5: ("[o]", "-o", "#o", "@o", "o*", "„o“", "«o»", "¿o?", "¡o!", "o…", "•o"),
     1: ('o,"', 'o."', "o),", "*o", "&o", "o/", "o+", "o!!", "$o"),
     0.3: ("<o>", "/o", "_o_", "{o}", "~o", "|o", "o=", "`o`", "o\\", "o%", "^o"),
+    0.2: ("o®", "o™", "©o", "o†", "‹o›", "»o«", "–o", "o—", "§o", "·o"),
 }
 _JOINTS: Forms = {50: ("o",), 18: ("o-",), 9: ("o.", "o&"), 4: ("o/", "o'"), 2: ("o_", "o+", "o:"), 1: ("o@", "o|")}
 _SHORT = either("e.g.|i.e.|etc.|vs.|Mr.|Mrs.|Dr.|St.|Fig.|Eq.|cf.|al.|A|B|C|X|II|III|a.m.|p.m.|&|U.S.|x|y|n")
-_SIGNS = ("&", "&", "&", "-", "-", ",", "+", "/")  # between the words of a phrase
+_SIGNS = ("&", "&", "&", "-", "-", ",", "+", "/", "–", "·", "•")  # between the words of a phrase
 _BLOCK = 10  # words drawn together
+_SAMPLED = 5000  # words from which the strings without sense learn their letters
+
+_OPENS = r"(?<![\w.,;:!?…)\]])"  # not behind a word or a mark
+_PRINTED = [  # what typewriters have, and what printers set for it
+    (re.compile(pattern), set_)
+    for pattern, set_ in (
+        (r"\.\.\.", "…"),
+        (r"(?<!-)--(?!-)", "—"),
+        (r"(?<= )-(?= )", "–"),
+        (r"(?<![\d-])(\d+)-(\d+)(?![\d-])", r"\1–\2"),
+        (rf'{_OPENS}"(?=\S)([^"]*)"', r"“\1”"),
+        (rf'{_OPENS}"(?=\S)', "“"),
+        (r'(?<!\d)"', "”"),  # behind a digit it stands for inches
+        (rf"{_OPENS}'(?=[^\W\d])(?!(?:n|em|tis|til|twas|cause)\b)", "‘"),
+        (r"(?<!\d)'", "’"),
+    )
+]
+
+
+def printed(text: str) -> str:
+    """`text` with quotes, apostrophes, dashes and an ellipsis in place of what typewriters have for them."""
+    for pattern, set_ in _PRINTED:
+        text = pattern.sub(set_, text)
+    return text
 
 
 class Prose:
@@ -52,6 +79,9 @@ class Prose:
         words: the chance of each, at least one; they need not add up to 1.
         line_words: the same for lines.
         alphabetic: what it lacks is left out: marks, quotes, figures.
+
+    Attributes:
+        chain: makes strings of their letters, in lower case.
     """
 
     def __init__(self, words: Mapping[str, float], line_words: Mapping[str, float], alphabetic: Alphabetic) -> None:
@@ -60,10 +90,12 @@ class Prose:
         plain = {word: chance for word, chance in bare.items() if word.isalpha() and len(word) > 1}
         latin = {word: chance for word, chance in plain.items() if word.isascii()}
         self._any = Weighted(words)
+        self._plain = Weighted(plain or bare)
+        sample = self._plain.draws(np.random.default_rng(0), _SAMPLED)
+        self.chain = Chain(word.lower() for word in sample)
         self._bare = Weighted(bare)
         self._of_lines = Weighted(_bare(line_words))
         self._clitics = Weighted({word: c for word, c in clitics.items() if len(word) < 4} or {"'s": 1.0})
-        self._plain = Weighted(plain or bare)
         self._latin = Weighted(latin or read_words(BUILT_IN, Alphabetic(string.printable))[0])
         self._alphabetic = alphabetic
         self._marked = _forms(_MARKED, alphabetic)
@@ -184,7 +216,7 @@ class Prose:
 
 def _bare(words: Mapping[str, float]) -> Mapping[str, float]:
     """Those without punctuation at their ends, where there are such."""
-    return {word: chance for word, chance in words.items() if word == word.strip(string.punctuation)} or words
+    return {word: chance for word, chance in words.items() if word == word.strip(MARKS)} or words
 
 
 def _forms(forms: Forms, alphabetic: Alphabetic) -> Weighted[tuple[str, str]]:

@@ -6,9 +6,10 @@ chose for scenes: plain words first, then cut words, several words, and strings 
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from crnn_cli.synth import templates
 from crnn_cli.synth.corpus import (
     BUILT_IN,
     Alphabetic,
+    Chain,
     Passages,
     Weighted,
     chances,
@@ -31,8 +33,8 @@ from crnn_cli.synth.corpus import (
     read_passages,
     read_words,
 )
-from crnn_cli.synth.prose import Prose
-from crnn_cli.synth.templates import capital
+from crnn_cli.synth.prose import Prose, printed
+from crnn_cli.synth.templates import capital, either
 
 Kind = Literal[
     "word",  # one of the words
@@ -52,7 +54,9 @@ Kind = Literal[
     "plate",  # of cars
     "email",
     "url",  # web addresses, handles, paths
-    "random",  # characters of the alphabet, all alike
+    "short",  # one or two characters, alone: letters, digits, Roman numerals, abbreviations
+    "letters",  # letters without sense, half of them strings that can be pronounced
+    "random",  # characters of all sorts, all alike
     "rare",  # characters that the other kinds seldom have, alone or within a word
 ]
 Case = Literal["written", "upper", "capital", "lower", "mixed"]
@@ -70,6 +74,14 @@ _PATTERNS: dict[Kind, Maker] = {
     "plate": templates.plate,
 }
 
+_SHORTS = either(
+    "I|II|III|IV|V|VI|VII|VIII|IX|X|XI|XII|XIV|XV|XVI|XIX|XX|XXI|No|No.|Nr|St|St.|Mr|Dr|TV|UK|US|EU|UN|OK|PM|AM|pm|am|CD|"
+    "PC|WC|XL|XXL|XS|Co|km|kg|cm|mm|ml|m²|m³|°C|A4|4x4|4×4|1st|2nd|3rd|1º|1ª|Nº|N°|½|¼|¾|&|%|#1|$1|£1|€1|1€|5¢|+|€|£|$|¥|§|"
+    "§1|©|®|™|@|¿?|¡!|«|»|“|”|†|1.|2.|a)|b)|A.|B.|(1)|(a)|1/2|1–2|Ä|É|Ö|Ü|Å|Ø|Æ|Ç|Ñ|à|é"
+)
+_SHORT_FORMS = Weighted({"a": 35, "0": 15, "aa": 24, "00": 6, "a0": 4, "0a": 3, "": 13})  # the last: one of _SHORTS
+_PRINTED: set[Kind] = {"word", "joined", "phrase", "line", "entry", "name"}  # in which printers set the quotes
+_COMMON = 0.0005  # share of the letters of words, above which a letter is a common one
 _LONGEST_RANDOM = 12  # characters of a string without sense, where the bounds allow it
 _SHORTEST_LINE = 8  # characters, where the bounds allow it
 _TRIES = 200  # draws after which a kind counts as impossible
@@ -93,6 +105,8 @@ class TextConfig:
             capitals with the share of "upper" and as usual otherwise. "written" is the case that the source has.
         line_cases: the same for lines.
         punctuation: probability that a word or a phrase has a mark attached, or quotes or brackets around it.
+        typographic: probability that a text of words has quotes, apostrophes, dashes and ellipses as printers set
+            them, “ ” ‘ ’ – — …, and not as typewriters do; only in an alphabet that has these.
         running: share of the phrases and lines that is cut from `texts`, where there are any; the rest is composed of
             single words with punctuation, figures and names.
         power: words are drawn in proportion to their count raised to this; 0: all alike, 1: as often as counted.
@@ -107,9 +121,9 @@ class TextConfig:
     max_length: int = 120
     shares: Mapping[Kind, float] = field(
         default_factory=lambda: {
-            **{"word": 34, "cut": 4, "joined": 4, "phrase": 9, "line": 20, "entry": 4, "name": 2.5},
+            **{"word": 25, "cut": 8, "joined": 4, "phrase": 11, "line": 20, "entry": 4, "name": 2.5},
             **{"number": 4, "percent": 1, "date": 2, "time": 1, "price": 3, "phone": 1, "code": 1.5, "plate": 1},
-            **{"email": 0.5, "url": 1, "random": 4, "rare": 2.5},
+            **{"email": 0.5, "url": 1, "short": 4, "letters": 5, "random": 1.5, "rare": 1.5},
         }
     )
     cases: Mapping[Case, float] = field(
@@ -119,6 +133,7 @@ class TextConfig:
         default_factory=lambda: {"written": 86, "upper": 9, "capital": 4, "lower": 1}
     )
     punctuation: float = 0.1
+    typographic: float = 0.25
     running: float = 0.7
     power: float = 0.5
     line_power: float = 0.8
@@ -140,7 +155,7 @@ class TextConfig:
         _check_shares("line-cases", self.line_cases, get_args(Case))
         for name in ("power", "line_power"):
             within(name.replace("_", "-"), getattr(self, name), 0)
-        for name in ("punctuation", "running", "uniform"):
+        for name in ("punctuation", "typographic", "running", "uniform"):
             within(name, getattr(self, name), 0, 1)
 
 
@@ -157,20 +172,22 @@ TEXTS: dict[Preset, TextConfig] = {
     "scene": TextConfig(
         max_length=60,
         shares={
-            **{"word": 42, "cut": 5, "joined": 5, "phrase": 13, "line": 7, "entry": 2, "name": 3},
+            **{"word": 25, "cut": 12, "joined": 4, "phrase": 15, "line": 5, "entry": 2, "name": 3},
             **{"number": 4, "percent": 1, "date": 1.5, "time": 1, "price": 3, "phone": 1.5, "code": 1, "plate": 1},
-            **{"email": 0.5, "url": 1.5, "random": 4, "rare": 2},
+            **{"email": 0.5, "url": 1.5, "short": 6, "letters": 8.5, "random": 2, "rare": 1.5},
         },
         cases={"upper": 42, "capital": 30, "written": 20, "lower": 3, "mixed": 5},
         line_cases={"written": 55, "upper": 30, "capital": 15},
+        typographic=0.1,
     ),
     "document": TextConfig(
         shares={
             **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 60, "entry": 8, "name": 3},
             **{"number": 2, "percent": 0.5, "date": 1.5, "time": 0.5, "price": 2, "phone": 0.5, "code": 1},
-            **{"email": 0.5, "url": 0.5, "random": 1, "rare": 2},
+            **{"email": 0.5, "url": 0.5, "short": 1, "letters": 0.5, "random": 0.5, "rare": 2},
         },
         cases={"upper": 20, "capital": 35, "written": 43, "mixed": 2},
+        typographic=0.33,
     ),
     "all": TextConfig(),
 }
@@ -193,13 +210,21 @@ class TextSource:
         self._alphabetic = Alphabetic(config.alphabet)
         self._cases, self._line_cases = Weighted(config.cases), Weighted(config.line_cases)
         self._characters = config.alphabet.replace(" ", "")
-        self._pools = _pools(self._characters)
         self._rarities = Weighted(dict.fromkeys(self._characters, 1.0))
+        self._printed = _PRINTED if self._alphabetic.has("“”‘’–—…") else set()
+        self._shorts = list(filter(self._alphabetic.has, _SHORTS))
         self._passages, words = self._read()
-        self._makers = self._strings()
+        prose = None
         if words:
             alone, in_lines = (chances(words, power, config.uniform) for power in (config.power, config.line_power))
-            self._makers |= self._texts(Prose(alone, in_lines, self._alphabetic))
+            prose = Prose(alone, in_lines, self._alphabetic)
+        common = _common(self._characters, prose.chain.counts if prose else {})
+        self._pools = _pools(self._characters, common)
+        self._digits = "".join(filter(str.isdecimal, common))
+        self._common_letters, self._any_letters = map(self._small, (common, self._characters))
+        self._makers = self._strings()
+        if prose:
+            self._makers |= self._texts(prose)
         shares = self._possible()
         self.impossible = [kind for kind, share in config.shares.items() if share and kind not in shares]
         self._kinds = Weighted(shares)
@@ -212,6 +237,8 @@ class TextSource:
     def _draw(self, rng: np.random.Generator, kind: Kind) -> str:
         while True:  # ends: every kind has been seen to yield a text that fits
             text = self._alphabetic.fold(self._makers[kind](rng))
+            if kind in self._printed and rng.random() < self.config.typographic:
+                text = printed(text)
             if self._fits(text):
                 return text
 
@@ -240,6 +267,11 @@ class TextSource:
             lists = [count_words(pieces) if pieces else read_words(BUILT_IN, self._alphabetic)[0]]
         return Passages(pieces) if pieces else None, list(filter(None, lists))
 
+    def _small(self, characters: str) -> str:
+        """The letters among `characters`, as small letters where the alphabet has them."""
+        small = (c.lower() if c.lower() in self._alphabetic.characters else c for c in characters if c.isalpha())
+        return "".join(dict.fromkeys(small))
+
     def _possible(self) -> dict[Kind, float]:
         """The shares of the kinds that yield a text within a number of tries."""
         rng = np.random.default_rng(0)
@@ -267,7 +299,8 @@ class TextSource:
     def _strings(self) -> dict[Kind, Maker]:
         """What makes each kind of text that needs no words."""
         patterns: dict[Kind, Maker] = {kind: partial(self._usual, make) for kind, make in _PATTERNS.items()}
-        return {**patterns, "random": self._random, "rare": self._rare}
+        others: dict[Kind, Maker] = {"short": self._short, "random": self._random, "rare": self._rare}
+        return patterns | others | {"letters": partial(self._letters, None)}
 
     def _texts(self, prose: Prose) -> dict[Kind, Maker]:
         """What makes each kind of text that needs words."""
@@ -282,6 +315,7 @@ class TextSource:
             "name": partial(self._usual, partial(templates.name, word=prose.plain)),
             "email": partial(self._usual, partial(templates.email, word=prose.latin)),
             "url": partial(self._usual, partial(templates.url, word=prose.latin)),
+            "letters": partial(self._worded, prose, partial(self._letters, prose.chain)),
             "rare": partial(self._rare_within, prose),
         }
 
@@ -311,6 +345,25 @@ class TextSource:
 
     def _label(self, prose: Prose, rng: np.random.Generator) -> str:
         return capital(prose.phrase(rng, 1 + int(2.5 * rng.random())))
+
+    def _short(self, rng: np.random.Generator) -> str:
+        form, letters = _SHORT_FORMS.draw(rng), self._some_letters(rng)
+        pools: list[Sequence[str]] = [letters if c == "a" else self._digits for c in form]
+        pools = pools or [self._shorts]
+        text = "".join(pick(rng, pool) for pool in pools) if all(pools) else ""
+        return text.upper() if form and rng.random() < 0.8 else text
+
+    def _letters(self, chain: Chain | None, rng: np.random.Generator) -> str:
+        """Letters alike in case, in a few of the strings also those that words hardly have."""
+        length = self._length(rng)
+        if chain and rng.random() < 0.5:
+            return chain.draw(rng, length)
+        pool = self._some_letters(rng)
+        return "".join(pick(rng, pool) for _ in range(length)) if pool else ""
+
+    def _some_letters(self, rng: np.random.Generator) -> str:
+        """Small letters to draw from: mostly those that words have."""
+        return self._common_letters if rng.random() < 0.9 else self._any_letters
 
     def _random(self, rng: np.random.Generator) -> str:
         pool, length = pick(rng, self._pools), self._length(rng)
@@ -351,10 +404,26 @@ def _cased(rng: np.random.Generator, case: Case, text: str) -> str:
     return text
 
 
-def _pools(characters: str) -> list[str]:
+def _common(characters: str, counts: Mapping[str, int]) -> str:
+    """`characters` without the letters that words hardly have and without the signs of other than ASCII.
+
+    Args:
+        counts: of each small letter in words; with none, all letters count as common ones.
+    """
+    least = _COMMON * sum(counts.values())
+    letters = {c for c, count in counts.items() if count > least}
+    if any(c.isascii() for c in letters):
+        letters |= set(string.ascii_lowercase)
+    common = (
+        c for c in characters if (c.lower() in letters or not letters if c.isalpha() else c.isascii() or c.isdecimal())
+    )
+    return "".join(common) or characters
+
+
+def _pools(characters: str, common: str) -> list[str]:
     """Parts of the alphabet that strings without sense are drawn from."""
-    digits, letters, capitals = ("".join(filter(test, characters)) for test in (str.isdigit, str.isalpha, str.isupper))
-    return [pool for pool in (digits, letters, capitals + digits, letters + digits, characters) if pool]
+    digits, letters, capitals = ("".join(filter(test, common)) for test in (str.isdecimal, str.isalpha, str.isupper))
+    return [pool for pool in (digits, letters, capitals + digits, letters + digits, common, characters) if pool]
 
 
 def _demand(path: str, found: bool) -> None:
