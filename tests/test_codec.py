@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.config import ModelConfig, Normalization
-from crnn_cli.core.codec import BLANK, PRESETS, Alphabet, Codec, normalize
+from crnn_cli.core.codec import BLANK, LETTERS, PRESETS, Alphabet, Codec, normalize
 from crnn_cli.errors import AlphabetError, UsageFault
 
 MIXED = "abcXYZ 019.,-()éñüßåÅﬁ½한の漢İſ\u0301\u0327\u0308שלוםمرحبا"  # ligatures, marks, compatibility forms
@@ -91,6 +91,18 @@ def test_some_right_to_left_texts_do_not_survive():
 @pytest.mark.parametrize(("name", "size"), [("digits", 10), ("alnum", 36), ("ascii", 95)])
 def test_presets_have_the_fields_sizes(name, size):
     assert len(Alphabet(PRESETS[name])) == size
+
+
+def test_european_begins_as_ascii_does_and_is_of_latin():
+    assert PRESETS["european"].startswith(PRESETS["ascii"])  # models of ASCII keep their classes
+    assert set(PRESETS["european"]) < set(PRESETS["latin"])
+    assert len(PRESETS["european"]) == 203
+
+
+@pytest.mark.parametrize("language", LETTERS)
+def test_european_has_the_letters_of_its_languages_in_both_cases(language):
+    codec = Codec(Alphabet(PRESETS["european"]))
+    assert not codec.unknown(LETTERS[language] + LETTERS[language].upper())
 
 
 @pytest.mark.parametrize("name", PRESETS)

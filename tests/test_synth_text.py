@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.errors import UsageFault
+from crnn_cli.synth.corpus import Chain
+from crnn_cli.synth.prose import printed
 from crnn_cli.synth.text import TEXTS, Kind, TextConfig, TextSource
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -125,6 +127,14 @@ def test_every_character_of_the_alphabet_is_seen(name):
     assert set("".join(drawn(SOURCES[name], 8000))) == set(TEXTS[name].alphabet)
 
 
+def test_every_character_of_a_large_alphabet_is_seen_and_ascii_stays_common():
+    source = TextSource(replace(TEXTS["scene"], alphabet=PRESETS["european"]))
+    texts = drawn(source, 30000)
+    counts = Counter("".join(texts))
+    assert min(counts[c] for c in PRESETS["european"]) >= 6
+    assert sum(text.isascii() for text in texts) / 30000 > 0.9
+
+
 def test_characters_that_no_word_has_are_seen_and_the_common_ones_no_more():
     shares = {"word": 9.0, "rare": 1.0}
     config = TextConfig(shares=shares, alphabet=string.ascii_lowercase + "§¶€", punctuation=0)
@@ -133,6 +143,83 @@ def test_characters_that_no_word_has_are_seen_and_the_common_ones_no_more():
     alone = Counter("".join(drawn(TextSource(replace(config, shares={"word": 1})), 4000)))
     assert not set("§¶€") & set(alone)
     assert counts["e"] < 1.1 * alone["e"]
+
+
+def test_strings_of_letters_have_the_letters_of_words_and_hardly_others(tmp_path):
+    alphabet = string.ascii_letters + "äöüßéñøđĸžšő" + "ÄÖÜÉÑØŽŠŐ"
+    words = (written(tmp_path, "größe 3\nmüde 2\nfähig 2\n"),)
+    texts = drawn(TextSource(only("letters", words=words, alphabet=alphabet)), 2000)
+    assert all(text.isalpha() for text in texts)
+    assert {len(text) for text in texts} == set(range(1, 13))
+    counts = Counter("".join(texts))
+    assert 0 < sum(counts[c] for c in "éñøđĸžšőéñøžšő") < 0.05 * counts.total()
+    assert min(counts[c] for c in string.ascii_lowercase + "äöüß") > 100
+
+
+@pytest.mark.parametrize(("case", "test"), [("upper", str.isupper), ("lower", str.islower)])
+def test_strings_of_letters_are_alike_in_case(case, test):
+    assert all(map(test, drawn(TextSource(only("letters", cases={case: 1})), 300)))
+
+
+def test_letters_of_a_chain_follow_each_other_as_in_words():
+    chain, rng = Chain(["abc", "bca", "cde"]), generator()
+    strings = [chain.draw(rng, 8) for _ in range(200)]
+    assert all(len(string) == 8 for string in strings)
+    pairs = {string[k : k + 2] for string in strings for k in range(7)}
+    followed = {pair for pair in pairs if pair[0] != "e"}  # nothing follows e: a chain begins anew there
+    assert followed == {"ab", "bc", "ca", "cd", "de"}
+    assert {pair[1] for pair in pairs - followed} == set("abcde")
+
+
+def test_short_texts_are_letters_digits_and_pairs():
+    texts = drawn(TextSource(only("short")), 4000)
+    assert max(map(len, texts)) <= 5
+    alone = [text for text in texts if len(text) == 1]
+    assert 0.4 < len(alone) / 4000 < 0.7
+    assert set(alone) >= {*string.ascii_uppercase, *string.digits}
+    assert set(drawn(TextSource(only("short", alphabet="٠١٢ابت")), 500)) >= set("٠١٢ابت")
+
+
+@pytest.mark.parametrize(
+    ("typed", "set_"),
+    [
+        ('"So," he said', "“So,” he said"),
+        ("it's the dogs' own", "it’s the dogs’ own"),
+        ("('one') 'two'", "(‘one’) ‘two’"),
+        ("\"'Tis he\" rock 'n' roll, '90s", "“’Tis he” rock ’n’ roll, ’90s"),
+        ('so" they said. "And', "so” they said. “And"),
+        ('2" x 5\' 10"', '2" x 5\' 10"'),
+        ('"No. 12"', "“No. 12”"),
+        ("well--no... a - b, well-known", "well—no… a – b, well-known"),
+        ("1914-18, 2020-01-15, --, ---", "1914–18, 2020-01-15, —, ---"),
+    ],
+)
+def test_marks_are_set_as_printers_set_them(typed, set_):
+    assert printed(typed) == set_
+
+
+@given(st.text("ab \"'-.,(12“”‘’–—…"))
+def test_what_is_printed_already_stays_so(text):
+    assert printed(printed(text)) == printed(text)
+    plain = "".join(c for c in text if c not in "\"'-.")
+    assert printed(plain) == plain
+
+
+def test_printers_marks_have_their_probability_and_need_an_alphabet_that_has_them(tmp_path):
+    words = (written(tmp_path, "it's\n"),)
+    for share in (0, 0.3, 1):
+        config = only("word", words=words, alphabet=PRESETS["european"], typographic=share)
+        texts = drawn(TextSource(config), 3000)
+        assert sum(text == "it’s" for text in texts) / 3000 == pytest.approx(share, abs=0.03)
+    for share in (0, 1):
+        texts = drawn(TextSource(TextConfig(typographic=share)), 500)
+        assert texts == drawn(SOURCES["all"], 500)
+
+
+def test_capitals_of_other_languages_are_those_that_print_has(tmp_path):
+    words = (written(tmp_path, "straße\ncœur\nþú\n"),)
+    config = only("word", words=words, alphabet=PRESETS["european"], cases={"upper": 1}, typographic=0)
+    assert set(drawn(TextSource(config), 100)) == {"STRASSE", "CŒUR", "ÞÚ"}
 
 
 def test_a_cut_word_has_lost_up_to_three_letters_at_an_end(tmp_path):
@@ -274,6 +361,7 @@ def test_an_alphabet_that_leaves_nothing_is_a_fault():
         ({"cases": {}}, "cases has no share"),
         ({"line_cases": {"upper": float("nan")}}, "share of upper is nan"),
         ({"punctuation": 1.5}, "punctuation is 1.5"),
+        ({"typographic": 2}, "typographic is 2"),
         ({"running": -0.1}, "running is -0.1"),
         ({"uniform": 2}, "uniform is 2"),
         ({"power": -1}, "power is -1"),

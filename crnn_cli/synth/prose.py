@@ -59,7 +59,7 @@ _PRINTED = [  # what typewriters have, and what printers set for it
         (rf'{_OPENS}"(?=\S)([^"]*)"', r"“\1”"),
         (rf'{_OPENS}"(?=\S)', "“"),
         (r'(?<!\d)"', "”"),  # behind a digit it stands for inches
-        (rf"{_OPENS}'(?=[^\W\d])(?!(?:n|em|tis|til|twas|cause)\b)", "‘"),
+        (rf"{_OPENS}'(?=[^\W\d])(?!(?i:n|em|tis|til|twas|cause)\b)", "‘"),
         (r"(?<!\d)'", "’"),
     )
 ]
