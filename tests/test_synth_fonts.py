@@ -118,6 +118,15 @@ def test_signs_that_share_one_drawing_are_not_there(tmp_path):
     assert only(path, ALPHABET + "(|)`'/").characters == set(string.ascii_letters + "'/")
 
 
+def test_signs_and_accented_letters_that_are_drawn_as_others_are_not_there(tmp_path):
+    own, doubles = "“»–é·", {"”": '"', "—": "-", "ø": "o", "‹": "«"}
+    other_scripts = {"А": "A", "р": "p"}  # Cyrillic
+    drawn = string.ascii_letters + own + '"-«ªº' + "".join(doubles) + "".join(other_scripts)
+    twins = doubles | other_scripts
+    path = build(tmp_path / "f.ttf", drawn, lambda c: letter(twins.get(c, c)))
+    assert only(path, drawn).characters == set(drawn) - set(doubles) - {"«"}
+
+
 def test_small_letters_that_are_capitals_are_not_there(tmp_path):
     def capital(c: str) -> list[Box]:
         scale = 0.7 if c.islower() else 1

@@ -29,7 +29,7 @@ from crnn_cli.synth.legibility import Case, Kind, fault, kind_of, written
 
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 
-_FORMAT = 1  # of the cache; a change of any rule by which faces are judged raises it
+_FORMAT = 2  # of the cache; a change of any rule by which faces are judged raises it
 _ENOUGH = 20  # letters and digits of the alphabet that a face must have, or all where the alphabet has fewer
 _ACCENTED = "éüñç"
 _MANY = 64  # files that are worth other processes

@@ -7,6 +7,7 @@ set by looking at some fifteen hundred faces of Debian, drawn in the order of ea
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -81,10 +82,12 @@ def written(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
 
     A face whose small letters are capitals (or no letters at all) loses them and is for upper case. A single small
     letter drawn exactly as its capital is lost too, and so is a sign drawn exactly as another ASCII character; of the
-    signs only the apostrophe is kept, which many faces repeat as the grave accent.
+    signs only the apostrophe is kept, which many faces repeat as the grave accent. Beyond ASCII, signs that are drawn
+    exactly as any other character and Latin letters drawn exactly as one of ASCII are lost: quotes that are straight,
+    dashes of the length of a hyphen, letters without their accents.
     """
-    lower = {c for c in glyphs if c.islower()}
-    kept = frozenset(glyphs) - _double_signs(glyphs)
+    lower = {c for c in glyphs if c != c.upper()}  # not ª and º, which Python counts among the lower-case letters
+    kept = frozenset(glyphs) - _double_signs(glyphs) - _double_others(glyphs)
     if _is_unicase(glyphs) or recognised(glyphs, LATIN[:26]) < _RECOGNISED_CASE:
         return kept - lower, "upper"
     if recognised(glyphs, LATIN[26:52]) < _RECOGNISED_CASE:
@@ -94,11 +97,28 @@ def written(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
 
 
 def _double_signs(glyphs: Glyphs) -> set[str]:
-    alike = defaultdict(list)
+    ascii_alone = {c: glyph for c, glyph in glyphs.items() if c.isascii()}
+    return {c for alike in _alike(ascii_alone) for c in alike if not c.isalnum()} - {"'"}
+
+
+def _double_others(glyphs: Glyphs) -> set[str]:
+    """Letters and digits of other scripts are kept, as they may well be drawn like Latin ones."""
+    found = set()
+    for alike in _alike(glyphs):
+        others = {c for c in alike if not c.isascii()}
+        found |= {c for c in others if unicodedata.category(c)[0] in "PS"}
+        if len(others) < len(alike):
+            found |= {c for c in others if unicodedata.name(c, "").startswith("LATIN ")}
+    return found
+
+
+def _alike(glyphs: Glyphs) -> list[list[str]]:
+    """The characters that share one drawing, two or more of each."""
+    drawings = defaultdict(list)
     for character, glyph in glyphs.items():
-        if character.isascii() and glyph.image.size:
-            alike[glyph.image.shape, glyph.top, glyph.image.tobytes()].append(character)
-    return {c for characters in alike.values() if len(characters) > 1 for c in characters if not c.isalnum()} - {"'"}
+        if glyph.image.size:
+            drawings[glyph.image.shape, glyph.top, glyph.image.tobytes()].append(character)
+    return [characters for characters in drawings.values() if len(characters) > 1]
 
 
 def kind_of(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand: bool) -> Kind:
