@@ -277,6 +277,13 @@ def test_a_lower_case_english_list_has_its_pronoun_in_capitals(tmp_path):
     assert "i" in drawn(TextSource(only("word", words=articles)), 50)
 
 
+def test_only_english_words_get_an_english_clitic(tmp_path):
+    for name, some in {"english": "the 5\ndog 3\n", "german": "der 5\nhund 3\n"}.items():
+        config = only("line", words=(written(tmp_path, some, name),), running=0)
+        lines = drawn(TextSource(config), 500)
+        assert any("dog's" in line for line in lines) if name == "english" else not any("'s" in line for line in lines)
+
+
 def test_words_outside_the_alphabet_are_left_out_and_counted(tmp_path):
     words, text = written(tmp_path, "plain 9\ncafé 5\nnaïve 2\n"), written(tmp_path, "où est la gare", "text.txt")
     source = TextSource(only("word", words=(words,), texts=(text,)))

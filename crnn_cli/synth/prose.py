@@ -46,6 +46,7 @@ _JOINTS: Forms = {50: ("o",), 18: ("o-",), 9: ("o.", "o&"), 4: ("o/", "o'"), 2: 
 _SHORT = either("e.g.|i.e.|etc.|vs.|Mr.|Mrs.|Dr.|St.|Fig.|Eq.|cf.|al.|A|B|C|X|II|III|a.m.|p.m.|&|U.S.|x|y|n")
 _SIGNS = ("&", "&", "&", "-", "-", ",", "+", "/", "–", "·", "•")  # between the words of a phrase
 _BLOCK = 10  # words drawn together
+_THE = 0.002  # the share of "the" that makes words English
 _SAMPLED = 5000  # words from which the strings without sense learn their letters
 
 _OPENS = r"(?<![\w.,;:!?…)\]])"  # not behind a word or a mark
@@ -95,7 +96,9 @@ class Prose:
         self.chain = Chain(word.lower() for word in sample)
         self._bare = Weighted(bare)
         self._of_lines = Weighted(_bare(line_words))
-        self._clitics = Weighted({word: c for word, c in clitics.items() if len(word) < 4} or {"'s": 1.0})
+        english = max(map(line_words.get, ("the", "THE"), (0, 0))) > _THE * sum(line_words.values())
+        other = {"'s": 1.0} if english else {"": 1.0}
+        self._clitics = Weighted({word: c for word, c in clitics.items() if len(word) < 4} or other)
         self._latin = Weighted(latin or read_words(BUILT_IN, Alphabetic(string.printable))[0])
         self._alphabetic = alphabetic
         self._marked = _forms(_MARKED, alphabetic)
