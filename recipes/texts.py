@@ -86,12 +86,11 @@ def english(packages: Path, wheels: Path, folder: Path) -> None:
     names = [word for word in dictionary if word[:1].isupper() and word[1:2].islower() and not word.endswith("'s")]
     write_words(folder / "words.txt", with_names(counts, names))
     pieces = []
-    for package in ("fortunes", "fortunes-min"):
-        for path in sorted((packages / package / "usr/share/games/fortunes").iterdir()):
-            if path.suffix not in (".dat", ".u8") and path.name != "ascii-art":
-                pieces += path.read_text(encoding="utf-8").split("\n%\n")  # each ends in a line of a percent sign
-    papers = list(documents(packages, "en"))[::4]  # no more, since all are about computers
-    write_prose(folder / "prose.txt", [*pieces, *map(straight, papers)])
+    games = [packages / package / "usr/share/games/fortunes" for package in ("fortunes", "fortunes-min")]
+    for path in sorted((path for game in games for path in game.iterdir()), key=lambda path: path.name):
+        if path.suffix not in (".dat", ".u8") and path.name != "ascii-art":
+            pieces += path.read_text(encoding="utf-8").split("\n%\n")  # each ends in a line of a percent sign
+    write_prose(folder / "prose.txt", pieces)
 
 
 def with_names(counts: dict[str, float], names: list[str]) -> dict[str, float]:
@@ -234,13 +233,6 @@ def accented(text: str) -> str:
         return match[0] if kept else match[1] + unicodedata.normalize("NFC", match[2] + "\u0300")
 
     return re.sub(r"(?<!['\w])(\w*)([aeiouAEIOU])'(?!\w)", grave, text)
-
-
-def straight(text: str) -> str:
-    """`text` with the marks that typewriters have; when texts are drawn, some get those of printers again."""
-    for marks, plain in (("“”„", '"'), ("‘’‚", "'"), ("–", "-"), ("—", "--"), ("…", "...")):
-        text = re.sub(f"[{marks}]", plain, text)
-    return text
 
 
 def quoted(text: str, marks: str) -> str:

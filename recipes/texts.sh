@@ -6,7 +6,7 @@
 # English: words.txt (`word count` a line) holds the 82,834 counted words of SymSpell's dictionary, which are all in
 # small letters, and the 10,000 capitalised ones of Debian's wamerican: names of people and places. These have one count,
 # so great that a fifth of the draws, which go by the square root of a count, are theirs. prose.txt: Debian's fortunes,
-# short pieces of all kinds, and its handbooks, with straight quotes.
+# short pieces of all kinds of English.
 #
 # German, French, Spanish, Italian, Portuguese, Dutch, Danish, Swedish, Norwegian, Finnish, Icelandic (de fr es it pt nl da
 # sv nb fi is): words-XX.txt holds the some 25,000 commonest words with their counts, spelled as Debian's dictionaries
