@@ -26,7 +26,7 @@ Loss = Literal["ctc", "focal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
-Preset = Literal["scene", "document", "all"]  # of synthetic text
+Preset = Literal["scene", "document", "receipt", "hand", "all"]  # of synthetic text
 Method = Literal["greedy", "beam"]  # of decoding
 Engine = Literal["local", "ray"]  # where images are read: by this process, or by a cluster
 

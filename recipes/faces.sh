@@ -10,8 +10,10 @@ FOLDER=$1
 UNSEEN="cabin vollkorn courier-prime lobstertwo league-spartan manrope tuffy kaushanscript roboto-slab linuxlibertine
     dkg-handwriting eurofurence"
 TYPED='gnutypewriter|freemono|liberationmono|cousine|cursor|cmuntt|cmuntx|cmuntb|cmunit|cmunbt|tlwgtypo|typoscript|ocrb'
+TYPED+='|compagnon|nimbusmono|lmmono'
 HAND="breip bwht femkeklaver rufscript kristi dancingscript ecolier-court joscelyn isabella humor-sans tomsontalks sjfonts
-    levien-typoscript comic-neue"
+    levien-typoscript comic-neue yusei-magic seto kiloji"
+PENS='nanumpen|nanumbrush|z003' # in packages of other faces
 
 for package in $(tail -n +2 "$(dirname "$0")/fonts.tsv" | cut -f 1); do
     # shellcheck disable=SC2086 # the list is words
@@ -22,6 +24,7 @@ done
 
 mkdir -p "$FOLDER/typed" "$FOLDER/hand"
 find "$FOLDER/seen" -iregex ".*/\(${TYPED//|/\\|}\)[^/]*" -exec cp -P -t "$FOLDER/typed" {} +
+find "$FOLDER/seen" -iregex ".*/\(${PENS//|/\\|}\)[^/]*" -exec cp -P -t "$FOLDER/hand" {} +
 for name in $HAND; do
     find "$FOLDER/seen/fonts-$name" -mindepth 1 -exec cp -P -t "$FOLDER/hand" {} +
 done

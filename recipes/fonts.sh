@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs a broad choice of Debian's open fonts to render text with (Debian 12, main; about 100 MB to fetch; as root),
+# Installs a broad choice of Debian's open fonts to render text with (Debian 12, main; about 160 MB to fetch; as root),
 # and writes what each is: package, version, licence, faces.
 #
 #     bash recipes/fonts.sh [FILE]      the table goes to FILE; without one, to recipes/fonts.tsv
@@ -14,7 +14,7 @@ SERIF="liberation2 croscore dejavu-core dejavu-extra freefont-ttf texgyre linuxl
     crosextra-caladea vollkorn quattrocento cardo gfs-didot gfs-artemisia gfs-bodoni-classic fanwood lindenhill
     goudybookletter essays1743 century-catalogue prociono arapey stix cmu sil-charis sil-doulos sil-gentium
     sil-gentium-basic adf-accanthis adf-baskervald adf-berenis adf-oldania adf-romande adf-solothurn adf-tribun
-    adf-ikarius adf-irianis levien-museum paratype yrsa-rasa tlwg-kinnari-ttf tlwg-norasi-ttf"
+    adf-ikarius adf-irianis levien-museum paratype urw-base35 lmodern yrsa-rasa tlwg-kinnari-ttf tlwg-norasi-ttf"
 SANS="lato open-sans roboto-unhinted inter cabin cantarell clear-sans crosextra-carlito karla manrope sora oxygen play
     quicksand dosis comfortaa junction tuffy b612 opendin tiresias jura beteckna opendyslexic sil-andika adf-gillius
     adf-libris adf-mekanus adf-switzera adf-universalis adf-verana arkpandora yanone-kaffeesatz lemonada
@@ -24,10 +24,10 @@ DISPLAY_="aenigma bebas-neue league-spartan roadgeek national-park allerta lobst
     averia-gwf averia-sans-gwf averia-serif-gwf le-murmure staypuft summersby roboto-slab routed-gothic dustin
     georgewilliams isabella gotico-antiqua tlwg-sawasdee-ttf smiley-sans"
 HAND="dancingscript kaushanscript kristi breip bwht dkg-handwriting femkeklaver rufscript sjfonts humor-sans
-    tomsontalks comic-neue levien-typoscript ecolier-court joscelyn tlwg-purisa-ttf"
+    tomsontalks comic-neue levien-typoscript ecolier-court joscelyn tlwg-purisa-ttf nanum-extra yusei-magic seto kiloji"
 BLACKLETTER="gamaliel blankenburg klaudia-berenika"
 MONO="anonymous-pro courier-prime inconsolata hack go jetbrains-mono monofur mononoki fantasque-sans league-mono
-    noto-mono gnutypewriter ocr-a ocr-b monoid agave hermit 3270 tlwg-typo-ttf"
+    noto-mono gnutypewriter ocr-a ocr-b monoid agave hermit 3270 tlwg-typo-ttf compagnon pc pc-extra spleen"
 
 # How copyright files without fields name a licence.
 LICENCES="SIL Open Font License,? Version [0-9.]+[0-9]|GNU (General Public License|GPL [0-9])|public domain"

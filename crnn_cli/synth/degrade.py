@@ -52,6 +52,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "blotches": (0, 0.5),
     "bleed": (0, 1),
     "binarise": (0, 0.4),
+    "streaks": (0, 1),
+    "fade": (0, 1),
+    "swell": (0, 3),
+    "worn": (0, 1),
+    "smudge": (0, 1),
     "ramp": (0, 1),
     "shadow": (0, 1),
     "highlight": (0, 1),
@@ -85,6 +90,11 @@ class DegradeConfig:
         blotches: area covered by spots darker or lighter than what they lie on, share.
         bleed: ink that spreads or wears off by a pixel, share of it.
         binarise: distance of the threshold from the middle of the image's range, share of it.
+        streaks: ink lost in lines and bands, as of a print head, share.
+        fade: ink lost everywhere, share; what is left differs from its ground by 0.16 at least.
+        swell: distance by which ink spreads, more in some places than in others, pixels.
+        worn: how far above 0.3 lies the share of full ink that a place needs to keep it; thin strokes break.
+        smudge: blurred ink that is added around the strokes, share.
 
         ramp: loss of light at the dark end of a slow wave, share.
         shadow: loss of light beyond an edge, soft or sharp, share.
@@ -112,6 +122,11 @@ class DegradeConfig:
     blotches: Chance = Chance(0.05, 0.0, 0.04)
     bleed: Chance = Chance(0.1, 0.1, 0.8)
     binarise: Chance = Chance(0.02, 0.0, 0.15)
+    streaks: Chance = Chance(0.0, 0.2, 0.9)
+    fade: Chance = Chance(0.0, 0.1, 0.8)
+    swell: Chance = Chance(0.0, 0.2, 1.4)
+    worn: Chance = Chance(0.0, 0.0, 0.5)
+    smudge: Chance = Chance(0.0, 0.1, 0.8)
     ramp: Chance = Chance(0.25, 0.1, 0.7)
     shadow: Chance = Chance(0.15, 0.1, 0.6)
     highlight: Chance = Chance(0.15, 0.1, 1.0)
@@ -145,6 +160,11 @@ DEGRADATIONS: dict[str, DegradeConfig] = {
         blotches=Chance(0.15, 0.0, 0.04),
         bleed=Chance(0.35, 0.1, 0.8),
         binarise=Chance(0.3, 0.0, 0.15),
+        streaks=Chance(0.04, 0.2, 0.9),
+        fade=Chance(0.08, 0.1, 0.8),
+        swell=Chance(0.1, 0.2, 1.4),
+        worn=Chance(0.1, 0.0, 0.5),
+        smudge=Chance(0.06, 0.1, 0.8),
         ramp=Chance(0.15, 0.05, 0.4),
         shadow=Chance(0.05, 0.05, 0.4),
         highlight=Chance(0.02, 0.1, 0.5),
@@ -158,6 +178,59 @@ DEGRADATIONS: dict[str, DegradeConfig] = {
         shot=Chance(0.05, 0.01, 0.06),
         impulses=Chance(0.1, 0.0, 0.02),
         cutout=Chance(0.02, 0.02, 0.06),
+        jpeg=Chance(0.4, 95.0, 25.0),
+    ),
+    "receipt": DegradeConfig(
+        clean=0.2,
+        paper=Chance(0.2, 0.02, 0.15),
+        blotches=Chance(0.06, 0.0, 0.03),
+        bleed=Chance(0.15, 0.1, 0.8),
+        binarise=Chance(0.3, 0.0, 0.2),
+        streaks=Chance(0.3, 0.2, 0.8),
+        fade=Chance(0.4, 0.1, 0.8),
+        swell=Chance(0.3, 0.2, 1.4),
+        worn=Chance(0.25, 0.0, 0.5),
+        smudge=Chance(0.1, 0.1, 0.6),
+        ramp=Chance(0.2, 0.05, 0.4),
+        shadow=Chance(0.05, 0.05, 0.4),
+        highlight=Chance(0.03, 0.1, 0.5),
+        contrast=Chance(0.15, 1.0, 0.4),
+        gamma=Chance(0.2, 1.0, 2.0),
+        defocus=Chance(0.05, 0.5, 1.6),
+        motion=Chance(0.02, 2.0, 4.0),
+        blur=Chance(0.35, 0.2, 1.3),
+        low=Chance(0.4, 30.0, 12.0),
+        noise=Chance(0.3, 0.008, 0.08),
+        shot=Chance(0.05, 0.01, 0.06),
+        impulses=Chance(0.05, 0.0, 0.02),
+        scanlines=Chance(0.02, 0.1, 0.4),
+        cutout=Chance(0.0, 0.02, 0.06),
+        jpeg=Chance(0.5, 95.0, 20.0),
+    ),
+    "carbon": DegradeConfig(
+        clean=0.05,
+        paper=Chance(0.5, 0.02, 0.25),
+        blotches=Chance(0.15, 0.0, 0.03),
+        bleed=Chance(0.1, 0.1, 0.8),
+        binarise=Chance(0.1, 0.0, 0.15),
+        streaks=Chance(0.0, 0.2, 0.9),
+        fade=Chance(0.4, 0.1, 0.7),
+        swell=Chance(0.5, 0.3, 1.6),
+        worn=Chance(0.25, 0.0, 0.5),
+        smudge=Chance(0.6, 0.1, 0.9),
+        ramp=Chance(0.15, 0.05, 0.4),
+        shadow=Chance(0.03, 0.05, 0.4),
+        highlight=Chance(0.0, 0.1, 0.5),
+        contrast=Chance(0.1, 1.0, 0.4),
+        defocus=Chance(0.1, 0.5, 1.6),
+        motion=Chance(0.02, 2.0, 4.0),
+        blur=Chance(0.6, 0.4, 1.4),
+        low=Chance(0.3, 30.0, 14.0),
+        noise=Chance(0.4, 0.01, 0.08),
+        shot=Chance(0.05, 0.01, 0.06),
+        impulses=Chance(0.05, 0.0, 0.01),
+        scanlines=Chance(0.0, 0.1, 0.4),
+        cutout=Chance(0.0, 0.02, 0.06),
         jpeg=Chance(0.4, 95.0, 25.0),
     ),
     "all": DegradeConfig(

@@ -143,6 +143,72 @@ def binarise(x: Tensor, rows: Rows) -> Tensor:
     return (share - 0.5 - side * rows.values()) * hardness + 0.5
 
 
+def _ground(x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """(n, 1, 1, 1): the luminances of ground and ink, the ground being that of the two that there is more of."""
+    low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
+    own = torch.arange(x.shape[3], device=x.device) < _images(rows.widths)
+    mean = (x * own).sum(dim=(2, 3), keepdim=True) / (_images(rows.widths) * x.shape[2])
+    light = mean > (low + high) / 2
+    return torch.where(light, high, low), torch.where(light, low, high)
+
+
+def _profile(rows: Rows, size: int, step: Tensor) -> Tensor:
+    """(n, size) standard normal noise along a line, a new value every (n,) pixels."""
+    place = torch.arange(size, device=step.device) / step[:, None] + rows.unit[:, 1:2] * SIDE
+    return rows.stored.grain[1, (rows.unit[:, 2] * SIDE).long()[:, None], place.long() % SIDE]
+
+
+def streaks(x: Tensor, rows: Rows) -> Tensor:
+    """Lines and bands along or across the text, as of a print head that has cold dots or worn needles."""
+    step = (0.6 + 2.4 * rows.unit[:, 3]) * rows.pixel
+    limit = _images(0.2 + 1.3 * rows.unit[:, 4])
+    along, across = (_profile(rows, size, step) for size in (x.shape[3], x.shape[2]))
+    noise = torch.where(_images(rows.unit[:, 5]) < 0.6, along[:, None, None, :], across[:, None, :, None])
+    lines = ((noise - limit) * 4).clamp(0, 1)
+    length = _images((0.3 + 2 * rows.unit[:, 6]) * x.shape[2])
+    ground, _ = _ground(x, rows)
+    return torch.lerp(x, ground.expand_as(x), rows.values() * torch.maximum(lines, 0.5 * _wave(x, rows, length)))
+
+
+def fade(x: Tensor, rows: Rows) -> Tensor:
+    ground, ink = _ground(x, rows)
+    most = 1 - (_LEAST_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
+    lost = torch.minimum(rows.values(), most) * (0.85 + 0.3 * _fractal_noise(x, rows, 2)).clamp(0, 1)
+    return torch.lerp(x, ground.expand_as(x), lost)
+
+
+def swell(x: Tensor, rows: Rows) -> Tensor:
+    ground, ink = _ground(x, rows)
+    sign = torch.where(ink < ground, -1.0, 1.0)
+    uneven = 1 + rows.unit[:, 4, None, None, None] * _fractal_noise(x, rows, 2)
+    grown = x * sign
+    for step in range(math.ceil(rows.greatest * rows.pixel)):  # a pixel each, the last one by what is left
+        share = (rows.values() * rows.pixel * uneven - step).clamp(0, 1)
+        grown = torch.lerp(grown, _grown(grown), share)
+    return grown * sign
+
+
+def _grown(x: Tensor) -> Tensor:
+    """The greatest of each pixel and its eight neighbours."""
+    return F.max_pool2d(F.max_pool2d(x, (3, 1), 1, (1, 0)), (1, 3), 1, (0, 1))
+
+
+def worn(x: Tensor, rows: Rows) -> Tensor:
+    ground, ink = _ground(x, rows)
+    soft = filters.gaussian_blur(x, (0.3 + 0.5 * rows.unit[:, 4]) * rows.pixel, rows.pixel)
+    share = (soft - ground) / torch.where(ink < ground, -1.0, 1.0) / (ink - ground).abs().clamp(min=1e-3)
+    limit = 0.3 + rows.values() * (0.5 + 0.8 * _fractal_noise(x, rows, 2) + 0.3 * _grain(x, rows))
+    hardness = _images(2 + 10 * rows.unit[:, 5] ** 2)
+    return torch.lerp(ground.expand_as(x), x, ((share - limit) * hardness + 0.5).clamp(0, 1))
+
+
+def smudge(x: Tensor, rows: Rows) -> Tensor:
+    ground, ink = _ground(x, rows)
+    soft = filters.gaussian_blur(x, (1 + 2.5 * rows.unit[:, 4]) * rows.pixel, 3.5 * rows.pixel)
+    added = x + rows.values() * (soft - ground)
+    return added.maximum(torch.minimum(ground, ink)).minimum(torch.maximum(ground, ink))
+
+
 def ramp(x: Tensor, rows: Rows) -> Tensor:
     length = torch.maximum(rows.widths, torch.full_like(rows.widths, x.shape[2])) * (0.7 + 3 * rows.unit[:, 2])
     return x * (1 - rows.values() * _wave(x, rows, _images(length)))
@@ -235,7 +301,7 @@ Effect = Callable[[Tensor, Rows], Tensor]
 
 # In the order in which they are applied; a group harms text in one way.
 GROUPS: dict[str, tuple[Effect, ...]] = {
-    "surface": (paper, blotches, bleed, binarise),
+    "surface": (paper, blotches, bleed, binarise, streaks, fade, swell, worn, smudge),
     "light": (ramp, shadow, highlight, contrast, gamma),
     "lens": (defocus, motion, blur, low, smear),
     "sensor": (noise, shot, impulses, scanlines),

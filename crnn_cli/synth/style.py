@@ -100,7 +100,20 @@ _PRINT = ColourConfig(
     outline=0.005,
     see_through=0.1,
 )
-DOCUMENT = Look(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"])
+DOCUMENT = Look(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"], clean=0.15)
+RECEIPT = Look(
+    replace(_FLAT, squeeze=1.25, behind=0.01, neighbour=0.15, loose=0.1),
+    replace(_PRINT, contrast=(0.25, 1.0), dark=0.98, paper=0.85, see_through=0.05),
+    BACKGROUNDS["document"],
+    DEGRADATIONS["receipt"],
+)
+CARBON = Look(  # a typed page's copy on thin paper
+    replace(_FLAT, behind=0.08),
+    replace(_PRINT, contrast=(0.2, 0.55), dark=1.0, paper=0.25),
+    BACKGROUNDS["document"],
+    DEGRADATIONS["carbon"],
+    clean=0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,15 @@ class StyleConfig:
 
 STYLES: dict[Preset, StyleConfig] = {
     "scene": StyleConfig((SCENE,)),
-    "document": StyleConfig((DOCUMENT,)),
+    "document": StyleConfig(
+        (
+            replace(DOCUMENT, words=0.7, lines=0.78),
+            replace(RECEIPT, words=0.18, lines=0.1),
+            replace(CARBON, words=0.12, lines=0.12),
+        )
+    ),
+    "receipt": StyleConfig((replace(RECEIPT, words=0.85, lines=0.85), replace(DOCUMENT, words=0.15, lines=0.15))),
+    "hand": StyleConfig((replace(DOCUMENT, words=0.85, lines=0.85), replace(CARBON, words=0.15, lines=0.15))),
     "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),
 }
 

@@ -43,6 +43,7 @@ Kind = Literal[
     "phrase",  # two to four words
     "line",  # a line of running text
     "entry",  # a row of a form or a receipt, an item of a list
+    "receipt",  # a row of a receipt or a part of one: items, totals, taxes, codes
     "name",  # of people and firms
     "number",  # counts, measures, ordinals
     "percent",
@@ -121,7 +122,7 @@ class TextConfig:
     max_length: int = 120
     shares: Mapping[Kind, float] = field(
         default_factory=lambda: {
-            **{"word": 25, "cut": 8, "joined": 4, "phrase": 11, "line": 20, "entry": 4, "name": 2.5},
+            **{"word": 25, "cut": 8, "joined": 4, "phrase": 11, "line": 19, "entry": 3, "receipt": 2, "name": 2.5},
             **{"number": 4, "percent": 1, "date": 2, "time": 1, "price": 3, "phone": 1, "code": 1.5, "plate": 1},
             **{"email": 0.5, "url": 1, "short": 4, "letters": 5, "random": 1.5, "rare": 1.5},
         }
@@ -182,12 +183,30 @@ TEXTS: dict[Preset, TextConfig] = {
     ),
     "document": TextConfig(
         shares={
-            **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 60, "entry": 8, "name": 3},
+            **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 58, "entry": 4, "receipt": 7, "name": 3},
             **{"number": 2, "percent": 0.5, "date": 1.5, "time": 0.5, "price": 2, "phone": 0.5, "code": 1},
             **{"email": 0.5, "url": 0.5, "short": 1, "letters": 0.5, "random": 0.5, "rare": 2},
         },
         cases={"upper": 20, "capital": 35, "written": 43, "mixed": 2},
         typographic=0.33,
+    ),
+    "receipt": TextConfig(
+        max_length=60,
+        shares={
+            **{"word": 4, "phrase": 5, "line": 4, "entry": 6, "receipt": 70, "name": 2, "number": 2, "percent": 0.5},
+            **{"date": 1, "time": 0.5, "price": 2, "phone": 0.5, "code": 1.5, "random": 1, "rare": 1},
+        },
+        cases={"upper": 60, "capital": 32, "written": 8},
+        line_cases={"written": 40, "upper": 40, "capital": 20},
+    ),
+    "hand": TextConfig(
+        max_length=70,
+        shares={
+            **{"word": 14, "cut": 1, "joined": 1, "phrase": 18, "line": 50, "entry": 3, "name": 6},
+            **{"number": 2, "date": 3, "time": 0.5, "price": 1, "phone": 0.5, "code": 0.5, "rare": 1},
+        },
+        cases={"written": 60, "capital": 36, "upper": 4},
+        line_cases={"written": 95, "capital": 4, "upper": 1},
     ),
     "all": TextConfig(),
 }
@@ -312,6 +331,7 @@ class TextSource:
         return {
             **makers,
             "entry": partial(self._usual, partial(templates.entry, label=partial(self._label, prose))),
+            "receipt": partial(templates.receipt, label=partial(self._label, prose)),
             "name": partial(self._usual, partial(templates.name, word=prose.plain)),
             "email": partial(self._usual, partial(templates.email, word=prose.latin)),
             "url": partial(self._usual, partial(templates.url, word=prose.latin)),
