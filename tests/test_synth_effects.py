@@ -197,6 +197,29 @@ def test_the_same_change_at_any_height(height: int) -> None:
     torch.testing.assert_close(changed[:, :, :, 8:-8], expected[:, :, :, 8:-8], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["streaks", "fade", "swell", "worn", "smudge"])
+def test_light_ink_is_harmed_like_dark_ink(name: str) -> None:
+    """Letters lighter than their ground are what the negative of dark ones is."""
+    x, widths = batch("Some 42", "words", repeat=4)
+    degrade = Degrader(only_effect(name, 0.7), "cpu")
+    torch.testing.assert_close(degrade(1 - x, widths, keys(8)), 1 - degrade(x, widths, keys(8)), atol=STEP, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("streaks", -1), ("fade", -1), ("worn", -1), ("swell", 1), ("smudge", 1)])
+def test_ink_is_lost_or_gained(name: str, sign: int) -> None:
+    x, widths = batch("Some 42", repeat=8)
+    gained = x - Degrader(only_effect(name, 0.7), "cpu")(x, widths, keys(8))  # dark ink
+    assert bool((sign * gained >= -STEP).all())
+    assert bool((sign * gained.mean(dim=(1, 2, 3)) > 0).all())
+
+
+def test_faded_ink_can_still_be_seen() -> None:
+    x, widths = batch("Some 42", repeat=8)
+    for config in (only_effect("fade", 1.0), replace(only_effect("fade"), fade=Chance(1.0, 1.0, 1.0))):
+        faded = Degrader(config, "cpu")(x, widths, keys(8))
+        assert float((faded.amax(dim=(1, 2, 3)) - faded.amin(dim=(1, 2, 3))).min()) > 0.1
+
+
 @pytest.mark.parametrize("quality", [15, 40, 50, 75, 95])
 def test_jpeg_is_that_of_libjpeg(quality: int) -> None:
     image = render("JPEG 42")[:, :80]

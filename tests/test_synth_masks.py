@@ -26,8 +26,9 @@ from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, MASKS, Mask, MaskConfig,
 from tests.test_synth_fonts import build, letter
 
 ALPHABET = string.ascii_letters + string.digits + " ."
-PLAIN = MaskConfig(bold=0, stretched=0, spaced=0, jittered=0, mixed=0, lined=0)
-WILD = MaskConfig(bold=1, stretched=1, spaced=1, jittered=1, mixed=1, lined=1)
+PLAIN = MaskConfig(bold=0, stretched=0, spaced=0, jittered=0, mixed=0, dotted=0, typed=0, written=0, lined=0)
+WILD = MaskConfig(bold=1, stretched=1, spaced=1, jittered=1, mixed=1, lined=1, **{"pens": get_args(Kind), "written": 1})
+PRESSED = MaskConfig(bold=1, stretched=1, spaced=1, jittered=1, mixed=1, dotted=1, typed=1, lined=1)
 TEXTS = st.text(ALPHABET, min_size=1, max_size=40).filter(str.strip)
 
 
@@ -97,19 +98,19 @@ def test_no_installed_face_is_used_for_a_character_that_its_file_lacks():
 
 
 @settings(max_examples=40)
-@given(text=TEXTS, seed=st.integers(0, 2**32), config=st.sampled_from([PLAIN, WILD, *MASKS.values()]))
+@given(text=TEXTS, seed=st.integers(0, 2**32), config=st.sampled_from([PLAIN, WILD, PRESSED, *MASKS.values()]))
 def test_a_mask_is_tight_and_says_where_its_ink_is(faces, text, seed, config):
     check(draw(config, faces, text, seed))
 
 
 @settings(max_examples=20)
-@given(text=TEXTS, seed=st.integers(0, 2**32))
-def test_a_mask_depends_on_text_and_seed_alone(faces, text, seed):
-    used = MaskDrawer(WILD, faces)
+@given(text=TEXTS, seed=st.integers(0, 2**32), config=st.sampled_from([WILD, PRESSED]))
+def test_a_mask_depends_on_text_and_seed_alone(faces, text, seed, config):
+    used = MaskDrawer(config, faces)
     for other in ("some", "other", "texts"):
         used.draw(other, np.random.default_rng(1))
     sent = pickle.loads(pickle.dumps(used))  # as to a worker
-    expected = draw(WILD, faces, text, seed).image
+    expected = draw(config, faces, text, seed).image
     for drawer in (used, sent):
         mask = drawer.draw(text, np.random.default_rng(seed))
         assert mask is not None
@@ -191,12 +192,43 @@ def test_effects_do_what_they_say(faces):
     assert np.ptp(np.flatnonzero(jittered.any(1))) > np.ptp(np.flatnonzero(plain.any(1)))
 
 
+def of_kind(face: Face, kind: Kind, **effect: object) -> np.ndarray:
+    return draw(replace(PLAIN, **effect), [replace(face, kind=kind)], "Hello Hello").image
+
+
+@pytest.mark.parametrize(
+    ("effect", "kinds"),
+    [
+        ("dotted", {"sans", "mono"}),
+        ("typed", {"mono"}),
+        ("written", {"script"}),
+    ],
+)
+def test_needles_typewriters_and_pens_have_faces_of_their_own(faces, effect, kinds):
+    for kind in get_args(Kind):
+        changed = not np.array_equal(of_kind(faces[0], kind), of_kind(faces[0], kind, **{effect: 1.0}))
+        assert changed == (kind in kinds)
+
+
+@pytest.mark.parametrize("dots", [7, 9])
+def test_a_capital_has_about_as_many_dots_as_are_asked_for(faces, dots):
+    config = replace(PLAIN, dotted=1.0, dots=(dots, dots))
+    mono = [replace(faces[0], kind="mono")]
+    rows = [draw(config, mono, "HHH", seed).image.max(1).astype(int) for seed in range(10)]  # apart or run together
+    peaks = max(np.count_nonzero((row[1:-1] > row[:-2]) & (row[1:-1] >= row[2:])) for row in rows)
+    assert abs(peaks - dots) <= 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"bold": 1.5},
         {"stretch": (1.2, 0.8)},
         {"spacing": (-0.5, 0.0)},
+        {"dotted": -0.1},
+        {"dots": (2, 9)},
+        {"uneven": (0.5, 1.5)},
+        {"wild": (0.8, 0.2)},
         {"shares": {"sans": 1}},
         {"shares": dict.fromkeys(get_args(Kind), 0)},
         {"shares": dict.fromkeys(get_args(Kind), float("nan"))},

@@ -67,6 +67,17 @@ def test_every_text_is_of_the_alphabet_and_within_the_lengths(name):
     assert not SOURCES[name].impossible
 
 
+def test_receipts_are_in_capitals_mostly_full_of_digits_and_put_blanks_before_colons():
+    texts = drawn(TextSource(only("receipt")), 3000)
+    assert np.mean([text == text.upper() for text in texts]) > 0.6
+    assert np.mean([any(map(str.isdigit, text)) for text in texts]) > 0.6
+    assert np.mean([" :" in text for text in texts]) > 0.1
+    digits = Counter(c for text in texts for c in text if c.isdigit())
+    assert min(digits.values()) > 0.5 * sum(digits.values()) / 10
+    assert len(set(texts)) > 2000
+    assert not any(c in text for text in texts for c in "{}~")  # no field is left unfilled
+
+
 @settings(max_examples=15)
 @given(
     alphabet=st.sets(st.sampled_from(PRESETS["latin"]), min_size=1).filter(lambda found: found != {" "}),

@@ -144,7 +144,12 @@ STYLES: dict[Preset, StyleConfig] = {
         )
     ),
     "receipt": StyleConfig((replace(RECEIPT, words=0.85, lines=0.85), replace(DOCUMENT, words=0.15, lines=0.15))),
-    "hand": StyleConfig((replace(DOCUMENT, words=0.85, lines=0.85), replace(CARBON, words=0.15, lines=0.15))),
+    "hand": StyleConfig(
+        (
+            replace(DOCUMENT, legible=0.75, words=0.85, lines=0.85),  # small letters, hard to read as they are
+            replace(CARBON, legible=0.75, words=0.15, lines=0.15),
+        )
+    ),
     "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),
 }
 
