@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_FAINTEST = 0.35  # share of the ink that every letter keeps
+_FAINTEST = 0.5  # share of the ink that every letter keeps
 
 
 def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random.Generator) -> Pixels:
@@ -87,7 +87,7 @@ def written(pixels: Pixels, above: int, em: int, wild: float, rng: np.random.Gen
     rows = (base + (down - drop) / grow).astype(np.float32)
     pixels = cv2.remap(pixels, across.astype(np.float32), rows, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    press = (wander(0.4, 0.4) + wild * 1.6 * (rng.random() - 0.5)).clip(-0.7, 1)
+    press = (wander(0.4, 0.4) + wild * (1.6 * rng.random() - 0.5)).clip(-0.7, 1)
     heavier, lighter = cv2.dilate(pixels, brush), cv2.erode(pixels, brush)
     pressed = pixels + press.clip(0) * (heavier - pixels) - (-press).clip(0) * (pixels - lighter)
     return pressed.astype(np.uint8), base

@@ -155,7 +155,7 @@ MASKS: dict[Preset, MaskConfig] = {
     ),
     "hand": MaskConfig(
         {"sans": 5, "serif": 1, "display": 8, "script": 84, "mono": 2, "blackletter": 0},
-        bold=0.1,
+        bold=0.35,
         weight=(1.0, 2.5),
         stretched=0.6,
         stretch=(0.75, 1.7),

@@ -115,6 +115,14 @@ CARBON = Look(  # a typed page's copy on thin paper
     clean=0.0,
 )
 
+HAND = Look(  # its letters are small, thin and hard to read as they are: more is left of them
+    replace(_FLAT, rotation=1.5, slant=0.3, rise=0.5, neighbour=0.15, behind=0.06),
+    replace(_PRINT, dark=0.97, paper=0.45),
+    BACKGROUNDS["document"],
+    DEGRADATIONS["hand"],
+    legible=0.75,
+)
+
 
 @dataclass(frozen=True)
 class StyleConfig:
@@ -144,12 +152,7 @@ STYLES: dict[Preset, StyleConfig] = {
         )
     ),
     "receipt": StyleConfig((replace(RECEIPT, words=0.85, lines=0.85), replace(DOCUMENT, words=0.15, lines=0.15))),
-    "hand": StyleConfig(
-        (
-            replace(DOCUMENT, legible=0.75, words=0.85, lines=0.85),  # small letters, hard to read as they are
-            replace(CARBON, legible=0.75, words=0.15, lines=0.15),
-        )
-    ),
+    "hand": StyleConfig((HAND,)),
     "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),
 }
 
