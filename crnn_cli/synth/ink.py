@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_FAINTEST = 0.5  # share of the ink that every letter keeps
+_FAINTEST = 0.45  # share of the ink that every letter keeps, lest a threshold remove it whole
 
 
 def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random.Generator) -> Pixels:
@@ -22,7 +22,7 @@ def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random
 
     Args:
         starts: the column where each letter starts, in ascending order.
-        uneven: how much lighter the lightest letters are, 0 to 1.
+        uneven: how much of what they can lose the lightest letters lose, 0 to 1.
     """
     height, width = pixels.shape
     edges = np.asarray(starts)
@@ -39,7 +39,7 @@ def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random
     ink = 1 - uneven * (lost[letter] + (level - 0.5)[letter] * across + (upright - 0.5)[letter] * down)
     weave = rng.random((-(-height // 2), -(-width // 2))).astype(np.float32)
     ink -= uneven * rng.random() * cv2.resize(weave, (width, height), interpolation=cv2.INTER_LINEAR)
-    struck: Pixels = (pixels * ink.clip(_FAINTEST, 1)).astype(np.uint8)
+    struck: Pixels = (pixels * (_FAINTEST + (1 - _FAINTEST) * ink.clip(0, 1))).astype(np.uint8)
     return struck
 
 

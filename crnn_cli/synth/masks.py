@@ -61,7 +61,7 @@ class MaskConfig:
         dotted, dots: probability that sans and mono text is printed by needles; range of the dots in a capital's
             height.
         typed, uneven: probability that mono text is typed, each letter with a force of its own and a little off the
-            line; range of how much lighter the lightest letters are, 0 to 1.
+            line; range of how uneven the letters are, 0 to 1.
         written, wild: probability that text of `pens` leans, grows, drifts and presses as a hand does; range of how far
             this goes, 0 to 1.
         pens: the kinds of faces that can be written so.
@@ -88,7 +88,7 @@ class MaskConfig:
     dotted: float = 0.02
     dots: tuple[float, float] = (7.0, 10.0)
     typed: float = 0.15
-    uneven: tuple[float, float] = (0.1, 0.7)
+    uneven: tuple[float, float] = (0.1, 0.9)
     written: float = 0.4
     wild: tuple[float, float] = (0.1, 0.8)
     pens: tuple[Kind, ...] = ("script",)
