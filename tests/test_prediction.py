@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import crnn_cli
-from crnn_cli import prediction, recognizer, runners, weights
+from crnn_cli import checkpoint, prediction, recognizer, runners, weights
 from crnn_cli.config import ModelConfig
+from crnn_cli.core.codec import Codec
+from crnn_cli.core.decoding import greedy
+from crnn_cli.core.model import CRNN
 from crnn_cli.data import images
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ImageError, ModelError, UsageFault
@@ -413,3 +416,25 @@ def test_a_jpeg_is_reduced_as_far_as_both_sides_allow():
         shape = images.decode(data, 3, "a", times).shape
         assert shape == (-(-height // times), -(-width // times), 3)
     assert images.reduction(cv2.imencode(".png", np.zeros((900, 900), np.uint8))[1].tobytes(), 64) == 1
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+def test_a_file_from_before_narrow_images_were_widened_reads_as_it_did(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"old{suffix}"
+    config = ModelConfig("ab", units=8, widen_below=0)
+    with monkeypatch.context() as then:
+        kept = {name: value for name, value in config.to_dict().items() if name != "widen_below"}
+        then.setattr(ModelConfig, "to_dict", lambda self: kept)
+        if suffix == ".onnx":
+            save_stripes_onnx(path, config)
+        else:
+            checkpoint.save(path, checkpoint.Header(config), CRNN(config).state_dict())
+    runner = runners.load(path, "cpu")
+    assert runner.config == config
+    for width in (5, 20, 40, 70):
+        image = np.random.default_rng(width).integers(0, 256, (64, width), dtype=np.uint8)
+        old = cv2.resize(image, (max(32, (width + 1) // 2), 32), interpolation=cv2.INTER_AREA)
+        (found,) = recognize([("a", png(image))], [Member(runner)], ReadOptions(second_look=False))
+        log_probs, frames = runner(old[None, None], np.array([old.shape[1]]))
+        (expected,) = greedy(log_probs, frames, config.temperature)
+        assert (found.text, found.confidence) == (Codec.of(config).decode(expected.labels), expected.confidence)

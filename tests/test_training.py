@@ -448,13 +448,13 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
     crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = ModelConfig("abc", "small", height=48, rnn="gru", units=8)
+    config = ModelConfig("abc", "small", height=48, rnn="gru", units=8, widen_below=0)
     checkpoint.save("old.safetensors", checkpoint.Header(config), CRNN(config).state_dict())
     base = ("train", words, "--init", "old.safetensors", "--steps", 1)
     taken = crnn(*base, "-o", "new.safetensors")
     assert taken.code == 0, taken.err
     new = checkpoint.read_header("new.safetensors").config
-    assert (new.backbone, new.height, new.rnn, new.units) == ("small", 48, "gru", 8)
+    assert (new.backbone, new.height, new.rnn, new.units, new.widen_below) == ("small", 48, "gru", 8, 0)
     assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(encoding="utf-8")  # it knows where text stands
     again = crnn("train", "--config", "new.run/config.toml", "-o", "again.safetensors")
     assert again.code == 0, again.err
