@@ -7,7 +7,7 @@ DATA holds a folder a set, with `labels.tsv` (path<TAB>text) and `images/`. Ever
 second look, in turn in one process, for `--rounds` rounds; times are medians over the rounds and cover files to texts,
 without the loading of the model. The limits of the second look were chosen on the even rows of these sets (counted from
 0), so the odd ones tell more. "alnum" is the share of words that are right after lower-casing and dropping all but 0-9
-and a-z, "CER" the character error rate, "CERi" that in any case, "ECE" the expected calibration error of exact readings.
+and a-z, "CER" the character error rate, "CERi" that in any case, "ECE" the calibration error of exact readings.
 """
 
 from __future__ import annotations
