@@ -4,37 +4,45 @@
 #     bash recipes/long_run.sh FOLDER           starts a run, or goes on with the one in FOLDER; it has no end of its own
 #     bash recipes/long_run.sh FOLDER pause     stops its processes where they are, so that something can be timed
 #     bash recipes/long_run.sh FOLDER unpause   lets them go on
+#     bash recipes/long_run.sh FOLDER stop      ends the run as Ctrl-C does, with its work saved (not while it is paused)
 #     bash recipes/long_run.sh FOLDER save      writes the newest averaged weights to recipes/continue.safetensors and
 #                                               recipes/continue-tiny.safetensors (float16)
 #
 # As root on Debian 12, with Python (in which crnn-cli and its extras synth and export are installed), pip and npm on the
-# PATH. The run has both cores at the lowest priority. Its code is a git worktree at FOLDER/code, of the commit at which it
-# was started, so that edits do not touch it; to go on with newer code: `git -C FOLDER/code checkout COMMIT`. Ctrl-C or
-# SIGTERM save the round under way. Where FOLDER is gone, a run in a new one starts from recipes/continue*.safetensors.
+# PATH. The run takes both cores, at the lowest priority. Its code is a git worktree at FOLDER/code, of the commit at which
+# the run was started, so that later edits do not affect it; to go on with newer code, `git -C FOLDER/code checkout COMMIT`.
+# A run in a new FOLDER starts from recipes/continue*.safetensors, or else from the models of the package.
 #
-# FOLDER/rounds.tsv has a row for each finished round: number, model, commit, steps, images, highest rate, minutes, CER and
-# exact accuracy on the validation sets. Variables: REAL, a folder that has ehri_lines, ajax_lines, mltart_lines and
-# lectaurep_lines, each with labels.tsv and val.tsv, whose lines are then learned from, too; SCALE, a factor of a round's size.
+# FOLDER/rounds.tsv has a row for each model and finished round: number, model, commit, steps, images, highest rate, minutes
+# of training, CER and exact accuracy on the validation sets. Variables: REAL, a folder with ehri_lines, ajax_lines,
+# mltart_lines and lectaurep_lines, each with labels.tsv and val.tsv, whose lines are then learned from, too; SCALE, a factor
+# of a round's size.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")
 FOLDER=$(readlink -m "$1")
 export OMP_NUM_THREADS=1 PYTHONPATH=$FOLDER/code
 
-SCALE=${SCALE:-1} REAL=${REAL:-}
-STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # of base, a round; images are met some two and a half times
+SCALE=${SCALE:-1} REAL=${REAL:+$(readlink -m "$REAL")}
+STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # steps of base in a round: it meets each image about twice
 TINY_STEPS=1100                            # a quarter of base's
 
 crnn() { python3 -m crnn_cli.main "$@"; }
 
 scaled() { python3 -c "print(max(1, round($1 * $SCALE)))"; }
 
-family() { # the processes under one, itself first
+lowest() { # the priority of this process and of what it starts
+    renice -n 19 $$ >/dev/null
+    # where the scheduler groups by session, the priority of the whole session counts
+    [ "$(ps -o sid= $$ | tr -d ' ')" != $$ ] || echo 19 2>/dev/null >/proc/self/autogroup || true
+}
+
+family() { # a process and all those under it, itself first
     echo "$1"
     for child in $(pgrep -P "$1"); do family "$child"; done
 }
 
-newest() { # the averaged weights of a model: of the round under way, or of the last one, or where the run began
+newest() { # MODEL: its averaged weights, of the round under way, or else of the last one, or else where the run began
     for path in "$FOLDER"/round-*/"$1.safetensors" "$FOLDER/$1.safetensors"; do
         [ -f "$path" ] && echo "$path" && return
     done
@@ -53,7 +61,8 @@ save() {
 }
 
 prepare() { # faces, texts, validation sets, images without text, real lines: once
-    [ -d code ] || git -C "$HERE" worktree add --detach "$FOLDER/code" HEAD
+    # --force, for git may still know a worktree in a folder of this name that is gone
+    [ -d code ] || git -C "$HERE" worktree add --force --detach "$FOLDER/code" HEAD
     cp -n "$HERE"/../crnn_cli/core/decoding/_native*.so code/crnn_cli/core/decoding/ 2>/dev/null || true
     [ -f faces.done ] || {
         bash code/recipes/fonts.sh fonts.tsv
@@ -62,16 +71,26 @@ prepare() { # faces, texts, validation sets, images without text, real lines: on
         bash code/recipes/hands.sh faces hands.tsv
         touch faces.done
     }
-    [ -f texts.done ] || { bash code/recipes/texts.sh texts && touch texts.done; }
-    english=(--words texts/words.txt --text texts/prose.txt) european=() hands=()
+    [ -f texts.done ] || {
+        bash code/recipes/texts.sh texts
+        touch texts.done
+    }
+    english=(--words texts/words.txt --text texts/prose.txt) european=()
     for path in texts/words-*.txt; do european+=(--words "$path"); done
     for path in texts/prose-*.txt; do european+=(--text "$path"); done
     render val scenes 1500 scene unseen 901 "${english[@]}"
     render val lines 200 document unseen 902 "${english[@]}"
     render val receipts 300 receipt unseen 903 "${english[@]}"
     render val european 300 document unseen 904 "${european[@]}"
-    [ -f blanks.done ] || { rm -rf blanks.lmdb && python3 code/recipes/blanks.py blanks.lmdb 4000 && touch blanks.done; }
-    [ -z "$REAL" ] || [ -f real.done ] || { python3 code/recipes/real_lines.py "$REAL" real.lmdb real-val.lmdb && touch real.done; }
+    [ -f blanks.done ] || {
+        rm -rf blanks.lmdb
+        python3 code/recipes/blanks.py blanks.lmdb 4000
+        touch blanks.done
+    }
+    [ -z "$REAL" ] || [ -f real.done ] || {
+        python3 code/recipes/real_lines.py "$REAL" real.lmdb real-val.lmdb
+        touch real.done
+    }
 }
 
 render() { # FOLDER NAME COUNT PRESET FACES SEED OPTIONS ...
@@ -86,7 +105,7 @@ render() { # FOLDER NAME COUNT PRESET FACES SEED OPTIONS ...
 }
 
 learn() { # ROUND MODEL STEPS
-    local folder=round-$1 model=$2 steps start data=() val=() began=$SECONDS
+    local folder=round-$1 model=$2 steps data=() val=()
     steps=$(scaled "$3")
     [ -f "$folder/$model.done" ] && return
     for share in scenes:52 scenes-european:11 lines:10 receipts:8 lines-european:6 hand:4 typed:2; do
@@ -95,23 +114,29 @@ learn() { # ROUND MODEL STEPS
     data+=(blanks.lmdb:1)
     [ ! -f real.done ] || data+=(real.lmdb:6)
     for path in val/*.lmdb real-val.lmdb; do [ ! -d "$path" ] || val+=(--val "$path"); done
-    start=(--init "$(newest "$model")" --alphabet european)
-    # a first round may come from a model that did not know the rule for narrow images
-    local train=(train "${data[@]}" "${val[@]}" "${start[@]}" --widen-below 80 --steps "$steps" --batch-size "$BATCH"
-        --lr "$RATE" --schedule constant --warmup 0.1 --ema "$DECAY" --seed "$1" --workers 1 -o "$folder/$model.safetensors")
+    # the model of a first round may have another alphabet, and not know the rule for narrow images
+    local train=(train "${data[@]}" "${val[@]}" --init "$(newest "$model")" --alphabet european --widen-below 80
+        --steps "$steps" --batch-size "$BATCH" --lr "$RATE" --schedule constant --warmup 0.1 --ema "$DECAY"
+        --seed "$1" --workers 1 -o "$folder/$model.safetensors")
     [ ! -f "$folder/$model.run/state.pt" ] || train=(train --resume -o "$folder/$model.safetensors")
-    torchrun --standalone --nproc-per-node 2 -m crnn_cli.main "${train[@]}"
+    # each process gets a session of its own from torchrun, and with it a priority of its own: see `lowest`
+    torchrun --standalone --nproc-per-node 2 --no-python bash -c \
+        'echo 19 2>/dev/null >/proc/self/autogroup; exec python3 -m crnn_cli.main "$@"' bash "${train[@]}"
+    report "$1" "$model" "$steps" >>rounds.tsv
     touch "$folder/$model.done"
-    python3 - "$folder/$model.run/log.jsonl" "$1" "$model" "$steps" "$BATCH" "$RATE" $(((SECONDS - began) / 60)) <<'PYTHON' >>rounds.tsv
+}
+
+report() { # ROUND MODEL STEPS
+    python3 - "round-$1/$2.run/log.jsonl" "$@" "$BATCH" "$RATE" <<'PYTHON'
 import json
 import subprocess
 import sys
 
-path, number, model, steps, batch, rate, minutes = sys.argv[1:]
+path, number, model, steps, batch, rate = sys.argv[1:]
 last = json.loads(open(path).read().splitlines()[-1])
 commit = subprocess.run(["git", "-C", "code", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-row = number, model, commit, steps, int(steps) * int(batch), rate, minutes, f"{last['cer']:.4f}", f"{last['accuracy']:.4f}"
-print(*row, sep="\t")
+scores = [f"{last[score]:.4f}" for score in ("cer", "accuracy")]
+print(number, model, commit, steps, int(steps) * int(batch), rate, round(last["seconds"] / 60), *scores, sep="\t")
 PYTHON
 }
 
@@ -126,25 +151,36 @@ round() { # NUMBER
     render "$folder" typed 1200 document typed $((seed + 7)) "${english[@]}"
     learn "$1" base $STEPS
     learn "$1" tiny $TINY_STEPS
-    mv "$folder/base.safetensors" "$folder/tiny.safetensors" .
+    for model in base tiny; do # one may have been moved before the run was stopped
+        [ ! -f "$folder/$model.safetensors" ] || mv "$folder/$model.safetensors" .
+    done
+    echo "$1" >finished.new
+    mv finished.new finished
     rm -rf "$folder"
-    echo "$1" >finished
 }
 
 case ${2:-run} in
 run)
     mkdir -p "$FOLDER"
     cd "$FOLDER"
-    renice -n 19 $$ >/dev/null
-    # where the scheduler groups by session, the priority of the whole session counts
-    [ "$(ps -o sid= $$ | tr -d ' ')" != $$ ] || echo 19 2>/dev/null >/proc/$$/autogroup || true
+    exec 9>lock # held by what is left of a run, too
+    flock -n 9 || { echo "$0: there is a run in $FOLDER" >&2 && exit 1; }
+    lowest
     echo $$ >pid
     [ -f finished ] || echo 0 >finished
+    rm -rf "round-$(cat finished)" # what a stopped run had still to remove
     prepare
     while true; do round $(($(cat finished) + 1)); done
     ;;
-pause) family "$(cat "$FOLDER/pid")" | xargs kill -STOP ;;
-unpause) family "$(cat "$FOLDER/pid")" | xargs kill -CONT ;;
+pause | unpause | stop)
+    pid=$(cat "$FOLDER/pid")
+    [ "$(readlink -m "/proc/$pid/cwd")" = "$FOLDER" ] || { echo "$0: there is no run in $FOLDER" >&2 && exit 1; }
+    case $2 in
+    pause) family "$pid" | xargs kill -STOP ;;
+    unpause) family "$pid" | xargs kill -CONT ;;
+    stop) kill "$pid" $(pgrep -P "$pid") ;; # its children tell theirs
+    esac
+    ;;
 save) save ;;
-*) echo "$0: $2: run, pause, unpause or save" >&2 && exit 2 ;;
+*) echo "$0: $2: run, pause, unpause, stop or save" >&2 && exit 2 ;;
 esac
