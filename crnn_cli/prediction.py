@@ -164,10 +164,10 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
 
 
 class _Reading:
-    """Pages under way: read once in each of their turns, and again in further views where that left doubt.
+    """Pages that are being read: once in each of their turns, and again in further views where that leaves doubt.
 
     Attributes:
-        window: what the networks read now.
+        window: the turns or views that the networks read now.
         done: whether all is read.
     """
 
@@ -203,7 +203,7 @@ class _Reading:
         return kind(turns, self._members, self._options.batch_size)
 
     def _first(self, found: Iterator[Recognition]) -> Iterator[Recognition | Looks]:
-        """Of each page, the surest reading of its turns; the image with it where it may be looked at again."""
+        """Yield the surest reading of each page's turns, with the image where it may be looked at again."""
         for page in self._pages:
             if isinstance(page, Recognition):
                 yield page
@@ -213,7 +213,7 @@ class _Reading:
             yield surest if turn.image is None else Looks(turn, surest, reversible=not turned)
 
     def recognitions(self) -> Iterator[Recognition]:
-        """Of each page, when all is read."""
+        """The reading of each page, when all is read."""
         return (own.reading() if isinstance(own, Looks) else own for own in self._found)
 
 

@@ -1,8 +1,8 @@
 """A second look at doubtful images: they are read again in further views, and the readings are combined.
 
-A crop that is too tight, too loose or too narrow for its letters is often read right in another view of it, and the
-reading on which several views agree is more often right than the surest one. Which images are looked at again, and in
-which views, depends on an image's own readings alone, so a result does not depend on the images beside it.
+A crop that is too tight, too loose or too narrow for its letters is often read correctly in another view of it, and
+the reading on which several views agree is more often correct than the surest one. Which images are looked at again,
+and in which views, depends on an image's own readings alone, so a result does not depend on the images beside it.
 
 The limits were chosen on the even rows of the visible sets and checked on the odd ones (docs/results.md).
 """
@@ -33,8 +33,8 @@ class View:
 
     Attributes:
         margin: share of the height that is cut off on all sides; below 0 the image is padded by as much.
-        stretch: factor of the width that the network would see otherwise.
-        turned: degrees.
+        stretch: factor by which the image is wider than the network would see it otherwise.
+        turned: degrees, 0 or 180.
     """
 
     margin: float = 0.0
@@ -51,9 +51,9 @@ class Looks:
     """The readings of one image: that of its first view, then those of the views that `further` asks for.
 
     Args:
-        turn: the image, with the pixels of which views are made.
-        first: how it was read.
-        reversible: whether it may also be looked at upside down.
+        turn: the image, with the pixels from which views are made.
+        first: its first reading.
+        reversible: whether the image may also be read upside down.
     """
 
     def __init__(self, turn: Turn, first: Recognition, reversible: bool) -> None:
@@ -82,7 +82,7 @@ class Looks:
             self._readings = [reading]
 
     def reading(self) -> Recognition:
-        """The text with the most confidence summed over the views, as the surest of them tells it."""
+        """The text with the most confidence summed over the views, as the surest view with this text gave it."""
         votes = self._votes()
         text = max(votes, key=votes.__getitem__)
         surest = max((own for own in self._readings if own.text == text), key=lambda own: own.confidence)

@@ -2,7 +2,8 @@
 # Trains the networks of `base` and `tiny` on and on, in rounds: each renders new text, and both learn from it.
 #
 #     bash recipes/long_run.sh FOLDER           starts a run, or goes on with the one in FOLDER; it has no end of its own
-#     bash recipes/long_run.sh FOLDER pause     stops its processes where they are, so that something can be timed
+#     bash recipes/long_run.sh FOLDER pause     stops its processes where they are, so that something can be timed (for less
+#                                               than two hours, for which one process of a training waits for another)
 #     bash recipes/long_run.sh FOLDER unpause   lets them go on
 #     bash recipes/long_run.sh FOLDER stop      ends the run as Ctrl-C does, with its work saved (not while it is paused)
 #     bash recipes/long_run.sh FOLDER save      writes the newest averaged weights to recipes/continue.safetensors and

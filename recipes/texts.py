@@ -1,4 +1,4 @@
-"""Writes word lists and running text from the packages that texts.sh has unpacked (the standard library alone).
+"""Write word lists and running text from the packages that texts.sh has unpacked (the standard library alone).
 
     python3 texts.py PACKAGES WHEELS FOLDER
 
@@ -104,7 +104,7 @@ def with_names(counts: dict[str, float], names: list[str]) -> dict[str, float]:
 
 
 def frequencies(wheels: Path, language: str) -> dict[str, float]:
-    """How often each word stands in a thousand million, of words in small letters."""
+    """The count of each lower-case word in a thousand million words."""
     packed = gzip.decompress(read_wheel(wheels, "wordfreq", f"wordfreq/data/small_{language}.msgpack.gz"))
     _, *bins = unpacked(packed)  # the k-th holds the words of frequency 10 ** (-k / 100)
     known = (word for words in bins for word in words if WORD.fullmatch(word) and word not in ELIDED)
@@ -113,7 +113,7 @@ def frequencies(wheels: Path, language: str) -> dict[str, float]:
 
 
 def spellings(packages: Path, language: str) -> dict[str, set[str]]:
-    """How the dictionary spells each word, by the word in small letters."""
+    """The spellings of each word in the dictionary, by the word in small letters."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in DICTIONARIES[language]:
         for word in decoded((packages / path).read_bytes()).split():
@@ -141,7 +141,7 @@ def cased(counts: dict[str, float], spellings: dict[str, set[str]], names: list[
 
 
 def proper_names(wheels: Path, locale: str) -> Iterator[str]:
-    """Those of people and places that Faker knows of a locale."""
+    """Yield the names of people and places that Faker has for a locale."""
     for kind in ("person", "address"):
         try:
             source = read_wheel(wheels, "faker", f"faker/providers/{kind}/{locale}/__init__.py")

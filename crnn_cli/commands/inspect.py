@@ -81,11 +81,11 @@ def _model_lines(model: Model) -> Iterable[str]:
         yield ""
     network = f"{config.backbone}, {config.layers} bidirectional {config.rnn.upper()} of {config.units} units"
     reading = "right to left" if config.direction == "rtl" else "left to right"
+    widened = f"narrow ones widened to {config.widen_below}, " if config.widen_below else ""
     settings = {
         "network": network,
         "images": f"height {config.height}, {'grey' if config.channels == 1 else 'RGB'}, "
-        f"at least {config.minimum_width} wide, narrow ones widened to {config.widen_below}, "
-        f"(pixel / 255 - {config.mean}) / {config.std}",
+        f"at least {config.minimum_width} wide, {widened}(pixel / 255 - {config.mean}) / {config.std}",
         "alphabet": _alphabet(config.alphabet),
         "classes": f"{codec.classes}, the CTC blank is class 0",
         "text": f"{config.normalization}, {reading}, case {'lowered' if config.case == 'lower' else 'kept'}",

@@ -25,7 +25,10 @@ def command(
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)] = 100_000,
     preset: Annotated[
-        Preset, typer.Option(help="Texts and pictures: signs and labels, print and scans, both, receipts, handwriting.")
+        Preset,
+        typer.Option(
+            help="Texts and pictures: signs and labels, print and scans, receipts, handwriting; all: the first two."
+        ),
     ] = "all",
     fonts: rendering.Fonts = [],  # noqa: B006
     words: rendering.Words = [],  # noqa: B006

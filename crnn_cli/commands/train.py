@@ -144,7 +144,7 @@ def command(
 
     idle = [f"--{name}" for name in ("fonts", "words", "text", "photos") if context.params[name] and not synth]
     if idle:
-        raise UsageFault(f"{', '.join(idle)}: only --synth draws text: say --synth scene, document or all")
+        raise UsageFault(f"{', '.join(idle)}: only --synth draws text: say --synth and a preset")
     record = training.Record(output)
     state = None
     if resume:

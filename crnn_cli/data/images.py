@@ -1,9 +1,9 @@
 """Image files to arrays: decoding, and scaling to a model's height. Numpy and cv2 only.
 
-Everything comes out as 8 bits, upright (EXIF) and opaque (transparency lies on white). Where that, or the conversion to
-grey, leaves an image flat and its ink can be seen otherwise, it lies on black, or one of its colours is taken for grey.
-A file that is cut off or known to be damaged is refused, not returned half grey. Safe to call from several threads: cv2
-decodes without holding the GIL.
+Everything comes out as 8 bits, upright (EXIF) and opaque (on white). Where that, or the conversion to grey, leaves an
+image flat and its ink is visible otherwise, the image is laid on black, or one of its colour channels is taken in place
+of grey. A file that is cut off or known to be damaged is refused, not returned half grey. Safe to call from several
+threads: cv2 decodes without holding the GIL.
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pi
 
 def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
     image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
-    if (
-        image.dtype == np.uint16 and headers.tiff_tag(tiff, headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO
-    ):  # of 8 bits cv2 minds it
+    sixteen = image.dtype == np.uint16  # cv2 itself sees to images of 8 bits
+    if sixteen and headers.tiff_tag(tiff, headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO:
         image = ~image
     return _converted(_on_ground(image, multiplied=True), channels)
 
@@ -239,7 +238,7 @@ def _upright(image: Pixels, orientation: int) -> Pixels:
 
 
 def _is_flat(plane: Pixels) -> bool:
-    """Whether ink, if there was any, may have vanished."""
+    """Tell whether a plane has so little contrast that ink may have vanished from it."""
     return cv2.meanStdDev(plane)[1].item() < _FLAT
 
 

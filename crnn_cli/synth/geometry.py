@@ -114,7 +114,7 @@ class Geometry:
     def _dot(
         self, ink: Tensor, masks: Tensor, text: TextBox, seen: tuple[Tensor, Tensor, Tensor], cell: Tensor, size: Tensor
     ) -> None:
-        """Make dots of the ink, in place, of the samples that have them: each lit where ink is about its centre.
+        """Turn the ink of the samples that have dots into dots, in place: each is lit where ink is around its centre.
 
         Args:
             seen: places (N, height, W + margin) across and down, and pixels (N,) to a unit.

@@ -1,4 +1,4 @@
-"""How typewriters, needle printers and pens lay ink: unevenness of drawn text that a face itself does not have.
+"""The ways in which typewriters, needle printers and pens lay ink: unevenness that a face itself does not have.
 
 All functions take and give (h, w) uint8, 0 no ink, 255 full ink. What they draw, they draw from a generator.
 """

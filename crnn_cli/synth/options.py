@@ -17,7 +17,8 @@ class SynthOptions:
     """What is rendered.
 
     Attributes:
-        preset: kinds of text and of pictures: signs and labels, print and scans, both, receipts, handwriting.
+        preset: kinds of text and of pictures: signs and labels, print and scans, receipts, handwriting; all: the first
+            two.
         fonts: folders of faces; none: those of the system.
         words, texts: word lists and files of running text; see `TextConfig`.
         photos: folders of photographs for backgrounds.

@@ -106,7 +106,7 @@ class GeometryConfig:
             if not isinstance(value, tuple):
                 within(field.name, value, *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)))
         if not 0 < sum(self.mains) < math.inf:
-            raise UsageFault("the weights of plain, rotate ... sine are all 0: take one above 0")
+            raise UsageFault("the weights of plain, rotate ... pillar are all 0: take one above 0")
         rising("padding", self.padding, -0.2)
         rising("curve", self.curve, 0, 200)
         rising("obliqueness", self.obliqueness, 0, 60)
