@@ -14,7 +14,7 @@ import sys
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -39,10 +39,10 @@ HANDBOOK = {"de": "de-DE", "fr": "fr-FR", "es": "es-ES", "it": "it-IT", "pt": "p
 HANDBOOK |= {"sv": "sv-SE", "nb": "nb-NO"}
 FORTUNES = {"de": "fortunes-de/**/fortunes/de", "es": "fortunes-es/**/fortunes/es", "it": "fortunes-it/**/fortunes/it"}
 FORTUNES |= {"pt": "fortunes-br/**/fortunes"}
-QUOTES = {
+QUOTES: dict[str, Sequence[str]] = {  # opening and closing double quotes, opening and closing single ones
     "de": "„“‚‘",
     "da": "»«›‹",
-    "fr": "«»“”",
+    "fr": ("« ", " »", "“", "”"),
     "es": "«»“”",
     "it": "«»“”",
     "nb": "«»‘’",
@@ -235,15 +235,14 @@ def accented(text: str) -> str:
     return re.sub(r"(?<!['\w])(\w*)([aeiouAEIOU])'(?!\w)", grave, text)
 
 
-def quoted(text: str, marks: str) -> str:
+def quoted(text: str, marks: Sequence[str]) -> str:
     """`text` with apostrophes and quotes as printers set them.
 
     Args:
-        marks: opening and closing double quotes, opening and closing single ones.
+        marks: four, in the order of `QUOTES`.
     """
-    inner = " " if marks[:2] == "«»" and "é" in text else ""  # French sets them apart
     text = re.sub(r"(?<=\w)'", "’", text)
-    text = re.sub(r'(?<![\w.,!?])"(?=\w)([^"]*[\w.,!?…])"', rf"{marks[0]}{inner}\1{inner}{marks[1]}", text)
+    text = re.sub(r'(?<![\w.,!?])"(?=\w)([^"]*[\w.,!?…])"', rf"{marks[0]}\1{marks[1]}", text)
     return re.sub(r"(?<!\w)'(?=\w)([^']*[\w.,!?…])'", rf"{marks[2]}\1{marks[3]}", text).replace("...", "…")
 
 

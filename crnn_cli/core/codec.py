@@ -45,7 +45,7 @@ PRESETS: dict[str, str] = {
     "digits": string.digits,
     "alnum": string.digits + string.ascii_lowercase,
     "ascii": "".join(map(chr, range(0x20, 0x7F))),
-    # Begins as ASCII does, so that a model of ASCII keeps its classes. ‚ is left out: it looks as a comma does.
+    # It begins with ASCII, so that a model of ASCII keeps its classes. ‚ is left out, since it looks like a comma.
     "european": "".join(map(chr, range(0x20, 0x7F))) + _PRINT + _EUROPEAN,
     "latin": "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, _LATIN)) + _LATIN_SIGNS,
 }
