@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from crnn_cli.pages import Turn
 
 _LINE = 4.0  # times as wide as high: from here on an image is a line, else a word
-_DOUBTFUL_WORD = 0.7  # a word that is read with less confidence is looked at again
-_DOUBTFUL_LINE = 0.01, 0.5  # a line is if its confidence lies between: below, no view of a long line helps
+_DOUBTFUL = 0.5  # an image that is read with less confidence is looked at again
+_HOPELESS = 0.01  # but not a line that is read with less than this: no view of it helps
 _AGREED = 0.4  # once a text has this much confidence, averaged over the views, there is no further look
 _LOST = 0.05  # where no upright view is surer than this, the image may stand on its head
 _TURNED = 0.3  # and is taken to do so if the turned one is as sure as this
@@ -65,7 +65,7 @@ class Looks:
 
     def further(self) -> View | None:
         """The next view in which the image should be read; None where its reading is settled."""
-        if self._left and self._agreement() < _AGREED:
+        if self._left and (len(self._readings) == 1 or self._agreement() < _AGREED):
             return self._left.pop(0)
         self._left = []
         if self._reversible and max(reading.confidence for reading in self._readings) < _LOST:
@@ -101,7 +101,8 @@ class Looks:
 def _views(turn: Turn, confidence: float) -> Sequence[View]:
     """The views, in their order, in which an image may be read again after a reading of this confidence."""
     height, width = turn.pixels.shape[:2]
+    if confidence >= _DOUBTFUL:
+        return ()
     if width < _LINE * height:
-        return _WORD if confidence < _DOUBTFUL_WORD else ()
-    least, most = _DOUBTFUL_LINE
-    return _PADDED if least <= confidence < most else ()
+        return _WORD
+    return _PADDED if confidence >= _HOPELESS else ()

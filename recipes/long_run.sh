@@ -27,6 +27,7 @@ export OMP_NUM_THREADS=1 PYTHONPATH=$FOLDER/code
 SCALE=${SCALE:-1} REAL=${REAL:+$(readlink -m "$REAL")}
 STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # steps of base in a round: it meets each image about twice
 TINY_STEPS=1100                            # a quarter of base's
+LANGUAGES="da de es fi fr is it nb nl pt sv" # beside English
 
 crnn() { python3 -m crnn_cli.main "$@"; }
 
@@ -76,13 +77,10 @@ prepare() { # faces, texts, validation sets, images without text, real lines: on
         bash code/recipes/texts.sh texts
         touch texts.done
     }
-    english=(--words texts/words.txt --text texts/prose.txt) european=()
-    for path in texts/words-*.txt; do european+=(--words "$path"); done
-    for path in texts/prose-*.txt; do european+=(--text "$path"); done
-    render val scenes 1500 scene unseen 901 "${english[@]}"
-    render val lines 200 document unseen 902 "${english[@]}"
-    render val receipts 300 receipt unseen 903 "${english[@]}"
-    render val european 300 document unseen 904 "${european[@]}"
+    render val scenes 1500 scene unseen 901
+    render val lines 200 document unseen 902
+    render val receipts 300 receipt unseen 903
+    for language in $LANGUAGES; do render val "lines-$language" 30 document unseen 904 "$language"; done
     [ -f blanks.done ] || {
         rm -rf blanks.lmdb
         python3 code/recipes/blanks.py blanks.lmdb 4000
@@ -94,14 +92,15 @@ prepare() { # faces, texts, validation sets, images without text, real lines: on
     }
 }
 
-render() { # FOLDER NAME COUNT PRESET FACES SEED OPTIONS ...
-    local folder=$1 name=$2 count more=()
+render() { # FOLDER NAME COUNT PRESET FACES SEED [LANGUAGE]
+    local folder=$1 name=$2 count language=${7:+-$7} more=()
     count=$(scaled "$3")
     [ -f "$folder/$name.done" ] && return
     mkdir -p "$folder"
-    [ -d "$folder/$name.lmdb" ] && more=(--resume)
-    crnn synth -o "$folder/$name.lmdb" -n "$count" --preset "$4" --fonts "faces/$5" --seed "$6" "${@:7}" \
-        --alphabet european --max-length 70 "${more[@]}"
+    [ ! -f "texts/prose$language.txt" ] || more+=(--text "texts/prose$language.txt") # of Icelandic there is none
+    [ ! -d "$folder/$name.lmdb" ] || more+=(--resume)
+    crnn synth -o "$folder/$name.lmdb" -n "$count" --preset "$4" --fonts "faces/$5" --seed "$6" \
+        --words "texts/words$language.txt" --alphabet european --max-length 70 "${more[@]}"
     touch "$folder/$name.done"
 }
 
@@ -109,9 +108,8 @@ learn() { # ROUND MODEL STEPS
     local folder=round-$1 model=$2 steps data=() val=()
     steps=$(scaled "$3")
     [ -f "$folder/$model.done" ] && return
-    for share in scenes:52 scenes-european:11 lines:10 receipts:8 lines-european:6 hand:4 typed:2; do
-        data+=("$folder/${share%:*}.lmdb:${share#*:}")
-    done
+    for share in scenes:52 lines:10 receipts:8 hand:4 typed:2; do data+=("$folder/${share%:*}.lmdb:${share#*:}"); done
+    for language in $LANGUAGES; do data+=("$folder/scenes-$language.lmdb:1" "$folder/lines-$language.lmdb:0.55"); done
     data+=(blanks.lmdb:1)
     [ ! -f real.done ] || data+=(real.lmdb:6)
     for path in val/*.lmdb real-val.lmdb; do [ ! -d "$path" ] || val+=(--val "$path"); done
@@ -143,13 +141,16 @@ PYTHON
 
 round() { # NUMBER
     local folder=round-$1 seed=$((100 * $1))
-    render "$folder" scenes 36000 scene seen $((seed + 1)) "${english[@]}"
-    render "$folder" scenes-european 7000 scene seen $((seed + 2)) "${european[@]}"
-    render "$folder" lines 6000 document seen $((seed + 3)) "${english[@]}"
-    render "$folder" receipts 4500 receipt seen $((seed + 4)) "${english[@]}"
-    render "$folder" lines-european 3500 document seen $((seed + 5)) "${european[@]}"
-    render "$folder" hand 2500 hand hand $((seed + 6)) "${english[@]}"
-    render "$folder" typed 1200 document typed $((seed + 7)) "${english[@]}"
+    render "$folder" scenes 36000 scene seen $((seed + 1))
+    render "$folder" lines 6000 document seen $((seed + 2))
+    render "$folder" receipts 4500 receipt seen $((seed + 3))
+    render "$folder" hand 2500 hand hand $((seed + 4))
+    render "$folder" typed 1200 document typed $((seed + 5))
+    seed=$((seed + 10))
+    for language in $LANGUAGES; do
+        render "$folder" "scenes-$language" 640 scene seen $((seed += 1)) "$language"
+        render "$folder" "lines-$language" 320 document seen $((seed += 1)) "$language"
+    done
     learn "$1" base $STEPS
     learn "$1" tiny $TINY_STEPS
     for model in base tiny; do # one may have been moved before the run was stopped
