@@ -210,7 +210,8 @@ class _Reading:
                 continue
             upright, *turned = [(next(found), turn) for turn in page.turns]
             surest, turn = max([upright, *(own for own in turned if own[0].text)], key=lambda own: own[0].confidence)
-            yield surest if turn.image is None else Looks(turn, surest, reversible=not turned)
+            widened = self._members[0].runner.config.widen_below > 0
+            yield surest if turn.image is None else Looks(turn, surest, reversible=not turned, widened=widened)
 
     def recognitions(self) -> Iterator[Recognition]:
         """The reading of each page, when all is read."""

@@ -42,8 +42,7 @@ class View:
     turned: int = 0
 
 
-_WORD = (View(stretch=1.6), View(margin=0.08))
-_PADDED = (View(margin=-0.08),)
+_WIDER, _CROPPED, _PADDED = View(stretch=1.6), View(margin=0.08), View(margin=-0.08)
 _HEAD = View(turned=180)
 
 
@@ -54,13 +53,14 @@ class Looks:
         turn: the image, with the pixels from which views are made.
         first: its first reading.
         reversible: whether the image may also be read upside down.
+        widened: whether the model widens narrow images by itself, so that a wider view of a word gains nothing.
     """
 
-    def __init__(self, turn: Turn, first: Recognition, reversible: bool) -> None:
+    def __init__(self, turn: Turn, first: Recognition, reversible: bool, widened: bool) -> None:
         self.turn, self.name = turn, first.name
         self._readings = [first]
         self._count = first.looks
-        self._left = list(_views(turn, first.confidence))
+        self._left = list(_views(turn, first.confidence, widened))
         self._reversible = reversible
 
     def further(self) -> View | None:
@@ -98,11 +98,11 @@ class Looks:
         return max(self._votes().values()) / len(self._readings)
 
 
-def _views(turn: Turn, confidence: float) -> Sequence[View]:
+def _views(turn: Turn, confidence: float, widened: bool) -> Sequence[View]:
     """The views, in their order, in which an image may be read again after a reading of this confidence."""
     height, width = turn.pixels.shape[:2]
     if confidence >= _DOUBTFUL:
         return ()
     if width < _LINE * height:
-        return _WORD
-    return _PADDED if confidence >= _HOPELESS else ()
+        return (_CROPPED, _PADDED) if widened else (_WIDER, _CROPPED)
+    return (_PADDED,) if confidence >= _HOPELESS else ()

@@ -18,8 +18,8 @@ from tests.models import STRIPES, StripesRunner, stripes
 WORD, LINE = np.zeros((32, 64), np.uint8), np.zeros((32, 320), np.uint8)
 
 
-def looks(confidence: float, image=WORD, text: str = "first", reversible: bool = True) -> Looks:
-    return Looks(Turn(0, image.shape[1], (), image), reading(text, confidence), reversible)
+def looks(confidence: float, image=WORD, text: str = "first", reversible: bool = True, widened: bool = True) -> Looks:
+    return Looks(Turn(0, image.shape[1], (), image), reading(text, confidence), reversible, widened)
 
 
 def reading(text: str, confidence: float, turned: int = 0) -> Recognition:
@@ -33,11 +33,14 @@ def test_a_sure_reading_stays(image, confidence):
     assert sure.reading() == reading("first", confidence)
 
 
-def test_a_word_is_looked_at_wider_and_cropped_and_a_line_padded():
-    word, line = looks(0.49), looks(0.49, LINE)
-    assert word.further() == View(stretch=1.6)
+@pytest.mark.parametrize("widened", [False, True])
+def test_a_word_is_looked_at_cropped_and_padded_or_wider_and_a_line_padded(widened):
+    word, line = looks(0.49, widened=widened), looks(0.49, LINE, widened=widened)
+    cropped, padded, wider = View(margin=0.08), View(margin=-0.08), View(stretch=1.6)
+    first, second = (cropped, padded) if widened else (wider, cropped)
+    assert word.further() == first
     word.add(reading("second", 0.2))
-    assert word.further() == View(margin=0.08)
+    assert word.further() == second
     word.add(reading("third", 0.1))
     assert word.further() is None
     assert line.further() == View(margin=-0.08)
