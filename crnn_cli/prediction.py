@@ -46,7 +46,7 @@ class ReadOptions:
             the highest confidence counts.
         tta: test-time augmentation: whether every image is read in five views, a little shifted and stretched.
         second_look: whether an image whose reading is doubtful is read again in further views, see
-            `crnn_cli.second_look`; not with `tta`, whose views every image has.
+            `crnn_cli.second_look`; not with `tta`, whose views every image has, nor under a lexicon with a `delta`.
     """
 
     batch_size: int = 64
@@ -91,7 +91,10 @@ def recognize(
     cpu = any(own.runner.device == "cpu" for own in members)
     threads = options.threads or max(1, devices.cores() // 2 if cpu else devices.cores())
     configs = [own.runner.config for own in members]
-    prepare = Preparation(configs, options.turn, options.tta, options.second_look and not options.tta)
+    # under --delta a view without a near word is read freely, and would win over a view with one
+    free = any(isinstance(own.decoder, Decoder) and own.decoder.options.delta is not None for own in complete)
+    again = options.second_look and not options.tta and not free
+    prepare = Preparation(configs, options.turn, options.tta, again)
     loaded = ahead(items, prepare, area, threads, options.window, _WINDOW_AREA)
     with closing(loaded):
         yield from _read(_windows(loaded, options), complete, options)

@@ -133,7 +133,7 @@ BUILD = "build-lmdb images"
 CASES = [
     Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o new.lmdb --overwrite", 0, "1 skipped: missing image"),
     Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o strict.lmdb --strict", 1, "--strict: 4 of 5 rows"),
-    Case("a label longer", f"{BUILD} long.tsv -o long.lmdb --overwrite", 0, "1 infeasible: ... remedy: --height 80"),
+    Case("a label longer", f"{BUILD} long.tsv -o long.lmdb --overwrite", 0, "1 infeasible: ... remedy: --height 48"),
     Case("a line of a label file", f"{BUILD} line.tsv -o no.lmdb", 1, "line.tsv:2: expected path<TAB>text"),
     Case("a line of a label file", f"{BUILD} latin.tsv -o no.lmdb", 1, "latin.tsv:1: not utf-8 (byte 0xC4)"),
     Case(
