@@ -137,7 +137,7 @@ def _read(windows: Iterator[Loaded | None], members: Sequence[Member], options: 
                 reading, job, result = running.popleft()
                 reading.window.take(job, *result.result())
                 reading.window.jobs.remove(job)
-                for further in reading.further():
+                for further in reading.next_jobs():
                     submit(reading, further)
             else:
                 return
@@ -182,9 +182,9 @@ class _Reading:
             [(page.name, turn) for page in pages if isinstance(page, Page) for turn in page.turns]
         )
         self.done = False
-        self.further()  # there may be nothing to read at all
+        self.next_jobs()  # there may be nothing to read at all
 
-    def further(self) -> list[_Job]:
+    def next_jobs(self) -> list[_Job]:
         """The jobs that follow from what was read, once all of the window's are done."""
         if self.window.jobs or self.done:
             return []
