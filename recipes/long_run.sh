@@ -180,7 +180,10 @@ pause | unpause | stop)
     case $2 in
     pause) family "$pid" | xargs kill -STOP ;;
     unpause) family "$pid" | xargs kill -CONT ;;
-    stop) kill "$pid" $(pgrep -P "$pid") ;; # its children tell theirs
+    stop)
+        kill "$pid" $(pgrep -P "$pid") # its children tell theirs
+        flock "$FOLDER/lock" true      # once all have saved their work
+        ;;
     esac
     ;;
 save) save ;;
