@@ -19,7 +19,8 @@ from crnn_cli.core.codec import PRESETS
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.corpus import Chain
 from crnn_cli.synth.prose import printed
-from crnn_cli.synth.text import TEXTS, Kind, TextConfig, TextSource
+from crnn_cli.synth.shares import TEXTS, Kind, TextConfig
+from crnn_cli.synth.text import TextSource
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES = {name: TextSource(config) for name, config in TEXTS.items()}

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 from crnn_cli.config import Preset, rising, within
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import ink
+from crnn_cli.synth.choice import Choice
 from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.legibility import Kind
 
@@ -205,7 +206,7 @@ class MaskDrawer:
 
     def __init__(self, config: MaskConfig, faces: Sequence[Face]) -> None:
         self.config = config
-        self._choice = _Choice(config, faces)
+        self._choice = Choice(faces, config.shares, config.crowding)
 
     def draw(self, text: str, rng: np.random.Generator) -> Mask | None:
         """The mask of `text`, a function of the state of `rng` alone; None where no face can draw it."""
@@ -259,40 +260,6 @@ class MaskDrawer:
             wild=c.wild[0] + (c.wild[1] - c.wild[0]) * u[21] if u[20] < c.written and face.kind in c.pens else 0.0,
             line=_LINES[int(u[12] / c.lined * len(_LINES))] if u[12] < c.lined else None,
         )
-
-
-class _Choice:
-    """Picks a face: a kind by its share, then one of its faces that have every character of the text."""
-
-    def __init__(self, config: MaskConfig, faces: Sequence[Face]) -> None:
-        kinds = get_args(Kind)
-        self.faces = sorted(faces, key=lambda face: kinds.index(face.kind))  # stable: by kind, then as given
-        folders = [(face.kind, face.path.replace("\\", "/").rpartition("/")[0]) for face in self.faces]
-        sizes = {folder: folders.count(folder) for folder in set(folders)}
-        self.weights = np.array([sizes[folder] ** (config.crowding - 1) for folder in folders])
-        self.starts = [sum(kinds.index(f.kind) < k for f in self.faces) for k in range(len(kinds) + 1)]
-        self.shares = [float(config.shares[kind]) for kind in kinds]
-        self.lacking: dict[str, NDArray[np.bool_]] = {
-            character: np.array([character not in face.characters for face in self.faces])
-            for character in frozenset().union(*(face.characters for face in faces))
-        }
-
-    def __call__(self, text: str, kind: float, place: float) -> Face | None:
-        """`kind` and `place`: in [0, 1)."""
-        columns = [self.lacking.get(character) for character in set(text)]
-        known = [column for column in columns if column is not None]
-        if not known or len(known) < len(columns):
-            return None
-        ends = np.zeros(len(self.faces) + 1)
-        np.where(np.logical_or.reduce(known), 0.0, self.weights).cumsum(out=ends[1:])
-        totals = np.diff(ends[self.starts])
-        shares = np.where(totals > 0, self.shares, 0.0).cumsum()
-        if not shares[-1]:
-            return None
-        k = int(np.searchsorted(shares, kind * shares[-1], side="right"))
-        first, last = ends[self.starts[k]], ends[self.starts[k + 1]]
-        target = min(first + place * (last - first), np.nextafter(last, 0))
-        return self.faces[int(np.searchsorted(ends, target, side="right")) - 1]
 
 
 def _size(face: Face) -> int:

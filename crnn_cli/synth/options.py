@@ -8,8 +8,8 @@ from typing import Any
 
 from crnn_cli.config import Preset, from_plain, one_of, within
 from crnn_cli.core.codec import PRESETS
+from crnn_cli.synth.shares import TEXTS, TextConfig
 from crnn_cli.synth.style import STYLES, StyleConfig
-from crnn_cli.synth.text import TEXTS, TextConfig
 
 
 @dataclass(frozen=True)

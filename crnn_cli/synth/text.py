@@ -1,8 +1,4 @@
-"""The texts that synthetic images show: words, lines, numbers, codes and more, drawn in given shares.
-
-The shares of the presets start from those that SynthTIGER (Yim et al., arXiv 2107.09313) and UnionST (arXiv 2602.06450)
-chose for scenes: plain words first, then cut words, several words, and strings without sense.
-"""
+"""The texts that synthetic images show: words, lines, numbers, codes and more, drawn in given shares."""
 
 from __future__ import annotations
 
@@ -10,15 +6,11 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import numpy as np
 
-from crnn_cli.config import Preset, within
-from crnn_cli.core.codec import PRESETS, Alphabet, show
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import templates
 from crnn_cli.synth.corpus import (
@@ -34,33 +26,8 @@ from crnn_cli.synth.corpus import (
     read_words,
 )
 from crnn_cli.synth.prose import Prose, printed
+from crnn_cli.synth.shares import Case, Kind, TextConfig
 from crnn_cli.synth.templates import capital, either
-
-Kind = Literal[
-    "word",  # one of the words
-    "cut",  # a word that has lost one to three letters at an end
-    "joined",  # two words, or a word and a figure, as in names of brands and places
-    "phrase",  # two to four words
-    "line",  # a line of running text
-    "entry",  # a row of a form or a receipt, an item of a list
-    "receipt",  # a row of a receipt or a part of one: items, totals, taxes, codes
-    "name",  # of people and firms
-    "number",  # counts, measures, ordinals
-    "percent",
-    "date",
-    "time",
-    "price",
-    "phone",
-    "code",  # serial and reference numbers
-    "plate",  # of cars
-    "email",
-    "url",  # web addresses, handles, paths
-    "short",  # one or two characters, alone: letters, digits, Roman numerals, abbreviations
-    "letters",  # letters without sense, half of them strings that can be pronounced
-    "random",  # characters of all sorts, all alike
-    "rare",  # characters that the other kinds seldom have, alone or within a word
-]
-Case = Literal["written", "upper", "capital", "lower", "mixed"]
 
 Maker = Callable[[np.random.Generator], str]
 
@@ -88,128 +55,6 @@ _SHORTEST_LINE = 8  # characters, where the bounds allow it
 _TRIES = 200  # draws after which a kind counts as impossible
 _SEEN = 10  # times that each character counts as seen beforehand: one that is never met shall not crowd out the others
 _COUNTED = 2000  # texts in which characters are counted before "rare" weighs them
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Which texts are drawn.
-
-    Attributes:
-        words: paths of word lists: a `word count` or a word a line. None given: the words of `texts`, or, without
-            those either, some common English words.
-        texts: paths of files of running text, from which phrases and lines are cut at word boundaries.
-        alphabet: the only characters that texts have. Words with others are left out; an alphabet that has one case of
-            letters only turns texts into it.
-        min_length, max_length: characters of a text. A line is composed to fit; what does not fit is drawn again.
-        shares: of each kind of text; a kind that is not named is not drawn. Only their proportions matter.
-        cases: shares of each case for words, cut and joined words and phrases; names, dates, codes and the like are in
-            capitals with the share of "upper" and as usual otherwise. "written" is the case that the source has.
-        line_cases: the same for lines.
-        punctuation: probability that a word or a phrase has a mark attached, or quotes or brackets around it.
-        typographic: probability that a text of words has quotes, apostrophes, dashes and ellipses as printers set
-            them, “ ” ‘ ’ – — …, and not as typewriters do; only in an alphabet that has these.
-        running: share of the phrases and lines that is cut from `texts`, where there are any; the rest is composed of
-            single words with punctuation, figures and names.
-        power: words are drawn in proportion to their count raised to this; 0: all alike, 1: as often as counted.
-        line_power: the same for lines, where the commonest words stand between the others.
-        uniform: share of draws that take every word alike, whatever its count, so that rare ones are met.
-    """
-
-    words: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    alphabet: str = PRESETS["ascii"]
-    min_length: int = 1
-    max_length: int = 120
-    shares: Mapping[Kind, float] = field(
-        default_factory=lambda: {
-            **{"word": 25, "cut": 8, "joined": 4, "phrase": 11, "line": 19, "entry": 3, "receipt": 2, "name": 2.5},
-            **{"number": 4, "percent": 1, "date": 2, "time": 1, "price": 3, "phone": 1, "code": 1.5, "plate": 1},
-            **{"email": 0.5, "url": 1, "short": 4, "letters": 5, "random": 1.5, "rare": 1.5},
-        }
-    )
-    cases: Mapping[Case, float] = field(
-        default_factory=lambda: {"upper": 35, "capital": 30, "written": 25, "lower": 5, "mixed": 5}
-    )
-    line_cases: Mapping[Case, float] = field(
-        default_factory=lambda: {"written": 86, "upper": 9, "capital": 4, "lower": 1}
-    )
-    punctuation: float = 0.1
-    typographic: float = 0.25
-    running: float = 0.7
-    power: float = 0.5
-    line_power: float = 0.8
-    uniform: float = 0.1
-
-    def __post_init__(self) -> None:
-        Alphabet(self.alphabet)  # raises where it is empty or names a character twice
-        unusable = [c for c in self.alphabet if c != " " and (c.isspace() or unicodedata.category(c) in ("Cc", "Cs"))]
-        if unusable:
-            raise UsageFault(f"the alphabet has {show(unusable[0])}, which no image shows: leave it out")
-        if not self.alphabet.strip():
-            raise UsageFault("the alphabet has the space alone: give it other characters")
-        if not 1 <= self.min_length <= self.max_length:
-            raise UsageFault(
-                f"the lengths are {self.min_length} to {self.max_length}: take at least 1, the greater last"
-            )
-        _check_shares("shares", self.shares, get_args(Kind))
-        _check_shares("cases", self.cases, get_args(Case))
-        _check_shares("line-cases", self.line_cases, get_args(Case))
-        for name in ("power", "line_power"):
-            within(name.replace("_", "-"), getattr(self, name), 0)
-        for name in ("punctuation", "typographic", "running", "uniform"):
-            within(name, getattr(self, name), 0, 1)
-
-
-def _check_shares(name: str, shares: Mapping[Any, float], known: tuple[str, ...]) -> None:
-    for key, share in shares.items():
-        if key not in known:
-            raise UsageFault(f"{name} names {key!r}: take some of {', '.join(known)}")
-        within(f"{name}: the share of {key}", share, 0)
-    if not any(shares.values()):
-        raise UsageFault(f"{name} has no share above 0: give one to at least one of {', '.join(known)}")
-
-
-TEXTS: dict[Preset, TextConfig] = {
-    "scene": TextConfig(
-        max_length=60,
-        shares={
-            **{"word": 25, "cut": 12, "joined": 4, "phrase": 15, "line": 5, "entry": 2, "name": 3},
-            **{"number": 4, "percent": 1, "date": 1.5, "time": 1, "price": 3, "phone": 1.5, "code": 1, "plate": 1},
-            **{"email": 0.5, "url": 1.5, "short": 6, "letters": 8.5, "random": 2, "rare": 1.5},
-        },
-        cases={"upper": 42, "capital": 30, "written": 20, "lower": 3, "mixed": 5},
-        line_cases={"written": 55, "upper": 30, "capital": 15},
-        typographic=0.1,
-    ),
-    "document": TextConfig(
-        shares={
-            **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 58, "entry": 4, "receipt": 7, "name": 3},
-            **{"number": 2, "percent": 0.5, "date": 1.5, "time": 0.5, "price": 2, "phone": 0.5, "code": 1},
-            **{"email": 0.5, "url": 0.5, "short": 1, "letters": 0.5, "random": 0.5, "rare": 2},
-        },
-        cases={"upper": 20, "capital": 35, "written": 43, "mixed": 2},
-        typographic=0.33,
-    ),
-    "receipt": TextConfig(
-        max_length=60,
-        shares={
-            **{"word": 4, "phrase": 5, "line": 4, "entry": 6, "receipt": 70, "name": 2, "number": 2, "percent": 0.5},
-            **{"date": 1, "time": 0.5, "price": 2, "phone": 0.5, "code": 1.5, "random": 1, "rare": 1},
-        },
-        cases={"upper": 60, "capital": 32, "written": 8},
-        line_cases={"written": 40, "upper": 40, "capital": 20},
-    ),
-    "hand": TextConfig(
-        max_length=70,
-        shares={
-            **{"word": 14, "cut": 1, "joined": 1, "phrase": 18, "line": 50, "entry": 3, "name": 6},
-            **{"number": 2, "date": 3, "time": 0.5, "price": 1, "phone": 0.5, "code": 0.5, "rare": 1},
-        },
-        cases={"written": 60, "capital": 36, "upper": 4},
-        line_cases={"written": 95, "capital": 4, "upper": 1},
-    ),
-    "all": TextConfig(),
-}
 
 
 class TextSource:
