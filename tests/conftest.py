@@ -14,7 +14,9 @@ import cv2
 import hypothesis
 import numpy as np
 import pytest
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from crnn_cli.core.decoding import native
 from crnn_cli.main import run
@@ -70,6 +72,12 @@ def render(text: str, height: int = 32, ink: int = 0, paper: int = 255) -> NDArr
     image = np.full((height, max(8, width + 8)), paper, np.uint8)
     cv2.putText(image, text, (4, int(height * 0.72)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 2, cv2.LINE_AA)
     return image
+
+
+def blocks_of(chosen: Tensor) -> int:
+    """The least number of 8 x 8 blocks of one grid, wherever it begins, that hold the `chosen` pixels, (H, W) bool."""
+    shifted = (F.pad(chosen[None].float(), (left, 7, top, 7)) for top in range(8) for left in range(8))
+    return min(int(F.max_pool2d(x, 8).sum()) for x in shifted) if chosen.any() else 0
 
 
 def png(image: NDArray[np.uint8]) -> bytes:

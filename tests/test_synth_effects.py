@@ -20,11 +20,12 @@ from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Background
 from crnn_cli.synth.degrade import DEGRADATIONS, Chance, DegradeConfig, Degrader
 from crnn_cli.synth.effects import GROUPS
 from crnn_cli.synth.textures import SIDE
-from tests.conftest import render
+from tests.conftest import blocks_of, render
 
 KINDS = ["flat", "gradient", "noise", "leaves", "stripes", "bricks", "wood", "cloth", "strokes"]
 EFFECTS = [effect.__name__ for effects in GROUPS.values() for effect in effects]
 STEP = 1 / 255
+ROUNDING = STEP / 20  # far above sums in another order, far below all that can be seen
 
 
 def keys(count: int, seed: int = 0) -> np.ndarray:
@@ -116,29 +117,43 @@ def test_photographs_that_are_not_there_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 9])
 def test_an_effect_is_the_same_whatever_the_batch(name: str, seed: int) -> None:
     for alone, together in _alone_and_together(Degrader(only_effect(name), "cpu"), seed):
-        torch.testing.assert_close(alone, together, atol=STEP, rtol=0)
+        torch.testing.assert_close(alone, together, atol=ROUNDING, rtol=0)
 
 
 @pytest.mark.parametrize("preset", DEGRADATIONS)
 def test_a_sample_is_degraded_the_same_whatever_its_batch(preset: str) -> None:
+    """JPEG apart, which turns the least difference into a whole step where a coefficient lies on a tie."""
+    config = DEGRADATIONS[preset]
+    degrade = Degrader(replace(config, jpeg=replace(config.jpeg, probability=0.0)), "cpu")
     for seed in range(4):
-        for alone, together in _alone_and_together(Degrader(DEGRADATIONS[preset], "cpu"), seed):
-            differ = (alone - together).abs() > STEP
-            assert differ.float().mean() < 0.01  # a coefficient of JPEG may be rounded the other way
+        for alone, together in _alone_and_together(degrade, seed):
+            torch.testing.assert_close(alone, together, atol=ROUNDING, rtol=0)
+
+
+@pytest.mark.parametrize("preset", DEGRADATIONS)
+def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(preset: str) -> None:
+    blocks = [
+        blocks_of((alone - together)[0, 0].abs() > STEP + ROUNDING)
+        for seed in range(4)
+        for alone, together in _alone_and_together(Degrader(DEGRADATIONS[preset], "cpu"), seed)
+    ]
+    assert max(blocks) <= 4
+    assert sum(blocks) < 0.1 * len(blocks)
 
 
 def _alone_and_together(degrade: Degrader, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each of nine images as it is degraded alone, and within the batch of all."""
+    """Eighteen images, each as it is degraded alone and within the batch of all; half of them end within a letter."""
     x, widths = batch("one", "two words", "three times as long")
-    x = torch.cat((x, x.flip(2), 1 - x))
-    widths = widths.repeat(3)
-    together = degrade(x, widths, keys(9, seed))
-    for row in range(9):
+    x, widths = torch.cat((x, x.flip(2), 1 - x)).repeat(2, 1, 1, 1), widths.repeat(6)
+    widths[9:] -= 7
+    own_keys = keys(len(widths), seed)
+    together = degrade(x, widths, own_keys)
+    for row in range(len(widths)):
         own, width = slice(row, row + 1), int(widths[row])
-        yield degrade(x[own, :, :, :width], widths[own], keys(9, seed)[own]), together[own, :, :, :width]
+        yield degrade(x[own, :, :, :width], widths[own], own_keys[own]), together[own, :, :, :width]
 
 
 @pytest.mark.parametrize("name", EFFECTS)

@@ -1,7 +1,8 @@
 """The single effects of `crnn_cli.synth.degrade`: each changes the images that it meets, by a value of their own.
 
 Images come as (n, 1, H, W), 0 to 1, with their last own column repeated to the right, and go back alike but for that
-column and for values beyond 0 to 1, which the caller sees to.
+column and for values beyond 0 to 1, which the caller sees to. An effect of several steps that look at neighbours, or
+at the whole image, repeats that column between them: otherwise what a sample becomes would depend on its batch.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def bleed(x: Tensor, rows: Rows) -> Tensor:
 
 def binarise(x: Tensor, rows: Rows) -> Tensor:
     x = filters.gaussian_blur(x, (0.3 + 0.5 * rows.unit[:, 0]) * rows.pixel, rows.pixel)
+    x = filters.extended(x, rows.widths)  # the range is that of the sample's own columns
     low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
     side = 2 * _images(rows.unit[:, 1]) - 1
     share = (x - low) / (high - low).clamp(min=1e-3)
@@ -184,7 +186,7 @@ def swell(x: Tensor, rows: Rows) -> Tensor:
     grown = x * sign
     for step in range(math.ceil(rows.greatest * rows.pixel)):  # a pixel each, the last one by what is left
         share = (rows.values() * rows.pixel * uneven - step).clamp(0, 1)
-        grown = torch.lerp(grown, _grown(grown), share)
+        grown = filters.extended(torch.lerp(grown, _grown(grown), share), rows.widths)
     return grown * sign
 
 
@@ -260,7 +262,7 @@ def low(x: Tensor, rows: Rows) -> Tensor:
 
 
 def smear(x: Tensor, rows: Rows) -> Tensor:
-    x = low(x, rows)
+    x = filters.extended(low(x, rows), rows.widths)  # what lies beyond the width would be blurred into it
     pixel = x.shape[2] / rows.value.clamp(max=x.shape[2])  # of the small image
     return filters.gaussian_blur(x, (0.2 + 0.3 * rows.unit[:, 1]) * pixel, x.shape[2] / 8)
 
