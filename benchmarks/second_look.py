@@ -1,4 +1,4 @@
-"""What the second look at doubtful images is worth, and what it costs.
+"""Measure how much the second look at doubtful images gains, and how much it costs.
 
     python benchmarks/second_look.py DATA
     python benchmarks/second_look.py DATA --model mine.safetensors --set svt_train --rounds 3

@@ -36,7 +36,7 @@ _WINDOW_AREA = 2**26  # pixels of a window, and of what is decoded ahead of it: 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the reading loop works; `turn`, `tta` and `second_look` alone change a result.
+    """The settings of the reading loop; `turn`, `tta` and `second_look` alone change a result.
 
     Attributes:
         batch_size: the most images that the network reads at once.
