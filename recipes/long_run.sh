@@ -17,7 +17,7 @@
 # FOLDER/rounds.tsv has a row for each model and finished round: number, model, commit, steps, images, highest rate, minutes
 # of training, CER and exact accuracy on the validation sets. Variables: REAL, a folder with ehri_lines, ajax_lines,
 # mltart_lines and lectaurep_lines, each with labels.tsv and val.tsv, whose lines are then learned from, too; SCALE, a factor
-# of a round's size.
+# of a round's size; LANGUAGES, those beside English.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")
@@ -27,7 +27,7 @@ export OMP_NUM_THREADS=1 PYTHONPATH=$FOLDER/code
 SCALE=${SCALE:-1} REAL=${REAL:+$(readlink -m "$REAL")}
 STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # steps of base in a round: it meets each image about twice
 TINY_STEPS=1100                            # a quarter of base's
-LANGUAGES="da de es fi fr is it nb nl pt sv" # beside English
+LANGUAGES=${LANGUAGES:-da de es fi fr is it nb nl pt sv}
 
 crnn() { python3 -m crnn_cli.main "$@"; }
 
