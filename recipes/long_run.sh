@@ -108,10 +108,10 @@ learn() { # ROUND MODEL STEPS
     local folder=round-$1 model=$2 steps data=() val=()
     steps=$(scaled "$3")
     [ -f "$folder/$model.done" ] && return
-    for share in scenes:52 lines:10 receipts:8 hand:4 typed:2; do data+=("$folder/${share%:*}.lmdb:${share#*:}"); done
-    for language in $LANGUAGES; do data+=("$folder/scenes-$language.lmdb:1" "$folder/lines-$language.lmdb:0.55"); done
+    for share in scenes:58 lines:8 receipts:7 hand:3 typed:1.5; do data+=("$folder/${share%:*}.lmdb:${share#*:}"); done
+    for language in $LANGUAGES; do data+=("$folder/scenes-$language.lmdb:1.1" "$folder/lines-$language.lmdb:0.4"); done
     data+=(blanks.lmdb:1)
-    [ ! -f real.done ] || data+=(real.lmdb:6)
+    [ ! -f real.done ] || data+=(real.lmdb:5)
     for path in val/*.lmdb real-val.lmdb; do [ ! -d "$path" ] || val+=(--val "$path"); done
     # the model of a first round may have another alphabet, and not know the rule for narrow images
     local train=(train "${data[@]}" "${val[@]}" --init "$(newest "$model")" --alphabet european --widen-below 80
@@ -141,15 +141,15 @@ PYTHON
 
 round() { # NUMBER
     local folder=round-$1 seed=$((100 * $1))
-    render "$folder" scenes 36000 scene seen $((seed + 1))
-    render "$folder" lines 6000 document seen $((seed + 2))
-    render "$folder" receipts 4500 receipt seen $((seed + 3))
-    render "$folder" hand 2500 hand hand $((seed + 4))
-    render "$folder" typed 1200 document typed $((seed + 5))
+    render "$folder" scenes 42000 scene seen $((seed + 1))
+    render "$folder" lines 5000 document seen $((seed + 2))
+    render "$folder" receipts 4000 receipt seen $((seed + 3))
+    render "$folder" hand 2000 hand hand $((seed + 4))
+    render "$folder" typed 1000 document typed $((seed + 5))
     seed=$((seed + 10))
     for language in $LANGUAGES; do
-        render "$folder" "scenes-$language" 640 scene seen $((seed += 1)) "$language"
-        render "$folder" "lines-$language" 320 document seen $((seed += 1)) "$language"
+        render "$folder" "scenes-$language" 720 scene seen $((seed += 1)) "$language"
+        render "$folder" "lines-$language" 240 document seen $((seed += 1)) "$language"
     done
     learn "$1" base $STEPS
     learn "$1" tiny $TINY_STEPS
