@@ -426,6 +426,17 @@ def test_ink_as_bright_as_its_ground_is_seen(pair, kind):
 
 
 @pytest.mark.parametrize("pair", EQUAL)
+@pytest.mark.parametrize("frame", [0, 255])
+def test_ink_as_bright_as_its_ground_is_seen_within_a_frame(pair, frame):
+    rgb = painted(*EQUAL[pair])
+    rows, columns = (side // 8 for side in rgb.shape[:2])
+    rgb = np.pad(rgb, ((rows, rows), (columns, columns), (0, 0)), constant_values=frame)
+    grey = images.decode(file(Image.fromarray(rgb), "PNG"), 1, "a")
+    assert shows_the_ink(grey[rows:-rows, columns:-columns])
+    assert np.array_equal(grey, images.with_channels(rgb, 1))
+
+
+@pytest.mark.parametrize("pair", EQUAL)
 def test_ink_as_bright_as_its_ground_is_seen_in_arrays_however_they_lie(pair):
     rgb = painted(*EQUAL[pair])
     assert shows_the_ink(images.with_channels(rgb, 1))

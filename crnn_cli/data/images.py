@@ -28,6 +28,7 @@ WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, an
 
 _FLAT = 5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
 _TIMES = 3  # the contrast of grey that another channel must have to be taken: noise and shades have less
+_BORDER = 0.2  # share of each side that frames and margins may take
 _COMPARED = 32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
 
 _FLAGS = {  # grey, colour
@@ -239,7 +240,13 @@ def _upright(image: Pixels, orientation: int) -> Pixels:
 
 def _is_flat(plane: Pixels) -> bool:
     """Tell whether a plane has so little contrast that ink may have vanished from it."""
-    return cv2.meanStdDev(plane)[1].item() < _FLAT
+    return any(cv2.meanStdDev(part)[1].item() < _FLAT for part in (plane, _inner(plane)))
+
+
+def _inner(image: Pixels) -> Pixels:
+    """The middle of an image, without the frames and margins that may have contrast where the ink has none."""
+    rows, columns = (round(_BORDER * side) for side in image.shape[:2])
+    return image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
 
 
 def _planes(image: Pixels) -> list[Pixels]:
@@ -248,8 +255,11 @@ def _planes(image: Pixels) -> list[Pixels]:
 
 def _clearer(image: Pixels, others: Sequence[Pixels]) -> Pixels:
     """The one of `others` with the most contrast if that is far above the contrast of `image`, else `image`."""
-    clearest = max(others, key=_contrast)
-    return clearest if _contrast(clearest) >= max(_FLAT, _TIMES * _contrast(image)) else image
+    for part in (np.asarray, _inner):
+        contrasts = [_contrast(part(other)) for other in others]
+        if max(contrasts) >= max(_FLAT, _TIMES * _contrast(part(image))):
+            return others[contrasts.index(max(contrasts))]
+    return image
 
 
 def _contrast(image: Pixels) -> float:
