@@ -34,7 +34,7 @@ class Recognizer:
         tta, second_look: see `ReadOptions`; what `read` does.
     """
 
-    def __init__(self, *members: Member, tta: bool = False, second_look: bool = True) -> None:
+    def __init__(self, *members: Member, tta: bool = False, second_look: bool = ReadOptions.second_look) -> None:
         self.members, self.tta, self.second_look = members, tta, second_look
 
     def read(
@@ -74,7 +74,7 @@ def load(
     tta: bool = False,
     lexicons: Mapping[str, Iterable[str]] | None = None,
     fast: bool = False,
-    second_look: bool = True,
+    second_look: bool = ReadOptions.second_look,
 ) -> Recognizer:
     """The recogniser of a model file, or of a model of this package by its name; without one, of that which
     `find_model` finds.

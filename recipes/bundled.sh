@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes a model such as those that come with the package, from nothing but Debian's faces and English texts:
+# Makes a model such as those that come with the package, from open faces and English texts alone:
 #
 #     bash recipes/bundled.sh FOLDER [BACKBONE [MINUTES]]       BACKBONE: tiny (default); MINUTES: of training (120)
 #
