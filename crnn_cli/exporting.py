@@ -3,6 +3,7 @@
 Both files are complete: beside the network they carry the model's description (alphabet, height, normalisation,
 decoder settings), under the key `crnn` in ONNX's metadata, as the extra file `crnn.json` in a `.pt2`. A file is written
 only once it has proved itself: read back and run, it gave what torch gives on batches unlike the one that was traced.
+A `.pt2` is for programs of one's own that use torch; crnn itself reads none, as loading one can run code.
 
 The third format is a model file again (`.safetensors`), with its weights in float16: half as large, to be passed on.
 
@@ -42,14 +43,13 @@ from crnn_cli.data.store import Reader
 from crnn_cli.errors import CrnnError, ExportError, ModelError, UsageFault, reason
 from crnn_cli.files import check_output, write_whole
 from crnn_cli.precision import Precision
-from crnn_cli.runners import Runner
-from crnn_cli.runners.torch_runner import EXTRA_FILE
 
 TOLERANCES: dict[Precision, float] = {  # of log-probabilities of noise
     "fp32": 1e-4,
     "fp16": 0.25,
     "int8": math.inf,  # noise is not what it is fitted to: what it reads is measured instead
 }
+EXTRA_FILE = "crnn.json"  # where a .pt2 keeps its header
 HALF_TOLERANCE = 0.05  # where weights alone were rounded to float16
 TESTED = "torch 2.13 to 2.15 (a GRU as ONNX: from 2.14)"
 _WORKS = f"this is torch {torch.__version__}, and the export works with {TESTED}"
@@ -207,12 +207,26 @@ def _rounded(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
 
-def _opened(data: bytes, suffix: str) -> Runner:
-    """The exported file as `crnn predict` will open it."""
+def _opened(data: bytes, suffix: str) -> Run:
+    """Open a file that was made just now as those who use it will."""
+    if suffix == ".pt2":
+        return _program(data)
     with TemporaryDirectory() as folder:
         path = Path(folder, f"model{suffix}")
         path.write_bytes(data)
         return runners.load(path, "cpu")
+
+
+def _program(data: bytes) -> Run:
+    """Load the bytes of a .pt2. This can run code from them, so they may only be bytes that this process made."""
+    module = torch.export.load(io.BytesIO(data)).module()
+
+    def run(images: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
+        with torch.inference_mode():
+            log_probs, frames = module(torch.from_numpy(images), torch.from_numpy(widths))
+        return log_probs.numpy(), frames.numpy()
+
+    return run
 
 
 def _trace(network: CRNN) -> ExportedProgram:

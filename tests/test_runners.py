@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ from crnn_cli import checkpoint, devices, runners, weights
 from crnn_cli.config import ModelConfig
 from crnn_cli.data.batching import collate
 from crnn_cli.errors import DeviceError, ModelError
-from crnn_cli.runners import torch_runner
 from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes
 
 
@@ -30,31 +27,18 @@ class Stripes(nn.Module):
         return (bright * slopes + biases).log_softmax(2), widths.clone()
 
 
-def save_stripes_pt2(path, extra_files=None):
-    images, widths = (torch.from_numpy(x) for x in batch())
-    size, width = torch.export.Dim("n"), torch.export.Dim("w", min=8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(Stripes(), (images, widths), dynamic_shapes=({0: size, 3: width}, {0: size}))
-        torch.export.save(program, path, extra_files=extra_files)
-    return path
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """One whole model file of each kind."""
     folder = tmp_path_factory.mktemp("models")
-    extra = {torch_runner.EXTRA_FILE: checkpoint.Header(STRIPES).to_json()}
     return {
         ".onnx": save_stripes_onnx(folder / "model.onnx"),
-        ".pt2": save_stripes_pt2(folder / "model.pt2", extra),
         ".safetensors": save_untrained(folder / "model.safetensors"),
     }
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_exported_models_give_what_was_exported_on_shapes_not_seen(files, suffix):
-    runner = runners.load(files[suffix], "cpu")
+def test_exported_models_give_what_was_exported_on_shapes_not_seen(files):
+    runner = runners.load(files[".onnx"], "cpu")
     assert runner.config == STRIPES
     assert runner.device == "cpu"
     for texts in (["ab", "", "babab"], ["a" * 30]):
@@ -96,10 +80,10 @@ def test_bfloat16_is_near():
     assert same != soon.fast
 
 
-SUFFIXES = [".onnx", ".pt2", ".safetensors"]
+SUFFIXES = [".onnx", ".safetensors"]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".pt2"])
 def test_a_missing_model_is_named(tmp_path, suffix):
     with pytest.raises(ModelError, match=rf"gone\{suffix}: no such model file"):
         runners.load(tmp_path / f"gone{suffix}")
@@ -127,8 +111,6 @@ def test_a_truncated_model_is_refused(files, tmp_path, suffix, share):
 def test_exports_of_other_programs_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"other\.onnx: an ONNX model, but not one that `crnn export` wrote"):
         runners.load(save_stripes_onnx(tmp_path / "other.onnx", description=""))
-    with pytest.raises(ModelError, match=r"other\.pt2: a \.pt2 file, but not one that `crnn export` wrote"):
-        runners.load(save_stripes_pt2(tmp_path / "other.pt2"), "cpu")
 
 
 def test_a_description_that_does_not_fit_is_refused(tmp_path):
@@ -141,7 +123,7 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["model.pth", "model"])
 def test_an_unknown_suffix_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"weights")
-    with pytest.raises(ModelError, match=rf"{name}: .*ends in \.safetensors, \.onnx or \.pt2"):
+    with pytest.raises(ModelError, match=rf"{name}: .*ends in \.safetensors or \.onnx"):
         runners.load(tmp_path / name)
 
 

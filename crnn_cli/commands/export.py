@@ -64,7 +64,8 @@ def command(
 
     The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
     gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 to 2.15; a GRU becomes
-    ONNX from 2.14 on. The exported .onnx runs wherever ONNX Runtime does, without torch.
+    ONNX from 2.14 on. The exported .onnx runs wherever ONNX Runtime does, without torch. A .pt2 is for your own
+    programs: loading one can run code that is in it, so crnn itself reads none.
 
         crnn export model.safetensors
 

@@ -58,7 +58,10 @@ def checked(log_probs: NDArray[np.float32], config: ModelConfig) -> NDArray[np.f
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False) -> Runner:
-    """The runner of a model file, by its suffix: .safetensors and .pt2 by torch, .onnx by ONNX Runtime without torch.
+    """Load a model file, by its suffix: .safetensors with torch, .onnx with ONNX Runtime and without torch.
+
+    A .pt2 is refused without being opened: `torch.export.load` runs code that the author of such a file may have put
+    there. Nothing in the two formats that are read can run.
 
     Args:
         path: what `crnn train` or `crnn export` wrote.
@@ -67,20 +70,25 @@ def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False)
             depend on the images beside it, by rounding.
 
     Raises:
-        ModelError: no such file, not a model file, damaged or truncated; the message names it.
+        ModelError: no such file, not a model file, a .pt2, damaged or truncated; the message names it.
         DeviceError: the machine or the engine lacks the device.
     """
     path = Path(path)
     if path.is_dir():
-        raise ModelError(f"{path}: a folder: give a model file (.safetensors, .onnx or .pt2)")
+        raise ModelError(f"{path}: a folder: give a model file (.safetensors or .onnx)")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     if path.suffix == ".onnx":
         from crnn_cli.runners.onnx_runner import OnnxRunner
 
         return OnnxRunner.load(path, device)
-    if path.suffix in (".safetensors", ".pt2"):
+    if path.suffix == ".safetensors":
         from crnn_cli.runners.torch_runner import TorchRunner
 
         return TorchRunner.load(path, device, fast)
-    raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors, .onnx or .pt2")
+    if path.suffix.lower() == ".pt2":
+        raise ModelError(
+            f"{path}: a .pt2 file can run code when it is loaded, so crnn does not read it: give the .safetensors that "
+            "it was exported from, or a .onnx, which `crnn export` writes"
+        )
+    raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors or .onnx")

@@ -1,12 +1,9 @@
-"""Models run by torch: checkpoints (.safetensors) and exported programs (.pt2)."""
+"""Checkpoints (.safetensors), run by torch."""
 
 from __future__ import annotations
 
-import logging
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +12,6 @@ from torch import Tensor
 
 from crnn_cli import checkpoint, devices, runners
 from crnn_cli.checkpoint import Header
-from crnn_cli.errors import ModelError
-
-EXTRA_FILE = "crnn.json"  # where a .pt2 file keeps the header of `crnn_cli.checkpoint`
 
 Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -42,9 +36,6 @@ class TorchRunner:
     def load(cls, path: Path, device: str = "auto", fast: bool = False) -> TorchRunner:
         """Raises ModelError and DeviceError, see `crnn_cli.runners.load`."""
         place = devices.torch_device(device)
-        if path.suffix == ".pt2":
-            program, header = _load_program(path, place)
-            return cls(lambda images, widths: program(images, widths.to(place)), header, place)
         model, header = checkpoint.load_model(path)
         model = model.to(place)
         if place.type == "cuda":
@@ -58,29 +49,3 @@ class TorchRunner:
         with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast):
             log_probs, frames = self.network(pixels, torch.from_numpy(widths))
             return runners.checked(log_probs.cpu().numpy(), self.config), frames.cpu().numpy()
-
-
-def _load_program(path: Path, device: torch.device) -> tuple[Any, Header]:
-    """The exported program of a .pt2 file on `device`, and its header."""
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: not a .pt2 file, or truncated: export or copy it again")
-    extra, log = {EXTRA_FILE: ""}, logging.getLogger("torch.export")
-    level = log.level
-    try:
-        log.setLevel(logging.ERROR)  # it would show the traceback of a foreign archive
-        program = torch.export.load(path, extra_files=extra)
-    except Exception:  # torch.export names no common base for what a foreign or damaged archive raises
-        raise ModelError(
-            f"{path}: not a .pt2 that this torch ({torch.__version__}) can load: foreign, damaged or of another "
-            "version: export it again"
-        ) from None
-    finally:
-        log.setLevel(level)
-    if not extra[EXTRA_FILE]:
-        raise ModelError(f"{path}: a .pt2 file, but not one that `crnn export` wrote (no {EXTRA_FILE} in it)")
-    header = Header.from_json(extra[EXTRA_FILE], path)
-    if device.type != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, device)
-    return program.module(), header

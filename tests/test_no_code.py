@@ -1,0 +1,169 @@
+"""Nothing in a file runs: what could run code is used in few places, all listed here, and hostile files are refused."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import crnn_cli
+from crnn_cli.data.store import Writer
+from crnn_cli.errors import ModelError
+from tests.conftest import png
+from tests.models import stripes
+
+ROOT = Path(crnn_cli.__file__).parent
+
+MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml", "runpy", "subprocess", "ctypes"}
+CALLS = {
+    "eval", "exec", "compile", "__import__", "import_module", "sympify", "os.system", "os.popen", "execv", "execve",
+    "torch.load", "torch.export.load", "torch.jit.load", "np.load", "numpy.load", "onnx.load",
+    "register_custom_ops_library",
+}  # fmt: skip
+
+# By file and function, what is used all the same, and why nothing that a stranger wrote gets there.
+ALLOWED = {
+    ("__init__.py", "__getattr__", "import_module"): "names of this package",
+    ("main.py", "_command", "import_module"): "names of this package's verbs",
+    ("core/decoding/pattern.py", "", "importlib.import_module"): "a name of the standard library",
+    ("core/decoding/native.py", "library", "ctypes.CDLL"): "the compiled part, installed with the package",
+    ("devices.py", "cuda_devices", "ctypes.CDLL"): "the driver of CUDA",
+    ("synth/fonts.py", "_installed", "subprocess.run"): "fontconfig's list of fonts",
+    ("exporting.py", "_program", "torch.export.load"): "bytes that this process has just made",
+    ("training/record.py", "load_state", "torch.load"): "weights_only=True, see below",
+    ("modelling.py", "_unpacked", "np.load"): "without allow_pickle, see below",
+    ("cluster.py", "recognize", "pickle.loads"): "between the processes of one cluster",
+    ("cluster.py", "__call__", "pickle.loads"): "between the processes of one cluster",
+    ("cluster.py", "__call__", "pickle.dumps"): "between the processes of one cluster",
+    ("cluster.py", "_shares", "pickle.dumps"): "between the processes of one cluster",
+}
+
+
+def calls(tree: ast.AST, function: str = "") -> Iterator[tuple[str, str, set[str]]]:
+    """Yield the function, the dotted name and the keywords of every call in `tree` that can run code from a file."""
+    for node in ast.iter_child_nodes(tree):
+        inside = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            keywords = {f"{key.arg}={ast.unparse(key.value)}" for key in node.keywords}
+            known = name in CALLS or (name.rsplit(".", 1)[-1] in CALLS and not name.startswith("re."))
+            method = isinstance(node.func, ast.Attribute) and node.func.attr == "eval" and not node.args  # of a module
+            pointers = name.startswith("ctypes.") and name not in ("ctypes.CDLL", "ctypes.cdll.LoadLibrary")
+            if ((known and not method) or name.split(".")[0] in MODULES) and not pointers:
+                yield inside, name, keywords
+            if any(key.startswith("allow_pickle") for key in keywords):
+                yield inside, "allow_pickle", keywords
+        yield from calls(node, inside)
+
+
+def test_what_could_run_code_is_used_where_it_is_known_to_be_safe():
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function, name, keywords in calls(tree):
+            found[path.relative_to(ROOT).as_posix(), function, name] = keywords
+        for node in ast.walk(tree):  # a name imported alone would hide where it comes from
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
+                pytest.fail(f"{path}: from {node.module} import ...: import the module itself")
+    assert found.keys() == ALLOWED.keys()
+    assert "weights_only=True" in found["training/record.py", "load_state", "torch.load"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pickle.loads(data)", "torch.load(path)", "np.load(path, allow_pickle=True)", "sympy.sympify(text)",
+        "eval(text)", "exec(text)", "x = torch.export.load(path)", "os.system(text)", "ctypes.CDLL(path)",
+    ],
+)  # fmt: skip
+def test_the_search_finds_such_calls(line):
+    assert list(calls(ast.parse(f"def f():\n    {line}")))
+
+
+class Attack:
+    """Makes the file `canary` where it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.canary,)
+
+
+class Doubled(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.constant = torch.ones(3)
+
+    def forward(self, images, widths):
+        return images * self.weight + self.constant, widths
+
+
+def pickled(value: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def pt2(part: str, content: bytes) -> bytes:
+    """The bytes of a .pt2 of which `part` has another content."""
+    whole, changed = io.BytesIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Doubled(), (torch.ones(2, 3), torch.ones(2)))
+        torch.export.save(program, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(changed, "w") as target:
+        parts = source.namelist()
+        assert any(part in name for name in parts)
+        for name in parts:
+            target.writestr(name, content if part in name else source.read(name))
+    return changed.getvalue()
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    return tmp_path / "canary"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_loading_a_pt2_runs_what_its_author_put_there(canary):
+    """The reason for refusing them; once this fails, torch has mended it, and the reason is gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logging.raiseExceptions", False)  # torch's own message about it is malformed
+        torch.export.load(io.BytesIO(pt2("sample_inputs/", pickled((Attack(canary),)))))
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("part", ["sample_inputs/", "weights/", "constants/", "models/"])
+def test_a_pt2_is_refused_without_being_opened(tmp_path, canary, crnn, part):
+    path, image, data = tmp_path / "model.pt2", tmp_path / "a.png", tmp_path / "a.lmdb"
+    path.write_bytes(pt2(part, pickled((Attack(canary),))))
+    image.write_bytes(png(stripes("ab")))
+    with Writer(data) as writer:
+        writer.add(image.read_bytes(), "ab", 24, 32, "a.png")
+    for line in (
+        ("predict", image, "--model", path),
+        ("predict", image, "--model", path, "--model", "tiny"),
+        ("evaluate", data, "--model", path),
+        ("inspect", path),
+        ("export", path),
+        ("train", data, "--init", path, "-o", tmp_path / "new.safetensors"),
+    ):
+        code, out, err = crnn(*line)
+        assert (code, out, str(path) in err, "safetensors" in err) == (1, "", True, True), err
+        assert "Traceback" not in err
+    with pytest.raises(ModelError, match=r"a \.pt2 file can run code .* give the \.safetensors"):
+        crnn_cli.load(path)
+    for name in ("renamed.onnx", "renamed.safetensors", "model.PT2"):
+        os.link(path, tmp_path / name)
+        with pytest.raises(ModelError, match=name):
+            crnn_cli.load(tmp_path / name)
+    assert not canary.exists()
