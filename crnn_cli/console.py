@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from crnn_cli.files import discard
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -48,11 +50,14 @@ def _print(message: str, prefix: str = "", style: str = "") -> None:
 
 
 def _write(text: str) -> None:
-    """Above a bar that may be under way."""
+    """Write above a bar that may be under way. A stderr that is full or that nobody reads stops no work."""
     from tqdm import tqdm
 
     # surrogates stand for path bytes that are no text: shown escaped, so that printing never fails
-    tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    try:
+        tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    except OSError:
+        discard(sys.stderr)
 
 
 _console: Console | None = None

@@ -128,7 +128,7 @@ def export(
         raise UsageFault(f"{target}: {precision} is for ONNX: take a name that ends in .onnx")
     if precision == "int8" and not data:
         raise UsageFault("int8 is fitted to sample images: give --data DATASET, such as what was validated on")
-    check_output(target, overwrite)
+    check_output(target, overwrite, [model, *(reader.name for reader in data)])
     header = replace(reference.header, decode=reference.header.decode.settled(decode or {}))
     codec, lm = Codec.of(header.config), header.decode.lm
     if lm is not None and lm not in weights.LANGUAGES:

@@ -2,35 +2,99 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from secrets import token_hex
+from typing import BinaryIO, TextIO
 
 from crnn_cli.errors import OutputError, UsageFault
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HELD = "another run is writing to it: wait until it is done, or give another -o"
 
-def check_output(path: str | os.PathLike[str], overwrite: bool) -> None:
+
+def check_output(path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Refuse, before the work and not after it, an output that cannot take its name.
 
+    Args:
+        inputs: paths of what the command reads, which it must not replace; missing ones do not matter.
+
     Raises:
-        UsageFault: it names a folder.
-        OutputError: it exists and may not be overwritten, or its folder does not.
+        UsageFault: it names a folder, or one of the inputs.
+        OutputError: it exists and may not be overwritten, its folder does not exist, or it cannot be
+            written there.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UsageFault(f"{path}: a folder: give the name of a file")
-    if path.exists() and not _is_stream(path) and not overwrite:
+    try:
+        if (number := _descriptor(path)) is not None:
+            os.write(number, b"")  # fails where it is closed, or open for reading only
+        elif not _is_stream(path):
+            _check_file(path, overwrite, inputs)
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
+        raise _unwritable(str(path), fault) from None
+
+
+def _check_file(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    there = True
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise UsageFault(f"{path}: a folder: give the name of a file")
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    if there and not overwrite:
         raise OutputError(f"{path}: exists: choose another name, or give --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}: make it, or choose another name")
+    if there and any(_is_same(path, given) for given in inputs):
+        raise UsageFault(f"{path}: an input of this command, which must not replace it: choose another name")
+    target = Path(os.path.realpath(path))
+    folder = target.parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}: make it, or choose another name")
+    file, hidden = _create(target, "tmp")  # only trying tells whether a folder can be written to
+    file.close()
+    hidden.unlink()
+
+
+def _is_same(path: Path, given: str | os.PathLike[str]) -> bool:
+    """Tell whether `path` is the file `given`, or the data or lock file of the dataset `given`."""
+    for file in (given, os.path.join(given, "data.mdb"), os.path.join(given, "lock.mdb")):  # noqa: PTH118
+        with suppress(OSError, ValueError):
+            if os.path.samefile(path, file):  # noqa: PTH121 - Path.samefile makes a Path of every input
+                return True
+    return False
 
 
 def _is_stream(path: Path) -> bool:
-    """A device or a pipe. /dev/stdout is one even where it leads to a file."""
-    return path.exists() and (not path.is_file() or path.parent == Path("/dev"))
+    """Tell whether `path` is a device, a pipe, or an open file under its number."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # it is not there, or cannot be: then it is no stream either
+        mode = stat.S_IFREG
+    return _descriptor(path) is not None or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of the open file that `path` names, as -, /dev/stdout, /dev/fd/3 and links to them do.
+
+    Such a file goes on where it is: to open it anew by its name would cut what it has.
+    """
+    if str(path) == "-":
+        return 1
+    for _ in range(40):  # as many links as Linux follows
+        folder = os.path.realpath(path.parent)
+        if path.name.isdecimal() and folder in ("/dev/fd", f"/proc/{os.getpid()}/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
 
 
 class Output:
@@ -62,10 +126,17 @@ def opened_stdout() -> Iterator[Output]:
     try:
         yield Output(sys.stdout.buffer, "stdout")
     except OutputError:
-        # what is left in the buffer would fail again when the program ends
-        with suppress(OSError), Path(os.devnull).open("wb") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        discard(sys.stdout)
         raise
+
+
+def discard(stream: TextIO) -> None:
+    """Send what is left in the buffer of a stream that cannot be written to, and all that follows, to nowhere.
+
+    It would fail again when the program ends.
+    """
+    with suppress(OSError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())
 
 
 def write_stdout(text: str) -> None:
@@ -75,82 +146,153 @@ def write_stdout(text: str) -> None:
 
 
 @contextmanager
-def opened_whole(path: str | os.PathLike[str], kept: Callable[[Path], None] | None = None) -> Iterator[Output]:
+def opened_whole(
+    path: str | os.PathLike[str], kept: Callable[[Path], None] | None = None, overwrite: bool = True
+) -> Iterator[Output]:
     """A file that takes the name `path` once everything is written and on the disk: `path` is never half written.
 
-    Of a link the target is replaced. A device or a pipe is written to as it is.
+    Of a link the target is replaced. A device or a pipe is written to as it is, and so is an open file under its
+    number, such as /dev/stdout. What writers that were killed left beside `path` is removed, except rows to be kept.
 
     Args:
         kept: where given, what was written before an exception stays in a hidden file beside `path`, and this is
             called with its name; else nothing stays.
+        overwrite: whether to replace a file that was made meanwhile.
 
     Raises:
         OutputError: it cannot be written.
     """
     path = Path(path)
     if _is_stream(path):
-        with _opened(path, path) as file:
+        with _opened(path) as file:
             yield Output(file, str(path))
         return
-    target = path.resolve()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    target = Path(os.path.realpath(path))
+    for leftover in _leftovers(target):
+        with suppress(OSError):  # it is another user's
+            if leftover.suffix == ".tmp" or not leftover.stat().st_size:
+                leftover.unlink()
     try:
-        with _opened(partial, path) as file:
-            yield Output(file, str(path))
-            _publish(file, partial, target, path)
+        file, hidden = _create(target, "tmp" if kept is None else "partial")
+    except (OSError, ValueError) as fault:
+        raise _unwritable(str(path), fault) from None
+    try:
+        yield Output(file, str(path))
+        _publish(file, hidden, target, path, overwrite)
     finally:
-        if kept is not None and partial.exists() and partial.stat().st_size:
-            kept(partial)
+        with suppress(OSError):  # of a full disk `write` or `_publish` has spoken
+            file.close()
+        if kept is not None and hidden.exists() and hidden.stat().st_size:
+            kept(hidden)
         else:
             with suppress(OSError):  # it is not there
-                partial.unlink()
+                hidden.unlink()
+
+
+def leftovers(path: str | os.PathLike[str]) -> list[Path]:
+    """The hidden files in which `opened_whole` kept rows for `path`; none of those that are being written."""
+    return sorted(own for own in _leftovers(Path(os.path.realpath(path))) if own.suffix == ".partial")
+
+
+def _hidden(target: Path) -> str:
+    """The first part of the hidden names beside `target`, short enough for a name of 255 bytes."""
+    return f".{os.fsencode(target.name)[:200].decode('utf-8', 'ignore')}."
+
+
+def _create(target: Path, kind: str) -> tuple[BinaryIO, Path]:
+    """Make a hidden file beside `target`, of a name that no process on any machine has, and hold it."""
+    while True:
+        hidden = target.with_name(f"{_hidden(target)}{token_hex(4)}.{kind}")
+        file = hidden.open("xb")
+        _lock(file, wait=True)
+        if hidden.exists():
+            return file, hidden
+        file.close()  # another process took it for a leftover before it was held
+
+
+def _leftovers(target: Path) -> Iterator[Path]:
+    """The hidden files beside `target` that no process holds, each held by this one until the next."""
+    named = re.compile(re.escape(_hidden(target)) + r"[0-9a-f]{8}\.(tmp|partial)")
+    with suppress(OSError):
+        for entry in sorted(target.parent.iterdir()):
+            if named.fullmatch(entry.name):
+                with suppress(OSError), entry.open("r+b") as file:
+                    if _lock(file):
+                        yield entry
 
 
 @contextmanager
-def opened_behind(path: str | os.PathLike[str], size: int) -> Iterator[Output]:
-    """A file that keeps its first `size` bytes and goes on there; made where it is not there.
+def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]) -> Iterator[Output]:
+    """A file that keeps its first bytes and goes on there; made where it is not there.
+
+    Args:
+        whole: is given the file, for reading, when no other process can write to it so, and says how many bytes
+            to keep. Where it raises, the file stays as it is.
 
     Raises:
+        UsageFault: it is a folder, a device or a pipe.
         OutputError: it cannot be written, has no folder, or another process has it open so.
     """
     path = Path(path)
+    if _is_stream(path):
+        raise UsageFault(f"{path}: a device or a pipe, which has nothing to go on behind: give the name of a file")
     check_output(path, overwrite=True)
     try:
-        file = path.open("r+b" if path.exists() else "wb")
+        file = path.open("a+b")
     except OSError as fault:
         raise _unwritable(str(path), fault) from None
-    with file:
-        _hold(file, path)
+    try:
+        hold(file, path)
+        file.seek(0)
+        size = whole(file)
         file.truncate(size)
         file.seek(size)
         yield Output(file, str(path))
+    finally:
+        with suppress(OSError):  # of a full disk `write` has spoken
+            file.close()
 
 
-def _hold(file: BinaryIO, path: Path) -> None:
-    """Keep other processes from holding `file` until it is closed, where the system can.
+def hold(file: BinaryIO, path: str | os.PathLike[str], what: str = _HELD) -> None:
+    """Keep other processes from holding `file`, open for writing, until it is closed or the process ends.
+
+    Where the system or the file system has no locks, nothing is held.
+
+    Args:
+        path, what: of the message, `path: what`: its name, and what it means that it is held, with a remedy.
 
     Raises:
-        OutputError: another holds it.
+        OutputError: another process holds it.
     """
+    if _lock(file) is False:
+        raise OutputError(f"{os.fspath(path)}: {what}")
+
+
+def _lock(file: BinaryIO, wait: bool = False) -> bool | None:
+    """Lock `file`: True where it is locked now, False where another has it, None where there are no locks."""
     if sys.platform == "win32":
-        return
+        return None
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputError(f"{path}: another run is writing to it: wait until it is done, or give another -o") from None
+        return False
     except OSError:
-        pass  # a file system without locks
+        return None
+    return True
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        UsageFault: it cannot be read, or is not UTF-8; the message ends in the `remedy`.
+        UsageFault: it cannot be read, is not UTF-8, or is a device, which may have no end; the message ends in
+            the `remedy`.
     """
     try:
+        if (Path(path).is_char_device() or Path(path).is_block_device()) and _descriptor(Path(path)) is None:
+            raise UsageFault(f"{path}: a device: {remedy}")
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as fault:
         raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
@@ -165,26 +307,33 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 @contextmanager
-def _opened(path: Path, name: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A device or a pipe, or an open file under its number."""
+    number = _descriptor(path)
     try:
-        file = path.open("wb")
+        file = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
     except OSError as fault:
-        raise _unwritable(str(name), fault) from None
+        raise _unwritable(str(path), fault) from None
     try:
         yield file
     finally:
-        with suppress(OSError):  # of a full disk `write` or `_publish` has spoken
+        with suppress(OSError):  # of a full disk `write` has spoken
             file.close()
 
 
-def _publish(file: BinaryIO, partial: Path, target: Path, name: Path) -> None:
+def _publish(file: BinaryIO, hidden: Path, target: Path, name: Path, overwrite: bool) -> None:
     try:
         os.fsync(file.fileno())
-        file.close()
-        partial.replace(target)
+        if os.name == "nt":
+            file.close()  # elsewhere it is held until it has its name
+        if target.exists() and not overwrite:
+            raise OutputError(f"{name}: another program made it meanwhile: choose another name")
+        hidden.replace(target)
     except OSError as fault:
         raise _unwritable(str(name), fault) from None
 
 
-def _unwritable(name: str, fault: OSError) -> OutputError:
-    return OutputError(f"{name}: cannot be written ({fault.strerror or fault}): free space or choose another output")
+def _unwritable(name: str, fault: OSError | ValueError) -> OutputError:
+    why = getattr(fault, "strerror", None) or fault
+    room = "free space or " if getattr(fault, "errno", None) in _NO_ROOM else ""
+    return OutputError(f"{name}: cannot be written ({why}): {room}choose another output")

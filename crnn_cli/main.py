@@ -6,6 +6,7 @@ the command modules that of the verb given is imported: all of them, and their o
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from inspect import cleandoc
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -93,6 +95,7 @@ def main(
 
 def run() -> None:
     """The `crnn` script: every error a user can cause ends in one message on stderr and an exit status."""
+    _fill_closed_streams()
     try:
         with _terminable():
             app()
@@ -108,6 +111,20 @@ def run() -> None:
         _fail(f"{where}{fault.strerror or fault}", 1)
     except Exception as fault:
         _fail(_unforeseen(fault), 1)
+
+
+def _fill_closed_streams() -> None:
+    """Put what cannot be used in the place of closed standard streams; without a stderr, messages go nowhere.
+
+    Else the next file to be opened gets the number 1 or 2, and what is printed goes into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 0 else os.O_RDONLY)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
 
 @contextmanager

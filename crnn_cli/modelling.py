@@ -52,7 +52,7 @@ def build(sources: Sequence[Path], output: Path, order: int = 6, prune: float = 
         StoreError: a dataset that cannot be read.
         OutputError: the output is in the way or has no folder.
     """
-    check_output(output, overwrite)
+    check_output(output, overwrite, sources)
     lines = [line for source in sources for line in _lines(source)]
     model = ngrams.estimate(lines, order, prune)
     text = output.suffix != PACKED

@@ -180,8 +180,9 @@ def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
 @posix
 def test_two_runs_do_not_go_on_with_one_file(tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"rows\n")
-    with files.opened_behind(tmp_path / "a.tsv", 5) as first:
-        with pytest.raises(OutputError, match=r"a\.tsv: another run"), files.opened_behind(tmp_path / "a.tsv", 0):
+    with files.opened_behind(tmp_path / "a.tsv", lambda _: 5) as first:
+        second = files.opened_behind(tmp_path / "a.tsv", lambda _: 0)
+        with pytest.raises(OutputError, match=r"a\.tsv: another run"), second:
             pass
         first.write(b"more\n")
     assert (tmp_path / "a.tsv").read_bytes() == b"rows\nmore\n"

@@ -227,7 +227,7 @@ def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
         whole = crnn("predict", *inputs, *options).out.encode()
         ends = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
         assert len(ends) == 12
-        for cut in sorted({*ends, *(end + 9 for end in ends[:-1]), ends[-1] - 1}):
+        for cut in sorted({*ends, *(end + 9 for end in ends[1:-1]), ends[-1] - 1}):
             (here / "out").write_bytes(whole[:cut])
             code, out, err = crnn("predict", *inputs, "-o", "out", "--resume", *options)
             assert (code, out) == (1, "")  # gone.png, whenever that was
@@ -244,7 +244,7 @@ def test_other_files_are_not_gone_on_with(here, crnn, content):
     (here / "out").write_text(content)
     for options in ((), ("--json",)):
         code, _, err = crnn("predict", "a.png", "-o", "out", "--resume", *options)
-        assert (code, "out:1: no row of predict" in err, (here / "out").read_text()) == (2, True, content)
+        assert (code, "out:1: no whole row of predict" in err, (here / "out").read_text()) == (2, True, content)
 
 
 def test_resume_needs_a_file(here, crnn):

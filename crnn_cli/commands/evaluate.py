@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli import files
-from crnn_cli.commands import decoding, options
+from crnn_cli.commands import decoding, options, rows
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DataConfig, DecodeOptions
 from crnn_cli.core import tsv
@@ -89,10 +88,10 @@ def command(
     from crnn_cli.data.store import Reader
 
     how = ReadOptions(batch_size, turn=turn, tta=tta, second_look=second_look)
-    search = decoding.asked(context)
+    search, datasets = decoding.asked(context), data or [DataConfig.sources[0][0]]
     if predictions is not None:
-        files.check_output(predictions, overwrite)
-    readers = {reader.name: reader for reader in map(Reader, data or [DataConfig.sources[0][0]])}
+        files.check_output(predictions, overwrite, [*datasets, *options.sources(context)])
+    readers = {reader.name: reader for reader in map(Reader, datasets)}
     paths, runners = decoding.loaded(model, device, fast)
     known = decoding.Knowledge(lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {})
     if tune and (tta or len(runners) > 1):
@@ -109,10 +108,13 @@ def command(
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)
-    if predictions is not None:
-        files.write_whole(predictions, b"".join(_row(sample) for part in samples.values() for sample in part))
-    text = json.dumps({"models": paths, **asdict(report)}, ensure_ascii=False) if as_json else "\n".join(_lines(report))
-    files.write_stdout(text)
+    try:
+        if predictions is not None:
+            with files.opened_whole(predictions, overwrite=overwrite) as out:
+                out.write(b"".join(_row(sample) for part in samples.values() for sample in part))
+    finally:  # the report is not lost with them
+        table = "\n".join(_lines(report))
+        files.write_stdout(rows.json_line({"models": paths, **asdict(report)}, "the report") if as_json else table)
 
 
 def _tuned(

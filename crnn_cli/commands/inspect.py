@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from unicodedata import bidirectional, category
 import typer
 
 from crnn_cli import console, files, weights
-from crnn_cli.commands import options
+from crnn_cli.commands import options, rows
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
@@ -26,7 +25,9 @@ _SHOWN = 100  # characters of an alphabet listed with their counts
 
 def command(
     path: Annotated[Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")],
-    width: Annotated[int, typer.Option(min=8, help="Pixels of the image that a model's table is made for.")] = 100,
+    width: Annotated[
+        int, typer.Option(min=8, max=2**16, help="Pixels of the image that a model's table is made for.")
+    ] = 100,
     sheet: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a PNG of sample images with their labels.", show_default=False),
@@ -51,13 +52,13 @@ def command(
         if sheet is not None:
             raise UsageFault("--sheet: a model has no samples to draw")
         model = inspection.model(path, width)
-        _write(model.to_dict() if as_json else _model_lines(model))
+        _write(model.to_dict() if as_json else _model_lines(model), path)
         return
     if sheet is not None:
-        files.check_output(sheet, overwrite)
+        files.check_output(sheet, overwrite, [path])
     reader = Reader(path)
     dataset = inspection.dataset(reader)
-    _write(dataset.to_dict() if as_json else _dataset_lines(dataset))
+    _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:
         png, shown = inspection.sheet(reader)
         files.write_whole(sheet, png)
@@ -67,8 +68,8 @@ def command(
             console.note("\n".join(("labels that stand there as numbers:", *undrawn)))
 
 
-def _write(result: dict[str, Any] | Iterable[str]) -> None:
-    files.write_stdout(json.dumps(result, ensure_ascii=False) if isinstance(result, dict) else "\n".join(result))
+def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:
+    files.write_stdout(rows.json_line(result, str(path)) if isinstance(result, dict) else "\n".join(result))
 
 
 def _model_lines(model: Model) -> Iterable[str]:

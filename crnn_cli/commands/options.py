@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -37,6 +38,14 @@ Fast = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Images that are read at once.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
+
+
+def sources(context: typer.Context) -> list[str]:
+    """Paths of models, lexicons and language models that a command reads, which no output may replace."""
+    values = context.params
+    models = values["model"] or [os.environ.get("CRNN_MODEL") or "model.safetensors"]
+    named = [*models, values["lexicon"], values["lexicons"], values["lm"]]
+    return [os.fspath(own) for own in named if own]
 
 
 def given(context: typer.Context, name: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
 from collections import Counter
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -102,9 +104,11 @@ def command(
         raise UsageFault("--engine ray reads everything into one file: give -o FILE, and neither --resume nor --shard")
     first, step = _share(shard)
     skipped: Counter[str] = Counter()
-    known = _known(output, overwrite, as_json) if resume else rows.Written()
-    count, failed, again = known.rows, known.failed, 0
-    with _opened(output, overwrite, known.size if resume else None) as out, rows.writer(out, form) as write:
+    if output is not None:
+        given = chain(_named(inputs, output), options.sources(context))
+        files.check_output(output, overwrite or resume, given)
+    with _opened(output, overwrite, resume, as_json) as (out, known), rows.writer(out, form) as write:
+        count, failed, again = known.rows, known.failed, 0
         search, knowledge = decoding.asked(context), decoding.Knowledge(lexicon, lexicons)
         here = engine == "local"  # on a cluster this one only tells what there is to remark
         recognizer = decoding.made(model, search, knowledge, fast and here, device if here else "cpu")
@@ -128,6 +132,9 @@ def command(
                     console.warn(recognition.error)
                 write(recognition)
     decoding.say_without(recognizer)
+    if others := known.left.total():
+        name = next(iter(+known.left))
+        console.note(f"{output}: {others:,} of its inputs are not among those of this run, such as {name}: they stay")
     if again:
         console.note(f"{again:,} of {count - known.rows:,} images were doubtful and were read again in further views")
     if skipped:
@@ -157,37 +164,60 @@ def _share(shard: str | None) -> tuple[int, int]:
     """The first input to read, counted from 0, and how far it is to the next."""
     if shard is None:
         return 0, 1
-    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageFault(f"--shard is {shard}: give i/n, the i-th of n parts, such as 1/4")
+        raise UsageFault(f"--shard is {shard}: give i/n, the i-th of n parts, such as 1/4, of at most 9 digits each")
     return int(found[1]) - 1, int(found[2])
 
 
-def _known(output: Path | None, overwrite: bool, as_json: bool) -> rows.Written:
-    """The rows that the output has already, which is said."""
+def _named(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
+    """The paths that the inputs name, what patterns match, and `output` where it lies in a folder, to be read."""
+    from crnn_cli.data.images import SUFFIXES
+
+    for name in inputs:
+        yield "/dev/stdin" if name == "-" else name
+        if glob.has_magic(name):
+            yield from glob.iglob(name, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+        elif output.suffix.lower() in {*SUFFIXES, ".parquet"} and Path(name).resolve() in output.resolve().parents:
+            yield output
+
+
+@contextmanager
+def _opened(
+    output: Path | None, overwrite: bool, resume: bool, as_json: bool
+) -> Iterator[tuple[files.Output, rows.Written]]:
+    """Where rows go, and those that it has: a file that appears when it is complete, or one that is gone on with."""
     from crnn_cli import console
 
-    if output is None or overwrite:
+    known = rows.Written()
+    if resume and (output is None or overwrite):
         raise UsageFault("--resume goes on with a file: give -o FILE, and no --overwrite")
-    known = rows.written(output, as_json)
-    if known.rows or known.torn:
-        torn = "; what follows them is read again, as it may be unfinished" if known.torn else ""
-        console.note(f"{output}: goes on behind {known.rows:,} rows{torn}")
-    return known
+    if output is None:
+        with files.opened_stdout() as out:
+            yield out, known
+    elif resume:
+
+        def whole(file: BinaryIO) -> int:
+            nonlocal known
+            known = rows.written(file, output, as_json)
+            return known.size
+
+        with files.opened_behind(output, whole) as out:
+            if known.rows or known.torn:
+                torn = "; what follows them is read again, as it may be unfinished" if known.torn else ""
+                console.note(f"{output}: goes on behind {known.rows:,} rows{torn}")
+            yield out, known
+    else:
+        for kept in files.leftovers(output):
+            console.note(f"{output}: rows of a run that was stopped are in {kept}: use them, or delete it")
+        with files.opened_whole(output, partial(_say_kept, output), overwrite) as out:
+            yield out, known
 
 
-def _opened(output: Path | None, overwrite: bool, size: int | None) -> AbstractContextManager[files.Output]:
-    """Where rows go: a file that appears when it is complete, or, given a `size`, one that goes on behind it."""
+def _say_kept(output: Path, kept: Path) -> None:
     from crnn_cli import console
 
-    if output is None:
-        return files.opened_stdout()
-    if size is not None:
-        return files.opened_behind(output, size)
-    files.check_output(output, overwrite)
-    return files.opened_whole(
-        output, lambda rows: console.warn(f"{output}: not complete: the rows so far are in {rows}")
-    )
+    console.warn(f"{output}: not complete: the rows so far are in {kept}")
 
 
 def _left_out(skipped: Counter[str]) -> str:

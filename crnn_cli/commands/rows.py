@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from crnn_cli.core import tsv
 from crnn_cli.data import tables
-from crnn_cli.errors import UsageFault
+from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.files import Output
 from crnn_cli.inputs import Item
 from crnn_cli.recognition import Recognition
@@ -22,10 +24,14 @@ from crnn_cli.recognition import Recognition
 Form = Literal["tsv", "json", "parquet"]
 
 _GROUP = 2**16  # rows of Parquet that are written at once
+_BROKEN = "the model's weights may be damaged: look at it with crnn inspect, or take another"
+_LONGEST = 2**28  # bytes of a row, far more than any has
 _PAGE = re.compile(r"(.*\.tiff?)#(\d+)", re.IGNORECASE | re.DOTALL)
 
 
 def to_tsv(recognition: Recognition) -> bytes:
+    if not math.isfinite(recognition.confidence):
+        raise ModelError(f"{recognition.name}: confidence is {recognition.confidence}: {_BROKEN}")
     confidence = f"{recognition.confidence:.4f}" if recognition.error is None else ""
     return tsv.row(recognition.name, recognition.text, confidence)
 
@@ -34,7 +40,21 @@ def to_json(recognition: Recognition) -> bytes:
     values: dict[str, Any] = asdict(recognition)
     row = {"path": values.pop("name"), **values}
     # bytes of a path that are no text become \udcXX, which JSON can carry
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    return (json_line(row, recognition.name) + "\n").encode("utf-8", "backslashreplace")
+
+
+def json_line(values: Mapping[str, Any], name: str) -> str:
+    """JSON on one line, of what is called `name`.
+
+    Raises:
+        ModelError: a number is infinite or none, for which JSON has no form.
+    """
+    try:
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        numbers = re.findall(r'"(\w+)": (-?Infinity|NaN)', json.dumps(values))
+        found = ", ".join(f"{key} is {number}" for key, number in dict(numbers).items()) or "a number is infinite"
+        raise ModelError(f"{name}: {found}, which JSON cannot hold: {_BROKEN}") from None
 
 
 @contextmanager
@@ -112,13 +132,18 @@ class _Sink(io.RawIOBase):
 
 
 def _from_tsv(row: bytes) -> tuple[str, bool]:
-    path, _, confidence = row.decode("utf-8", "surrogateescape").split("\t")
+    path, text, confidence = row.decode("utf-8", "surrogateescape").split("\t")
+    if not re.fullmatch(r"[01]\.\d{4}", confidence) and (text or confidence):
+        raise ValueError
     return tsv.unescape(path), not confidence
 
 
 def _from_json(row: bytes) -> tuple[str, bool]:
     values = json.loads(row)
-    return values["path"], values["error"] is not None
+    path, error = values["path"], values["error"]
+    if not (isinstance(path, str) and isinstance(values["text"], str) and 0 <= values["confidence"] <= 1):
+        raise ValueError
+    return path, error is not None
 
 
 @dataclass
@@ -129,6 +154,7 @@ class Written:
         size: of its whole rows, bytes. torn: whether more follows, which a stopped run may have left unfinished.
         rows, failed: how many there are, and how many of these are of images that could not be read.
         names: of the inputs they are of, with how many rows have each.
+        left: those of `names` that `rest` has not met, once all its items were taken.
     """
 
     size: int = 0
@@ -136,48 +162,46 @@ class Written:
     rows: int = 0
     failed: int = 0
     names: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
 
     def rest(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items that have no row yet."""
-        left = self.names.copy()
+        self.left = self.names.copy()
         for item in items:
-            if left[item[0]]:
-                left[item[0]] -= 1
+            if self.left[item[0]]:
+                self.left[item[0]] -= 1
             else:
                 yield item
 
 
-def written(path: Path, as_json: bool) -> Written:
-    """What of `path` a run that goes on may keep; nothing where it is not there.
+def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
+    """What of `file`, whose name is `path`, a run that goes on may keep.
 
-    The pages of a TIFF that come last are left out: further ones may be missing.
+    The pages of a TIFF that come last are left out: further ones may be missing. So is a last row without its end.
 
     Raises:
-        UsageFault: it is no file of such rows.
+        UsageFault: it has something else than such rows, or no whole one.
     """
     found = Written()
-    if not path.exists():
-        return found
-    if not path.is_file():
-        raise UsageFault(f"{path}: no file: --resume goes on with what `predict -o` wrote")
     parse: Callable[[bytes], tuple[str, bool]] = _from_json if as_json else _from_tsv
     pages, start = "", Written()  # the TIFF whose pages came last, and what was there before it
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=1):
+        if not line.endswith(b"\n") and number > 1 and len(line) < _LONGEST:
+            found.torn = True
+            break
+        try:
             if not line.endswith(b"\n"):
-                found.torn = True
-                break
-            try:
-                name, bad = parse(line[:-1])
-            except (ValueError, KeyError, TypeError):
-                form = "JSON" if as_json else "`path<TAB>text<TAB>confidence`"
-                raise UsageFault(f"{path}:{number}: no row of predict ({form}): give another name") from None
-            page = _PAGE.fullmatch(name)
-            own = page[1] if page else ""
-            if own != pages or not page or page[2] == "1":
-                pages, start = own, Written(found.size, False, found.rows, found.failed)
-                found.names[own or name] += 1
-            found.size, found.rows, found.failed = found.size + len(line), found.rows + 1, found.failed + bad
+                raise ValueError
+            name, bad = parse(line[:-1])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            form = "JSON" if as_json else "`path<TAB>text<TAB>confidence`"
+            raise UsageFault(f"{path}:{number}: no whole row of predict ({form}): give another name") from None
+        page = _PAGE.fullmatch(name)
+        own = page[1] if page else ""
+        if own != pages or not page or page[2] == "1":
+            pages, start = own, Written(found.size, False, found.rows, found.failed)
+            found.names[own or name] += 1
+        found.size, found.rows, found.failed = found.size + len(line), found.rows + 1, found.failed + bad
     if pages:
         found.names[pages] -= 1
         found.size, found.rows, found.failed, found.torn = start.size, start.rows, start.failed, True

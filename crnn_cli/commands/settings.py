@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
 
 _NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # these say what to do with a run, not what it is
+_NOT_IN_FILES = {"overwrite", "resume"}  # what is replaced or gone on with is said where crnn is called
+_LARGEST = 2**20  # bytes of a settings file, far more than any has
 _FREE_ON_RESUME = {"device", "workers"}
 
 
@@ -50,7 +52,10 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name != "config"}
     unknown = [key for key in given if key.replace("-", "_") not in known]
     if unknown:
-        raise ConfigError(f"{path}: {', '.join(unknown)}: no option of crnn {context.info_name} (see --help)")
+        some = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        raise ConfigError(f"{path}: {some}: no option of crnn {context.info_name} (see --help)")
+    if forbidden := sorted(_NOT_IN_FILES.intersection(given)):
+        raise ConfigError(f"{path}: {', '.join(forbidden)}: not taken from a file: give it on the command line")
     values = {}
     try:
         for key, value in given.items():
@@ -65,14 +70,22 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    if path.is_fifo() and Path("/dev") not in path.parents:  # one that a shell makes is in there
+        raise ConfigError(f"{path}: a named pipe: give a TOML file")
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigError(f"{path}: more than {_LARGEST:,} bytes: no settings file, give another")
+        values: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as fault:
-        raise ConfigError(f"{path}: {fault.strerror}") from None
+        raise ConfigError(f"{path}: {fault.strerror}: give a TOML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not in UTF-8, as TOML files are: save it in UTF-8") from None
-    except tomllib.TOMLDecodeError as fault:
+    except ValueError as fault:  # also of numbers too long for Python
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not a settings file (its values are nested too deep)") from None
     return values
 
 
@@ -85,6 +98,9 @@ def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> 
         raise UsageFault(f"{key} is {value!r}: take {'a list' if listed else 'one value'}")
     if isinstance(value, bool) and not parameter.is_flag:
         raise UsageFault(f"{key} is {str(value).lower()}: take what --{key} takes")
+    for item in value if listed else [value]:
+        if not isinstance(item, str | int | float) or "\0" in str(item):
+            raise UsageFault(f"{key} is {item!r}: take text without NUL, a number, true or false")
     text = [str(item) for item in value] if listed else str(value)  # 1.5 is no integer then
     try:
         return parameter.process_value(context, value if isinstance(value, bool) else text)
