@@ -253,6 +253,54 @@ def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
             file.close()
 
 
+@contextmanager
+def sole(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes from writing to `path`, there or not, by a lock on a hidden file beside it.
+
+    The lock ends with the process, however that ends. The hidden file is removed, and so are folders that were
+    made for it, unless they are in use by then.
+
+    Raises:
+        OutputError: another process has the lock, or its file cannot be made.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    path = Path(path)
+    try:
+        target = Path(os.path.realpath(path))
+        lock = target.with_name(f"{_hidden(target)}lock")
+        made = [folder for folder in target.parents if not folder.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _opened_lock(lock, path)
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
+        raise _unwritable(str(path), fault) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()  # while it is held, so that nobody holds it any more when it is gone
+        file.close()
+        for folder in made:
+            with suppress(OSError):  # it is in use
+                folder.rmdir()
+
+
+def _opened_lock(lock: Path, path: Path) -> BinaryIO:
+    while True:
+        file = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        try:
+            hold(file, path)
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        except FileNotFoundError:
+            pass
+        except OutputError:
+            file.close()
+            raise
+        file.close()  # its holder removed it before this process held it: make another
+
+
 def hold(file: BinaryIO, path: str | os.PathLike[str], what: str = _HELD) -> None:
     """Keep other processes from holding `file`, open for writing, until it is closed or the process ends.
 

@@ -130,6 +130,8 @@ def hold_to(path: Path, context: typer.Context) -> None:
         TrainingError: there is no such run.
         UsageFault: an option that would change the run.
     """
+    if not path.is_file() and path.with_name("state.pt").exists():
+        raise TrainingError(f"{path}: missing, so the run's settings are not known: bring it back, or use --overwrite")
     if not path.is_file():
         raise TrainingError(f"{path}: no such run, so there is nothing to resume: train without --resume")
     kept = read(path, context)
@@ -144,6 +146,7 @@ def hold_to(path: Path, context: typer.Context) -> None:
             )
         if name in kept:
             context.params[name] = theirs
+    _settle_flat_start(context.params)
 
 
 def settle(context: typer.Context) -> None:
@@ -155,8 +158,7 @@ def settle(context: typer.Context) -> None:
     values = context.params
     if values["synth"] and not options.given(context, "data"):
         values["data"] = []  # what is rendered is all
-    if values["flat_start"] is None:
-        values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
+    _settle_flat_start(values)
     for name, value in values.items():
         listed = list(value) if isinstance(value, list | tuple) else [value]
         try:
@@ -165,6 +167,11 @@ def settle(context: typer.Context) -> None:
             raise UsageFault(
                 f"{name.replace('_', '-')} {', '.join(map(ascii, listed))}: not UTF-8, as settings are kept: rename it"
             ) from None
+
+
+def _settle_flat_start(values: dict[str, Any]) -> None:
+    if values["flat_start"] is None:
+        values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
 
 
 def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:

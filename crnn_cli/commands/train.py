@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crnn_cli import files
 from crnn_cli.commands import options, rendering, settings
 from crnn_cli.config import (
     Augmentation,
@@ -139,13 +141,20 @@ def command(
 
         crnn train --synth scene --words names.txt --max-minutes 60
     """
-    from crnn_cli import console, training
-    from crnn_cli.devices import torch_device
+    from crnn_cli import training
 
     idle = [f"--{name}" for name in ("fonts", "words", "text", "photos") if context.params[name] and not synth]
     if idle:
         raise UsageFault(f"{', '.join(idle)}: only --synth draws text: say --synth and a preset")
     record = training.Record(output)
+    with files.sole(record.folder) if training.leads() else nullcontext():
+        _train(context, record, resume, overwrite)
+
+
+def _train(context: typer.Context, record: training.Record, resume: bool, overwrite: bool) -> None:
+    from crnn_cli import console, training
+    from crnn_cli.devices import torch_device
+
     state = None
     if resume:
         settings.hold_to(record.config, context)
@@ -166,11 +175,23 @@ def command(
         if world.leads:
             for message in start.notes:
                 console.note(message)
-            kind = str(run.precision).removeprefix("torch.")
-            console.note(f"training on {world.device}, {kind}, {world.size} process(es), into {output}")
+            console.note(_outlook(run))
+        if run.ended:
+            return
         _draw(run)
     if world.leads:
-        console.note(f"done: {output}, validation CER {run.best:.2%}")
+        console.note(f"done: {record.model}, validation CER {run.best:.2%}")
+
+
+def _outlook(run: training.Run) -> str:
+    if not run.ended:
+        kind = str(run.precision).removeprefix("torch.")
+        return f"training on {run.world.device}, {kind}, {run.world.size} process(es), into {run.record.model}"
+    model = run.record.model
+    return (
+        f"{model}: this run has ended, at step {run.step:,} ({run.step / run.sampler.batches:.4g} epochs), so there is "
+        f"nothing left to resume: to train further, begin another run with --init {model} and another -o"
+    )
 
 
 def _render(context: typer.Context, record: training.Record, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crnn_cli.training.distributed import World, join
+from crnn_cli.training.distributed import World, join, leads
 from crnn_cli.training.loop import Event, Note, Step, Validated, fit
 from crnn_cli.training.record import Record
 from crnn_cli.training.run import Run
@@ -10,4 +10,5 @@ from crnn_cli.training.start import Settings, Start, begin
 
 __all__ = [
     "Event", "Note", "Record", "Run", "Settings", "Start", "Step", "Validated", "World", "begin", "fit", "join",
+    "leads",
 ]  # fmt: skip

@@ -63,6 +63,8 @@ def fit(run: Run) -> Iterator[Event]:
         TrainingError: ten steps in a row without a finite gradient, or the memory does not suffice.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    if run.ended:
+        return
     if run.world.leads:
         run.record.forget_after(run.step)
     run.save_state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from crnn_cli.training.optimization import Average, build_optimizer, full_rate, 
 from crnn_cli.training.pictures import Pictures
 from crnn_cli.training.record import Record
 from crnn_cli.training.start import Settings, Start, memory_explained
+from crnn_cli.training.state import check
 from crnn_cli.training.validation import Outcome, validate
 
 _VALIDATION_SHARE = 8  # training steps for each batch validated, where an epoch has so many
@@ -116,6 +118,11 @@ class Run:
     def ending(self) -> bool:
         """Whether there is no further step."""
         return self.fraction >= 1 or 0 < self.config.patience <= self.stale
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do, neither a step nor a validation."""
+        return self.ending and not self.validation_is_due
 
     @property
     def validation_is_due(self) -> bool:
@@ -221,14 +228,30 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "config": self.model.config.to_dict(),
             "samples": self.samples,
+            "settings": asdict(self.config) | {"augment": self.settings.data.augment},
             **{name: getattr(self, name) for name in _COUNTERS},
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        fresh = self.state()
+        changed = differing(state.get("settings", fresh["settings"]), fresh["settings"])
+        if changed:
+            raise TrainingError(
+                f"{self.record.config}: differs from what the run began with in {', '.join(changed)}: "
+                "bring it back as it was, or begin another run with --init"
+            )
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        try:
+            check(state, fresh, trained, self.config.optimizer)
+        except ValueError as fault:
+            raise self.record.damaged(str(fault)) from None
         self.learner.load_state_dict(state["learner"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        for group, kept in zip(groups, state["optimizer"]["param_groups"], strict=True):
+            group["full_lr"], group["lr"] = group["lr"], kept["lr"]
+        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
@@ -250,6 +273,13 @@ class Run:
         }
         config = replace(self.model.config, temperature=outcome.temperature)
         save(self.record.model, Header(config, record), self.average.model.state_dict())
+
+
+def differing(kept: Any, own: Mapping[str, Any]) -> list[str]:
+    """The names of settings that a state keeps otherwise than the run has them now."""
+    if not isinstance(kept, Mapping):
+        return sorted(own)
+    return sorted(name for name, value in own.items() if name in kept and kept[name] != value)
 
 
 def _weights(settings: Settings) -> list[float] | None:

@@ -1,0 +1,281 @@
+"""Laws of runs that others get in the way of: damage is never passed over, and nothing foreign is removed or run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from crnn_cli import files, main, training
+from crnn_cli.data.store import Writer
+from crnn_cli.errors import ModelError, OutputError, TrainingError
+from tests.conftest import Result, png, render
+
+WORDS = ["one", "two", "three", "four"]
+TRAIN = ("train", "words.lmdb", "--units", "8", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
+posix = pytest.mark.skipif(os.name == "nt", reason="locks and links of POSIX")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset and a run of two steps that has ended."""
+    folder = tmp_path_factory.mktemp("trained")
+    with Writer(folder / "words.lmdb") as writer:
+        for number, word in enumerate(WORDS * 3):
+            image = render(word)
+            image[0, number] = number
+            writer.add(png(image), word, image.shape[1], image.shape[0], f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["crnn", *TRAIN, "--steps", "2", "--val-fraction", "0.3", "-o", "m.safetensors"])
+        with pytest.raises(SystemExit, match="0"):
+            main.run()
+    return folder
+
+
+@pytest.fixture
+def record(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> training.Record:
+    """The record of a copy of it, in the working folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return training.Record(Path("m.safetensors"))
+
+
+def resumed(crnn: Callable[..., Result]) -> Result:
+    result = crnn("train", "--resume", "-o", "m.safetensors")
+    assert "Traceback" not in result.err
+    assert "fault of crnn" not in result.err
+    assert "weights_only" not in result.err
+    return result
+
+
+def rewrite(record: training.Record, **changes: Any) -> None:
+    state = torch.load(record.state, weights_only=True)
+    torch.save(state | changes, record.state)
+
+
+@posix
+@pytest.mark.parametrize("how", [("--resume",), ("--overwrite",), ()])
+def test_a_second_run_into_the_same_output_ends_at_once(
+    record: training.Record, crnn: Callable[..., Result], how: tuple[str, ...]
+) -> None:
+    before = {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
+    with files.sole(record.folder):
+        result = crnn(*TRAIN, "--steps", "2", "-o", "m.safetensors", *how)
+    assert (result.code, "m.run: another run is writing to it: wait" in result.err) == (1, True), result.err
+    assert before == {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
+
+
+@posix
+def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        with files.sole(tmp_path / "new" / "m.run"), pytest.raises(OutputError), files.sole(tmp_path / "new" / "m.run"):
+            pass
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".m.run.lock").touch()  # of a run that was killed
+    with files.sole(tmp_path / "m.run"):
+        pass
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".m.run.lock").symlink_to("precious")
+    with files.sole(tmp_path / "m.run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_run_that_has_ended_says_so(record: training.Record, crnn: Callable[..., Result]) -> None:
+    before = record.state.read_bytes()
+    result = resumed(crnn)
+    assert result.code == 0
+    assert "m.safetensors: this run has ended, at step 2 (" in result.err
+    assert "--init m.safetensors" in result.err
+    assert "done" not in result.err
+    assert record.state.read_bytes() == before
+
+
+def test_a_flipped_bit_in_a_weight_is_found(record: training.Record, crnn: Callable[..., Result]) -> None:
+    data = bytearray(record.state.read_bytes())
+    with zipfile.ZipFile(record.state) as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+    data[largest.header_offset + largest.file_size // 2] ^= 1
+    record.state.write_bytes(data)
+    result = resumed(crnn)
+    assert result.code == 1
+    assert "m.run/state.pt: damaged (the checksum of " in result.err.replace(os.sep, "/")
+    assert "--init m.safetensors" in result.err
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("executed"),)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_state_that_would_execute_something_executes_nothing(
+    record: training.Record, crnn: Callable[..., Result], legacy: bool
+) -> None:
+    state = torch.load(record.state, weights_only=True) | {"best": Hostile()}
+    torch.save(state, record.state, _use_new_zipfile_serialization=not legacy)
+    result = resumed(crnn)
+    assert (result.code, "state.pt: damaged (" in result.err) == (1, True)
+    assert not Path("executed").exists()
+
+
+def test_a_compressed_state_is_not_unpacked(record: training.Record) -> None:
+    with zipfile.ZipFile(record.state, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(TrainingError, match=r"state\.pt: damaged \(not an archive of torch\.save\)"):
+        record.load_state()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 99, b"\x80\x02}q\x00.", b"PK\x05\x06" + bytes(18)])
+def test_a_state_that_is_none(record: training.Record, crnn: Callable[..., Result], content: bytes) -> None:
+    record.state.write_bytes(content)
+    result = resumed(crnn)
+    assert (result.code, "state.pt: damaged (" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", 10**18), ("step", -1), ("step", 2.0), ("step", None), ("step", True), ("validated_at", 3),
+        ("elapsed", float("nan")), ("elapsed", "1"), ("best", float("inf")), ("best", torch.ones(2)), ("stale", -1),
+        ("pieces", 0), ("pieces", 10**18), ("updates", "many"), ("bad_steps", []), ("learner", None), ("learner", {}),
+        ("average", {"head.bias": torch.ones(3)}), ("scaler", {"scale": 1.0}), ("optimizer", []), ("optimizer", {}),
+        ("optimizer", {"state": {}, "param_groups": []}), ("optimizer", {"state": {}, "param_groups": [1, 2]}),
+        ("config", None), ("config", {"alphabet": 5}), ("config", {"alphabet": "a", "height": "tall"}),
+        ("config", {"alphabet": "a", "new": 1}), ("config", {}), ("samples", 5), ("format", "1"), ("format", 99),
+    ],
+)  # fmt: skip
+def test_a_state_of_another_content_is_refused(
+    record: training.Record, crnn: Callable[..., Result], name: str, value: Any
+) -> None:
+    rewrite(record, **{name: value})
+    result = resumed(crnn)
+    assert (result.code, "state.pt: " in result.err) == (1, True), result.err
+
+
+def test_the_optimizer_of_another_model_is_refused(record: training.Record, crnn: Callable[..., Result]) -> None:
+    state = record.load_state()
+    kept = state["optimizer"]["state"]
+    for changed in (
+        {0: {**kept[0], "exp_avg": torch.zeros(2)}},
+        {0: {**kept[0], "exp_avg": torch.zeros(()).expand(kept[0]["exp_avg"].shape)}},
+        {0: {"step": kept[0]["step"]}},
+        {9999: kept[0]},
+        {"0": kept[0]},
+    ):
+        rewrite(record, optimizer={**state["optimizer"], "state": {**kept, **changed}})
+        result = resumed(crnn)
+        assert (result.code, "state.pt: damaged (optimizer" in result.err) == (1, True), result.err
+
+
+@pytest.mark.parametrize("line", ["junk", "[]", '{"epoch": 1}', '{"step": "2"}', '{"step": 2'])
+def test_a_bad_line_of_the_log_is_named(record: training.Record, crnn: Callable[..., Result], line: str) -> None:
+    rewrite(record, step=0, validated_at=0, updates=0)
+    good = record.log_file.read_text()
+    record.log_file.write_text(f"{good}{line}\n{good}")
+    result = resumed(crnn)
+    assert (result.code, f"log.jsonl:{good.count(chr(10)) + 1}: not a line" in result.err) == (1, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: "", "config.toml: differs from what the run began with in "),
+        (lambda text: text.replace("seed = 0", "seed = 1"), "began with in seed"),
+        (lambda text: text.replace('augment = "mild"', 'augment = "none"'), "began with in augment"),
+        (lambda text: "x = " + "[" * 100_000, "config.toml: not a "),
+        (lambda text: f"{text}steps = {'9' * 9999}\n", "config.toml: not a "),
+        (lambda text: f"{text}[other]\n", "config.toml: 'other': no option"),
+        (None, "config.toml: missing"),
+    ],
+)
+def test_the_settings_of_a_run_are_those_that_it_began_with(
+    record: training.Record, crnn: Callable[..., Result], change: Callable[[str], str] | None, said: str
+) -> None:
+    text = record.config.read_text()
+    if change is None:
+        record.config.unlink()
+    else:
+        record.config.write_text(change(text) or 'data = ["words.lmdb"]\nval-fraction = 0.3\n')
+    result = resumed(crnn)
+    assert (result.code, said in result.err) == (1, True), result.err
+
+
+def test_overwriting_removes_the_files_of_a_run_alone(record: training.Record) -> None:
+    (record.folder / "notes.txt").write_text("mine")
+    (record.folder / ".state.pt.0123abcd.tmp").touch()
+    (record.events / "mine").mkdir(parents=True)
+    (record.events / "events.out.tfevents.1.host").touch()
+    record.check(overwrite=True)
+    record.create()
+    assert sorted(path.name for path in record.folder.rglob("*")) == ["mine", "notes.txt", "tensorboard"]
+
+
+def test_what_is_no_runs_folder_is_left_alone(
+    record: training.Record, crnn: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "photos.run").mkdir()
+    (tmp_path / "photos.run" / "a.jpg").write_text("mine")
+    (tmp_path / "file.run").write_text("mine")
+    for name, said in (("photos", "photos.run: not the folder of a run (it has a.jpg)"), ("file", "file.run: not a f")):
+        for how in ((), ("--overwrite",)):
+            result = crnn(*TRAIN, "--steps", "1", "-o", f"{name}.safetensors", *how)
+            assert (result.code, said in result.err) == (1, True), result.err
+    assert (tmp_path / "photos.run" / "a.jpg").read_text() == (tmp_path / "file.run").read_text() == "mine"
+    with pytest.raises(ModelError, match="exists"):
+        record.check(overwrite=False)
+
+
+@posix
+def test_links_in_a_runs_place_lead_to_no_loss(record: training.Record, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "state.pt").write_text("mine")
+    shutil.rmtree(record.events, ignore_errors=True)
+    record.events.symlink_to(tmp_path / "precious")
+    record.state.unlink()
+    record.state.symlink_to(tmp_path / "precious" / "state.pt")
+    record.create()
+    assert (tmp_path / "precious" / "state.pt").read_text() == "mine"
+    Path("gone.run").symlink_to("nowhere")
+    with pytest.raises(OutputError, match=r"gone\.run: not a folder"):
+        training.Record(Path("gone.safetensors")).check(overwrite=True)
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """A few bytes changed, a part cut out, or the end cut off."""
+    data = bytearray(content)
+    kind = draw.randrange(3)
+    if kind == 0:
+        for _ in range(draw.randint(1, 4)):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    elif kind == 1:
+        start = draw.randrange(len(data))
+        del data[start : start + draw.randint(1, 200)]
+    else:
+        del data[draw.randrange(len(data)) :]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_at_random_ends_in_a_message_or_changes_nothing(
+    record: training.Record, crnn: Callable[..., Result], seed: int
+) -> None:
+    draw = random.Random(seed)
+    for path in (record.state, record.config, record.log_file):
+        whole = path.read_bytes()
+        for _ in range(3):
+            path.write_bytes(mutated(whole, draw))
+            result = resumed(crnn)
+            assert result.code in (0, 1, 2), result.err
+            assert result.code == 0 or str(record.folder) in result.err or "samples" in result.err, result.err
+            path.write_bytes(whole)
+    assert json.loads(record.log_file.read_text().splitlines()[0])["step"] == 2
