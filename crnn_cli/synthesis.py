@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -27,7 +30,7 @@ import torch
 
 from crnn_cli import devices
 from crnn_cli.data.store import Reader, Writer
-from crnn_cli.errors import Interrupted, SynthesisError, UsageFault
+from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
 from crnn_cli.synth.fonts import Face, find_faces
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.scribe import Sample, Scribe
@@ -87,23 +90,28 @@ class Synthesis:
                 yield from self._segment(pool, min(self.count, self.done + _SEGMENT))
 
     def _segment(self, pool: ProcessPoolExecutor, end: int) -> Iterator[int]:
-        signum: signal.Signals | None = None
-        first = not self.done
-        with Writer(self.output, self._overwrite and first, not first, self._about()) as writer:
+        stopped: KeyboardInterrupt | SystemExit | SynthesisError | None = None
+        before = self.done
+        with Writer(self.output, self._overwrite and not before, before > 0, self._about()) as writer:
+            if len(writer) != before:
+                raise StoreError(f"{self.output}: another program has changed it: let one alone write to it")
             try:
                 for samples in _ahead(pool, self.done, end, 2 * self._workers):
                     for sample in samples:
                         writer.add(sample.image, sample.text, sample.width, sample.height, f"synthetic/{len(writer)}")
                     self.done = len(writer)
                     yield len(samples)
-            except (KeyboardInterrupt, SystemExit) as end:
-                if not len(writer):
+            except (KeyboardInterrupt, SystemExit, SynthesisError) as fault:
+                if len(writer) == before:
                     raise
-                signum = signal.SIGTERM if isinstance(end, SystemExit) else signal.SIGINT
+                stopped = fault
                 self.done = len(writer)
-        if signum is not None:
+        if isinstance(stopped, SynthesisError):
+            raise stopped
+        if stopped is not None:
             raise Interrupted(
-                f"stopped with {self.done:,} of {self.count:,} samples, all stored: go on with --resume", signum
+                f"stopped with {self.done:,} of {self.count:,} samples, all stored: go on with --resume",
+                signal.SIGTERM if isinstance(stopped, SystemExit) else signal.SIGINT,
             )
 
     def _about(self) -> dict[str, Any]:
@@ -132,7 +140,8 @@ def _ahead(pool: ProcessPoolExecutor, start: int, end: int, ahead: int) -> Itera
     try:
         for first in range(start // _CHUNK * _CHUNK, end, _CHUNK):
             wanted = slice(max(0, start - first), end - first)
-            waiting.append(pool.submit(_work, first, _CHUNK, wanted))
+            with _deaf_to_ctrl_c():  # workers are started as there is work for them
+                waiting.append(pool.submit(_work, first, _CHUNK, wanted))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -148,7 +157,7 @@ def _ahead(pool: ProcessPoolExecutor, start: int, end: int, ahead: int) -> Itera
 
 @contextmanager
 def _pool(workers: int, options: SynthOptions, faces: list[Face]) -> Iterator[ProcessPoolExecutor]:
-    """Processes that know options and faces; Ctrl-C reaches this process alone."""
+    """Processes that know options and faces, and end when this one ends, however it does."""
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(options, faces)
     )
@@ -158,15 +167,37 @@ def _pool(workers: int, options: SynthOptions, faces: list[Face]) -> Iterator[Pr
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let the processes that are started within never get SIGINT, which a terminal sends to all, from the first."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _scribe: Scribe | None = None  # of a worker
 
 
 def _begin(options: SynthOptions, faces: list[Face]) -> None:
     global _scribe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _scribe = Scribe(options, faces)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one: its other workers keep open what work comes through."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(first: int, count: int, wanted: slice) -> list[Sample]:

@@ -71,7 +71,8 @@ def command(
     if preview is not None:
         _preview(wanted, preview)
     if output is not None:
-        rendering.show(synthesis.Synthesis(output, count, wanted, overwrite, resume, workers))
+        with files.sole(output):
+            rendering.show(synthesis.Synthesis(output, count, wanted, overwrite, resume, workers))
 
 
 def _preview(wanted: SynthOptions, path: Path) -> None:

@@ -200,7 +200,8 @@ def _render(context: typer.Context, record: training.Record, overwrite: bool) ->
     wanted = rendering.options_of(context.params, context.params["synth"], masks=True)
     there = record.masks.exists() and not overwrite
     count = context.params["synth_count"]
-    rendering.show(synthesis.Synthesis(record.masks, count, wanted, overwrite, resume=there))
+    with files.sole(record.masks):
+        rendering.show(synthesis.Synthesis(record.masks, count, wanted, overwrite, resume=there))
 
 
 def _draw(run: training.Run) -> None:
