@@ -29,8 +29,16 @@ if TYPE_CHECKING:
 
 # What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads either when its turn
 # has come (and may raise a CrnnError), or the reason why there is nothing.
-Source = Union[bytes, "NDArray[np.uint8]", Callable[[], Union[bytes, "NDArray[np.uint8]"]], CrnnError]
+Source = Union[bytes, "NDArray[np.uint8]", Callable[[], Union[bytes, "NDArray[np.uint8]"]], CrnnError, "Remaining"]
 Item = tuple[str, Source]
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """A source of which the first `pages` are not wanted."""
+
+    source: Source
+    pages: int
 
 
 _PARQUET = ".parquet"

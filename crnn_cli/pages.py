@@ -5,12 +5,13 @@ numpy and cv2 are imported where they are used, so that a command can show the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from crnn_cli.errors import CrnnError, ImageError, reason
-from crnn_cli.inputs import Item
+from crnn_cli.inputs import Item, Remaining
 from crnn_cli.recognition import Recognition
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import ModelConfig
+    from crnn_cli.data.images import EncodedImage
     from crnn_cli.second_look import View
 
 _SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
+_AHEAD = 64  # pages of an input that are prepared at once; a TIFF may have thousands
 _KEPT = 3  # times a network's height: rows of the pixels that are kept for further views
 
 
@@ -50,12 +53,20 @@ class Turn:
         """The column of the image, in pixels from 0 to `width`, at a share of the views' width."""
         return min(max(0.0, self.margin + share * (self.width - 2 * self.margin)), self.width)
 
-    def seen(self, view: View, configs: Sequence[ModelConfig]) -> Turn:
-        """The same image in another view of it."""
+    def seen(self, view: View, configs: Sequence[ModelConfig]) -> Turn | None:
+        """The same image in another view of it; None where that would show nothing new, or cannot be made."""
+        try:
+            return self._seen(view, configs)
+        except Exception:  # the image was read once, and that reading stands
+            return None
+
+    def _seen(self, view: View, configs: Sequence[ModelConfig]) -> Turn | None:
         from crnn_cli.data import views
 
         image = self.pixels[::-1, ::-1] if view.turned == 180 else self.pixels
         image, margin = views.with_margin(image, view.margin)
+        if not margin and view.stretch == 1 and not view.turned:  # an image of a few rows has no margin
+            return None
         scaled = _scaled([image], configs, view.stretch)
         margin_of_original = margin * self.width / self.pixels.shape[1]
         return Turn((self.turned + view.turned) % 360, self.width, scaled, margin=margin_of_original)
@@ -69,7 +80,21 @@ class Page:
     turns: tuple[Turn, ...]
 
 
-Loaded = list[Page | Recognition]  # the pages of one item, or why there are none
+Loaded = list[Page | Recognition]  # pages of one item, or why there are none
+
+
+class Prepared(NamedTuple):
+    """The first pages of an input, and the further ones, which are prepared as they are asked for."""
+
+    pages: Loaded
+    rest: Iterator[Page | Recognition]
+
+    def parts(self) -> Iterator[Loaded]:
+        """All pages, some at a time."""
+        part = self.pages
+        while part:
+            yield part
+            part = list(islice(self.rest, _AHEAD))
 
 
 @dataclass(frozen=True)
@@ -87,44 +112,67 @@ class Preparation:
     tta: bool
     keep: bool = False
 
-    def __call__(self, item: Item) -> Loaded:
+    def __call__(self, item: Item) -> Prepared:
+        pages = self._pages(item)
+        return Prepared(list(islice(pages, _AHEAD)), pages)
+
+    def _pages(self, item: Item) -> Iterator[Page | Recognition]:
         from crnn_cli.data import images
 
         name, source = item
-        channels = max(config.channels for config in self.configs)
+        known = 0
+        if isinstance(source, Remaining):
+            known, source = source.pages, source.source
         try:
             if isinstance(source, CrnnError):
                 raise source
             data = source() if callable(source) else source
             if not isinstance(data, bytes):
-                return [self._page(name, _checked(data, name))]
-            times = images.reduction(data, _SPARE * max(config.height for config in self.configs))
-            pages = images.pages(data, channels, name, times)
-            names = [name] if len(pages) == 1 else [f"{name}#{page}" for page in range(1, len(pages) + 1)]
-            return [self._page(own, image, times) for own, image in zip(names, pages, strict=True)]
-        except CrnnError as fault:
-            return [Recognition(name, error=str(fault))]
-        except Exception as fault:  # whatever is odd about one image, the others are read
-            return [Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")]
+                image = _checked(data, name)
+                self._refuse_endless(name, image.shape[1], image.shape[0])
+                yield self._page(name, image)
+                return
+            for number, page in islice(enumerate(images.encoded(data, name), start=1), known, None):
+                alone = not isinstance(page, ImageError) and not page.page
+                yield self._decoded(name if alone else f"{name}#{number}", page)
+        except Exception as fault:
+            yield _unread(name, fault)
 
-    def _page(self, name: str, image: NDArray[np.uint8] | ImageError, times: int = 1) -> Page | Recognition:
+    def _decoded(self, name: str, image: EncodedImage | ImageError) -> Page | Recognition:
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            self._refuse_endless(name, image.width, image.height)
+            times = image.reduction(_SPARE * max(config.height for config in self.configs))
+            with image.room(times):
+                return self._page(name, image.decode(max(config.channels for config in self.configs), times), times)
+        except Exception as fault:
+            return _unread(name, fault)
+
+    def _refuse_endless(self, name: str, width: int, height: int) -> None:
+        """Refuse, before anything is made of it, an image that is no line however it is turned.
+
+        Raises:
+            ImageError: it is far too long for its other side.
+        """
+        if not self._is_a_line(max(width, height), min(width, height)):
+            raise ImageError(_no_line(name, width, height))
+
+    def _page(self, name: str, image: NDArray[np.uint8], times: int = 1) -> Page | Recognition:
         """An image that was `times` as wide and as high."""
         from crnn_cli.data import views
 
-        if isinstance(image, ImageError):
-            return Recognition(name, error=str(image))
+        height, width = image.shape[:2]
         turned = views.turns(image) if self.turn else [(0, image)]
-        turns = tuple(self._turned(one, degrees, times) for degrees, one in turned if self._is_a_line(one))
-        if not turns:
-            height, width = (times * side for side in image.shape[:2])
-            return Recognition(name, error=f"{name}: {width} x {height} pixels are no line of text: cut it into lines")
-        return Page(name, turns)
+        lines = [(degrees, one) for degrees, one in turned if self._is_a_line(one.shape[1], one.shape[0])]
+        if not lines:
+            raise ImageError(_no_line(name, times * width, times * height))
+        return Page(name, tuple(self._turned(one, degrees, times) for degrees, one in lines))
 
-    def _is_a_line(self, image: NDArray[np.uint8]) -> bool:
+    def _is_a_line(self, width: int, height: int) -> bool:
         from crnn_cli.core.frames import scaled
         from crnn_cli.data import images
 
-        height, width = image.shape[:2]
         return all(scaled(width, height, config)[0] <= images.WIDEST for config in self.configs)
 
     def _turned(self, image: NDArray[np.uint8], degrees: int, times: int) -> Turn:
@@ -139,15 +187,25 @@ def _scaled(
     views: Sequence[NDArray[np.uint8]], configs: Sequence[ModelConfig], stretch: float = 1.0
 ) -> tuple[tuple[NDArray[np.uint8], ...], ...]:
     """Views as the network of each config sees them, (C, H, w) each."""
-    from crnn_cli.data import images
+    from crnn_cli.data import contrast, images
 
     return tuple(
-        tuple(images.to_height(images.with_channels(view, c.channels), c.scaling, stretch) for view in views)
+        tuple(images.to_height(contrast.with_channels(view, c.channels), c.scaling, stretch) for view in views)
         for c in configs
     )
 
 
-def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+def _no_line(name: str, width: int, height: int) -> str:
+    return f"{name}: {width} x {height} pixels are no line of text: cut it into lines"
+
+
+def _unread(name: str, fault: Exception) -> Recognition:
+    """Whatever is odd about one image, the others are read."""
+    known = isinstance(fault, CrnnError)
+    return Recognition(name, error=str(fault) if known else f"{name}: cannot be read ({reason(fault)})")
+
+
+def _checked(image: object, name: str) -> NDArray[np.uint8]:
     """Pixels given as an array.
 
     Raises:
@@ -160,7 +218,7 @@ def _checked(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
         raise ImageError(f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}")
-    return image
+    return cast("NDArray[np.uint8]", image)
 
 
 def area(pages: Loaded) -> int:

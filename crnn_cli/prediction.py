@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from crnn_cli import devices
@@ -20,7 +21,7 @@ from crnn_cli.ahead import ahead
 from crnn_cli.core.codec import Codec
 from crnn_cli.errors import UsageFault
 from crnn_cli.inputs import Item
-from crnn_cli.pages import Loaded, Page, Preparation, Turn, area
+from crnn_cli.pages import Loaded, Page, Preparation, Prepared, Turn, area
 from crnn_cli.recognition import Alternative, Character, Recognition
 from crnn_cli.second_look import Looks
 
@@ -95,18 +96,18 @@ def recognize(
     free = any(isinstance(own.decoder, Decoder) and own.decoder.options.delta is not None for own in complete)
     again = options.second_look and not options.tta and not free
     prepare = Preparation(configs, options.turn, options.tta, again)
-    loaded = ahead(items, prepare, area, threads, options.window, _WINDOW_AREA)
+    loaded = ahead(items, prepare, lambda own: area(own.pages), threads, options.window, _WINDOW_AREA)
     with closing(loaded):
         yield from _read(_windows(loaded, options), complete, options)
 
 
-def _windows(loaded: Iterable[Loaded | None], options: ReadOptions) -> Iterator[Loaded | None]:
+def _windows(loaded: Iterable[Prepared | None], options: ReadOptions) -> Iterator[Loaded | None]:
     """Windows of pages, each twice the one before, so that the first results come soon; none while one fills, and None
     when `loaded` pauses."""
     size, pixels = min(options.batch_size, options.window), 0
     window: Loaded = []
     try:
-        for pages in loaded:
+        for pages in chain.from_iterable([None] if own is None else own.parts() for own in loaded):
             window += pages or ()
             pixels += area(pages or [])
             if window and (pages is None or len(window) >= size or pixels >= _WINDOW_AREA):
@@ -194,12 +195,19 @@ class _Reading:
         else:
             self._found = list(self._first(self.window.found()))
         candidates = [looks for looks in self._found if isinstance(looks, Looks)]
-        wanted = [(looks, view) for looks in candidates if (view := looks.further()) is not None]
+        wanted = [(looks, turn) for looks in candidates if (turn := self._further(looks)) is not None]
         self._doubtful = [looks for looks, _ in wanted]
-        configs = [member.runner.config for member in self._members]
-        self.window = self._window([(looks.name, looks.turn.seen(view, configs)) for looks, view in wanted])
+        self.window = self._window([(looks.name, turn) for looks, turn in wanted])
         self.done = not wanted
         return list(self.window.jobs)
+
+    def _further(self, looks: Looks) -> Turn | None:
+        """The next view of an image that should be read."""
+        configs = [member.runner.config for member in self._members]
+        while (view := looks.further()) is not None:
+            if (turn := looks.turn.seen(view, configs)) is not None:
+                return turn
+        return None
 
     def _window(self, turns: list[tuple[str, Turn]]) -> _Window:
         kind = _Alone if len(self._members) == 1 and not self._options.tta else _Together

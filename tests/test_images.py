@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
-from crnn_cli.data import images
+from crnn_cli.data import contrast, images
 from crnn_cli.errors import ImageError
 from crnn_cli.prediction import Member, recognize
 from tests.conftest import png
@@ -33,6 +33,19 @@ def file(image: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "TIFF" if format == "LZW" else format, **{**FILES.get(format, {}), **options})
     return buffer.getvalue()
+
+
+def pages_of(data: bytes, channels: int, where: str) -> list[np.ndarray | ImageError]:
+    """Each page decoded, or the error that stands in its place."""
+    pages: list[np.ndarray | ImageError] = []
+    for page in images.encoded(data, where):
+        try:
+            pages.append(page if isinstance(page, ImageError) else page.decode(channels))
+        except ImageError as fault:
+            if not page.page:
+                raise
+            pages.append(fault)
+    return pages
 
 
 def on_white(image: Image.Image) -> np.ndarray:
@@ -158,13 +171,19 @@ def chunk(kind, data):
         ((1, 2**20, 8, 0, 0, 0, 0), ()),  # longer than libpng reads
         ((8, 8, 8, 3, 0, 0, 0), ()),  # no palette
         ((8, 8, 8, 0, 0, 0, 0), ((b"CgBI", b"1234"),)),  # a critical chunk that nobody knows
-        ((8, 8, 8, 0, 0, 0, 0), ((b"acTL", bytes(8)),)),  # an animation of no frames
     ],
 )
 def test_a_png_is_not_known_by_its_checksums_alone(header, others):
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", *header)), *others, (b"IDAT", zlib.compress(bytes(72))), (b"IEND", b"")]
     with pytest.raises(ImageError, match=r"^a: "):
         images.verified_size(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*own) for own in chunks), "a")
+
+
+@pytest.mark.parametrize("frames", [0, 2, 2**31 - 1])
+def test_of_an_animated_png_the_still_image_is_read(frames):
+    data = file(Image.fromarray(NOISE[..., 0]), "PNG")
+    animated = data[:33] + chunk(b"acTL", struct.pack(">II", frames, 0)) + data[33:]
+    assert np.array_equal(images.decode(animated, 1, "a"), NOISE[..., 0])
 
 
 def test_a_png_without_pixels_is_refused():
@@ -227,7 +246,7 @@ def test_damage_is_reported_to_the_caller_alone(capfd):
         with pytest.raises(ImageError, match=r"^a: "):
             images.decode(data, 1, "a")
         with pytest.raises(ImageError, match=r"^a: "):
-            images.pages(data, 1, "a")
+            pages_of(data, 1, "a")
         with pytest.raises(ImageError, match=r"^a: "):
             images.verified_size(data, "a")
     assert capfd.readouterr() == ("", "")
@@ -244,10 +263,10 @@ def test_size_is_that_of_the_decoded_image(format):
 def test_pages(channels):
     sheets = [Image.fromarray(NOISE[: 8 + n, :, 0]) for n in range(3)]
     data = file(sheets[0], "LZW", save_all=True, append_images=sheets[1:])
-    pages = images.pages(data, channels, "a")
+    pages = pages_of(data, channels, "a")
     assert [page.shape[0] for page in pages] == [8, 9, 10]
     assert np.array_equal(pages[0], images.decode(data, channels, "a"))
-    assert len(images.pages(file(sheets[0], "PNG"), channels, "a")) == 1
+    assert len(pages_of(file(sheets[0], "PNG"), channels, "a")) == 1
 
 
 def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photometric: int = 1):
@@ -283,7 +302,7 @@ def test_a_damaged_page_is_an_error_in_its_place(heights, order, big, depth, dat
     for page in bad:
         first = places[page] + (8 + 12 if big else 2 + 8)  # the value of the width
         damaged[first : first + 2] = b"\0\0"
-    pages = images.pages(bytes(damaged), 1, "a")
+    pages = pages_of(bytes(damaged), 1, "a")
     assert len(pages) == len(sheets)
     for number, (page, sheet) in enumerate(zip(pages, heights, strict=True)):
         if number in bad:
@@ -299,7 +318,7 @@ def test_a_cut_tiff_never_loses_pages_in_silence(heights, order, big, part):
     cut = data[: int(part * len(data))]
     whole = sum(place <= len(cut) for place in places[1:])
     try:
-        pages = images.pages(cut, 1, "a")
+        pages = pages_of(cut, 1, "a")
     except ImageError as fault:
         pages = [fault]
     assert whole < len(pages) <= len(heights)
@@ -312,7 +331,7 @@ def test_pages_that_lead_in_a_circle_come_once():
     data, places = tiff([NOISE[:8, :, 0], NOISE[:9, :, 0]])
     looped = bytearray(data)
     struct.pack_into("<I", looped, places[1] + 2 + 8 * 12, places[0])
-    assert [page.shape[0] for page in images.pages(bytes(looped), 1, "a")] == [8, 9]
+    assert [page.shape[0] for page in pages_of(bytes(looped), 1, "a")] == [8, 9]
 
 
 def test_missing_pages_keep_their_rows():
@@ -335,7 +354,7 @@ def test_white_may_be_zero(depth, big, order):
     sheets = [np.iinfo(depth).max - grey] * 2
     for page in (
         images.decode(tiff(sheets[:1], order, big, 0)[0], 1, "a"),
-        *images.pages(tiff(sheets, order, big, 0)[0], 1, "a"),
+        *pages_of(tiff(sheets, order, big, 0)[0], 1, "a"),
     ):
         assert close(page, NOISE[..., 0])
 
@@ -421,7 +440,7 @@ def test_ink_as_bright_as_its_ground_is_seen(pair, kind):
     assert cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std() < 5
     data = COLOURED[kind](rgb)
     assert shows_the_ink(images.decode(data, 1, "a"))
-    assert shows_the_ink(images.with_channels(images.decode(data, 3, "a"), 1))
+    assert shows_the_ink(contrast.with_channels(images.decode(data, 3, "a"), 1))
     assert kind in ("JPEG", "WEBP", "palette") or np.array_equal(images.decode(data, 3, "a"), rgb)
 
 
@@ -433,15 +452,15 @@ def test_ink_as_bright_as_its_ground_is_seen_within_a_frame(pair, frame):
     rgb = np.pad(rgb, ((rows, rows), (columns, columns), (0, 0)), constant_values=frame)
     grey = images.decode(file(Image.fromarray(rgb), "PNG"), 1, "a")
     assert shows_the_ink(grey[rows:-rows, columns:-columns])
-    assert np.array_equal(grey, images.with_channels(rgb, 1))
+    assert np.array_equal(grey, contrast.with_channels(rgb, 1))
 
 
 @pytest.mark.parametrize("pair", EQUAL)
 def test_ink_as_bright_as_its_ground_is_seen_in_arrays_however_they_lie(pair):
     rgb = painted(*EQUAL[pair])
-    assert shows_the_ink(images.with_channels(rgb, 1))
-    turned = images.with_channels(np.rot90(rgb), 1)
-    assert np.array_equal(np.rot90(turned, -1), images.with_channels(rgb, 1))
+    assert shows_the_ink(contrast.with_channels(rgb, 1))
+    turned = contrast.with_channels(np.rot90(rgb), 1)
+    assert np.array_equal(np.rot90(turned, -1), contrast.with_channels(rgb, 1))
 
 
 def test_ink_as_bright_as_its_ground_is_seen_in_a_jpeg_made_smaller():
@@ -454,7 +473,7 @@ def test_ink_as_bright_as_its_ground_is_seen_in_a_jpeg_made_smaller():
 def test_each_page_is_seen_as_it_can_be():
     one, other = painted(*EQUAL["blue on brown"]), painted((0, 0, 0), (255, 255, 255))
     sheets = [Image.fromarray(sheet) for sheet in (one, other)]
-    found = images.pages(file(sheets[0], "TIFF", save_all=True, append_images=sheets[1:]), 1, "a")
+    found = pages_of(file(sheets[0], "TIFF", save_all=True, append_images=sheets[1:]), 1, "a")
     assert shows_the_ink(found[0])
     assert np.array_equal(found[1], 255 - INK)
 
@@ -510,7 +529,7 @@ def test_grey_that_shows_something_stays(seed, part, format):
         assert np.array_equal(images.decode(data, 1, "a"), plain)
     exact = np.rint(rgb @ np.array([0.299, 0.587, 0.114]))
     if exact.std() >= 5:
-        assert np.array_equal(images.with_channels(rgb, 1), exact)
+        assert np.array_equal(contrast.with_channels(rgb, 1), exact)
 
 
 @settings(max_examples=60, deadline=None)
@@ -528,7 +547,7 @@ def test_blank_paper_stays_blank(color, noise, written, seed):
     data = file(Image.fromarray(rgb), format, **options)
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert np.array_equal(images.decode(data, 1, "a"), plain)
-    assert np.array_equal(images.with_channels(rgb, 1), np.rint(rgb @ np.array([0.299, 0.587, 0.114])))
+    assert np.array_equal(contrast.with_channels(rgb, 1), np.rint(rgb @ np.array([0.299, 0.587, 0.114])))
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 128, 255])

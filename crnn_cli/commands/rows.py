@@ -18,7 +18,7 @@ from crnn_cli.core import tsv
 from crnn_cli.data import tables
 from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.files import Output
-from crnn_cli.inputs import Item
+from crnn_cli.inputs import Item, Remaining
 from crnn_cli.recognition import Recognition
 
 Form = Literal["tsv", "json", "parquet"]
@@ -26,7 +26,7 @@ Form = Literal["tsv", "json", "parquet"]
 _GROUP = 2**16  # rows of Parquet that are written at once
 _BROKEN = "the model's weights may be damaged: look at it with crnn inspect, or take another"
 _LONGEST = 2**28  # bytes of a row, far more than any has
-_PAGE = re.compile(r"(.*\.tiff?)#(\d+)", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(r"(.*(?:\.\w+|:\d+))#(\d+)", re.DOTALL)  # of a file, or of a record
 
 
 def to_tsv(recognition: Recognition) -> bytes:
@@ -153,7 +153,8 @@ class Written:
     Attributes:
         size: of its whole rows, bytes. torn: whether more follows, which a stopped run may have left unfinished.
         rows, failed: how many there are, and how many of these are of images that could not be read.
-        names: of the inputs they are of, with how many rows have each.
+        names: of the inputs they are of, with how many rows have each; the pages of a TIFF count as one.
+        last, pages: the TIFF of which these many pages came last, and maybe not all; else "" and 0.
         left: those of `names` that `rest` has not met, once all its items were taken.
     """
 
@@ -162,29 +163,30 @@ class Written:
     rows: int = 0
     failed: int = 0
     names: Counter[str] = field(default_factory=Counter)
+    last: str = ""
+    pages: int = 0
     left: Counter[str] = field(default_factory=Counter)
 
     def rest(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items that have no row yet."""
         self.left = self.names.copy()
-        for item in items:
-            if self.left[item[0]]:
-                self.left[item[0]] -= 1
-            else:
-                yield item
+        for name, source in items:
+            if not self.left[name]:
+                yield name, source
+                continue
+            self.left[name] -= 1
+            if name == self.last and not self.left[name]:
+                yield name, Remaining(source, self.pages)
 
 
 def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
     """What of `file`, whose name is `path`, a run that goes on may keep.
-
-    The pages of a TIFF that come last are left out: further ones may be missing. So is a last row without its end.
 
     Raises:
         UsageFault: it has something else than such rows, or no whole one.
     """
     found = Written()
     parse: Callable[[bytes], tuple[str, bool]] = _from_json if as_json else _from_tsv
-    pages, start = "", Written()  # the TIFF whose pages came last, and what was there before it
     for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=1):
         if not line.endswith(b"\n") and number > 1 and len(line) < _LONGEST:
             found.torn = True
@@ -197,12 +199,13 @@ def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
             form = "JSON" if as_json else "`path<TAB>text<TAB>confidence`"
             raise UsageFault(f"{path}:{number}: no whole row of predict ({form}): give another name") from None
         page = _PAGE.fullmatch(name)
-        own = page[1] if page else ""
-        if own != pages or not page or page[2] == "1":
-            pages, start = own, Written(found.size, False, found.rows, found.failed)
-            found.names[own or name] += 1
+        if page and page[1] == found.last and int(page[2]) == found.pages + 1:
+            found.pages += 1
+        elif page and page[2] == "1":
+            found.last, found.pages = page[1], 1
+            found.names[page[1]] += 1
+        else:
+            found.last, found.pages = "", 0
+            found.names[name] += 1
         found.size, found.rows, found.failed = found.size + len(line), found.rows + 1, found.failed + bad
-    if pages:
-        found.names[pages] -= 1
-        found.size, found.rows, found.failed, found.torn = start.size, start.rows, start.failed, True
     return found

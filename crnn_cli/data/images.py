@@ -1,139 +1,164 @@
-"""Image files to arrays: decoding, and scaling to a model's height. Numpy and cv2 only.
+"""Image files to arrays: decoding, and scaling to a model's height. Numpy, cv2 and simplejpeg; rarely Pillow.
 
 Everything comes out as 8 bits, upright (EXIF) and opaque (on white). Where that, or the conversion to grey, leaves an
 image flat and its ink is visible otherwise, the image is laid on black, or one of its colour channels is taken in place
-of grey. A file that is cut off or known to be damaged is refused, not returned half grey. Safe to call from several
-threads: cv2 decodes without holding the GIL.
+of grey. A file that is cut off or known to be damaged is refused, not returned half grey, and so is one that is too
+large, before it is decoded. Safe to call from several threads: images are decoded without holding the GIL.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import cast
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
-from crnn_cli.data import headers
-from crnn_cli.errors import ImageError
-
-Pixels = NDArray[np.uint8]
+from crnn_cli.data import contrast, headers, limits, signatures
+from crnn_cli.data.contrast import Pixels, Samples
+from crnn_cli.errors import ImageError, reason
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
-_FLAT = 5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
-_TIMES = 3  # the contrast of grey that another channel must have to be taken: noise and shades have less
-_BORDER = 0.2  # share of each side that frames and margins may take
-_COMPARED = 32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
-
-_FLAGS = {  # grey, colour
-    1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
-    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
-    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
-    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
-}
-_BMP = b"BM"
-_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 4: (8, 16), 6: (8, 16)}  # by colour type, but for palettes
-_PNG_PLAIN = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT pHYs tEXt zTXt iTXt tIME".split())
-_PNG_LONGEST, _LARGE = 10**6, 2**24  # pixels of a side (libpng's limit), and in all (far below cv2's)
 _END_OF_IMAGE = b"\xff\xd9"
+_DAMAGED = ("Corrupt JPEG data", "Premature end")  # how libjpeg's words of lost pixels begin
+_COPIES = 3  # times the samples that are stored, and the pixels that come of them: bytes that decoding takes
 
 # A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
-def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels:
-    """The image in the bytes of a PNG, JPEG, TIFF (its first page), BMP or WebP file.
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image of a file, of which the header was read.
 
-    Args:
-        channels: 1 for grey (or the colour that shows ink where grey does not), 3 for RGB.
-        where: what the message of an error starts with.
-        reduction: 1, or as `reduction` gives it: so many times narrower and lower.
+    Attributes:
+        where: the name in messages.
+        width, height: pixels; EXIF may turn the image.
+        stored: bytes of all its samples.
+        read: decodes it, see `decode`.
+        page: counted from 1, of a TIFF that has several; else 0.
+        reducible: whether it can be decoded smaller in less time.
+        held: bytes that the decoder holds besides, however much smaller the image becomes.
+    """
 
-    Returns:
-        (H, W) if channels == 1 else (H, W, 3), 0 to 255.
+    where: str
+    width: int
+    height: int
+    stored: int
+    read: Callable[[int, int], Pixels]
+    page: int = 0
+    reducible: bool = False
+    held: int = 0
+
+    def reduction(self, least: int) -> int:
+        """How many times smaller it can be decoded, which is sooner done, so that both sides keep `least` pixels.
+
+        1, 2, 4 or 8; 1 of anything but a JPEG.
+        """
+        sides = min(self.width, self.height)
+        return next((times for times in (8, 4, 2) if self.reducible and sides >= times * least), 1)
+
+    def decode(self, channels: int, reduction: int = 1) -> Pixels:
+        """(H, W) if channels == 1 else (H, W, 3), 0 to 255, `reduction` times narrower and lower.
+
+        Args:
+            channels: 1 for grey (or the colour that shows ink where grey does not), 3 for RGB.
+
+        Raises:
+            ImageError: cut off, damaged or too large.
+        """
+        return self.read(channels, reduction)
+
+    def room(self, reduction: int = 1) -> AbstractContextManager[None]:
+        """The memory for decoding the image and for what is made of it next, held until the context ends."""
+        once = (self.stored + self.width * self.height) // reduction**2
+        return limits.room.taken(self.held + _COPIES * once)
+
+
+def encoded(data: bytes, where: str) -> Iterator[EncodedImage | ImageError]:
+    """The pages of a TIFF, each to be decoded before the next one is asked for; the one image of any other file.
+
+    Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
 
     Raises:
-        ImageError: empty, cut off, damaged, or no image.
+        ImageError: the file is empty, cut off, damaged, of another kind, or too large.
     """
-    _refuse_fragment(data, where)
-    if may_have_pages(data):
-        return _first_page(data, channels, where)
-    transparency = _transparency(data, where)
-    if transparency is None:
-        grey, colour = _FLAGS[reduction]
-        if channels == 1:
-            plain = cast(Pixels, _imdecode(data, grey, where))
-            if not _is_flat(plain):
-                return plain
-            if data.startswith(_BMP):
-                colour = cv2.IMREAD_UNCHANGED  # with alpha, which these may have
-            elif reduction == 1:
-                colour |= cv2.IMREAD_ANYDEPTH
-            return _clearer(plain, _planes(_in_eight_bits(_imdecode(data, colour, where))))
-        return cast(Pixels, cv2.cvtColor(_imdecode(data, colour, where), cv2.COLOR_BGR2RGB))
-    image, (grey_key, exif) = _imdecode(data, cv2.IMREAD_UNCHANGED, where), transparency
-    if image.ndim == 2 and grey_key is not None:
-        opaque = np.where(image == grey_key, 0, np.iinfo(image.dtype).max).astype(image.dtype)
-        image = np.dstack([image, image, image, opaque])
-    return _upright(_converted(_on_ground(image), channels), headers.orientation(exif))
+    signatures.check(data, where)
+    if len(data) > limits.FILE_BYTES:
+        raise ImageError(f"{where}: the file has {len(data):,} bytes: cut the image into lines")
+    if data.startswith(signatures.JPEG):
+        yield _jpeg(data, where)
+    elif data.startswith(signatures.PNG):
+        yield _png(data, where)
+    elif may_have_pages(data):
+        yield from _tiff(data, where)
+    elif data.startswith(signatures.BMP):
+        yield _bmp(data, where)
+    else:
+        yield _webp(data, where)
 
 
-def reduction(data: bytes, least: int) -> int:
-    """How many times smaller a JPEG can be decoded, which is sooner done, so that both sides keep `least` pixels.
+def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels:
+    """The image in the bytes of a PNG, JPEG, TIFF (its first page), BMP or WebP file; see `EncodedImage.decode`.
 
-    1, 2, 4 or 8; 1 of anything else.
+    Args:
+        where: what the message of an error starts with.
+
+    Raises:
+        ImageError: empty, cut off, damaged, too large, or no such image.
     """
-    sides = headers.jpeg_size(data) if data.startswith(headers.JPEG) else None
-    return next((times for times in (8, 4, 2) if sides is not None and min(sides) >= times * least), 1)
+    first = next(encoded(data, where))
+    if isinstance(first, ImageError):
+        raise first
+    with first.room(reduction):
+        return first.decode(channels, reduction)
 
 
 def may_have_pages(data: bytes) -> bool:
     """Whether these are of a TIFF."""
-    return data.startswith(headers.TIFFS)
+    return data.startswith(signatures.TIFFS)
 
 
-def pages(data: bytes, channels: int, where: str, reduction: int = 1) -> list[Pixels | ImageError]:
-    """All pages of a TIFF, the one image of any other file; see `decode`.
+def verified_size(data: bytes, where: str) -> tuple[int, int]:
+    """`size` of an image that has been looked through: a PNG by its header and the checksums of its pixels, any other
+    file by decoding it.
 
-    Of several pages, one that cannot be decoded is its error: `where#page: ...`, pages counted from 1.
+    A PNG that was written wrongly, under right checksums, is found by `decode` alone.
+
+    Raises:
+        ImageError: see `decode`.
     """
-    places = [place for place, _ in headers.tiff_directories(data)] if may_have_pages(data) else []
-    if len(places) < 2:
-        return [decode(data, channels, where, reduction)]
-    layout, tiff = headers.tiff_layout(data), bytearray(data)
-    found: list[Pixels | ImageError] = []
-    for page, place in enumerate(places, start=1):
-        # it becomes the first: cv2's reader of several pages ends at one that is damaged, and says nothing
-        tiff[layout.start : layout.start + layout.place_size] = place.to_bytes(layout.place_size, layout.order)
-        try:
-            found.append(_first_page(tiff, channels, f"{where}#{page}"))
-        except ImageError as fault:
-            found.append(fault)
-    return found
+    if data.startswith(signatures.PNG):
+        header = headers.png(data, where)
+        limits.check(header.width, header.height, header.pixel_bytes, where)
+        return header.upright
+    height, width = decode(data, 1, where).shape
+    return width, height
 
 
-def _first_page(tiff: bytes | bytearray, channels: int, where: str) -> Pixels:
-    image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
-    sixteen = image.dtype == np.uint16  # cv2 itself sees to images of 8 bits
-    if sixteen and headers.tiff_tag(tiff, headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO:
-        image = ~image
-    return _converted(_on_ground(image, multiplied=True), channels)
+def size(data: bytes, where: str) -> tuple[int, int]:
+    """(width, height) that `decode` would give, from the header alone where that is enough.
 
-
-def with_channels(image: Pixels, channels: int) -> Pixels:
-    """Grey (H, W) or RGB (H, W, 3) pixels as the one or the other, grey as `decode` gives it."""
-    if image.ndim == 2:
-        return image if channels == 1 else np.repeat(image[:, :, None], 3, axis=2)
-    if channels == 3:
-        return image
-    grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
-    return _clearer(grey, _planes(image)) if _is_flat(grey) else grey
+    Raises:
+        ImageError: see `decode`.
+    """
+    if data.startswith(signatures.PNG):
+        return headers.png(data, where).upright
+    if data.startswith(signatures.JPEG):
+        return headers.jpeg(data, where).upright
+    height, width = decode(data, 1, where).shape
+    return width, height
 
 
 def to_height(image: Pixels, scaling: Scaling, stretch: float = 1.0) -> Pixels:
@@ -149,43 +174,141 @@ def to_height(image: Pixels, scaling: Scaling, stretch: float = 1.0) -> Pixels:
     return np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))  # (C, H, W)
 
 
-def verified_size(data: bytes, where: str) -> tuple[int, int]:
-    """`size` of an image that has been looked through: a plain PNG by the checksums of its header and pixels, any other
-    file by decoding it.
+def _jpeg(data: bytes, where: str) -> EncodedImage:
+    header = headers.jpeg(data, where)
+    if data.rfind(_END_OF_IMAGE, header.scan) < 0:
+        raise ImageError(f"{where}: truncated: the end of the JPEG is missing")
+    width, height, samples = header.width, header.height, header.components
+    if header.whole:
+        limits.check(width, height, samples, where)
+    stored, read = width * height * samples, partial(_read_jpeg, data, header, where)
+    held = 2 * stored if header.whole else 0  # bytes of its coefficients
+    return EncodedImage(where, width, height, stored, read, reducible=True, held=held)
 
-    A PNG that was written wrongly, under right checksums, is found by `decode` alone.
 
-    Raises:
-        ImageError: see `decode`.
+def _read_jpeg(data: bytes, header: headers.Jpeg, where: str, channels: int, reduction: int) -> Pixels:
+    width, height = (-(-side // reduction) for side in (header.width, header.height))
+    limits.check(width, height, header.components, where)
+
+    def read(color: str) -> Pixels:
+        try:
+            pixels = simplejpeg.decode_jpeg(data, color, min_height=height, min_width=width)
+        except ValueError as fault:
+            if str(fault).startswith(_DAMAGED):
+                raise ImageError(f"{where}: damaged or truncated ({fault}): make or copy it again") from None
+            pixels = _odd_jpeg(data, color, (width, height), where)
+        return _upright(pixels[..., 0] if color == "GRAY" else pixels, header.orientation)
+
+    if channels == 3:
+        return read("RGB")
+    grey = read("GRAY")
+    return contrast.clearer(grey, contrast.planes(read("BGR"))) if contrast.is_flat(grey) else grey
+
+
+def _odd_jpeg(data: bytes, color: str, size: tuple[int, int], where: str) -> Pixels:
+    """A JPEG that simplejpeg does not take, as one of a rare subsampling."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as opened:
+            opened.draft(None, size)
+            pixels = np.asarray(opened.convert("L" if color == "GRAY" else "RGB"))
+    except Exception as fault:  # Pillow has many
+        raise ImageError(f"{where}: cannot be decoded: its data is damaged ({reason(fault)})") from None
+    return pixels[..., None] if color == "GRAY" else pixels[..., :: 1 if color == "RGB" else -1]
+
+
+def _png(data: bytes, where: str) -> EncodedImage:
+    header = headers.png(data, where)
+    stored = limits.check(header.width, header.height, header.pixel_bytes, where)
+    return EncodedImage(where, header.width, header.height, stored, partial(_read_png, header, where))
+
+
+def _read_png(header: headers.Png, where: str, channels: int, _: int) -> Pixels:
+    if not header.transparent:
+        return _upright(_opaque(header.plain, channels, where, cv2.IMREAD_ANYDEPTH), header.orientation)
+    image = _imdecode(header.plain, cv2.IMREAD_UNCHANGED, where)
+    if image.ndim == 2 and header.key:
+        shown = int.from_bytes(header.key, "big") * (255 // (2**header.depth - 1) or 1)
+        opaque = np.where(image == shown, 0, np.iinfo(image.dtype).max).astype(image.dtype)
+        image = np.dstack([image, image, image, opaque])
+    return _upright(contrast.converted(contrast.on_ground(image), channels), header.orientation)
+
+
+def _bmp(data: bytes, where: str) -> EncodedImage:
+    width, height, bits = headers.bmp_size(data, where)
+    stored = limits.check(width, height, max(bits, 8) / 8, where)
+    # with alpha, which these may have
+    return EncodedImage(where, width, height, stored, lambda n, _: _opaque(data, n, where, cv2.IMREAD_UNCHANGED))
+
+
+def _webp(data: bytes, where: str) -> EncodedImage:
+    header = headers.webp(data, where)
+
+    def read(channels: int, _: int) -> Pixels:
+        if not header.transparent:
+            return _opaque(data, channels, where, cv2.IMREAD_COLOR)
+        image = contrast.on_ground(_imdecode(data, cv2.IMREAD_UNCHANGED, where))
+        return _upright(contrast.converted(image, channels), header.orientation)
+
+    stored = limits.check(header.width, header.height, 4, where)
+    return EncodedImage(where, header.width, header.height, stored, read)
+
+
+def _tiff(data: bytes, where: str) -> Iterator[EncodedImage | ImageError]:
+    directories = headers.tiff_directories(data)
+    first, second = next(directories, None), next(directories, None)
+    if first is None:
+        raise ImageError(f"{where}: damaged: the TIFF has no page")
+    if second is None:
+        yield _tiff_page(data, first, where, 0)
+        return
+    # each page becomes the first and only one: cv2 looks through all that follow, and ends at one that is damaged
+    layout, tiff = headers.tiff_layout(data), bytearray(data)
+    for page, directory in enumerate(chain((first, second), directories), start=1):
+        layout.put(tiff, layout.start, directory.place)
+        layout.put(tiff, directory.end, 0)
+        try:
+            yield _tiff_page(tiff, directory, f"{where}#{page}", page)
+        except ImageError as fault:
+            yield fault
+
+
+def _tiff_page(tiff: bytes | bytearray, directory: headers.Directory, where: str, page: int) -> EncodedImage:
+    values = directory.values
+    width, height = values.get(headers.WIDTH, 0), values.get(headers.HEIGHT, 0)
+    if not (width and height):
+        raise ImageError(f"{where}: truncated or damaged: the page of the TIFF has no size")
+    samples, bits = values.get(headers.SAMPLES, 1), values.get(headers.BITS, 1)
+    tile = values.get(headers.TILE_WIDTH, width), values.get(headers.TILE_HEIGHT, height)
+    stored = max(limits.check(*size, samples * max(bits, 8) / 8, where) for size in ((width, height), tile))
+    white = values.get(headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO
+
+    def read(channels: int, _: int) -> Pixels:
+        image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
+        if white and image.dtype == np.uint16:  # cv2 itself sees to images of 8 bits
+            image = ~image
+        return contrast.converted(contrast.on_ground(image, multiplied=True), channels)
+
+    return EncodedImage(where, width, height, stored, read, page)
+
+
+def _opaque(data: bytes, channels: int, where: str, flags: int) -> Pixels:
+    """An image without transparency, by cv2.
+
+    Args:
+        flags: with which it is decoded again where grey shows nothing; `IMREAD_COLOR` and others.
     """
-    if data.startswith(headers.PNG):
-        chunks = headers.png_chunks(data, where)
-        width, height, depth, color, *methods = struct.unpack_from(">IIBBBBB", chunks[b"IHDR"])
-        plain = depth in _PNG_DEPTHS.get(color, ()) and methods in ([0, 0, 0], [0, 0, 1])
-        small = 0 < width * height <= _LARGE and max(width, height) <= _PNG_LONGEST
-        if plain and small and chunks.get(b"IDAT") and chunks.keys() <= _PNG_PLAIN:
-            return width, height
-    height, width = decode(data, 1, where).shape
-    return width, height
+    if channels == 3:
+        return cast(Pixels, cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR, where), cv2.COLOR_BGR2RGB))
+    grey = cast(Pixels, _imdecode(data, cv2.IMREAD_GRAYSCALE, where))
+    if not contrast.is_flat(grey):
+        return grey
+    others = contrast.in_eight_bits(_imdecode(data, flags | cv2.IMREAD_COLOR, where))
+    return contrast.clearer(grey, contrast.planes(others))
 
 
-def size(data: bytes, where: str) -> tuple[int, int]:
-    """(width, height) that `decode` would give, from the header alone where that is enough.
-
-    Raises:
-        ImageError: see `decode`.
-    """
-    if data.startswith(headers.PNG) and len(data) > 24 and b"eXIf" not in data:
-        width, height = struct.unpack_from(">II", data, 16)
-        return width, height
-    found = headers.jpeg_size(data) if data.startswith(headers.JPEG) else None
-    if found is None:
-        height, width = decode(data, 1, where).shape
-        return width, height
-    return found
-
-
-def _imdecode(data: bytes | bytearray, flags: int, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _imdecode(data: bytes | bytearray, flags: int, where: str) -> Samples:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as fault:  # larger than cv2's limit of pixels
@@ -195,37 +318,10 @@ def _imdecode(data: bytes | bytearray, flags: int, where: str) -> NDArray[np.uin
     return _known_depth(image, where)
 
 
-def _known_depth(image: NDArray[np.generic], where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _known_depth(image: NDArray[np.generic], where: str) -> Samples:
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{where}: samples of type {image.dtype} are not supported: convert it to 8 or 16 bits")
-    return cast("NDArray[np.uint8] | NDArray[np.uint16]", image)
-
-
-def _refuse_fragment(data: bytes, where: str) -> None:
-    """Some decoders fill what is missing with grey."""
-    if not data:
-        raise ImageError(f"{where}: the file is empty")
-    if data.startswith(headers.JPEG) and data.rfind(_END_OF_IMAGE, headers.jpeg_scan(data)) < 0:
-        raise ImageError(f"{where}: truncated: the end of the JPEG is missing")
-
-
-def _transparency(data: bytes, where: str) -> tuple[int | None, bytes] | None:
-    """None for an opaque image; else the grey value that stands for "transparent" (or None), and the EXIF block."""
-    if data.startswith(headers.PNG):
-        chunks = headers.png_chunks(data, where)
-        depth, color = chunks[b"IHDR"][8:10]
-        key = chunks.get(b"tRNS")
-        if not color & 4 and key is None:
-            return None
-        if not depth:
-            raise ImageError(f"{where}: damaged: the PNG has no bits a sample")
-        grey = int.from_bytes(key[:2], "big") * (255 // (2**depth - 1) or 1) if key and color == 0 else None
-        return grey, bytes(chunks.get(b"eXIf", b""))
-    if data[8:15] == b"WEBPVP8" and len(data) > 25:
-        extended = data[15:16] == b"X"
-        if (extended and data[20] & 0x10) or (data[15:16] == b"L" and data[24] & 0x10):
-            return None, headers.webp_exif(data) if extended else b""
-    return None
+    return cast(Samples, image)
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:
@@ -236,80 +332,3 @@ def _upright(image: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def _is_flat(plane: Pixels) -> bool:
-    """Tell whether a plane has so little contrast that ink may have vanished from it."""
-    return any(cv2.meanStdDev(part)[1].item() < _FLAT for part in (plane, _inner(plane)))
-
-
-def _inner(image: Pixels) -> Pixels:
-    """The middle of an image, without the frames and margins that may have contrast where the ink has none."""
-    rows, columns = (round(_BORDER * side) for side in image.shape[:2])
-    return image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
-
-
-def _planes(image: Pixels) -> list[Pixels]:
-    return [np.ascontiguousarray(plane) for plane in np.atleast_3d(image).transpose(2, 0, 1)]
-
-
-def _clearer(image: Pixels, others: Sequence[Pixels]) -> Pixels:
-    """The one of `others` with the most contrast if that is far above the contrast of `image`, else `image`."""
-    for part in (np.asarray, _inner):
-        contrasts = [_contrast(part(other)) for other in others]
-        if max(contrasts) >= max(_FLAT, _TIMES * _contrast(part(image))):
-            return others[contrasts.index(max(contrasts))]
-    return image
-
-
-def _contrast(image: Pixels) -> float:
-    """Standard deviation, without fine noise, of the channel that has the most."""
-    rows, columns = image.shape[:2]
-    scale = _COMPARED / min(rows, columns)
-    if scale < 1:
-        size = round(scale * columns), round(scale * rows)
-        image = cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    return float(cv2.meanStdDev(cv2.blur(image, (3, 3)))[1].max())
-
-
-def _in_eight_bits(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
-    """8 bits as they are; of 16 the upper ones, or where these are flat the upper ones of those in use."""
-    if image.dtype == np.uint8:
-        return cast(Pixels, image)
-    upper = (image >> 8).astype(np.uint8)
-    spare = max(int(image.max()).bit_length() - 8, 0)
-    if spare == 8 or not all(map(_is_flat, _planes(upper))):
-        return upper
-    return _clearer(upper, [(image >> spare).astype(np.uint8)])
-
-
-def _on_ground(image: NDArray[np.uint8] | NDArray[np.uint16], multiplied: bool = False) -> Pixels:
-    """(H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha.
-
-    The ground is white, or black where what lies on it can only be seen so.
-
-    Args:
-        multiplied: whether the colours of an 8 bit image are multiplied by its alpha already (libtiff does so).
-    """
-    multiplied &= image.dtype == np.uint8
-    if image.ndim == 2 or image.shape[2] < 4:
-        return _in_eight_bits(image)
-    eight = _in_eight_bits(image[..., :3])
-    alpha = image[..., 3:].astype(np.uint16) >> 8 * (image.dtype == np.uint16)
-    if (alpha == 255).all():  # as most images that could be transparent
-        return np.ascontiguousarray(eight)
-    color = eight.astype(np.uint16)
-    if not multiplied:
-        color = (color * alpha + 127) // 255
-    white, black = (np.minimum(color + shine, 255).astype(np.uint8) for shine in (255 - alpha, 0))
-    return _clearer(white, [black]) if all(map(_is_flat, _planes(white))) else white
-
-
-def _converted(image: Pixels, channels: int) -> Pixels:
-    """(H, W) or BGR (H, W, 3) to grey (H, W) or RGB (H, W, 3)."""
-    if image.ndim == 3 and channels == 1:
-        grey = cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-        return _clearer(grey, _planes(image)) if _is_flat(grey) else grey
-    if image.ndim == 3:
-        return cast(Pixels, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return image if channels == 1 else cast(Pixels, cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))

@@ -7,7 +7,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from crnn_cli.data.images import Pixels
+from crnn_cli.data.contrast import Pixels
 
 _TALL = 1.5  # times as tall as wide: such an image may be a turned line
 _STRETCHES = (0.9, 1.1)
