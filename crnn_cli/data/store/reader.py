@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakValueDictionary
 
-import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data import images
+from crnn_cli.data.store.tree import Tree
 from crnn_cli.errors import ImageError, StoreError
 
 COUNT, SIZES, HASHES, META = b"num-samples", b"crnn-sizes", b"crnn-hashes", b"crnn-meta"
 DATA = "data.mdb"
-_CHUNK = 1000  # labels read in one transaction
+LONGEST_LABEL = 2**18  # bytes; no image is wide enough for so many characters
+_CHUNK = 1000  # labels read together
 
 
 def content_hash(image: bytes) -> int:
@@ -43,7 +44,7 @@ class Reader:
         given = Path(path)
         self._file = data_file(given)
         self.name = str(given.parent if given.name == DATA and given.parent.name else given)
-        self._environment: tuple[int, lmdb.Environment] | None = None
+        self._tree: Tree | None = None
         self._sizes: NDArray[np.int32] | None = None
         self._hashes: NDArray[np.uint64] | None = None
         self._count = self._read_count()
@@ -52,24 +53,25 @@ class Reader:
         return self._count
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environment": None, "_sizes": None, "_hashes": None}
+        return {**self.__dict__, "_tree": None, "_sizes": None, "_hashes": None}
 
     def close(self) -> None:
         """Let go of the LMDB; the next read opens it again."""
-        self._environment = None
+        self._tree = None
 
     def image(self, index: int) -> bytes:
         """The bytes of an image file."""
-        return self._required(b"image-%09d" % self._number(index))
+        key = b"image-%09d" % self._number(index)
+        return self._present(key, self._get([key])[0])
 
     def label(self, index: int) -> str:
         key = b"label-%09d" % self._number(index)
-        return self._text(key, self._required(key))
+        return self._text(key, self._present(key, self._get([key], LONGEST_LABEL)[0]))
 
     def path(self, index: int) -> str:
         """Where the image came from; `name:number` in a dataset that does not say, the number counted from 1."""
         number = self._number(index)
-        found = self._get([b"path-%09d" % number])[0]
+        found = self._get([b"path-%09d" % number], LONGEST_LABEL)[0]
         return f"{self.name}:{number}" if found is None else os.fsdecode(found)
 
     def labels(self) -> Iterator[str]:
@@ -86,7 +88,7 @@ class Reader:
         """Key and value of every sample."""
         for first in range(1, self._count + 1, _CHUNK):
             keys = [form % n for n in range(first, min(first + _CHUNK, self._count + 1))]
-            yield from zip(keys, self._get(keys), strict=True)
+            yield from zip(keys, self._get(keys, LONGEST_LABEL), strict=True)
 
     def sizes(self) -> NDArray[np.int32]:
         """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through, once;
@@ -96,6 +98,8 @@ class Reader:
             found = self._packed(SIZES, np.dtype("<i4"), 2)
             if found is None:
                 found = np.array([self._size(index) for index in range(self._count)])
+            if (found < 0).any():
+                raise self._damaged(SIZES)
             self._sizes = found.reshape(-1, 2).astype(np.int32)
         return self._sizes
 
@@ -116,7 +120,8 @@ class Reader:
 
     def marks(self) -> dict[int, str]:
         """What `Writer.add` was told of single samples, by index."""
-        return {index: mark for index, mark in self._meta().get("marks", ()) if index < self._count}
+        marks: list[tuple[int, str]] = self._meta().get("marks", [])
+        return {index: mark for index, mark in marks if index < self._count}
 
     def about(self) -> dict[str, Any]:
         """What `Writer` was told of the dataset as a whole."""
@@ -125,16 +130,28 @@ class Reader:
     def _meta(self) -> dict[str, Any]:
         found = self._get([META])[0]
         try:
-            return cast("dict[str, Any]", json.loads(found)) if found else {}
-        except ValueError:
-            raise StoreError(f"{self.name}: {META.decode()} is damaged: build it again") from None
+            meta = json.loads(found or "{}")
+        except (ValueError, RecursionError):
+            meta = None
+        if not _is_meta(meta):
+            raise self._damaged(META)
+        return cast("dict[str, Any]", meta)
 
     def _packed(self, key: bytes, dtype: np.dtype[Any], columns: int) -> NDArray[Any] | None:
-        """None also where another program has added samples since."""
-        found = self._get([key])[0]
-        if found is None or len(found) != self._count * columns * dtype.itemsize:
+        """What is stored of all samples at once, (n * columns,). None where another program has added samples since;
+        what a Writer has added since this Reader was opened is cut off.
+        """
+        count, found = self._get([COUNT, key])
+        if (
+            found is None
+            or count is None
+            or not self._count <= _as_number(count) * columns * dtype.itemsize == len(found)
+        ):
             return None
-        return np.frombuffer(found, dtype)
+        return np.frombuffer(found, dtype, self._count * columns)
+
+    def _damaged(self, key: bytes) -> StoreError:
+        return StoreError(f"{self.name}: {key.decode()} is damaged: build it again")
 
     def _number(self, index: int) -> int:
         if not 0 <= index < self._count:
@@ -147,33 +164,36 @@ class Reader:
         except UnicodeDecodeError:
             raise StoreError(f"{self.name}: {key.decode()} is not UTF-8: build it again") from None
 
-    def _required(self, key: bytes) -> bytes:
-        return self._present(key, self._get([key])[0])
-
     def _present(self, key: bytes, value: bytes | None) -> bytes:
         if value is None:
             raise StoreError(f"{self.name}: {key.decode()} is missing, of {self._count:,} samples: build it again")
         return value
 
-    def _get(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """Short transactions: without LMDB's lock an old snapshot could be overwritten by another process."""
-        if self._environment is None or self._environment[0] != os.getpid():
-            self._environment = os.getpid(), _open(self._file, self.name)
-        try:
-            with self._environment[1].begin() as transaction:
-                return [transaction.get(key) for key in keys]
-        except lmdb.MapResizedError:
-            raise StoreError(f"{self.name}: it has grown since it was opened: begin again once it is whole") from None
-        except lmdb.Error as fault:
-            raise StoreError(f"{self.name}: damaged ({fault}): build or copy it again") from None
+    def _get(self, keys: Sequence[bytes], most: int = 2**32) -> list[bytes | None]:
+        return self._opened().get(keys, most)
+
+    def check(self) -> None:
+        """See that the whole data file is sound enough for LMDB, which trusts it, to add to it."""
+        self._opened().check()
+
+    def _opened(self) -> Tree:
+        if self._tree is None:
+            self._tree = Tree(self._file, self.name)
+        return self._tree
 
     def _read_count(self) -> int:
-        found = self._get([COUNT])[0]
+        tree = self._opened()
+        found, entries = tree.get([COUNT])[0], tree.entries()
         if found is None or not found.isdigit():
             raise StoreError(f"{self.name}: an LMDB, but no text dataset: it has no {COUNT.decode()}")
-        if int(found) == 0:
+        count = _as_number(found)
+        if count == 0:
             raise StoreError(f"{self.name}: the dataset has no samples: build it again")
-        return int(found)
+        if count > entries:
+            told = f"{count:,}" if count <= sys.maxsize else f"a number of {len(found):,} digits"
+            compared = f"{COUNT.decode()} says {told}, but the LMDB has {entries:,} records"
+            raise StoreError(f"{self.name}: {compared}: build it again")
+        return count
 
 
 def data_file(path: Path) -> Path:
@@ -191,36 +211,16 @@ def data_file(path: Path) -> Path:
     return path / DATA
 
 
-_environments: WeakValueDictionary[tuple[int, int], lmdb.Environment] = WeakValueDictionary()
+def _as_number(value: bytes) -> int:
+    """The number that `value` stands for; one that no dataset reaches where it is none or very long."""
+    return int(value) if value.isdigit() and len(value) < 100 else 10**100
 
 
-def _close_inherited() -> None:
-    """A forked process may not use what its parent has open, nor open it a second time."""
-    for environment in list(_environments.values()):
-        environment.close()
-    _environments.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
-
-
-def _open(file: Path, name: str) -> lmdb.Environment:
-    """LMDB lets a process open a file only once, so that Readers of one dataset share it."""
-    try:
-        status = file.stat()
-        key = (status.st_dev, status.st_ino)
-        environment = _environments.get(key)
-        if environment is None:
-            environment = lmdb.open(
-                os.fsencode(file), subdir=False, readonly=True, create=False, lock=False, readahead=False
-            )
-            _environments[key] = environment
-        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    except OSError as fault:
-        raise StoreError(f"{name}: cannot be read ({fault.strerror})") from None
-    except lmdb.Error as fault:
-        raise StoreError(f"{name}: no LMDB, or a damaged one ({fault}): build or copy it again") from None
-    if status.st_size < needed:  # reading on would end the process with a bus error
-        raise StoreError(f"{name}: truncated ({status.st_size:,} of {needed:,} bytes): copy it again")
-    return environment
+def _is_meta(meta: Any) -> bool:
+    """Whether it has the form that the Writer gives it."""
+    if not isinstance(meta, dict) or not isinstance(meta.get("about", {}), dict):
+        return False
+    marks = meta.get("marks", [])
+    return isinstance(marks, list) and all(
+        isinstance(mark, list) and [*map(type, mark)] == [int, str] for mark in marks
+    )

@@ -190,7 +190,15 @@ class Writer:
             self._handle = _lock(data_file(self.path))
         except BlockingIOError:
             raise StoreError(f"{self.path}: another build is adding to it: wait until it is done") from None
-        reader = Reader(self.path)
+        try:
+            self._take_over(Reader(self.path))
+        except StoreError:
+            self._unlock()
+            raise
+
+    def _take_over(self, reader: Reader) -> None:
+        """Go on from what the dataset has."""
+        reader.check()
         self._sizes.extend(reader.sizes().ravel().tolist())
         self._hashes.extend(reader.hashes().tolist())
         self._marks = list(reader.marks().items())

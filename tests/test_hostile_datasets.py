@@ -1,0 +1,158 @@
+"""Datasets that are damaged, made up, or change while they are read: a message or the right records, never a crash."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from crnn_cli import inspection
+from crnn_cli.data.store import Reader, Writer, writer
+from crnn_cli.errors import StoreError
+
+from .conftest import png, render
+from .damage import PAGE, records, sample, write
+
+
+def expected(count: int) -> list[tuple[bytes, str, str]]:
+    return [(image, label, path) for image, label, _, _, path in map(sample, range(count))]
+
+
+def change(path: Path, items: dict[bytes, bytes | None]) -> Path:
+    """Another program sets records of a dataset, or removes them."""
+    with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
+        for key, value in items.items():
+            transaction.delete(key) if value is None else transaction.put(key, value)
+    return path
+
+
+APPEND = """
+import sys
+from crnn_cli.data.store import writer
+from tests.damage import write
+writer._BATCH = 5  # many transactions
+for first in range(int(sys.argv[2]), 260, 20):
+    write(sys.argv[1], range(first, first + 20), append=True)
+"""
+
+
+def test_a_reader_keeps_its_samples_while_another_process_adds_to_them(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, range(100))
+    reader, transactions = Reader(path), set()
+    appending = subprocess.Popen([sys.executable, "-c", APPEND, str(path), "100"])
+    while appending.poll() is None:
+        assert records(reader) == expected(100)
+        transactions.add(reader._opened()._state.transaction)
+        later = Reader(path)
+        assert records(later) == expected(len(later))
+        assert later.sizes()[:, 0].tolist() == [10 + number for number in range(len(later))]
+    assert appending.returncode == 0 and len(transactions) > 2
+    assert len(Reader(path)) == 260
+    assert reader.sizes().tolist() == [[10 + number, 32] for number in range(100)]
+    assert reader.hashes().tolist() == Reader(path).hashes()[:100].tolist()
+    assert records(reader) == expected(100)
+
+
+def test_what_is_stored_of_all_samples_is_cut_and_not_worked_out_again(tmp_path):
+    """The images here are none, so that a size that is not taken from the store is 0."""
+    write(tmp_path / "a.lmdb", range(3))
+    reader = Reader(tmp_path / "a.lmdb")
+    write(tmp_path / "a.lmdb", range(3, 9), append=True)
+    assert reader.sizes().tolist() == [[10, 32], [11, 32], [12, 32]]
+
+
+DAMAGE = """
+import random, sys
+from pathlib import Path
+from crnn_cli.data.store import Reader
+from crnn_cli.errors import StoreError
+from tests.damage import damaged, records, write
+whole, folder, outcomes = Path(sys.argv[1], "data.mdb").read_bytes(), Path(sys.argv[2]), []
+for seed in range(150):
+    path = folder / str(seed)
+    path.mkdir()
+    (path / "data.mdb").write_bytes(damaged(whole, random.Random(seed)))
+    try:
+        reader = Reader(path)
+        for read in (records, Reader.sizes, Reader.hashes, Reader.marks, Reader.about):
+            read(reader)
+        outcomes.append("read")
+        if seed % 3 == 0:
+            write(path, range(100, 120), append=True)
+    except StoreError as fault:
+        assert str(fault).startswith(f"{path}: "), fault
+        outcomes.append("told")
+print(*map(outcomes.count, ("read", "told")))
+"""
+
+
+def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path):
+    """In a process of its own, which LMDB would end by a signal."""
+    write(tmp_path / "whole", range(80))
+    write(tmp_path / "whole", range(80, 100), append=True)  # some pages are free now
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", DAMAGE, str(tmp_path / "whole"), str(folder)], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    read, told = map(int, ended.stdout.split())
+    assert read > 30 and told > 50
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
+    write(tmp_path / "a.lmdb", range(200))
+    reader = Reader(tmp_path / "a.lmdb")
+    (tmp_path / "a.lmdb" / "data.mdb").write_bytes((tmp_path / "a.lmdb" / "data.mdb").read_bytes()[: 3 * PAGE])
+    with pytest.raises(StoreError, match=r"a\.lmdb: damaged \("):
+        records(reader)
+
+
+@pytest.mark.parametrize("count", [b"5", b"1000000000000", b"9" * 5000])
+def test_more_samples_than_records_are_not_believed(tmp_path, count):
+    path = change(tmp_path / "a", {b"image-000000001": b"", b"label-000000001": b"a", b"num-samples": count})
+    told = "a number of 5,000 digits" if len(count) == 5000 else f"{int(count):,}"
+    with pytest.raises(StoreError, match=f"a: num-samples says {told}, but the LMDB has 3 records"):
+        Reader(path)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [b"[]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, *map(json.dumps, [
+        {"marks": 1}, {"marks": [1]}, {"marks": [["1", "x"]]}, {"marks": [[1, 2]]}, {"about": []}, {"about": None},
+    ])],
+)  # fmt: skip
+def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):
+    write(tmp_path / "a", range(1))
+    change(tmp_path / "a", {b"crnn-meta": meta if isinstance(meta, bytes) else meta.encode()})
+    for ask in (Reader.marks, Reader.about):
+        with pytest.raises(StoreError, match="a: crnn-meta is damaged"):
+            ask(Reader(tmp_path / "a"))
+
+
+def test_damaged_sizes_and_hashes_are_told_or_worked_out_again(tmp_path):
+    image = png(render("abc"))
+    with Writer(tmp_path / "a") as opened:
+        opened.add(image, "abc", 1, 2, "p")
+    change(tmp_path / "a", {b"crnn-sizes": b"\xff" * 8})
+    with pytest.raises(StoreError, match="a: crnn-sizes is damaged"):
+        Reader(tmp_path / "a").sizes()
+    for wrong in (b"", b"1234567", b"123456789", b"1" * 800):
+        change(tmp_path / "a", {b"crnn-sizes": wrong, b"crnn-hashes": wrong})
+        reader = Reader(tmp_path / "a")
+        assert reader.sizes().tolist() == [list(reversed(render("abc").shape))]
+        assert reader.hashes().tolist() == [writer.content_hash(image)]
+
+
+def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
+    write(tmp_path / "a", range(2))
+    change(tmp_path / "a", {b"label-000000002": b"x" * 10_000_000})
+    reader = Reader(tmp_path / "a")
+    for ask in (lambda: reader.label(1), lambda: list(reader.labels()), lambda: inspection.dataset(reader)):
+        with pytest.raises(StoreError, match="label-000000002 has 10,000,000 bytes"):
+            ask()
