@@ -7,11 +7,13 @@ refused when the dataclass is made, with a `UsageFault` that names the field and
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 from crnn_cli.errors import UsageFault
+from crnn_cli.plain import from_plain
 
 Backbone = Literal[
     "vgg", "tiny", "base", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"
@@ -30,7 +32,7 @@ Preset = Literal["scene", "document", "receipt", "hand", "all"]  # of synthetic 
 Method = Literal["greedy", "beam"]  # of decoding
 Engine = Literal["local", "ray"]  # where images are read: by this process, or by a cluster
 
-T = TypeVar("T")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and halves of characters
 
 # The recurrent layers and units that each backbone gets where none are asked for.
 RECURRENT: dict[str, tuple[int, int]] = {
@@ -80,18 +82,6 @@ def _bounds(least: float, most: float) -> str:
     return f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
 
 
-def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
-    """A dataclass of plain data, as JSON keeps it; what this version does not know is a fault, never dropped.
-
-    Raises:
-        UsageFault: an unknown or unusable value.
-    """
-    unknown = set(values) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise UsageFault(f"unknown {what}: {', '.join(sorted(unknown))}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
 class Scaling(NamedTuple):
     """The rule by which images are scaled for a model; see `crnn_cli.core.frames.scaled_width`.
 
@@ -112,12 +102,13 @@ class ModelConfig:
     Attributes:
         alphabet: the characters; the k-th, counted from 1, is class k; class 0 is the CTC blank.
         backbone: the convolutions; see `crnn_cli.core.backbones`.
-        height: pixels to which images are scaled, a multiple of 16, at least 32.
+        height: pixels to which images are scaled, a multiple of 16, 32 to 1024.
         channels: 1 for grey, 3 for RGB.
-        minimum_width: pixels; images narrower than this after scaling are stretched to it.
+        minimum_width: pixels, 8 to 1024; images narrower than this after scaling are stretched to it.
         widen_below: pixels; images narrower than this after scaling are widened to it, at most to twice their width, so
             that CTC has frames enough for words as high as wide; 0 leaves them. See `crnn_cli.core.frames.widened`.
-        rnn, layers, units, dropout: the recurrent part; None stands for the backbone's own, see `RECURRENT`.
+        rnn, layers, units, dropout: the recurrent part, of 1 to 8 layers and 1 to 4096 units; None stands for the
+            backbone's own, see `RECURRENT`.
         normalization, direction, case: the codec's conventions; see `crnn_cli.core.codec.Codec`.
         mean, std: pixels enter the network as (pixel / 255 - mean) / std.
         temperature: divides log-probabilities before a confidence is computed.
@@ -146,18 +137,26 @@ class ModelConfig:
         one_of("normalization", self.normalization, Normalization)
         one_of("direction", self.direction, Direction)
         one_of("case", self.case, Case)
-        if self.height < 32 or self.height % 16:
-            raise UsageFault(f"height is {self.height}: take a multiple of 16, at least 32")
+        if not 32 <= self.height <= 1024 or self.height % 16:
+            raise UsageFault(f"height is {self.height}: take a multiple of 16, from 32 to 1024")
         if self.channels not in (1, 3):
             raise UsageFault(f"channels is {self.channels}: take 1 (grey) or 3 (RGB)")
         layers, units = RECURRENT[self.backbone]
         object.__setattr__(self, "layers", layers if self.layers is None else self.layers)
         object.__setattr__(self, "units", units if self.units is None else self.units)
-        within("minimum width", self.minimum_width, 8)
+        within("minimum width", self.minimum_width, 8, 1024)
         within("widen below", self.widen_below, 0, 1024)
-        within("layers", self.layers or 0, 1)
-        within("units", self.units or 0, 1)
+        within("layers", self.layers or 0, 1, 8)
+        within("units", self.units or 0, 1, 4096)
+        within("mean", self.mean, -100, 100)
+        within("std", self.std, 0.001, 1000)
         within("temperature", self.temperature, 0.01, 100)
+        within("characters of the alphabet", len(self.alphabet), 0, 100_000)
+        if found := _UNSEEN.search(self.alphabet):
+            raise UsageFault(
+                f"the alphabet has U+{ord(found[0]):04X}, which no image shows: leave it out (--alphabet names the "
+                "characters, --drop-unknown drops others from labels)"
+            )
         if not 0 <= self.dropout < 1:
             raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
 
@@ -290,7 +289,7 @@ class DecodeOptions:
 
     Attributes:
         decoder: greedy, or beam search; None: greedy, or beam search where anything below asks for it.
-        beam: prefixes kept for each image.
+        beam: prefixes kept for each image, 1 to 10,000.
         nbest: readings given for each image, best first; at most `beam`.
         allow: the only characters that are read; None: all.
         deny: characters that are not read.
@@ -325,13 +324,14 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         if self.decoder is not None:
             one_of("decoder", self.decoder, Method)
-        within("beam", self.beam, 1, 100_000)
+        within("beam", self.beam, 1, 10_000)
         within("nbest", self.nbest, 1)
         if self.outside is not None:
-            within("outside", self.outside, 0)
+            within("outside", self.outside, 0, 1e6)
         if self.delta is not None:
-            within("delta", self.delta, 0)
-        within("lm-weight", self.lm_weight, 0)
+            within("delta", self.delta, 0, 1000)
+        within("characters of the pattern", len(self.pattern or ""), 0, 10_000)
+        within("lm-weight", self.lm_weight, 0, 1000)
         within("lm-bonus", self.lm_bonus, -100, 100)
         within("lm-sure", self.lm_sure, 0, 1)
         if self.nbest > self.beam:

@@ -17,6 +17,7 @@ from crnn_cli.errors import OutputError, UsageFault
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELD = "another run is writing to it: wait until it is done, or give another -o"
+_ENDLESS = 1_000_000_000  # bytes
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -331,6 +332,23 @@ def _lock(file: BinaryIO, wait: bool = False) -> bool | None:
     return True
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file; of a pipe or a device, which may never end, at most `_ENDLESS`.
+
+    Raises:
+        OSError: it cannot be read, or has more.
+    """
+    with Path(path).open("rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read()
+        data = bytearray()
+        while more := file.read(1 << 20):
+            data += more
+            if len(data) > _ENDLESS:
+                raise OSError(errno.EFBIG, "no file, and more than 1 GB comes out of it", os.fspath(path))
+        return bytes(data)
+
+
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """The text of a UTF-8 file.
 
@@ -341,7 +359,7 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     try:
         if (Path(path).is_char_device() or Path(path).is_block_device()) and _descriptor(Path(path)) is None:
             raise UsageFault(f"{path}: a device: {remedy}")
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as fault:
         raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
     except OSError as fault:

@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_cli import weights
+from crnn_cli.checkpoint import check_regular
 from crnn_cli.config import NO_LANGUAGE
 from crnn_cli.core import arpa, ngrams
 from crnn_cli.core.codec import Alphabet
 from crnn_cli.core.decoding import LanguageModel
 from crnn_cli.core.ngrams import Level, Ngrams
-from crnn_cli.errors import ModelError
+from crnn_cli.errors import ModelError, reason
 from crnn_cli.files import check_output, read_text, write_whole
 
 PACKED = ".npz"
+_LARGEST = 2**30  # bytes of a file, and of what a packed one holds; that of English has 5 million
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,16 @@ def read(path: str | os.PathLike[str]) -> Ngrams:
     """
     path = weights.language(path)
     try:
+        check_regular(path)
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"{path}: larger than {_LARGEST / 1e9:.1f} GB: take a smaller order or --prune more")
         data = path.read_bytes()
     except OSError as fault:
         raise ModelError(f"{path}: {fault.strerror}: give what `crnn lm` wrote") from None
     if data.startswith(b"PK"):
         return _unpacked(data, path)
     try:
-        lines = data.decode("utf-8").split("\n")
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as fault:
         raise ModelError(f"{path}: no ARPA file in UTF-8 (byte {fault.start:,})") from None
     return arpa.from_arpa(lines, str(path))
@@ -115,26 +121,68 @@ def _packed(model: Ngrams) -> bytes:
 
 def _unpacked(data: bytes, path: Path) -> Ngrams:
     try:
-        with np.load(io.BytesIO(data)) as arrays:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _LARGEST:
+                raise ValueError("it is too large")
+            orders = len(archive.namelist()) // 4
+            vocabulary = _array(archive, "vocabulary", "U").tolist()
+            "".join(vocabulary).encode()  # raises of halves of characters
+            if not 1 <= orders <= ngrams.LONGEST or len(set(vocabulary)) < len(vocabulary):
+                raise ValueError("there are too many orders, or none, or a token is named twice")
             levels, contexts = [], 1
-            for length in range(1, max(2, len(arrays.files) // 4 + 1)):
-                tokens, counts = arrays[f"tokens{length}"], arrays[f"counts{length}"]
-                chances, weight = arrays[f"probability{length}"], arrays[f"weight{length}"]
-                kinds = tokens.dtype.kind + counts.dtype.kind + chances.dtype.kind + weight.dtype.kind
-                if kinds != "uuff" or any(own.ndim != 1 for own in (tokens, counts, chances, weight)):
-                    raise ValueError
-                if len(counts) != contexts or not counts.sum() == len(tokens) == len(chances) == len(weight):
-                    raise ValueError
-                if len(tokens) and tokens.max() >= len(arrays["vocabulary"]):
-                    raise ValueError
-                first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-                levels.append(Level(tokens, first, chances, weight))
-                contexts = len(tokens)
+            for length in range(1, orders + 1):
+                levels.append(_level(archive, length, contexts, len(vocabulary)))
+                contexts = len(levels[-1].tokens)
             if not len(levels[0].tokens):
-                raise ValueError
-            return Ngrams(tuple(arrays["vocabulary"].tolist()), tuple(levels))
-    except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile):
-        raise ModelError(f"{path}: no language model that `crnn lm` wrote, or a damaged one: build it again") from None
+                raise ValueError("it has no n-gram")
+            return Ngrams(tuple(vocabulary), tuple(levels))
+    except Exception as fault:  # zipfile and numpy raise many kinds of damaged files
+        raise ModelError(
+            f"{path}: no language model that `crnn lm` wrote, or a damaged one ({reason(fault)}): build it again"
+        ) from None
+
+
+def _level(archive: zipfile.ZipFile, length: int, contexts: int, size: int) -> Level:
+    """The n-grams of a length, checked: searches rely on their order, and on places that are there.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    tokens, counts = _array(archive, f"tokens{length}", "u"), _array(archive, f"counts{length}", "u")
+    values = [_array(archive, f"{name}{length}", "f") for name in ("probability", "weight")]
+    found = len(tokens)
+    if len(counts) != contexts or any(len(own) != found for own in values):
+        raise ValueError("there are more of one part than of another")
+    if found and (tokens.max() >= size or counts.max() > found):
+        raise ValueError("a token or count is too large")
+    first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    if first[-1] != found:
+        raise ValueError("the counts do not add up")
+    rising = tokens[1:] > tokens[:-1]
+    rising[first[(first > 0) & (first < found)] - 1] = True  # another context begins
+    if not rising.all():
+        raise ValueError("they are not in order")
+    # of no n-gram the greatest is 0; NaN is within no bounds
+    if not all(np.abs(own).max(initial=0) <= ngrams.LARGEST for own in values) or values[0].max(initial=-1) > 0:
+        raise ValueError("a probability or weight is out of bounds")
+    return Level(tokens, first, *values)
+
+
+def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
+    """A row of numbers or texts of a kind. Memory is taken for what is there, whatever the array says of its length.
+
+    Raises:
+        ValueError: it is something else. Others where the file is damaged.
+    """
+    with archive.open(f"{name}.npy") as file:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+        if dtype.kind != kind or len(shape) != 1:
+            raise ValueError(f"{name} is of another kind")
+        values = np.frombuffer(file.read(), dtype)
+    if values.shape != shape:
+        raise ValueError(f"{name} is cut short")
+    return values
 
 
 def _lines(source: Path) -> Iterator[str]:

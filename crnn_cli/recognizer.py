@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Union, cast
 
 from crnn_cli import weights
 from crnn_cli.config import agreed
-from crnn_cli.errors import ModelError
+from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.inputs import Item, expand
 from crnn_cli.prediction import Member, ReadOptions, recognize
 from crnn_cli.recognition import Recognition
@@ -70,7 +71,7 @@ def load(
     model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     device: str = "auto",
     decode: DecodeOptions | None = None,
-    lexicon: Iterable[str] | None = None,
+    lexicon: Iterable[str] | os.PathLike[str] | None = None,
     tta: bool = False,
     lexicons: Mapping[str, Iterable[str]] | None = None,
     fast: bool = False,
@@ -83,7 +84,7 @@ def load(
         model: several read together.
         decode: how log-probabilities become text; None: as the model's file says, with a lexicon without the language
             model that it names.
-        lexicon: the words that may be read, if not all.
+        lexicon: the words that may be read, if not all: a list, or a file of a word a line, open or as a Path.
         lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
         tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
         fast: see `crnn_cli.runners.load`.
@@ -91,17 +92,20 @@ def load(
 
     Raises:
         ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.modelling.read`.
-        UsageFault: see `crnn_cli.core.decoding.Decoder`.
+        UsageFault: a lexicon that is no list of texts; see also `crnn_cli.core.decoding.Decoder`.
         AlphabetError: a word of the lexicon has a character that the model lacks.
     """
     from crnn_cli import modelling, runners
     from crnn_cli.core.codec import Codec
     from crnn_cli.core.decoding import Decoder
+    from crnn_cli.data.lexicon import listed
 
     several = [model] if model is None or isinstance(model, str | os.PathLike) else list(model)
     paths = [find_model(None if one is None else os.fspath(one), device)[0] for one in several]
-    words = None if lexicon is None else list(lexicon)
-    lists = None if lexicons is None else {name: list(own) for name, own in lexicons.items()}
+    words = None if lexicon is None else listed(lexicon)
+    if not isinstance(lexicons, Mapping | None):
+        raise UsageFault(f"lexicons is {short(lexicons)}: give lists of words by the names of images")
+    lists = None if lexicons is None else {name: listed(own, f"lexicons[{name!r}]") for name, own in lexicons.items()}
     members = []
     ready = [runners.load(path, device, fast) for path in paths]
     kept = agreed([runner.header.decode for runner in ready])

@@ -13,7 +13,7 @@ import crnn_cli
 ROOT = Path(crnn_cli.__file__).parent
 LEVELS = [
     "errors",
-    "config",
+    "config plain",
     "core",
     "files",
     "checkpoint devices weights",

@@ -38,7 +38,6 @@ ALLOWED = {
     ("synth/fonts.py", "_installed", "subprocess.run"): "fontconfig's list of fonts",
     ("exporting.py", "_program", "torch.export.load"): "bytes that this process has just made",
     ("training/record.py", "load_state", "torch.load"): "weights_only=True, see below",
-    ("modelling.py", "_unpacked", "np.load"): "without allow_pickle, see below",
     ("cluster.py", "recognize", "pickle.loads"): "between the processes of one cluster",
     ("cluster.py", "__call__", "pickle.loads"): "between the processes of one cluster",
     ("cluster.py", "__call__", "pickle.dumps"): "between the processes of one cluster",

@@ -6,18 +6,18 @@ unknown `<unk>`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from crnn_cli.core.ngrams import Level, Ngram, Ngrams
+from crnn_cli.core.ngrams import LARGEST, LONGEST, NEVER, Level, Ngram, Ngrams
 from crnn_cli.errors import ModelError
 
 _Values = tuple[float, float]
 
 _BLANKS = " \t\r\n"  # no others: a token may be a no-break space
+_LINE = 100_000  # characters of a line, at most
 
 
 def to_arpa(model: Ngrams) -> Iterator[str]:
@@ -45,9 +45,13 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
     length = number = 0
     ended = False
     for number, line in enumerate((line.strip(_BLANKS) for line in lines), start=1):
-        if found := re.fullmatch(r"ngram (\d+)\s*=\s*(\d+)", line):
+        if len(line) > _LINE:
+            raise ModelError(f"{where}:{number}: a line of {len(line):,} characters, more than {_LINE:,}: no ARPA file")
+        if found := re.fullmatch(r"ngram ([0-9]{1,18})\s*=\s*([0-9]{1,18})", line):
             told[int(found[1])] = int(found[2])
-        elif found := re.fullmatch(r"\\(\d+)-grams:", line):
+            if int(found[1]) > LONGEST:
+                raise ModelError(f"{where}:{number}: n-grams of more than {LONGEST} tokens: take a shorter model")
+        elif found := re.fullmatch(r"\\([0-9]{1,18})-grams:", line):
             length = int(found[1])
         elif line == "\\end\\":
             ended = True
@@ -67,10 +71,14 @@ def _entry(fields: Sequence[str], length: int, where: str) -> tuple[Ngram, _Valu
             raise ValueError
         probability = float(fields[0])
         weight = float(fields[length + 1]) if len(fields) > length + 1 else 0.0
-        if not probability <= 0 or math.isnan(weight):
+        if probability == -np.inf:  # some programs write it for what never occurs
+            probability = NEVER
+        if not -LARGEST <= probability <= 0 or not -LARGEST <= weight <= LARGEST:
             raise ValueError
     except ValueError:
-        raise ModelError(f"{where}: expected log10 of a probability, {length} tokens and perhaps a weight") from None
+        raise ModelError(
+            f"{where}: expected log10 of a probability, {length} tokens and perhaps a weight, within {LARGEST:g} of 0"
+        ) from None
     return tuple(fields[1 : length + 1]), (probability, weight)
 
 

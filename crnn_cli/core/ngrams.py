@@ -18,6 +18,8 @@ from crnn_cli.errors import UsageFault
 
 BEGIN, END, UNKNOWN, SPACE = "<s>", "</s>", "<unk>", "<space>"
 NEVER = -99.0  # log10 of a probability of 0, by convention
+LONGEST = 20  # tokens of an n-gram, at most
+LARGEST = 1000.0  # log10 of a probability or weight of files that others wrote, at most, of either sign
 
 _FALLBACK = (0.5, 1.0, 1.5)  # discounts where the texts are too few to estimate them
 
@@ -97,12 +99,12 @@ def estimate(texts: Iterable[str], order: int = 6, prune: float = 0.0) -> Ngrams
             one needs them (Seymore and Rosenfeld 1996, "Scalable backoff language models"); 0: none.
 
     Raises:
-        UsageFault: an order below 1, a negative `prune`, or no text.
+        UsageFault: an order below 1 or above `LONGEST`, a negative or infinite `prune`, or no text.
     """
-    if order < 1:
-        raise UsageFault(f"order is {order}: take at least 1")
-    if not prune >= 0:
-        raise UsageFault(f"prune is {prune}: take 0 or more")
+    if not 1 <= order <= LONGEST:
+        raise UsageFault(f"order is {order}: take at least 1 and at most {LONGEST}")
+    if not 0 <= prune < np.inf:
+        raise UsageFault(f"prune is {prune}: take 0 or more, and no infinite number")
     lines = [line for line in texts if line]
     if not lines:
         raise UsageFault("there is no text to learn from: give some")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from crnn_cli.core.codec import PRESETS, Alphabet
 from crnn_cli.errors import ConfigError
+from crnn_cli.files import read_bytes
 
 
 def read_alphabet(given: str) -> str:
@@ -17,7 +16,7 @@ def read_alphabet(given: str) -> str:
     if given in PRESETS:
         return PRESETS[given]
     try:
-        text = Path(given).read_text(encoding="utf-8-sig")
+        text = read_bytes(given).decode("utf-8-sig")
     except OSError as fault:
         presets = ", ".join(PRESETS)
         raise ConfigError(

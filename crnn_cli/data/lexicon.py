@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from reprlib import repr as short
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.tsv import unescape
@@ -41,15 +45,35 @@ def read_lexicons(path: Path, codec: Codec) -> tuple[dict[str, list[list[int]]],
     return found, left_out
 
 
+def listed(words: Iterable[str] | os.PathLike[str], what: str = "lexicon") -> list[str]:
+    """The words that a Python user gives: a list, or a file of a word a line, named by a Path or open as text.
+
+    Raises:
+        UsageFault: no list of texts, or no readable file; the message names `what` was given.
+    """
+    if isinstance(words, str | bytes | bytearray | memoryview) or not isinstance(words, Iterable | os.PathLike):
+        raise UsageFault(f"{what} is {short(words)}: give a list of words; to read a file, give a pathlib.Path")
+    if isinstance(words, os.PathLike):
+        return _lines(Path(words))
+    found = list(words)
+    if bad := [word for word in found if not isinstance(word, str)]:
+        raise UsageFault(f"{what} has {short(bad[0])}, which is no text: give a list of words")
+    return list(filter(None, map(str.strip, found))) if isinstance(words, io.TextIOBase) else found
+
+
+def _lines(path: Path) -> list[str]:
+    lines = read_text(path, "give a file with a word a line").splitlines()
+    return list(filter(None, map(str.strip, lines)))
+
+
 def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
     """The words of a UTF-8 file, one a line, as labels; and those left out, as they have characters the model lacks.
 
     Raises:
         UsageFault: no readable UTF-8 file, or no word in it that the model can read.
     """
-    lines = read_text(path, "give a file with a word a line").splitlines()
     words, left_out = [], []
-    for line in filter(None, map(str.strip, lines)):
+    for line in _lines(path):
         labels = _labels(line, codec)
         if labels is None:
             left_out.append(line)

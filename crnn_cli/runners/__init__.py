@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.checkpoint import Header
+from crnn_cli.checkpoint import Header, check_model_file
 from crnn_cli.config import ModelConfig
 from crnn_cli.errors import ModelError
 
@@ -47,14 +47,33 @@ class Runner(Protocol):
         ...
 
 
-def checked(log_probs: NDArray[np.float32], config: ModelConfig) -> NDArray[np.float32]:
-    """The same; ModelError where a network and the description in its file do not go together."""
-    if log_probs.shape[-1] != len(config.alphabet) + 1:
-        raise ModelError(
-            f"the model gives {log_probs.shape[-1]} classes, its alphabet needs {len(config.alphabet) + 1}: its file "
-            "is damaged or was changed: export it again"
-        )
-    return log_probs
+def checked(
+    log_probs: NDArray[np.float32], frames: NDArray[np.int64], images: int, config: ModelConfig, path: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What a network gave for a number of images, as it was given.
+
+    Raises:
+        ModelError: these are no log-probabilities of the model's classes, or no lengths; the message names `path`.
+    """
+    if log_probs.ndim != 3 or frames.shape != (images,) or len(log_probs) != images:
+        found = f"log-probabilities {log_probs.shape} and lengths {frames.shape} for {images} images"
+    elif log_probs.shape[2] != len(config.alphabet) + 1:
+        found = f"{log_probs.shape[2]} classes, its alphabet needs {len(config.alphabet) + 1}"
+    elif len(frames) and not 0 <= frames.min() <= frames.max() <= log_probs.shape[1]:
+        found = f"lengths of {frames.min()} to {frames.max()} of {log_probs.shape[1]} frames"
+    elif not _are_log_probs(log_probs):
+        found = "numbers that are no log-probabilities, such as NaN"
+    else:
+        return log_probs, frames
+    raise ModelError(f"{path}: the model gives {found}: its file is damaged or was changed: train or export it again")
+
+
+def _are_log_probs(log_probs: NDArray[np.float32]) -> bool:
+    """Whether the likeliest class of each frame has a probability of 1 / K to 1; no comparison holds of NaN."""
+    if not log_probs.size:
+        return True
+    best = log_probs.max(axis=2)
+    return bool(-np.log(log_probs.shape[2]) - 0.1 <= best.min() and best.max() <= 0.1)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False) -> Runner:
@@ -74,10 +93,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False)
         DeviceError: the machine or the engine lacks the device.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ModelError(f"{path}: a folder: give a model file (.safetensors or .onnx)")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
+    check_model_file(path)
     if path.suffix == ".onnx":
         from crnn_cli.runners.onnx_runner import OnnxRunner
 

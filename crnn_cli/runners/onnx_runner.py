@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from crnn_cli import devices, runners
 from crnn_cli.checkpoint import KEY, Header
 from crnn_cli.errors import DeviceError, ModelError, reason
+from crnn_cli.runners import onnx_file
 
 INPUTS = ("images", "widths")
 OUTPUTS = ("log_probs", "frames")
+_TYPES = {"images": "tensor(uint8)", "widths": "tensor(int64)", "log_probs": "tensor(float)", "frames": "tensor(int64)"}
 _MOST = 8  # batches at once: each takes memory
+_SILENT = 4  # fatal errors only: all others are exceptions, and said by us
 
 
 class OnnxRunner:
@@ -23,8 +27,8 @@ class OnnxRunner:
 
     fast = False
 
-    def __init__(self, session: ort.InferenceSession, header: Header, device: str) -> None:
-        self.session = session
+    def __init__(self, session: ort.InferenceSession, header: Header, device: str, path: Path) -> None:
+        self.session, self.path = session, path
         self.header, self.config = header, header.config
         self.device = device
         self.parallel = _parallel(device)
@@ -38,13 +42,19 @@ class OnnxRunner:
             if device != "auto":
                 raise DeviceError(f"device {device}: ONNX Runtime cannot load its CUDA part: use --device cpu")
             place = "cpu"
-        return cls(session, _header(session, about, path), place)
+        return cls(session, _header(session, about, path), place, path)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
-        return runners.checked(log_probs, self.config), frames
+        try:
+            log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
+        except Exception as fault:  # ONNX Runtime's errors share no base
+            raise ModelError(
+                f"{self.path}: fails on images {images.shape} ({reason(fault)}): its file is damaged, or memory is "
+                "short: export it again, or take a smaller --batch-size"
+            ) from fault
+        return runners.checked(log_probs, frames, len(images), self.config, self.path)
 
 
 def _place(device: str) -> str:
@@ -68,11 +78,17 @@ def _session(path: Path, place: str) -> tuple[ort.InferenceSession, dict[str, st
     options = ort.SessionOptions()
     options.intra_op_num_threads = devices.threads() - _parallel(place) + 1  # with a thread of each caller's all cores
     options.enable_mem_pattern = False  # a pattern is kept for every new shape, and widths make ever new ones
-    options.log_severity_level = 3  # errors only: what matters is said by us
+    options.log_severity_level = _SILENT
     providers: list[Any] = ["CPUExecutionProvider"]
     if place != "cpu":
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": place.partition(":")[2]}))
-    data = path.read_bytes()  # ONNX Runtime opens no path that is not UTF-8
+    try:
+        data = path.read_bytes()  # ONNX Runtime opens no path that is not UTF-8
+        onnx_file.check(data)
+    except OSError as fault:
+        raise ModelError(f"{path}: {fault.strerror}: give a model file that can be read") from None
+    except ValueError as fault:
+        raise ModelError(f"{path}: not an ONNX model, damaged or truncated, or none of crnn's ({fault})") from None
     try:
         session = ort.InferenceSession(data, options, providers=providers)
         return session, session.get_modelmeta().custom_metadata_map
@@ -85,10 +101,24 @@ def _header(session: ort.InferenceSession, about: dict[str, str], path: Path) ->
     if KEY not in about:
         raise ModelError(f"{path}: an ONNX model, but not one that `crnn export` wrote (no {KEY!r} in its metadata)")
     header = Header.from_json(about[KEY], path)
-    outputs = {output.name: output.shape for output in session.get_outputs()}
-    if {i.name for i in session.get_inputs()} != set(INPUTS) or not set(OUTPUTS) <= outputs.keys():
+    config, outputs = header.config, {output.name: output for output in session.get_outputs()}
+    inputs = {i.name: i for i in session.get_inputs()}
+    if inputs.keys() != set(INPUTS) or not set(OUTPUTS) <= outputs.keys():
         raise ModelError(f"{path}: expected {INPUTS} -> {OUTPUTS}, as `crnn export` writes them")
-    classes = outputs["log_probs"][-1]
-    if isinstance(classes, int) and classes != len(header.config.alphabet) + 1:
-        raise ModelError(f"{path}: gives {classes} classes, its alphabet needs {len(header.config.alphabet) + 1}")
+    for name, kind in _TYPES.items():
+        if (found := (inputs | outputs)[name].type) != kind:
+            raise ModelError(f"{path}: {name} is a {found}, expected a {kind}, as `crnn export` writes it")
+    classes = outputs["log_probs"].shape[-1:]
+    if _other(classes, [len(config.alphabet) + 1]):
+        raise ModelError(f"{path}: gives {classes[0]} classes, its alphabet needs {len(config.alphabet) + 1}")
+    if _other(inputs["images"].shape, [None, config.channels, config.height, None]):
+        raise ModelError(
+            f"{path}: takes images {inputs['images'].shape}, not of its {config.channels} x {config.height}"
+        )
     return header
+
+
+def _other(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:
+    """Whether a declared shape contradicts the wanted one; None and names stand for any length."""
+    pairs = zip(shape, wanted, strict=False)
+    return len(shape) != len(wanted) or any(isinstance(own, int) and other not in (None, own) for own, other in pairs)

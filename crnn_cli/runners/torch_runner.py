@@ -21,13 +21,16 @@ class TorchRunner:
 
     Args:
         network: of images on the device and widths on the CPU, where what depends on their values costs no waiting.
+        path: of the model, for messages.
         fast: whether it runs under autocast to bfloat16.
     """
 
     parallel = 1
 
-    def __init__(self, network: Network, header: Header, device: torch.device, fast: bool = False) -> None:
-        self.network = network
+    def __init__(
+        self, network: Network, header: Header, device: torch.device, fast: bool = False, path: Path = Path()
+    ) -> None:
+        self.network, self.path = network, path
         self.header, self.config = header, header.config
         self.device = str(device)
         self.fast = fast
@@ -40,7 +43,7 @@ class TorchRunner:
         model = model.to(place)
         if place.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
-        return cls(model, header, place, fast=fast and devices.supports_bf16(place))
+        return cls(model, header, place, fast and devices.supports_bf16(place), path)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
@@ -48,4 +51,5 @@ class TorchRunner:
         pixels = torch.from_numpy(images).to(self.device)
         with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast):
             log_probs, frames = self.network(pixels, torch.from_numpy(widths))
-            return runners.checked(log_probs.cpu().numpy(), self.config), frames.cpu().numpy()
+            found = log_probs.cpu().numpy(), frames.cpu().numpy()
+        return runners.checked(*found, len(images), self.config, self.path)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crnn_cli.config import Preset, from_plain, one_of, within
+from crnn_cli.config import Preset, one_of, within
 from crnn_cli.core.codec import PRESETS
+from crnn_cli.plain import from_plain
 from crnn_cli.synth.shares import TEXTS, TextConfig
 from crnn_cli.synth.style import STYLES, StyleConfig
 
