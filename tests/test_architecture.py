@@ -12,7 +12,7 @@ import crnn_cli
 
 ROOT = Path(crnn_cli.__file__).parent
 LEVELS = [
-    "errors",
+    "errors signals",
     "config plain",
     "core",
     "files",
@@ -21,6 +21,7 @@ LEVELS = [
     "ENGINES",
     "console",
     "commands",
+    "app",
     "main",
 ]
 FORBIDDEN = {

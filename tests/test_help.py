@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from crnn_cli.main import app
+from crnn_cli.app import app
 
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "lmdb", "numpy"}
 VERBS = ("build-lmdb", "evaluate", "export", "inspect", "lm", "predict", "synth", "train")

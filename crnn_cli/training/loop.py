@@ -14,6 +14,7 @@ from types import FrameType
 from crnn_cli.data.loading import Batch
 from crnn_cli.data.sampling import Draw
 from crnn_cli.errors import Interrupted, TrainingError
+from crnn_cli.signals import SAME_WISH
 from crnn_cli.training.run import Run
 from crnn_cli.training.start import memory_explained
 from crnn_cli.training.validation import Outcome
@@ -174,11 +175,16 @@ def _stop(run: Run) -> None:
 
 @contextmanager
 def _signals(run: Run) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the run to end after the step; a second one ends it at once."""
+    """SIGINT and SIGTERM ask the run to end after the step; one that comes later ends it at once."""
+    since = 0.0
 
     def ask(signum: int, frame: FrameType | None) -> None:
-        run.asked = signum
-        signal.signal(signum, previous[signal.Signals(signum)])
+        nonlocal since
+        if not run.asked:
+            run.asked, since = signum, time.monotonic()
+        elif time.monotonic() - since > SAME_WISH:
+            signal.signal(signum, previous[signal.Signals(signum)])
+            signal.raise_signal(signum)
 
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
         yield
