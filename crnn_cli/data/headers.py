@@ -146,6 +146,7 @@ def png(data: bytes, where: str) -> Png:
     if max(width, height) > _PNG_LONGEST:
         raise ImageError(f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines")
     made, key = _png_palette(parts, depth, color, where)
+    needed: list[tuple[bytes, bytes | memoryview]]
     needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in parts[b"IDAT"]), (b"IEND", b"")]
     plain = data
     if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
