@@ -32,7 +32,8 @@ Preset = Literal["scene", "document", "receipt", "hand", "all"]  # of synthetic 
 Method = Literal["greedy", "beam"]  # of decoding
 Engine = Literal["local", "ray"]  # where images are read: by this process, or by a cluster
 
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and halves of characters
+# Control characters, except those that rows escape, would change a terminal; halves of characters cannot be written.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # The recurrent layers and units that each backbone gets where none are asked for.
 RECURRENT: dict[str, tuple[int, int]] = {
