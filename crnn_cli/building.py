@@ -22,11 +22,11 @@ from crnn_cli import devices
 from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import tsv
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, natural_width, scaled, scaled_width
-from crnn_cli.data import images
+from crnn_cli.data import images, limits
 from crnn_cli.data.labels import Reading, Row
 from crnn_cli.data.store import Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
-from crnn_cli.files import write_whole
+from crnn_cli.files import regular, write_whole
 
 Cause = Literal[
     "missing image",
@@ -271,6 +271,7 @@ def _verify_chunk(chunk: Sequence[Candidate]) -> list[Outcome]:
 
 def _verified(row: Row, file: str) -> _Verified | Rejected:
     try:
+        limits.check_file(regular(file).st_size, file)
         with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - half as long as by pathlib
             data = opened.readall()
         width, height = images.verified_size(data, file)

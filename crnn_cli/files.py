@@ -333,11 +333,12 @@ def _lock(file: BinaryIO, wait: bool = False) -> bool | None:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file; of a pipe or a device, which may never end, at most `_ENDLESS`.
+    """Read a file whole; of a pipe that the shell opened, which may never end, at most `_ENDLESS` bytes.
 
     Raises:
-        OSError: it cannot be read, or has more.
+        OSError: it cannot be read, has more, or is refused by `regular`.
     """
+    regular(path)
     with Path(path).open("rb") as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.read()
@@ -353,12 +354,9 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        UsageFault: it cannot be read, is not UTF-8, or is a device, which may have no end; the message ends in
-            the `remedy`.
+        UsageFault: it cannot be read, or is not UTF-8; the message ends in the `remedy`.
     """
     try:
-        if (Path(path).is_char_device() or Path(path).is_block_device()) and _descriptor(Path(path)) is None:
-            raise UsageFault(f"{path}: a device: {remedy}")
         return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as fault:
         raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
@@ -403,3 +401,17 @@ def _unwritable(name: str, fault: OSError | ValueError) -> OutputError:
     why = getattr(fault, "strerror", None) or fault
     room = "free space or " if getattr(fault, "errno", None) in _NO_ROOM else ""
     return OutputError(f"{name}: cannot be written ({why}): {room}choose another output")
+
+
+def regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """The status of a file that is to be read. A pipe, a socket or a device would be waited for, so it is refused,
+    except one that was opened for us: /dev/stdin, and /dev/fd/63 as the shell makes of <(...).
+
+    Raises:
+        OSError: it cannot be read, or is nothing that ends.
+    """
+    status, name = os.stat(path), os.fspath(path)  # noqa: PTH116 - it is called for every image, and this is faster
+    handed = name.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/"))
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or handed):
+        raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", name)
+    return status

@@ -18,7 +18,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, Union
 
-from crnn_cli.errors import CrnnError, ImageError
+from crnn_cli.data import limits
+from crnn_cli.errors import CrnnError, ImageError, reason
+from crnn_cli.files import regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,8 +85,8 @@ class Rows:
         try:
             for name, image in self.table.rows(self.group):
                 yield name, ImageError(f"{name}: the table has no image here") if image is None else image
-        except CrnnError as fault:
-            yield self.table.name, fault
+        except Exception as fault:  # whatever is odd about it, the other inputs are read
+            yield self.table.name, _fault(self.table.name, fault)
 
 
 def expand(
@@ -176,8 +178,8 @@ def _records(name: str) -> Iterator[Piece]:
 
     try:
         reader = Reader(name)
-    except CrnnError as fault:
-        yield [(name, fault)]
+    except Exception as fault:  # whatever is odd about it, the other inputs are read
+        yield [(name, _fault(name, fault))]
         return
     for start in range(0, len(reader), _STRETCH):
         yield Records(reader, start, min(start + _STRETCH, len(reader)))
@@ -188,11 +190,15 @@ def _rows(name: str) -> Iterator[Piece]:
 
     try:
         table = Table(name)
-    except CrnnError as fault:
-        yield [(name, fault)]
+    except Exception as fault:  # whatever is odd about it, the other inputs are read
+        yield [(name, _fault(name, fault))]
         return
     for group in range(len(table.groups)):
         yield Rows(table, group)
+
+
+def _fault(name: str, fault: Exception) -> CrnnError:
+    return fault if isinstance(fault, CrnnError) else ImageError(f"{name}: cannot be read ({reason(fault)})")
 
 
 def _folder(name: str, skipped: Counter[str]) -> Iterator[Piece]:
@@ -212,17 +218,23 @@ def _folder(name: str, skipped: Counter[str]) -> Iterator[Piece]:
 def _under(
     folder: str, suffixes: Container[str], opened: Callable[[str], Iterator[Piece]], skipped: Counter[str]
 ) -> Iterator[Piece]:
-    """What `opened` makes of the files under a folder that end in one of `suffixes`."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as fault:
-        yield [(folder, ImageError(f"{folder}: {fault.strerror}"))]
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _under(entry.path, suffixes, opened, skipped)
+    """What `opened` makes of the files under a folder that end in one of `suffixes`; a folder that cannot be read is
+    its error."""
+    left: list[Iterator[str | os.DirEntry[str]]] = [
+        iter([folder])
+    ]  # entries of each folder on the way down: there may be more than calls can nest
+    while left:
+        entry = next(left[-1], None)
+        if entry is None:
+            left.pop()
+        elif isinstance(entry, str) or entry.is_dir(follow_symlinks=False):
+            path = os.fspath(entry)
+            try:
+                entries = sorted(os.scandir(path), key=lambda own: own.name)
+            except OSError as fault:
+                yield [(path, ImageError(f"{path}: this folder cannot be read ({fault.strerror})"))]
+            else:
+                left.append(own for own in entries if not own.name.startswith("."))
         elif (suffix := Path(entry.name).suffix.lower()) in suffixes:
             yield from opened(entry.path)
         else:
@@ -232,6 +244,7 @@ def _under(
 def read_file(path: str) -> bytes:
     """The bytes of a file; ImageError where it cannot be read."""
     try:
+        limits.check_file(regular(path).st_size, path)
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None

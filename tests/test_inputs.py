@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import socket
 import sys
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from crnn_cli import modelling
+from crnn_cli.building import Build, BuildOptions
+from crnn_cli.commands import rows
+from crnn_cli.config import ModelConfig
+from crnn_cli.data import labels
+from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.store import Writer
-from crnn_cli.errors import CrnnError, ImageError
+from crnn_cli.errors import ConfigError, CrnnError, ImageError, LabelError, ModelError, StoreError, UsageFault
+from crnn_cli.files import read_text
 from crnn_cli.inputs import expand
+from crnn_cli.pages import Preparation
 from tests.conftest import png
 from tests.models import stripes
 
@@ -185,3 +196,119 @@ def test_an_empty_list_is_an_error(nothing):
 def test_a_name_that_no_file_can_have_is_its_own_fault(folder):
     long = "x" * 300
     assert names(long, str(folder / "no.png"), "a\0b") == [long, str(folder / "no.png"), "a\0b"]
+
+
+pipes = pytest.mark.skipif(sys.platform == "win32", reason="no such pipes here")
+
+
+@pipes
+def test_what_would_be_waited_for_is_refused(folder):
+    os.mkfifo("in/pipe.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("in/socket.png")
+    for name in ("in/pipe.png", "in/socket.png", "/dev/zero"):
+        ((_, source),) = expand([name])
+        with pytest.raises(ImageError, match=rf"^{name}: a pipe, a socket or a device, not a file$"):
+            source()
+    assert "in/pipe.png" in names("in")
+    text = partial(read_text, remedy="give another")
+    for read, fault in ((text, UsageFault), (read_alphabet, ConfigError), (modelling.read, ModelError)):
+        with pytest.raises(fault, match="a pipe, a socket or a device, not a file"):
+            read("in/pipe.png")
+    with pytest.raises(OSError, match="a pipe, a socket or a device, not a file"):
+        labels.read(Path("in/pipe.png"), Path("in"))
+    Path("in/pipe.gt.txt").write_text("x")
+    build = Build(labels.read(None, Path("in")), Path("new.lmdb"), BuildOptions())
+    with pytest.raises(StoreError, match="none of"):
+        list(build)
+    assert "a pipe, a socket or a device, not a file" in [own.detail for own in build.rejected]
+
+
+@pipes
+def test_what_the_shell_opened_is_read(folder):
+    reading, writing = os.pipe()
+    os.write(writing, b"some bytes")
+    os.close(writing)
+    ((_, source),) = expand([f"/dev/fd/{reading}"])
+    assert source() == b"some bytes"
+    os.close(reading)
+
+
+def test_a_file_of_no_image_size_is_refused_before_it_is_read(folder):
+    with Path("large.png").open("wb") as file:
+        file.truncate(2**40)
+    ((_, source),) = expand(["large.png"])
+    with pytest.raises(ImageError, match=r"^large\.png: 1,099,511,627,776 bytes are too many for one image file"):
+        source()
+
+
+def test_a_folder_that_cannot_be_read_keeps_a_place(folder, monkeypatch):
+    scan = os.scandir
+    closed = str(Path("in/c d"))
+
+    def refused(path):
+        if os.fspath(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert names("in") == [
+        str(Path(name)) for name in ("in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d", "in/z[1].bmp")
+    ]
+    assert faults("in") == [f"{closed}: this folder cannot be read (Permission denied)"]
+    with pytest.raises(LabelError, match="this folder cannot be read"):
+        labels.read(None, Path("in"))
+
+
+def test_folders_may_be_nested_deeper_than_calls(folder):
+    deep = Path("in", *"d" * 200)
+    deep.mkdir(parents=True)
+    (deep / "x.png").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 150)
+    try:
+        assert str(deep / "x.png") in names("in")
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+@pipes
+def test_links_in_circles_end(folder):
+    Path("in/self").symlink_to(".")
+    Path("in/round.png").symlink_to("round.png")
+    found = dict(expand(["in"]))
+    assert len(found) == 6
+    with pytest.raises(ImageError, match=r"^in/round\.png: Too many levels of symbolic links$"):
+        found["in/round.png"]()
+
+
+@pytest.mark.parametrize(
+    "fault", [PermissionError(13, "Permission denied"), ValueError("odd"), StoreError("set.lmdb: x")]
+)
+@pytest.mark.parametrize("kind", ["lmdb", "parquet"])
+def test_a_dataset_that_cannot_be_opened_leaves_the_others(folder, monkeypatch, fault, kind):
+    opened = "crnn_cli.data.store.Reader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
+
+    def fails(name):
+        raise fault
+
+    monkeypatch.setattr(opened, fails)
+    found = list(expand([f"set.{kind}", "in/b.png"]))
+    assert [name for name, _ in found] == [f"set.{kind}", "in/b.png"]
+    assert str(found[0][1]).startswith("set.")
+
+
+@pipes
+@pytest.mark.parametrize("name", [b"tab\there.png", b"line\nfeed.png", b"caf\xe9.png", b"\xff\n\t.png", b"cr\r.png"])
+def test_names_of_any_bytes_are_kept(folder, name):
+    (folder / "odd").mkdir()
+    with open(os.path.join(os.fsencode(folder / "odd"), name), "wb") as file:  # noqa: PTH118, PTH123
+        file.write(b"whole")
+    for given, listed in ((["odd"], None), (["-"], b"odd/" + name + b"\0")):
+        ((found, source),) = expand(given, None if listed is None else io.BytesIO(listed), True)
+        assert (os.fsencode(found), source()) == (b"odd/" + name, b"whole")
+    (row,) = Preparation([ModelConfig("ab")], True, False)((found, source)).pages
+    assert row.name == found
+    assert row.error.startswith(f"{found}: cannot be decoded")
+    assert rows.to_tsv(row).count(b"\n") == rows.to_json(row).count(b"\n") == 1
+    assert rows._from_tsv(rows.to_tsv(row)[:-1]) == (found, True)

@@ -95,8 +95,7 @@ def encoded(data: bytes, where: str) -> Iterator[EncodedImage | ImageError]:
         ImageError: the file is empty, cut off, damaged, of another kind, or too large.
     """
     signatures.check(data, where)
-    if len(data) > limits.FILE_BYTES:
-        raise ImageError(f"{where}: the file has {len(data):,} bytes: cut the image into lines")
+    limits.check_file(len(data), where)
     if data.startswith(signatures.JPEG):
         yield _jpeg(data, where)
     elif data.startswith(signatures.PNG):

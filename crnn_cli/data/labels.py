@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from crnn_cli.errors import LabelError, UsageFault
+from crnn_cli.files import regular
 
 Format = Literal["tab", "space", "csv", "icdar", "jsonl", "pairs"]
 
@@ -155,6 +156,7 @@ def _shown(reading: Reading) -> str:
 
 def _decoded(path: Path, encoding: str) -> str:
     """The text of a file, its lines ended by a line feed whatever ends them there (CRLF, or CR alone)."""
+    regular(path)
     data = path.read_bytes()
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
@@ -302,7 +304,7 @@ def _pairs(images: Path, encoding: str) -> Reading:
     rows: list[Row] = []
     files: list[str | None] = []
     unlabelled: list[Row] = []
-    for folder, folders, names in os.walk(images):
+    for folder, folders, names in os.walk(images, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))
         partners = _partners(visible)
@@ -323,6 +325,10 @@ def _pairs(images: Path, encoding: str) -> Reading:
         problem = f"none of its {seen:,} images has a {_PAIR} file beside it" if seen else "there are no images in it"
         raise LabelError(f"{images}: {problem}: give the folder of the images and the label file")
     return Reading("pairs", rows, files, [], unlabelled)
+
+
+def _refuse_folder(fault: OSError) -> None:
+    raise LabelError(f"{fault.filename}: this folder cannot be read ({fault.strerror}): its images would be missing")
 
 
 def _partners(names: Sequence[str]) -> dict[str, str | None]:

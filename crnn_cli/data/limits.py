@@ -30,6 +30,12 @@ def check(width: int, height: int, pixel_bytes: float, where: str) -> int:
     return size
 
 
+def check_file(size: int, where: str) -> None:
+    """Raises ImageError where a file of so many bytes is none that is read."""
+    if size > FILE_BYTES:
+        raise ImageError(f"{where}: {size:,} bytes are too many for one image file: cut it into lines, or into pages")
+
+
 class Room:
     """Bytes that threads share. Who asks for more than there ever are waits until nobody has any."""
 
