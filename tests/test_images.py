@@ -85,7 +85,8 @@ def test_transparency_lies_on_white(format):
 def test_grey_with_alpha_and_transparent_colours():
     grey = Image.fromarray(NOISE[..., 0]).convert("LA")
     grey.putalpha(Image.fromarray(NOISE[..., 1]))
-    assert close(images.decode(file(grey, "PNG"), 3, "a"), on_white(grey))
+    for format in ("PNG", "TIFF", "LZW"):
+        assert close(images.decode(file(grey, format), 3, "a"), on_white(grey))
     for mode, key in (("L", int(NOISE[0, 0, 0])), ("RGB", tuple(map(int, NOISE[0, 0, :3]))), ("P", 3), ("1", 1)):
         image = Image.fromarray(NOISE[..., :3] if mode == "RGB" else NOISE[..., 0])
         data = file(image.convert(mode), "PNG", transparency=key)

@@ -30,7 +30,8 @@ from crnn_cli.errors import ImageError, reason
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
-_END_OF_IMAGE = b"\xff\xd9"
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+_MOST_SCANNED = 32 * limits.PIXELS  # pixels of all scans of a JPEG; libjpeg writes 10
 _DAMAGED = ("Corrupt JPEG data", "Premature end")  # how libjpeg's words of lost pixels begin
 _COPIES = 3  # times the samples that are stored, and the pixels that come of them: bytes that decoding takes
 
@@ -180,6 +181,9 @@ def _jpeg(data: bytes, where: str) -> EncodedImage:
     width, height, samples = header.width, header.height, header.components
     if header.whole:
         limits.check(width, height, samples, where)
+        scans = data.count(_START_OF_SCAN)
+        if scans * width * height > _MOST_SCANNED:
+            raise ImageError(f"{where}: {scans:,} scans of a JPEG are too many to decode: save it again")
     stored, read = width * height * samples, partial(_read_jpeg, data, header, where)
     held = 2 * stored if header.whole else 0  # bytes of its coefficients
     return EncodedImage(where, width, height, stored, read, reducible=True, held=held)
@@ -209,7 +213,8 @@ def _odd_jpeg(data: bytes, color: str, size: tuple[int, int], where: str) -> Pix
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as opened:
+        plain = headers.jpeg_without_exif(data)  # Pillow would warn of what is odd there
+        with Image.open(io.BytesIO(plain), formats=["JPEG"]) as opened:
             opened.draft(None, size)
             pixels = np.asarray(opened.convert("L" if color == "GRAY" else "RGB"))
     except Exception as fault:  # Pillow has many
@@ -284,12 +289,28 @@ def _tiff_page(tiff: bytes | bytearray, directory: headers.Directory, where: str
     white = values.get(headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO
 
     def read(channels: int, _: int) -> Pixels:
+        if (samples, bits) == (2, 8):
+            return contrast.converted(contrast.on_ground(_grey_with_alpha(tiff, where)), channels)
         image = _imdecode(tiff, cv2.IMREAD_UNCHANGED, where)
         if white and image.dtype == np.uint16:  # cv2 itself sees to images of 8 bits
             image = ~image
         return contrast.converted(contrast.on_ground(image, multiplied=True), channels)
 
     return EncodedImage(where, width, height, stored, read, page)
+
+
+def _grey_with_alpha(tiff: bytes | bytearray, where: str) -> Pixels:
+    """(H, W, 4), or (H, W) where the second sample is no alpha; cv2 would leave it out."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(tiff), formats=["TIFF"]) as opened:
+            samples = np.asarray(opened)
+    except Exception:  # Pillow has many, and reads fewer compressions
+        samples = None
+    if samples is None or samples.ndim != 3 or samples.shape[2] != 2:
+        return cast(Pixels, _imdecode(tiff, cv2.IMREAD_UNCHANGED, where))
+    return np.take(samples, [0, 0, 0, 1], axis=2)
 
 
 def _opaque(data: bytes, channels: int, where: str, flags: int) -> Pixels:
