@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
+import json
 import subprocess
 import sys
-import zlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,103 +16,235 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crnn_cli.building import Build, BuildOptions
 from crnn_cli.config import ModelConfig
+from crnn_cli.data import headers, images, labels, limits, views
+from crnn_cli.errors import ImageError
+from crnn_cli.inputs import Remaining
 from crnn_cli.pages import Page, Preparation
-from crnn_cli.recognition import Recognition
+from crnn_cli.prediction import Member, ReadOptions, recognize
+from crnn_cli.second_look import View
+from tests.conftest import png
+from tests.hostile import bombs, saved, with_size
+from tests.models import StripesRunner, stripes
 
 REPOSITORY = Path(__file__).parents[1]
-RGBA = np.random.default_rng(0).integers(0, 256, (20, 50, 4), dtype=np.uint8)
 
 
-def saved(format: str, mode: str = "RGB", **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(RGBA, "RGBA").convert(mode).save(buffer, format, **options)
-    return buffer.getvalue()
+def run_here(*args: object) -> str:
+    """What `tests.hostile` prints with bounded memory and time; it may write nothing to stderr."""
+    command = [sys.executable, "-W", "error", "-m", "tests.hostile", *map(str, args)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    # libpng itself names the fault of pixels that were written wrongly under right checksums
+    assert [line for line in done.stderr.splitlines() if not line.startswith("libpng ")] == []
+    assert done.returncode == 0
+    return done.stdout
 
 
-def seeds() -> dict[str, list[bytes]]:
-    pages = [Image.fromarray(RGBA[: 8 + n, :, 0]) for n in range(3)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
+def test_images_of_any_bytes_are_read_or_named():
+    run_here("mutations", 300, 7)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no bounds of memory here")
+def test_small_files_do_not_become_gigabytes():
+    errors, most = json.loads(run_here("bombs"))
+    for name, error in zip([*bombs(), *bombs()], errors, strict=True):
+        assert error is not None and error.startswith(f"{name}: "), (name, error)
+    assert most < 2**20 * (1 if sys.platform == "linux" else 2**10)  # a gibibyte; in bytes on macOS
+
+
+@pytest.mark.parametrize("shape", [(60_000_000, 1), (1, 60_000_000), (20, 3_000_000), (3_000_000, 20, 3)])
+@pytest.mark.parametrize("turn", [False, True])
+def test_arrays_that_are_no_line_are_refused_before_they_are_turned(shape, turn):
+    endless = np.broadcast_to(np.uint8(7), shape)
+    (row,) = Preparation([ModelConfig("ab")], turn, tta=False)(("a", endless)).pages
+    assert row.error == f"a: {shape[1]} x {shape[0]} pixels are no line of text: cut it into lines"
+
+
+KINDS = {
+    "a GIF": b"GIF89a",
+    "an AVIF": b"\0\0\0\x1cftypavif",
+    "a HEIC": b"\0\0\0\x18ftypheic",
+    "a JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "a JPEG XL": b"\xff\x0a",
+    "an OpenEXR": b"\x76\x2f\x31\x01",
+    "a Radiance HDR": b"#?RADIANCE\n",
+    "a PNM": b"P6\n5 5\n255\n",
+    "a PFM": b"Pf\n5 5\n-1\n",
+    "a Sun raster": b"\x59\xa6\x6a\x95",
+    "a PDF": b"%PDF-1.7",
+    "an SVG": b'\xef\xbb\xbf<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "a web page": b"\n<!doctype html><html>",
+    "a Parquet file": b"PAR1",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_kinds_are_named_whatever_their_suffix(kind):
+    for read in (images.decode, lambda data, _, name: images.verified_size(data, name)):
+        with pytest.raises(ImageError, match=f"^a.png: {kind}, which is not read: convert it to PNG$"):
+            read(KINDS[kind] + bytes(100), 1, "a.png")
+
+
+LARGE = {
+    "PNG": saved("PNG"),
+    "JPEG": saved("JPEG"),
+    "TIFF": saved("TIFF"),
+    "BMP": saved("BMP"),
+    "WEBP": saved("WEBP"),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("bound", ["PIXELS", "SAMPLE_BYTES"])
+def test_an_image_of_the_largest_size_is_read_and_no_larger_one(kind, bound, monkeypatch):
+    most = 20 * 50 * (1 if bound == "PIXELS" else 4 if kind == "WEBP" else 3)
+    monkeypatch.setattr(limits, bound, most)
+    assert images.decode(LARGE[kind], 1, "a").shape == (20, 50)
+    monkeypatch.setattr(limits, bound, most - 1)
+    with pytest.raises(ImageError, match=r"^a: 50 x 20 pixels are too many to decode: cut it into lines"):
+        images.decode(LARGE[kind], 1, "a")
+
+
+def test_a_jpeg_may_be_too_large_but_for_its_reduction(monkeypatch):
+    plain, progressive = (saved("JPEG", "L", progressive=how) for how in (False, True))
+    monkeypatch.setattr(limits, "PIXELS", 10 * 25)
+    assert images.decode(plain, 1, "a", 2).shape == (10, 25)
+    for data, times in ((plain, 1), (progressive, 2)):
+        with pytest.raises(ImageError, match="too many to decode"):
+            images.decode(data, 1, "a", times)
+
+
+def test_threads_share_the_room_for_decoding():
+    room, lock, held, seen = limits.Room(2**25), threading.Lock(), 0, []
+
+    def work(size):
+        nonlocal held
+        with room.taken(size):
+            with lock:
+                held += size
+                seen.append(held)
+            with lock:
+                held -= size
+
+    sizes = [2**22, 2**23, 2**24, 2**25, 2**26] * 20
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, sizes))
+    assert len(seen) == len(sizes)
+    assert all(size <= 2**25 or size == 2**26 for size in seen)
+
+
+def damaged_jpegs() -> dict[str, bytes]:
+    line = np.kron(stripes("abba"), np.ones((4, 4), np.uint8))
+    whole = cv2.imencode(".jpg", line)[1].tobytes()
+    middle = (whole.index(b"\xff\xda") + len(whole)) // 2
     return {
-        "PNG": [saved("PNG", mode, dpi=(300, 300), exif=exif) for mode in ("1", "L", "P", "RGB", "RGBA", "LA")],
-        "JPEG": [
-            saved("JPEG", mode, progressive=progressive, exif=exif)
-            for mode in ("L", "RGB", "CMYK")
-            for progressive in (False, True)
-        ],
-        "TIFF": [
-            *(saved("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "F")),
-            *(saved("TIFF", compression=how) for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
-            saved("TIFF", "1", compression="group4"),
-            saved("TIFF", save_all=True, append_images=pages),
-            cv2.imencode(".tiff", RGBA.astype(np.uint16) * 257)[1].tobytes(),
-        ],
-        "BMP": [saved("BMP", mode) for mode in ("1", "L", "P", "RGB", "RGBA")],
-        "WEBP": [saved("WEBP", "RGBA", lossless=lossless, exif=exif) for lossless in (False, True)]
-        + [saved("WEBP", lossless=lossless) for lossless in (False, True)],
+        "cut": whole[:middle] + b"\xff\xd9",
+        "without its end": whole[:-2],
+        "zeros within": whole[:middle] + bytes(40) + whole[middle + 40 :],
+        "a part lost": whole[:middle] + whole[middle + 30 :],
+        "a marker within": whole[:middle] + b"\xff\xd3" + whole[middle + 2 :],
     }
 
 
-def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
-    """Bits flipped, a part cut out, a part of another file put in, or a number of the header made large or small."""
-    out, at = bytearray(data), int(rng.integers(len(data)))
-    match rng.integers(5):
-        case 0:
-            for place in rng.integers(len(out), size=rng.integers(1, 9)):
-                out[place] ^= 1 << int(rng.integers(8))
-        case 1:
-            del out[at : at + int(rng.integers(1, len(data)))]
-        case 2:
-            other = others[rng.integers(len(others))]
-            start = int(rng.integers(len(other)))
-            out[at:at] = other[start : start + int(rng.integers(1, 99))]
-        case 3:
-            at = int(rng.integers(min(len(data) - 4, 200)))
-            values = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
-            number = values[rng.integers(len(values))]
-            size = int(rng.choice([1, 2, 4]))
-            out[at : at + size] = (number % 256**size).to_bytes(size, "big" if rng.integers(2) else "little")
-        case 4:
-            del out[at:]
-            out += b"\xff\xd9" * int(rng.integers(2))
-    return with_checksums(bytes(out)) if rng.integers(2) else bytes(out)
+@pytest.mark.parametrize("damage", damaged_jpegs())
+def test_a_jpeg_that_lost_pixels_is_refused_everywhere(damage, tmp_path, capfd):
+    (tmp_path / "a.jpg").write_bytes(damaged_jpegs()[damage])
+    (tmp_path / "b.png").write_bytes(png(stripes("ab")))
+    (tmp_path / "labels.tsv").write_text("a.jpg\tx\nb.png\ta\n")
+    for read in (lambda *own: images.decode(*own), lambda data, _, name: images.verified_size(data, name)):
+        with pytest.raises(ImageError, match=r"^a.jpg: (damaged or )?truncated"):
+            read(damaged_jpegs()[damage], 1, "a.jpg")
+    (row,) = recognize([("a.jpg", damaged_jpegs()[damage])], [Member(StripesRunner())])
+    assert row.error is not None and "truncated" in row.error
+    build = Build(labels.read(tmp_path / "labels.tsv", tmp_path), tmp_path / "new.lmdb", BuildOptions())
+    list(build)
+    assert [(own.row.path, own.cause) for own in build.rejected] == [("a.jpg", "unreadable image")]
+    assert capfd.readouterr() == ("", "")
 
 
-def with_checksums(data: bytes) -> bytes:
-    """A PNG whose checksums are right again, so that more than these is tried."""
-    out, at = bytearray(data), 8
-    while data.startswith(b"\x89PNG") and at + 12 <= len(data):
-        end = at + 8 + struct.unpack_from(">I", data, at)[0]
-        if end + 4 <= len(data):
-            struct.pack_into(">I", out, end, zlib.crc32(data[at + 4 : end]))
-        at = end + 4
-    return bytes(out)
+def test_a_jpeg_of_an_odd_writer_is_read_as_it_was(capfd):
+    """One of an unknown revision, with strange but complete scans, or of a rare subsampling."""
+    whole = saved("JPEG", subsampling=2, quality=95)
+    revision = with_size(whole, b"JFIF\0", b"\x09", 5)
+    scan = whole.index(b"\xff\xda")
+    scans = whole[: scan + 12] + b"\0" + whole[scan + 13 :]
+    expected = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    for data in (whole, revision, scans):
+        assert np.array_equal(images.decode(data, 3, "a"), expected)
+    assert capfd.readouterr().err == ""
 
 
-def prepare_mutations(kind: str, count: int, seed: int) -> None:
-    """Raises where one is neither read nor named; for a process of its own, which may crash."""
-    prepare = Preparation([ModelConfig("ab")], turn=True, tta=False, keep=True)
-    rng, files = np.random.default_rng(seed), seeds()
-    everything = [own for group in files.values() for own in group]
-    for number in range(count):
-        name = f"{kind}{number}"
-        data = mutated(files[kind][number % len(files[kind])], everything, rng)
-        for part in prepare((name, data)).parts():
-            for page in part:
-                assert page.name.startswith(name)
-                if isinstance(page, Recognition):
-                    assert page.error is not None
-                    assert page.error.startswith(page.name), page
-                    assert "cannot be read" not in page.error, page
-                else:
-                    assert isinstance(page, Page)
+def test_a_jpeg_of_a_rare_subsampling_is_read(capfd):
+    """Of one colour twice as many rows are kept as of the other: libjpeg reads it, libjpeg-turbo's own API does not."""
+    grey = io.BytesIO()
+    Image.new("RGB", (8, 16), (128, 128, 128)).save(grey, "JPEG", subsampling=0)
+    rare = with_size(grey.getvalue(), b"\xff\xc0", b"\x12", 14)
+    scan = rare.index(b"\xff\xda") + 14
+    data = rare[:scan] + (0b001010_0000_0000_0000_111111).to_bytes(3, "big") + b"\xff\xd9"
+    assert (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) == 128).all()
+    assert (images.decode(data, 3, "a") == np.full((16, 8, 3), 128)).all()
+    assert (images.decode(data, 1, "a") == np.full((16, 8), 128)).all()
+    assert capfd.readouterr().err == ""
 
 
-if __name__ == "__main__":
-    if sys.platform != "win32":
-        import resource
+def many_pages(count: int) -> bytes:
+    sheets = [Image.fromarray(stripes("ab" if n % 2 else "b")) for n in range(count)]
+    buffer = io.BytesIO()
+    sheets[0].save(buffer, "TIFF", save_all=True, append_images=sheets[1:])
+    return buffer.getvalue()
 
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-    for kind in sys.argv[3:] or seeds():
-        prepare_mutations(kind, int(sys.argv[1]), int(sys.argv[2]))
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Of each page that is decoded, how many pages its decoder finds."""
+    found, decode = [], images._imdecode
+
+    def counted(data, flags, where):
+        found.append(sum(1 for _ in headers.tiff_directories(data)))
+        return decode(data, flags, where)
+
+    monkeypatch.setattr(images, "_imdecode", counted)
+    return found
+
+
+def test_pages_are_decoded_when_their_turn_comes_and_each_as_if_alone(decoded):
+    data = many_pages(300)
+    names = [f"a.tif#{n}" for n in range(1, 301)]
+    rows = recognize([("a.tif", data)], [Member(StripesRunner())], ReadOptions(batch_size=8, window=8))
+    first = [row.name for row in islice(rows, 8)]
+    assert len(decoded) < 200
+    assert first + [row.name for row in rows] == names
+    assert decoded == [1] * 300
+
+
+def test_pages_that_have_rows_are_passed_over(decoded):
+    data = many_pages(100)
+    rows = [*recognize([("a.tif", Remaining(data, 97)), ("b", Remaining(data, 100))], [Member(StripesRunner())])]
+    assert [(row.name, row.text) for row in rows] == [("a.tif#98", "ab"), ("a.tif#99", "b"), ("a.tif#100", "ab")]
+    assert len(decoded) == 3
+
+
+def test_a_view_that_cannot_be_made_leaves_the_first_reading(monkeypatch):
+    noise = np.random.default_rng(3).integers(0, 256, (7, 21), dtype=np.uint8)
+    items, members = [("noise", noise), ("b", stripes("b"))], [Member(StripesRunner())]
+    once = [*recognize(items, members, ReadOptions(second_look=False))]
+    assert max(row.looks for row in recognize(items, members)) > 1
+    monkeypatch.setattr(views, "with_margin", lambda *_: 1 / 0)
+    again = [*recognize(items, members)]
+    assert [(row.text, row.looks) for row in again] == [(row.text, 1) for row in once]
+
+
+@pytest.mark.parametrize("rows", range(1, 9))
+@pytest.mark.parametrize("margin", [0.08, -0.08])
+def test_an_image_of_a_few_rows_is_not_seen_again_as_it_is(rows, margin):
+    configs = [ModelConfig("ab")]
+    noise = np.random.default_rng(3).integers(0, 256, (rows, 60), dtype=np.uint8)
+    (page,) = Preparation(configs, turn=False, tta=False, keep=True)(("a", noise)).pages
+    assert isinstance(page, Page)
+    (turn,) = page.turns
+    seen = turn.seen(View(margin=margin), configs)
+    assert (seen is None) == (rows < 7)
+    assert seen is None or not np.array_equal(seen.views[0][0], turn.views[0][0])
+    assert turn.seen(View(margin=margin, stretch=1.6), configs) is not None
+    assert turn.seen(View(turned=180), configs) is not None

@@ -1,0 +1,171 @@
+"""Image files made to harm, and what a process of its own does with them: it may crash, or take all memory.
+
+python -m tests.hostile mutations COUNT SEED [KIND ...]
+python -m tests.hostile bombs
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from crnn_cli.config import ModelConfig
+from crnn_cli.pages import Page, Preparation
+from crnn_cli.recognition import Recognition
+
+RGBA = np.random.default_rng(0).integers(0, 256, (20, 50, 4), dtype=np.uint8)
+
+
+def saved(format: str, mode: str = "RGB", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(RGBA, "RGBA").convert(mode).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def seeds() -> dict[str, list[bytes]]:
+    pages = [Image.fromarray(RGBA[: 8 + n, :, 0]) for n in range(3)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "PNG": [saved("PNG", mode, dpi=(300, 300), exif=exif) for mode in ("1", "L", "P", "RGB", "RGBA", "LA")],
+        "JPEG": [
+            saved("JPEG", mode, progressive=progressive, exif=exif)
+            for mode in ("L", "RGB", "CMYK")
+            for progressive in (False, True)
+        ],
+        "TIFF": [
+            *(saved("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "F")),
+            *(saved("TIFF", compression=how) for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
+            saved("TIFF", "1", compression="group4"),
+            saved("TIFF", save_all=True, append_images=pages),
+            cv2.imencode(".tiff", RGBA.astype(np.uint16) * 257)[1].tobytes(),
+        ],
+        "BMP": [saved("BMP", mode) for mode in ("1", "L", "P", "RGB", "RGBA")],
+        "WEBP": [saved("WEBP", "RGBA", lossless=lossless, exif=exif) for lossless in (False, True)]
+        + [saved("WEBP", lossless=lossless) for lossless in (False, True)],
+    }
+
+
+def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
+    """Bits flipped, a part cut out, a part of another file put in, or a number of the header made large or small."""
+    out, at = bytearray(data), int(rng.integers(len(data)))
+    match rng.integers(5):
+        case 0:
+            for place in rng.integers(len(out), size=rng.integers(1, 9)):
+                out[place] ^= 1 << int(rng.integers(8))
+        case 1:
+            del out[at : at + int(rng.integers(1, len(data)))]
+        case 2:
+            other = others[rng.integers(len(others))]
+            start = int(rng.integers(len(other)))
+            out[at:at] = other[start : start + int(rng.integers(1, 99))]
+        case 3:
+            at = int(rng.integers(min(len(data) - 4, 200)))
+            values = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+            number = values[rng.integers(len(values))]
+            size = int(rng.choice([1, 2, 4]))
+            out[at : at + size] = (number % 256**size).to_bytes(size, "big" if rng.integers(2) else "little")
+        case 4:
+            del out[at:]
+            out += b"\xff\xd9" * int(rng.integers(2))
+    return with_checksums(bytes(out)) if rng.integers(2) else bytes(out)
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG whose checksums are right again, so that more than these is tried."""
+    out, at = bytearray(data), 8
+    while data.startswith(b"\x89PNG") and at + 12 <= len(data):
+        end = at + 8 + struct.unpack_from(">I", data, at)[0]
+        if end + 4 <= len(data):
+            struct.pack_into(">I", out, end, zlib.crc32(data[at + 4 : end]))
+        at = end + 4
+    return bytes(out)
+
+
+def prepare_mutations(kind: str, count: int, seed: int) -> None:
+    """Raises where one is neither read nor named; for a process of its own, which may crash."""
+    prepare = Preparation([ModelConfig("ab")], turn=True, tta=False, keep=True)
+    rng, files = np.random.default_rng(seed), seeds()
+    everything = [own for group in files.values() for own in group]
+    for number in range(count):
+        name = f"{kind}{number}"
+        data = mutated(files[kind][number % len(files[kind])], everything, rng)
+        for part in prepare((name, data)).parts():
+            for page in part:
+                assert page.name.startswith(name)
+                if isinstance(page, Recognition):
+                    assert page.error is not None
+                    assert page.error.startswith(page.name), page
+                    assert "cannot be read" not in page.error, page
+                else:
+                    assert isinstance(page, Page)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_of(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
+    """A PNG of zeros, as far as there is any point in writing them."""
+    rows = zlib.compress(bytes(min(2**16, height * (width * depth // 8 + 1))))
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(6)) if color == 3 else b""
+    body = chunk(b"IHDR", header) + palette + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def with_size(data: bytes, marker: bytes, size: bytes, offset: int) -> bytes:
+    at = data.index(marker) + offset
+    return data[:at] + size + data[at + len(size) :]
+
+
+def bombs() -> dict[str, bytes]:
+    """Few bytes that would become gigabytes, or be read for minutes."""
+    lossless = saved("WEBP", "RGBA", lossless=True, exact=True)
+    tiff = saved("TIFF", "L")
+    return {
+        "palette": png_of(60000, 60000, 1, 3),
+        "grey": png_of(60000, 60000, 16),
+        "wide": png_of(900_000, 20),
+        "tall": png_of(1, 1_000_000),
+        "long": png_of(60_000_000, 1),
+        "progressive": with_size(saved("JPEG", progressive=True), b"\xff\xc2", b"\xff\0\xff\0", 5),
+        "scans": with_size(saved("JPEG", "L", progressive=True), b"\xff\xc2", b"\x1f\0\x1f\0", 5)
+        + b"\xff\xda\0\x08\1\1\0\0\0\0" * 999
+        + b"\xff\xd9",
+        "webp": with_size(lossless, b"VP8L", b"\xff\xff\xff\x1f", 9),
+        "bmp": with_size(saved("BMP"), b"BM", struct.pack("<ii", 60000, 60000), 18),
+        "tiff": with_size(tiff, struct.pack("<HHI", 256, 4, 1), struct.pack("<I", 2**31), 8),
+        "gif": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;",
+    }
+
+
+def explode() -> None:
+    """Prints the error of each bomb, and the most memory that they took."""
+    import resource
+
+    prepare = Preparation([ModelConfig("ab")], turn=True, tta=False, keep=True)
+    items = [*bombs().items()]
+    with ThreadPoolExecutor(4) as pool:
+        errors = [own.pages[0].error for own in pool.map(prepare, 2 * items)]
+    print(json.dumps([errors, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+
+
+if __name__ == "__main__":
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    if sys.argv[1] == "bombs":
+        explode()
+    else:
+        for kind in sys.argv[4:] or seeds():
+            prepare_mutations(kind, int(sys.argv[2]), int(sys.argv[3]))
