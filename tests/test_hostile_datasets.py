@@ -1,18 +1,21 @@
-"""Datasets that are damaged, made up, or change while they are read: a message or the right records, never a crash."""
+"""Datasets and label files that are damaged, made up, or change while they are read: a message or what they say."""
 
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from crnn_cli import inspection
+from crnn_cli.data.labels import read
 from crnn_cli.data.store import Reader, Writer, writer
-from crnn_cli.errors import StoreError
+from crnn_cli.errors import LabelError, StoreError
 
 from .conftest import png, render
 from .damage import PAGE, records, sample, write
@@ -156,3 +159,41 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
     for ask in (lambda: reader.label(1), lambda: list(reader.labels()), lambda: inspection.dataset(reader)):
         with pytest.raises(StoreError, match="label-000000002 has 10,000,000 bytes"):
             ask()
+
+
+WORDS = ["word", "two words", "a, b", '"quoted"', " ünï", "a;b", "\\x"]
+NAMES = [f"{number}.png" for number in range(5)] + ["with blank.png", "a,b.png"]
+LINES = [
+    "{}\t{}".format,
+    "{} {}".format,
+    '{}, "{}"'.format,
+    '"{}";"{}"'.format,
+    lambda name, word: json.dumps({"path": name, "text": word}),
+]
+PIECES = [
+    *map(str.encode, ["\0", '"', "\r", "\t", ",", "\u2028", "\ufeff", "[" * 3000, "9" * 5000, '{"path":' * 3000]),
+    *(b"\xff", b"\\ud800", b"../../etc/passwd\t", b"x" * 200_000),
+]
+
+
+def test_any_label_file_gives_rows_or_a_message(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in NAMES:
+        (tmp_path / "images" / name).touch()
+    labels, outcomes = tmp_path / "labels", Counter[str]()
+    for seed in range(300):
+        chance = random.Random(seed)
+        line = chance.choice(LINES)
+        data = "\n".join(line(name, chance.choice(WORDS)) for name in NAMES).encode(chance.choice(["utf-8", "utf-16"]))
+        for _ in range(chance.choice([0, 1, 1, 3])):
+            first, second = sorted(chance.choices(range(len(data)), k=2))
+            middle = chance.choice([b"", data[first:second] * 2, chance.randbytes(1), *PIECES])
+            data = data[:first] + middle + data[chance.choice([first, first + 1, second]) :]
+        labels.write_bytes(data)
+        try:
+            reading = read(labels, tmp_path / "images", chance.choice([None, "tab", "space", "csv", "icdar", "jsonl"]))
+        except LabelError as fault:
+            outcomes["told"] += str(fault).startswith(str(labels)) and len(str(fault)) < 5000
+        else:
+            outcomes["read"] += reading.found > 0
+    assert outcomes.total() == 300 and outcomes["read"] > 15

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,15 @@ def test_csv_texts_over_several_lines(tmp_path):
     assert [(row.text, row.where.rpartition(":")[2]) for row in reading.rows] == [("one\ntwo", "2"), ("three", "4")]
 
 
+def test_blanks_before_a_csv_text_count_within_quotes_alone(tmp_path):
+    labels = tmp_path / "labels"
+    names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    labels.write_text('a.png,  one\nb.png,"  two"\nc.png, "three, 3"\nd.png,four \ne.png,"""five"""\n')
+    reading = read(labels, folder_of(tmp_path, names), "csv")
+    assert [row.text for row in reading.rows] == ["one", "  two", "three, 3", "four ", '"five"']
+    assert reading.cut == 1
+
+
 def test_readings_that_say_the_same_are_no_tie(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text('a.png, "A"\nb.png, "B, C"\n')  # as CSV too
@@ -218,6 +228,12 @@ def test_a_reading_without_two_rows_shows_its_complaint(tmp_path):
         ("jsonl", "[1]", "expected a JSON object, got"),
         ("jsonl", '{"file": "b.png", "size": 3}', "expected the keys \"path\" and \"text\", got 'file', 'size'"),
         ("jsonl", '{"file": "b.png", "text": 3}', "expected path and text to be strings"),
+        ("jsonl", '{"file": "b.png", "text": ' + "[" * 100_000, "expected a JSON object, got one that is damaged"),
+        ("jsonl", '{"file": "b.png", "text": ' + "9" * 5000 + "}", "expected a JSON object, got one that is damaged"),
+        ("jsonl", "{" + ", ".join(f'"{n}": 0' for n in range(10**5)) + "}", "expected the keys"),
+        ("icdar", "b" + " " * 10**5 + '"', 'expected path, "text", got \'b  '),
+        ("icdar", 'b.png, "' + "\\" * 2**21, 'expected path, "text", got \'b.png'),
+        ("csv", "b.png," + "x" * 10**6, "not CSV (field larger than field limit (131072))"),
         ("jsonl", '{"file": "b.png", "text": "\\ud800"}', "half a surrogate pair"),
     ],
 )
@@ -227,6 +243,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, format, line, complaint):
     with pytest.raises(LabelError) as fault:
         read(labels, folder_of(tmp_path, ["a.png", "b.png"]), format)
     assert str(fault.value).startswith(f"{labels}:2: {complaint}")
+    assert len(str(fault.value)) < 500
 
 
 def test_encodings(tmp_path):
@@ -248,6 +265,17 @@ def test_encodings(tmp_path):
     for unknown in ("utf-99", "rot13", "undefined"):
         with pytest.raises(UsageFault, match="unknown encoding"):
             read(labels, images, encoding=unknown)
+    labels.write_bytes(b"a.png\tA\n\xff")
+    with pytest.raises(UsageFault, match="unknown encoding 'idna'"):
+        read(labels, images, encoding="idna")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_beside_an_image_is_not_waited_for(tmp_path):
+    images = folder_of(tmp_path, ["a.png"])
+    os.mkfifo(images / "a.gt.txt")
+    with pytest.raises(LabelError, match=r"a\.gt\.txt: not a file"):
+        read(None, images)
 
 
 def test_hidden_files_are_no_pairs(tmp_path):

@@ -59,6 +59,10 @@ def command(
     console.note(
         f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,} images found"
     )
+    if reading.cut:
+        console.warn(
+            f"{labels}: {reading.cut:,} texts lost the blanks before them: set quotes around a text to keep them"
+        )
     build = building.Build(reading, output, options)
     for _ in console.progress(build, "building", len(build)):
         pass

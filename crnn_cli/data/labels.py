@@ -2,7 +2,8 @@
 
 tab      path<TAB>text          split at the first tab; the text is kept exactly
 space    path text              split at the first blank; the text is kept exactly
-csv      path,text              or with ";"; quotes as in RFC 4180; a header may name the columns
+csv      path,text              or with ";"; quotes as in RFC 4180; a header may name the columns; blanks before a
+                                field count only within quotes
 icdar    path, "text"           the word lists of the ICDAR competitions
 jsonl    {"path": ..., "text": ...}
 pairs    no label file: beside image.png stands image.gt.txt
@@ -38,7 +39,8 @@ _TEXT_NAMES = (
     "gt",
     "content",
 )
-_ICDAR = re.compile(r'\s*(.+?)\s*,\s*"((?:\\"|[^"])*)"\s*')
+# Nothing in a stripped line can be matched in two ways, so that no line takes long.
+_ICDAR = re.compile(r'(.+?),\s*"([^"\\]*(?:\\"?[^"\\]*)*)"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PAIR = ".gt.txt"
 
@@ -66,6 +68,7 @@ class Reading(NamedTuple):
         files: for each row the path at which its image lies, None where there is none.
         faults: complaints about the other lines.
         unlabelled: images without a text, of the format pairs; `where` is the file that would have it.
+        cut: how many texts lost the blanks before them, as those of CSV do that have no quotes.
     """
 
     format: Format
@@ -73,6 +76,7 @@ class Reading(NamedTuple):
     files: list[str | None]
     faults: list[str]
     unlabelled: Sequence[Row] = ()
+    cut: int = 0
 
     @property
     def found(self) -> int:
@@ -150,7 +154,7 @@ def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool
 
 def _shown(reading: Reading) -> str:
     """Two rows as they were read, or the first complaint."""
-    rows = [f"{row.where}: path {row.path!r}, text {row.text!r}" for row in reading.rows[:2]]
+    rows = [f"{row.where}: path {shortened(row.path)!r}, text {shortened(row.text)!r}" for row in reading.rows[:2]]
     return "\n  ".join([f"as {reading.format}:", *rows, *reading.faults[: 2 - len(rows) if rows else 1]])
 
 
@@ -159,40 +163,59 @@ def _decoded(path: Path, encoding: str) -> str:
     regular(path)
     data = path.read_bytes()
     try:
-        text = data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as fault:
-        line = _line_feeds(data[: fault.start].decode(encoding, "ignore")).count("\n") + 1
-        likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
-        found = f"not {encoding} (byte 0x{data[fault.start]:02X})"
-        raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
+        try:
+            text = data.decode(encoding).removeprefix("\ufeff")
+        except UnicodeDecodeError as fault:
+            line = _line_feeds(data[: fault.start].decode(encoding, "ignore")).count("\n") + 1
+            likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+            found = f"not {encoding} (byte 0x{data[fault.start]:02X})"
+            raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
     except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
         raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
     return _line_feeds(text)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """`text`, or its beginning where it is too long for a message."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
 def _line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+_LONGEST_PATH = 2**15  # characters; more than any system takes
+_LONGEST = 2**20  # characters of a line in the format icdar
 _HEAD = 50  # lines that tell whether a format can be meant
 
-# A record is a path and a text, or a complaint.
-Record = tuple[str, str] | str
+
+class Fields(NamedTuple):
+    """A path and a text; `cut`: blanks before the text were left out."""
+
+    path: str
+    text: str
+    cut: bool = False
+
+
+Record = Fields | str  # or a complaint
 Splitter = Callable[[str], Iterator[tuple[int, Record]]]
 
 
 def _parse(text: str, name: str, format: Format, split: Splitter, folders: Sequence[str]) -> Reading:
-    rows, faults = [], []
+    rows, faults, cut = [], [], 0
     for line, record in split(text):
         if isinstance(record, str):
             faults.append(f"{name}:{line}: {record}")
         else:
-            rows.append(Row(*record, f"{name}:{line}"))
-    return Reading(format, rows, [_locate(row.path, folders) for row in rows], faults)
+            rows.append(Row(record.path, record.text, f"{name}:{line}"))
+            cut += record.cut
+    return Reading(format, rows, [_locate(row.path, folders) for row in rows], faults, cut=cut)
 
 
 def _locate(path: str, folders: Sequence[str]) -> str | None:
     """The file that `path` names, or else that it names without the blanks around it."""
+    if len(path) > _LONGEST_PATH:
+        return None
     for name in dict.fromkeys((path, path.strip())):
         for folder in folders:
             # unlike pathlib's, this isfile() takes any string: a wrong reading asks for the strangest names
@@ -213,43 +236,45 @@ def _linewise(split: Callable[[str], Record]) -> Splitter:
 
 def _tab(line: str) -> Record:
     path, tab, text = line.partition("\t")
-    return (path, text) if tab else "expected path<TAB>text, got 1 field"
+    return Fields(path, text) if tab else "expected path<TAB>text, got 1 field"
 
 
 def _space(line: str) -> Record:
     path, blank, text = line.partition(" ")
     if text.lstrip(" ").startswith("\t"):
         return "expected path, blank, text, got a tab behind the path"
-    return (path, text) if blank else "expected path, blank, text, got 1 field"
+    return Fields(path, text) if blank else "expected path, blank, text, got 1 field"
 
 
 def _icdar(line: str) -> Record:
-    match = _ICDAR.fullmatch(line)
-    return (match[1], match[2].replace('\\"', '"')) if match else f'expected path, "text", got {line[:60]!r}'
+    match = _ICDAR.fullmatch(line.strip()) if len(line) < _LONGEST else None  # it would take much memory
+    if not match or not match[1].strip():
+        return f'expected path, "text", got {shortened(line)!r}'
+    return Fields(match[1].strip(), match[2].replace('\\"', '"'))
 
 
 def _jsonl(line: str) -> Record:
     try:
         values = json.loads(line) if line.lstrip().startswith("{") else None
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         return f"expected a JSON object, got one that is damaged ({fault})"
     if not isinstance(values, dict):
-        return f"expected a JSON object, got {line[:60]!r}"
+        return f"expected a JSON object, got {shortened(line)!r}"
     columns = _columns(list(values))
     if columns is None:
-        return f'expected the keys "path" and "text", got {", ".join(map(repr, values))}'
+        return f'expected the keys "path" and "text", got {shortened(", ".join(map(repr, values)))}'
     path, text = (list(values.values())[column] for column in columns)
     if not isinstance(path, str) or not isinstance(text, str):
-        return f"expected path and text to be strings, got {path!r} and {text!r}"
+        return f"expected path and text to be strings, got {shortened(repr(path))} and {shortened(repr(text))}"
     if _SURROGATE.search(path + text):
-        return f"half a surrogate pair is no character: {path!r}, {text!r}"
-    return path, text
+        return f"half a surrogate pair is no character: {shortened(path)!r}, {shortened(text)!r}"
+    return Fields(path, text)
 
 
 def _csv(separator: str) -> Splitter:
     def records(text: str) -> Iterator[tuple[int, Record]]:
         columns, width = (0, 1), 2
-        for number, (line, fields) in enumerate(_csv_fields(text, separator)):
+        for number, (line, fields, source) in enumerate(_csv_fields(text, separator)):
             if isinstance(fields, str):
                 yield line, fields
             elif number == 0 and _columns(fields):
@@ -257,13 +282,23 @@ def _csv(separator: str) -> Splitter:
             elif len(fields) != width:
                 yield line, f"expected {width} fields, got {len(fields)}: quote a text that has a {separator!r}"
             else:
-                yield line, (fields[columns[0]], fields[columns[1]])
+                label = fields[columns[1]]
+                yield line, Fields(fields[columns[0]], label, _is_cut(label, source, separator, columns[1]))
 
     return records
 
 
-def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line, fields or complaint) of every record that is not blank."""
+def _is_cut(label: str, source: str, separator: str, column: int) -> bool:
+    """Whether the label of a record lost blanks before it that its `source` has, and no quotes around it."""
+    if f"{separator} " not in source and not source.startswith(" "):
+        return False
+    exact = next(csv.reader(io.StringIO(source, newline=""), delimiter=separator))
+    return column < len(exact) and exact[column] != label and exact[column].lstrip(" ") == label
+
+
+def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | str, str]]:
+    """(first line, fields or complaint, source) of every record that is not blank."""
+    lines = text.split("\n")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     while True:
         line = reader.line_num + 1
@@ -274,7 +309,7 @@ def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | st
         except csv.Error as fault:
             fields = f"not CSV ({fault})"
         if "".join(fields).strip():
-            yield line, fields
+            yield line, fields, "\n".join(lines[line - 1 : reader.line_num])
 
 
 def _columns(names: Sequence[str]) -> tuple[int, int] | None:
@@ -346,6 +381,8 @@ def _partners(names: Sequence[str]) -> dict[str, str | None]:
 
 def _single_line(path: Path, encoding: str) -> tuple[str, str]:
     """The text of a `.gt.txt` file, and its name for messages."""
+    if not path.is_file():  # reading from a pipe would not end
+        raise LabelError(f"{path}: not a file: expected one line of text")
     text = _decoded(path, encoding).rstrip("\n")
     if "\n" in text:
         raise LabelError(f"{path}:2: expected one line of text")
