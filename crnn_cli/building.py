@@ -23,8 +23,8 @@ from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import tsv
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
-from crnn_cli.data.labels import Reading, Row
-from crnn_cli.data.store import Writer, content_hash
+from crnn_cli.data.labels import Reading, Row, shortened
+from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import regular, write_whole
 
@@ -35,6 +35,7 @@ Cause = Literal[
     "image too wide",
     "empty label",
     "control character",
+    "label too long",
     "duplicate path",
 ]
 
@@ -112,6 +113,7 @@ class Build:
 
     Attributes:
         before: samples that were there before. stored: samples stored.
+        leftovers: what killed builds of the same output had left, and is removed.
         characters: the different characters of their labels (NFC).
         rejected: rows left out. infeasible: rows kept that training will skip.
 
@@ -130,6 +132,10 @@ class Build:
         self._model = options.model()
         self._writer = Writer(output, options.overwrite, options.append)
         self.before = len(self._writer)
+
+    @property
+    def leftovers(self) -> list[Path]:
+        return self._writer.leftovers
 
     def __len__(self) -> int:
         return len(self._reading.rows) + len(self._reading.unlabelled)
@@ -163,6 +169,8 @@ class Build:
                 yield row, Rejected(row, "empty label")
             elif control := _CONTROL.search(row.text):
                 yield row, Rejected(row, "control character", f"U+{ord(control[0]):04X}")
+            elif len(row.text) > LONGEST_LABEL // 4:  # bytes of the longest character
+                yield row, Rejected(row, "label too long", f"{len(row.text):,} characters are no line of text")
             elif (place := os.path.normpath(file)) in seen:
                 yield row, Rejected(row, "duplicate path")
             else:
@@ -206,7 +214,8 @@ class Build:
         if not self.rejected or (self.stored and not self._options.strict):
             return
         counts = ", ".join(f"{count:,} {cause}" for cause, count in self.causes().most_common())
-        named = "".join(f"\n  {'  '.join(_rejected_fields(rejected))}" for rejected in self.rejected[:_SHOWN])
+        shown = [map(shortened, _rejected_fields(rejected)) for rejected in self.rejected[:_SHOWN]]
+        named = "".join(f"\n  {'  '.join(fields)}" for fields in shown)
         if self.stored:
             raise LabelError(
                 f"--strict: {len(self.rejected):,} of {len(self):,} rows cannot be used ({counts}):{named}"

@@ -363,3 +363,101 @@ def test_a_copied_dataset_is_the_same(tmp_path):
     write(tmp_path / "a.lmdb", simple(5))
     shutil.copytree(tmp_path / "a.lmdb", tmp_path / "b.lmdb")
     assert np.array_equal(Reader(tmp_path / "a.lmdb").hashes(), Reader(tmp_path / "b.lmdb").hashes())
+
+
+@needs_locks
+def test_a_dataset_that_a_build_adds_to_is_not_replaced(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    replacing = Writer(path, overwrite=True)
+    with Writer(path, append=True) as adding:
+        adding.add(*simple(1, "added")[0])
+        with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"):
+            Writer(path, overwrite=True)
+        with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"), replacing:
+            replacing.add(*simple(1, "new")[0])
+    assert list(Reader(path).labels()) == ["text0", "added0"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_dataset_that_is_replaced_while_a_build_adds_to_it_is_told(tmp_path):
+    path = tmp_path / "a.lmdb"
+    write(path, simple(1))
+    write(tmp_path / "b.lmdb", simple(1, "new"))
+    adding = Writer(path, append=True)
+    adding.add(*simple(1, "added")[0])
+    (tmp_path / "b.lmdb" / "data.mdb").replace(path / "data.mdb")
+    with pytest.raises(StoreError, match=r"a\.lmdb: replaced by another program"), adding:
+        pass
+    assert list(Reader(path).labels()) == ["new0"]
+
+
+def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
+    others = {
+        tmp_path / "lmdb": foreign(tmp_path / "lmdb", {b"key": b"value"}),
+        tmp_path / "access": damaged(tmp_path / "access", b"\0\1\0\0Standard Jet DB" * 1000),
+        tmp_path / "short": damaged(tmp_path / "short", b""),
+    }
+    for path in others:
+        before = (path / "data.mdb").read_bytes()
+        with pytest.raises(StoreError, match="is no dataset, so it is not replaced"):
+            Writer(path, overwrite=True)
+        assert (path / "data.mdb").read_bytes() == before
+    write(tmp_path / "a.lmdb", simple(1))
+    whole = (tmp_path / "a.lmdb" / "data.mdb").read_bytes()
+    for name, data in {"cut": whole[:9000], "spoiled": whole[:8192] + bytes(len(whole) - 8192)}.items():
+        write(damaged(tmp_path / name, data), simple(1, "new"), overwrite=True)
+        assert Reader(tmp_path / name).label(0) == "new0"
+
+
+def test_of_a_link_the_target_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link.lmdb"
+    link.symlink_to(tmp_path / "disk" / "a.lmdb")
+    for options, told in (({}, "exists"), ({"overwrite": True}, "is no dataset folder but a link to nothing")):
+        with pytest.raises(StoreError, match=told):
+            Writer(link, **options)
+    write(tmp_path / "disk" / "a.lmdb", simple(1, "old"))
+    write(link, simple(1, "more"), append=True)
+    assert list(Reader(link).labels()) == ["old0", "more0"]
+    with Writer(link, overwrite=True) as replacing:
+        replacing.add(*simple(1, "new")[0])
+        assert replacing._partial.parent == tmp_path / "disk"  # where it can be renamed from
+    assert list(Reader(tmp_path / "disk" / "a.lmdb").labels()) == ["new0"]
+    assert link.is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(tmp_path, monkeypatch):
+    write(tmp_path / "a.lmdb", simple(1))
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append(path)))
+    for path, options, folder in (
+        (tmp_path / "new" / "deep" / "b.lmdb", {}, tmp_path),
+        (tmp_path / "a.lmdb", {"append": True}, tmp_path / "a.lmdb"),
+        (tmp_path / "a.lmdb", {"overwrite": True}, tmp_path / "a.lmdb"),
+    ):
+        with pytest.raises(StoreError, match=rf"{path.name}: cannot be written \(.*: {folder}\)"):
+            Writer(path, **options)
+        assert asked.pop() == folder
+
+
+def test_a_build_does_not_remove_what_another_of_its_number_writes(tmp_path):
+    """Two containers, say, that share a folder and number their processes alike."""
+    path = tmp_path / "a.lmdb"
+    with Writer(path) as first:
+        first.add(*simple(1)[0])
+        with pytest.raises(StoreError, match="cannot be written"):
+            write(path, simple(1))
+    assert list(Reader(path).labels()) == ["text0"]
+
+
+def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
+    leftover, other = tmp_path / ".a.lmdb.12.partial", tmp_path / ".a.lmdb.13.partial"
+    for folder, name in ((leftover, "data.mdb"), (other, "thesis.txt")):
+        folder.mkdir()
+        (folder / name).touch()
+    writer = Writer(tmp_path / "a.lmdb")
+    with writer:
+        writer.add(*simple(1)[0])
+    assert writer.leftovers == [leftover] and not leftover.exists()
+    assert (other / "thesis.txt").exists()

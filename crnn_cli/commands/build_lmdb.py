@@ -66,6 +66,8 @@ def command(
     build = building.Build(reading, output, options)
     for _ in console.progress(build, "building", len(build)):
         pass
+    for leftover in build.leftovers:
+        console.note(f"{leftover}: left by a build that was killed: removed")
     _summarize(build, output)
 
 

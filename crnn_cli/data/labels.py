@@ -172,7 +172,11 @@ def _decoded(path: Path, encoding: str) -> str:
             raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
     except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
         raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
-    return _line_feeds(text)
+    text = _line_feeds(text)
+    if half := _SURROGATE.search(text):  # of encodings such as utf-7
+        line = text.count("\n", 0, half.start()) + 1
+        raise LabelError(f"{path}:{line}: half a surrogate pair is no character: name the right --encoding")
+    return text
 
 
 def shortened(text: str, most: int = 100) -> str:

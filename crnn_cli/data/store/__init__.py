@@ -5,7 +5,7 @@ number in decimal. Ours in addition, never needed: `path-%09d`, where the image 
 `crnn-hashes`, all samples' (width, height) and content hashes; `crnn-meta`, JSON. In Python indices count from 0.
 """
 
-from crnn_cli.data.store.reader import Reader, content_hash
+from crnn_cli.data.store.reader import LONGEST_LABEL, Reader, content_hash
 from crnn_cli.data.store.writer import Writer
 
-__all__ = ["Reader", "Writer", "content_hash"]
+__all__ = ["LONGEST_LABEL", "Reader", "Writer", "content_hash"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data import images
-from crnn_cli.data.store.tree import Tree
+from crnn_cli.data.store.tree import Tree, begins_as_lmdb
 from crnn_cli.errors import ImageError, StoreError
 
 COUNT, SIZES, HASHES, META = b"num-samples", b"crnn-sizes", b"crnn-hashes", b"crnn-meta"
@@ -209,6 +209,17 @@ def data_file(path: Path) -> Path:
     if not (path / DATA).is_file():
         raise StoreError(f"{path}: no dataset (there is no {DATA} in this folder): `crnn build-lmdb` makes one")
     return path / DATA
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether there is a dataset in `folder`, be it a damaged one."""
+    file = folder / DATA
+    if not file.is_file() or not begins_as_lmdb(file):
+        return False
+    try:
+        return Tree(file, str(folder)).get([COUNT]) != [None]
+    except StoreError:
+        return True
 
 
 def _as_number(value: bytes) -> int:

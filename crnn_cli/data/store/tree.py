@@ -305,6 +305,13 @@ class _File:
         return data
 
 
+def begins_as_lmdb(file: Path) -> bool:
+    """Whether the first page of `file` is that of an LMDB."""
+    with file.open("rb") as opened:
+        head = opened.read(_META.size)
+    return len(head) == _META.size and _META.unpack(head)[1] == _MAGIC
+
+
 def _state(place: int, raw: bytes) -> _State:
     """What the meta page number `place` says."""
     flags, magic, version, size, *trees, last_page, transaction = _META.unpack(raw)

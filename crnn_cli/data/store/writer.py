@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from crnn_cli.data.store.reader import COUNT, DATA, HASHES, META, SIZES, Reader, content_hash, data_file
+from crnn_cli.data.store.reader import COUNT, DATA, HASHES, META, SIZES, Reader, content_hash, data_file, is_dataset
 from crnn_cli.errors import StoreError, UsageFault
 
 _FIRST_MAP = 1 << 24  # bytes; doubled whenever it is full
@@ -53,7 +54,10 @@ class Writer:
         if self.path.name in ("", ".."):
             raise UsageFault(f"{path}: name a dataset, such as dataset.lmdb")
         self._overwrite, self._append = overwrite, append
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._folder = Path(os.path.realpath(path))  # of a link the target is written
+        self._partial = self._folder.with_name(f".{self._folder.name}.{os.getpid()}.partial")
+        self._is_partial_made = False
+        self.leftovers: list[Path] = []
         self._sizes = array("i")  # width, height, width, ...
         self._hashes = array("Q")
         self._marks: list[tuple[int, str]] = []
@@ -65,6 +69,7 @@ class Writer:
             self._load()
         else:
             self._check_target()
+        self._check_access()
         self._before = len(self)
 
     def __len__(self) -> int:
@@ -100,10 +105,11 @@ class Writer:
         try:
             if not self._append:
                 self._partial.parent.mkdir(parents=True, exist_ok=True)
-                _remove_leftovers(self.path)
+                self.leftovers = _remove_leftovers(self._folder)
                 self._partial.mkdir()
+                self._is_partial_made = True
                 self._handle = _lock(self._partial)
-            folder = self.path if self._append else self._partial
+            folder = self._folder if self._append else self._partial
             self._environment = lmdb.open(
                 os.fsencode(folder),
                 map_size=max(_FIRST_MAP, 2 * data_file(folder).stat().st_size if self._append else 0),
@@ -116,6 +122,7 @@ class Writer:
             )
         except (OSError, lmdb.Error) as fault:
             self._remove()
+            self._unlock()
             raise self._unwritable(fault) from None
         return self
 
@@ -149,21 +156,30 @@ class Writer:
         try:
             self._environment.sync(True)
             self._environment.close()
-            if not self._append:
+            if self._append:
+                self._see_that_it_is_still_there()
+            else:
                 self._publish()
         except (OSError, lmdb.Error) as fault:
             raise self._unwritable(fault) from None
 
     def _publish(self) -> None:
         self._check_target()  # another build may have been faster
+        held = self._hold() if (self._folder / DATA).is_file() else None
         _sync_folder(self._partial)
-        if self.path.is_dir():
+        if self._folder.is_dir():
             # the data file alone, so that at any moment one of the two datasets is there
-            (self._partial / DATA).replace(self.path / DATA)
-            _sync_folder(self.path)
+            (self._partial / DATA).replace(self._folder / DATA)
+            _sync_folder(self._folder)
         else:
-            self._partial.rename(self.path)
-        _sync_folder(self.path.parent)
+            self._partial.rename(self._folder)
+        _sync_folder(self._folder.parent)
+        _let_go(held)
+
+    def _see_that_it_is_still_there(self) -> None:
+        """A build that replaced the dataset meanwhile, where there are no locks, has what was added no more."""
+        if self._handle is not None and not os.path.samestat(os.fstat(self._handle), data_file(self._folder).stat()):
+            raise StoreError(f"{self.path}: replaced by another program meanwhile: run it again")
 
     def _flush(self) -> None:
         for items in self._pending:
@@ -186,10 +202,7 @@ class Writer:
     def _load(self) -> None:
         if not self.path.exists():
             raise StoreError(f"{self.path}: no dataset to append to: leave out --append to make one")
-        try:
-            self._handle = _lock(data_file(self.path))
-        except BlockingIOError:
-            raise StoreError(f"{self.path}: another build is adding to it: wait until it is done") from None
+        self._handle = self._hold()
         try:
             self._take_over(Reader(self.path))
         except StoreError:
@@ -212,9 +225,29 @@ class Writer:
         if not self._overwrite:
             raise StoreError(f"{self.path}: exists: --overwrite replaces it, --append adds to it")
         if not self.path.is_dir():
-            raise StoreError(f"{self.path}: is no dataset folder but a file: remove it, or choose another output")
-        if not ((self.path / DATA).is_file() or not any(self.path.iterdir())):
+            kind = "a file" if self.path.exists() else "a link to nothing"
+            raise StoreError(f"{self.path}: is no dataset folder but {kind}: remove it, or choose another output")
+        if not any(self.path.iterdir()):
+            return
+        if not is_dataset(self.path):
             raise StoreError(f"{self.path}: is no dataset, so it is not replaced: choose another output")
+        _let_go(self._hold())
+
+    def _hold(self) -> int | None:
+        try:
+            return _lock(data_file(self.path))
+        except BlockingIOError:
+            raise StoreError(f"{self.path}: another build is adding to it: wait until it is done") from None
+
+    def _check_access(self) -> None:
+        """Refuse before the work what could not be written after it."""
+        folders = [self._folder] if self._folder.is_dir() else []
+        if not self._append:
+            folders.append(next(folder for folder in self._folder.parents if folder.exists()))
+        for folder in folders:
+            number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+            if number == errno.ENOTDIR or not os.access(folder, os.W_OK | os.X_OK):
+                raise self._unwritable(OSError(number, f"{os.strerror(number)}: {folder}"))
 
     def _unwritable(self, fault: Exception) -> StoreError:
         reason = fault.strerror if isinstance(fault, OSError) else f"{fault}: is the disk full?"
@@ -222,13 +255,12 @@ class Writer:
         return StoreError(f"{self.path}: cannot be written ({reason}); {kept}: free space or choose another output")
 
     def _remove(self) -> None:
-        if not self._append:
+        if self._is_partial_made:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def _unlock(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        _let_go(self._handle)
+        self._handle = None
 
 
 def _lock(path: Path) -> int | None:
@@ -254,17 +286,25 @@ def _lock(path: Path) -> int | None:
     return handle
 
 
-def _remove_leftovers(path: Path) -> None:
-    """What builds of `path` left that were killed; those at work hold a lock."""
+def _let_go(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
+def _remove_leftovers(path: Path) -> list[Path]:
+    """Remove what builds of `path` left that were killed; those at work hold a lock."""
+    removed = []
     for entry in path.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name):
+        named = re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name)
+        if named and entry.is_dir() and {file.name for file in entry.iterdir()} <= {DATA}:
             try:
                 handle = _lock(entry)
             except BlockingIOError:
                 continue
             shutil.rmtree(entry, ignore_errors=True)
-            if handle is not None:
-                os.close(handle)
+            removed.append(entry)
+            _let_go(handle)
+    return removed
 
 
 def _sync_folder(path: Path) -> None:
