@@ -138,7 +138,7 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
             return Ngrams(tuple(vocabulary), tuple(levels))
     except Exception as fault:  # zipfile and numpy raise many kinds of damaged files
         raise ModelError(
-            f"{path}: no language model that `crnn lm` wrote, or a damaged one ({reason(fault)}): build it again"
+            f"{path}: no language model that `crnn lm` wrote, or a damaged one ({reason(fault)[:200]}): build it again"
         ) from None
 
 

@@ -90,7 +90,8 @@ def _session(path: Path, place: str) -> tuple[ort.InferenceSession, dict[str, st
     except ValueError as fault:
         raise ModelError(f"{path}: not an ONNX model, damaged or truncated, or none of crnn's ({fault})") from None
     try:
-        session = ort.InferenceSession(data, options, providers=providers)
+        # with nothing to fall back to, it would try again and tell stdout so
+        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=int(place != "cpu"))
         return session, session.get_modelmeta().custom_metadata_map
     except Exception as fault:  # ONNX Runtime's errors share no base
         raise ModelError(f"{path}: not an ONNX model, damaged or truncated ({reason(fault)})") from None
