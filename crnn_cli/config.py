@@ -206,10 +206,10 @@ class DataConfig:
         one_of("augment", self.augment, Augmentation)
         within("val-fraction", self.val_fraction, 0, 0.5)
         if self.workers is not None:
-            within("workers", self.workers, 1)
+            within("workers", self.workers, 1, 1024)
         for path, weight in self.sources:
-            if weight is not None and not 0 < weight < math.inf:
-                raise UsageFault(f"the weight of {path} is {weight}: take a number above 0")
+            if weight is not None and not 0 < weight <= 1e9:
+                raise UsageFault(f"the weight of {path} is {weight}: take a number above 0, at most 1e+09")
 
 
 EPOCHS = 100  # of a run that is given no end
@@ -264,16 +264,16 @@ class TrainConfig:
         one_of("loss", self.loss, Loss)
         one_of("precision", self.precision, Precision)
         one_of("freeze", self.freeze, Freeze)
-        within("batch-size", self.batch_size, 1)
-        within("weight-decay", self.weight_decay, 0)
-        within("shortcut", self.shortcut, 0)
-        within("flat-start", self.flat_start, 0)
-        within("patience", self.patience, 0)
+        within("batch-size", self.batch_size, 1, 100_000)
+        within("weight-decay", self.weight_decay, 0, 10)
+        within("shortcut", self.shortcut, 0, 1000)
+        within("flat-start", self.flat_start, 0, 10**12)
+        within("patience", self.patience, 0, 10**9)
         within("seed", self.seed, 0, 10**18)
-        for name in ("epochs", "steps", "max_minutes", "lr", "clip"):
+        for name, most in (("epochs", 1e9), ("steps", 1e12), ("max_minutes", 1e9), ("lr", 1e3), ("clip", 1e9)):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0, and no infinite number")
+            if value is not None and not 0 < value <= most:
+                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0, at most {most:g}")
         if self.epochs is None and self.steps is None and self.max_minutes is None:
             object.__setattr__(self, "epochs", EPOCHS)
         for name, value in (("warmup", self.warmup), ("ema", self.ema)):

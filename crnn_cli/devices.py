@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -24,9 +27,26 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """Threads that a network computes with on the CPU: $OMP_NUM_THREADS, as for torch, or one a core."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(given)) if given.isdecimal() else cores()
+    """Threads that a network computes with on the CPU: $OMP_NUM_THREADS, as for torch, but at most one a core."""
+    given = _number(os.environ.get("OMP_NUM_THREADS", ""))
+    return max(1, min(given, cores())) if given is not None else cores()
+
+
+def bound_threads() -> None:
+    """Lower the numbers of threads that the environment asks for to one a core.
+
+    Libraries obey them, however great they are, from the moment they are loaded.
+    """
+    for name in _THREADS:
+        given = _number(os.environ.get(name, ""))
+        if given is not None and given > cores():
+            os.environ[name] = str(cores())
+
+
+def _number(given: str) -> int | None:
+    """The number of threads that a variable asks for, if it does; `4,2` asks for 4, and for 2 within each of these."""
+    first = given.partition(",")[0].strip()
+    return int(first[:9]) if first.isascii() and first.isdecimal() else None
 
 
 @cache

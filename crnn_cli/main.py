@@ -28,7 +28,9 @@ def run() -> None:
 def _run(ending: Ending) -> None:
     try:
         from crnn_cli.app import app
+        from crnn_cli.devices import bound_threads
 
+        bound_threads()
         app()
     except Interrupted as end:
         from crnn_cli import console

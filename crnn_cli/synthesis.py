@@ -29,6 +29,7 @@ import cv2
 import torch
 
 from crnn_cli import devices
+from crnn_cli.config import within
 from crnn_cli.data.store import Reader, Writer
 from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
 from crnn_cli.synth.fonts import Face, find_faces
@@ -36,6 +37,7 @@ from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.scribe import Sample, Scribe
 
 _CHUNK = 256  # samples of one task, always styled together: neither the workers nor where a run ends change them
+_MAX_COUNT = 10**9 - 1  # the keys of a dataset have nine digits
 _SEGMENT = 50 * 1024  # samples that become part of the dataset together
 
 
@@ -68,8 +70,9 @@ class Synthesis:
         resume: bool = False,
         workers: int | None = None,
     ) -> None:
-        if count < 1 or (workers is not None and workers < 1):
-            raise UsageFault("count and workers: take at least 1")
+        within("count", count, 1, _MAX_COUNT)
+        if workers is not None:
+            within("workers", workers, 1, max(64, 4 * devices.cores()))
         if overwrite and resume:
             raise UsageFault("--overwrite and --resume exclude each other: take one")
         self.output, self.count, self.options = output, count, options

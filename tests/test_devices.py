@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from torch.utils import backend_registration
+
+from crnn_cli import devices
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,3 +24,17 @@ def test_nothing_is_left_on_the_cpu():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["style", "read", "train"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads", "left"),
+    [("5000", 4, "4"), ("3", 3, "3"), ("0", 1, "0"), ("9" * 5000, 4, "4"), ("5000,2", 4, "4"), ("many", 4, "many")],
+)
+def test_no_more_threads_than_cores_are_taken(
+    monkeypatch: pytest.MonkeyPatch, asked: str, threads: int, left: str
+) -> None:
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert devices.threads() == threads
+    devices.bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == left

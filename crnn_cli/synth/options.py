@@ -24,8 +24,8 @@ class SynthOptions:
         words, texts: word lists and files of running text; see `TextConfig`.
         photos: folders of photographs for backgrounds.
         alphabet: the only characters that are written.
-        min_length, max_length: characters of a text; None: the preset's.
-        height: pixels of the images, at least 16.
+        min_length, max_length: characters of a text, at most 1000; None: the preset's.
+        height: pixels of the images, 16 to 1024.
         seed: another seed gives other samples.
         masks: store the text alone, white on black, which training gives another look every time it meets it.
     """
@@ -44,7 +44,10 @@ class SynthOptions:
 
     def __post_init__(self) -> None:
         one_of("preset", self.preset, Preset)
-        within("height", self.height, 16)
+        within("height", self.height, 16, 1024)
+        for name in ("min_length", "max_length"):
+            if (value := getattr(self, name)) is not None:
+                within(name.replace("_", "-"), value, 1, 1000)
         within("seed", self.seed, 0, 10**18)
 
     @classmethod

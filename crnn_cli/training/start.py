@@ -89,6 +89,8 @@ def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
             "another run with --init"
         )
     notes.append(f"{len(train):,} samples to train on, {len(held):,} to validate on, {len(config.alphabet)} characters")
+    if settings.train.batch_size > len(train):
+        notes.append(f"a batch of {settings.train.batch_size:,} has samples several times, each augmented differently")
     model = CRNN(config)
     if initial is not None:
         notes.append(_take_weights(model, initial, str(settings.init)))
