@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def samples(path: Path) -> list[Sample]:
     """
     try:
         with (
-            lmdb.open(str(path), readonly=True, lock=False, max_dbs=0) as environment,
+            lmdb.open(os.fsencode(path), readonly=True, lock=False, max_dbs=0) as environment,
             environment.begin() as transaction,
         ):
             count = int(transaction.get(b"num-samples") or b"-1")

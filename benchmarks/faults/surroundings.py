@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ from sources import Sources
 from stores import samples
 from tally import Fault, Tally, faults, outcome
 
-_NOBODY = 65534
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
 _PATIENCE = 120.0
 
 
@@ -34,20 +35,20 @@ class Surrounding(NamedTuple):
     Attributes:
         prepare: takes something away, in the child.
         lost: descriptors that take no data: a command that writes to them cannot succeed.
+        mute: whether no message can or need be seen.
         folder: changes the folder before, and gives what restores it.
     """
 
     prepare: Callable[[], object] | None = None
     environment: Mapping[str, str | None] | None = None
     lost: Sequence[int] = ()
+    mute: bool = False
     folder: Callable[[Path], Callable[[], object]] | None = None
 
 
 def surroundings(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
     """Try every command in every surrounding; `count` and `start` choose among the cases."""
     commands = _commands(sources)
-    for parent in (work, *work.parents[:1]):
-        parent.chmod(0o755)
     cases: list[tuple[str, Callable[[Path], Iterator[tuple[Command, Ended, Fault | None]]]]] = []
     wanted: dict[str, bytes | None] = {}
     for name, command in commands.items():
@@ -63,7 +64,6 @@ def surroundings(sources: Sources, work: Path, tally: Tally, count: int, seed: i
             continue
         folder = work / f"{place:05d}"
         folder.mkdir()
-        folder.chmod(0o777)
         for command, ended, fault in run(folder):
             tally.weigh(ended)
             if fault is None:
@@ -99,16 +99,16 @@ def _surroundings() -> dict[str, Surrounding]:
     found["a disk without inodes"] = Surrounding(folder=partial(_tmpfs, "size=32m,nr_inodes=2"))
     found["a read-only folder"] = Surrounding(_drop, folder=_read_only)
     for name, closed in (("stdin", [0]), ("stdout", [1]), ("stderr", [2]), ("every standard stream", [0, 1, 2])):
-        found[f"{name} closed"] = Surrounding(partial(_close, closed), lost=closed)
+        found[f"{name} closed"] = Surrounding(partial(_close, closed), lost=closed, mute=2 in closed)
     for name, full in (("stdout", [1]), ("stderr", [2])):
-        found[f"{name} full"] = Surrounding(partial(_full, full), lost=full)
-        found[f"{name} torn"] = Surrounding(partial(_torn, full), lost=full)
+        found[f"{name} full"] = Surrounding(partial(_full, full), lost=full, mute=2 in full)
+        found[f"{name} torn"] = Surrounding(partial(_torn, full), lost=full, mute=True)
     found["no HOME"] = Surrounding(environment={"HOME": None})
-    found["no HOME and no user"] = Surrounding(_drop, {"HOME": None})
+    found["a HOME that is read-only"] = Surrounding(_drop, {"HOME": "/usr"})
     found["a HOME that is not there"] = Surrounding(environment={"HOME": "/nowhere"})
     found["no TMPDIR"] = Surrounding(environment={"TMPDIR": None})
     found["a TMPDIR that is not there"] = Surrounding(environment={"TMPDIR": "/nowhere"})
-    found["a TMPDIR that is read-only"] = Surrounding(_drop, {"TMPDIR": "/usr"})
+    found["a TMPDIR that is read-only"] = Surrounding(_drop, {"TMPDIR": "/proc"})
     found["an ASCII locale"] = Surrounding(environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
     return found
 
@@ -118,11 +118,9 @@ def _limit(size: int) -> None:
 
 
 def _drop() -> None:
-    """Be a user without rights, where that is possible."""
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+    """Let permissions hold for root as well, once the interpreter has started."""
+    for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability)
 
 
 def _close(descriptors: Sequence[int]) -> None:
@@ -146,7 +144,7 @@ def _torn(descriptors: Sequence[int]) -> None:
 
 def _read_only(folder: Path) -> Callable[[], object]:
     folder.chmod(0o555)
-    return partial(folder.chmod, 0o777)
+    return partial(folder.chmod, 0o755)
 
 
 def _tmpfs(options: str, folder: Path) -> Callable[[], object]:
@@ -165,7 +163,7 @@ def _alone(command: Command, around: Surrounding, wanted: dict[str, bytes | None
     restore = around.folder(folder) if around.folder else lambda: None
     child = Child(command.line, folder, fresh=True, prepare=around.prepare, environment=around.environment)
     ended = child.wait(_PATIENCE)
-    found = [*_judged(ended, around.lost), *_whole(command, folder, ended, right)]
+    found = [*_judged(ended, around), *_whole(command, folder, ended, right)]
     if 1 in around.lost and not command.output and ended.status == 0:
         found.append(Fault("rows", "done, although stdout took nothing"))
     for fault in found:
@@ -179,7 +177,7 @@ def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -
     children = [Child(command.line, folder, fresh=True) for _ in range(2)]
     every = [child.wait(_PATIENCE) for child in children]
     for ended in every:
-        for fault in _judged(ended, ()):
+        for fault in _judged(ended, Surrounding()):
             yield command, ended, fault
     last = min(every, key=lambda ended: abs(ended.status))
     if last.status:
@@ -190,10 +188,11 @@ def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -
         yield command, ended, None
 
 
-def _judged(ended: Ended, lost: Sequence[int]) -> Iterator[Fault]:
-    mute = 2 in lost
-    statuses = (0, 1, 2, 141, -13) if lost else (0, 1, 2)
-    yield from (fault for fault in faults(ended, statuses=statuses) if not (mute and "without a message" in fault.said))
+def _judged(ended: Ended, around: Surrounding) -> Iterator[Fault]:
+    statuses = (0, 1, 2, 141, -13) if around.lost else (0, 1, 2)
+    yield from (
+        fault for fault in faults(ended, statuses=statuses) if not (around.mute and "without a message" in fault.said)
+    )
 
 
 def _right(command: Command, folder: Path, wanted: dict[str, bytes | None]) -> bytes | None:
