@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from children import Child, call
+from children import Child
 from damage import RUN, made_run
-from sources import Sources
+from sources import STRIPES, Sources
 from tally import Fault, Tally, faults, outcome
 
 from crnn_cli import checkpoint
@@ -248,11 +248,9 @@ def _exported(scene: Scene, kind: str) -> Lines:
     """A .pt2 of which every member that may be a pickle is one, or whose members name paths outside."""
     import torch
 
-    whole = scene.sources.folder / "model.pt2"
-    if not whole.exists():
-        ended = call(["export", str(scene.sources.model), "-o", str(whole)], scene.folder, patience=120)
-        if ended.status:
-            raise SystemExit(f"crnn export failed: {ended.err}")
+    whole, header = io.BytesIO(), checkpoint.Header(STRIPES).to_json()
+    program = torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(1),))
+    torch.export.save(program, whole, extra_files={"crnn.json": header})
     file = io.BytesIO()
     torch.save(Payload(scene.canary), file)
     lines = []
@@ -272,4 +270,4 @@ def _exported(scene: Scene, kind: str) -> Lines:
             if kind == "path":
                 archive.writestr(f"model/../../../{scene.canary.name}", b"")
         lines += [["inspect", name], ["predict", *_images(scene), "--model", name]]
-    return lines if len(lines) < 80 else [*lines[:40], *lines[-40:]]
+    return lines

@@ -220,7 +220,7 @@ def _whole(command: Command, folder: Path, ended: Ended, right: bytes | None) ->
                 yield Fault("store", str(fault))
         elif right is not None and path.read_bytes() != right and not _resumable(command, path, right):
             yield Fault("rows", f"{path.name} has {path.stat().st_size} bytes of {len(right)}")
-        elif not path.stat().st_size:
+        elif not path.stat().st_size and "--resume" not in command.line:
             yield Fault("store", f"{path.name} is empty")
     elif command.output and ended.status == 0:
         yield Fault("store", f"done, and there is no {command.output!r}")
