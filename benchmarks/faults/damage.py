@@ -16,7 +16,7 @@ import numpy as np
 from children import Child, call
 from mutations import damaged, nested, odd
 from sources import Sources
-from stores import faults_of_store
+from stores import faults_of_store, hidden
 from tally import Fault, Tally, faults, outcome
 
 
@@ -240,5 +240,5 @@ def run_part(part: str, sources: Sources, work: Path, tally: Tally, count: int, 
 def _stores(folder: Path, output: str) -> Iterator[Fault]:
     if output and (folder / output).exists():
         yield from faults_of_store(folder / output)
-    for path in folder.rglob(".*partial*"):
+    for path in hidden(folder):
         yield Fault("other", f"{path.name} was left")

@@ -19,7 +19,7 @@ from typing import Any
 
 from children import Child, Ended, call
 from sources import Sources, pictures
-from stores import samples
+from stores import hidden, samples
 from tally import Fault, Tally, faults, outcome
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -49,10 +49,12 @@ VERBS = {"build-lmdb": 200, "predict": 200, "train": 60, "synth": 60, "export": 
 def kills(verb: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
     """Stop `verb` `count` times."""
     targets = _TARGETS[verb](sources)
-    lasting = {target.name: _undisturbed(target, work / "undisturbed") for target in targets}
+    lasting: dict[str, float] = {}
     for number in range(start, start + count):
         draw = Random(f"{seed} kills {verb} {number}")
         target, signum = targets[number % len(targets)], _SIGNALS[number // len(targets) % 3]
+        if target.name not in lasting:
+            lasting[target.name] = _undisturbed(target, work / "undisturbed")
         moment = draw.uniform(0, lasting[target.name])
         folder = work / f"{number:05d}"
         folder.mkdir()
@@ -98,24 +100,25 @@ def _stopped(ended: Ended, signum: signal.Signals, running: bool) -> Iterator[Fa
         yield Fault("other", f"{len(lines)} lines on stderr: {lines[-1][:200]}")
 
 
-def _again(line: Sequence[str], folder: Path, statuses: Sequence[int] = (0,)) -> Iterator[Fault]:
-    """Run a command to its end, which has to come."""
+def _again(line: Sequence[str], folder: Path, said: list[str], statuses: Sequence[int] = (0,)) -> Iterator[Fault]:
+    """Run a command to its end, which has to come; add what it says to `said`."""
     ended = call(line, folder, patience=_PATIENCE)
+    said.append(ended.err)
     if ended.status not in statuses:
-        said = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
-        yield Fault("other", f"afterwards `crnn {' '.join(line)}` ends with {ended.status}: {said}")
+        last = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
+        yield Fault("other", f"afterwards `crnn {' '.join(line)}` ends with {ended.status}: {last}")
 
 
-def _leftovers(folder: Path, ended: Ended) -> Iterator[Fault]:
+def _leftovers(folder: Path, said: Sequence[str]) -> Iterator[Fault]:
     """Hidden files that are there after the last run and that no message named."""
-    for path in folder.rglob(".*partial*"):
-        if path.name not in ended.err:
+    for path in hidden(folder):
+        if not any(path.name in message for message in said):
             yield Fault("other", f"{path.name} is still there after another run")
 
 
 # build-lmdb
 
-_IMAGES = 6000
+_IMAGES = 4000
 
 
 def _build_targets(sources: Sources) -> list[Target]:
@@ -143,6 +146,7 @@ def _build_targets(sources: Sources) -> list[Target]:
             shutil.copytree(first, folder / "a.lmdb")
 
     def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
+        said = [ended.err]
         wanted = old + new if kind == "append" else new
         path = folder / "a.lmdb"
         if path.exists():
@@ -156,13 +160,13 @@ def _build_targets(sources: Sources) -> list[Target]:
             yield Fault("store", "the dataset is gone")
         done = path.exists() and samples(path) == wanted
         line = lines[kind] if kind == "append" or not path.exists() else [*lines["new"], "--overwrite"]
-        yield from _again(line, folder, (0, 1) if done and kind == "append" else (0,))  # 1: nothing to add
+        yield from _again(line, folder, said, (0, 1) if done and kind == "append" else (0,))  # 1: nothing to add
         if samples(path) != wanted:
             yield Fault("rows", f"{len(samples(path))} samples of {len(wanted)} after another run")
         listed = (folder / "a.rejected.tsv").read_text(encoding="utf-8") if kind != "append" else "nothing.png"
         if "nothing.png" not in listed:
             yield Fault("other", "a.rejected.tsv lacks the image that is missing")
-        yield from _leftovers(folder, ended)
+        yield from _leftovers(folder, said)
 
     return [Target(f"build-lmdb {kind}", lines[kind], partial(before, kind), partial(after, kind)) for kind in lines]
 
@@ -177,7 +181,7 @@ def _many(folder: Path, sources: Sources, count: int) -> None:
 
 # predict
 
-_READ = 4000
+_READ = 2000
 
 
 def _predict_targets(sources: Sources) -> list[Target]:
@@ -199,6 +203,7 @@ def _predict_targets(sources: Sources) -> list[Target]:
             (folder / "a.tsv").write_bytes(b"mine\n")
 
     def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
+        said = [ended.err]
         path = folder / "a.tsv"
         there = path.read_bytes() if path.exists() else None
         if kind != "resume" and there not in (wanted, None if kind == "new" else b"mine\n"):
@@ -206,21 +211,21 @@ def _predict_targets(sources: Sources) -> list[Target]:
         named = re.findall(r"rows so far are in (\S+)", ended.err)
         if kind != "resume" and named:  # what a message named can be gone on with
             (folder / named[0]).replace(path)
-            yield from _again(lines["resume"], folder, (1,))
+            yield from _again(lines["resume"], folder, said, (1,))
         else:
-            yield from _again(lines["resume"] if kind == "resume" else lines["overwrite"], folder, (1,))
+            yield from _again(lines["resume"] if kind == "resume" else lines["overwrite"], folder, said, (1,))
         if path.read_bytes() != wanted:
             rows, right = path.read_bytes().splitlines(), wanted.splitlines()
             lost, more = len(set(right) - set(rows)), len(rows) - len(set(rows))
             yield Fault("rows", f"{lost} rows lost, {more} doubled, of {len(right)}")
-        yield from _leftovers(folder, ended)
+        yield from _leftovers(folder, said)
 
     return [Target(f"predict {kind}", lines[kind], partial(before, kind), partial(after, kind)) for kind in lines]
 
 
 # train
 
-_STEPS = 40
+_STEPS = 30
 
 
 def _train_targets(sources: Sources) -> list[Target]:
@@ -232,17 +237,18 @@ def _train_targets(sources: Sources) -> list[Target]:
     wanted = _log(whole)
 
     def after(folder: Path, ended: Ended) -> Iterator[Fault]:
+        said = [ended.err]
         begun = (folder / "m.run" / "state.pt").exists()
         resumed = call([*line, "--resume"], folder, patience=_PATIENCE)
         if resumed.status:
             if begun:
                 yield Fault("other", f"--resume ends with {resumed.status}: {resumed.err[-300:]}")
             yield from faults(resumed)
-            yield from _again([*line, "--overwrite"], folder)
-        yield from _again(["inspect", "m.safetensors"], folder)
+            yield from _again([*line, "--overwrite"], folder, said)
+        yield from _again(["inspect", "m.safetensors"], folder, said)
         if _log(folder) != wanted:
             yield Fault("rows", f"the log is {_log(folder)} where undisturbed it is {wanted}")
-        yield from _leftovers(folder, ended)
+        yield from _leftovers(folder, said)
 
     return [Target("train", line, lambda folder: None, after)]
 
@@ -255,7 +261,7 @@ def _log(folder: Path) -> list[tuple[Any, ...]]:
 
 # synth
 
-_SAMPLES = 900
+_SAMPLES = 300
 
 
 def _synth_targets(sources: Sources) -> list[Target]:
@@ -268,17 +274,19 @@ def _synth_targets(sources: Sources) -> list[Target]:
     wanted = samples(whole / "a.lmdb")
 
     def after(folder: Path, ended: Ended) -> Iterator[Fault]:
+        said = [ended.err]
         path = folder / "a.lmdb"
         if path.exists():
             there = samples(path)
             if there != wanted[: len(there)] or (ended.status == 0 and there != wanted):
                 yield Fault("rows", f"{len(there)} samples that are not the first of the run")
         again = Child([*line, *(["--resume"] if path.exists() else [])], folder, fresh=True).wait(_PATIENCE)
+        said.append(again.err)
         if again.status:
             yield Fault("other", f"afterwards ends with {again.status}: {again.err[-300:]}")
         if samples(path) != wanted:
             yield Fault("rows", f"{len(samples(path))} samples of {len(wanted)} after another run")
-        yield from _leftovers(folder, ended)
+        yield from _leftovers(folder, said)
 
     return [Target("synth", line, lambda folder: None, after)]
 
@@ -295,15 +303,16 @@ def _export_targets(sources: Sources) -> list[Target]:
             (folder / "a.onnx").write_bytes(b"mine")
 
     def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
+        said = [ended.err]
         path = folder / "a.onnx"
         old = kind == "overwrite" and path.exists() and path.read_bytes() == b"mine"
         if path.exists() and not old:
-            yield from _again(["inspect", "a.onnx"], folder)
+            yield from _again(["inspect", "a.onnx"], folder, said)
         elif ended.status == 0 or (kind == "overwrite" and not old):
             yield Fault("store", "a.onnx is not there")
-        yield from _again(lines["overwrite"], folder)
-        yield from _again(["inspect", "a.onnx"], folder)
-        yield from _leftovers(folder, ended)
+        yield from _again(lines["overwrite"], folder, said)
+        yield from _again(["inspect", "a.onnx"], folder, said)
+        yield from _leftovers(folder, said)
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith((".", "a.onnx")))
         if others:
             yield Fault("other", f"left behind: {', '.join(others)}")

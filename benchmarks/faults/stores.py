@@ -43,3 +43,8 @@ def faults_of_store(path: Path) -> Iterator[Fault]:
         samples(path)
     except ValueError as fault:
         yield Fault("store", str(fault))
+
+
+def hidden(folder: Path) -> Iterator[Path]:
+    """The hidden files and folders under `folder` in which outputs grow."""
+    return (path for path in folder.rglob(".*") if "partial" in path.name or path.name.endswith(".tmp"))

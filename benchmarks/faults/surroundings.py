@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from children import Child, Ended
 from sources import Sources
-from stores import samples
+from stores import hidden, samples
 from tally import Fault, Tally, faults, outcome
 
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
@@ -224,9 +224,9 @@ def _whole(command: Command, folder: Path, ended: Ended, right: bytes | None) ->
             yield Fault("store", f"{path.name} is empty")
     elif command.output and ended.status == 0:
         yield Fault("store", f"done, and there is no {command.output!r}")
-    for hidden in folder.rglob(".*partial*"):
-        if hidden.name not in ended.err:
-            yield Fault("other", f"{hidden.name} is left")
+    for left in hidden(folder):
+        if left.name not in ended.err:
+            yield Fault("other", f"{left.name} is left")
 
 
 def _resumable(command: Command, path: Path, right: bytes) -> bool:
