@@ -120,8 +120,8 @@ def check_regular(path: Path) -> None:
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-        raise ModelError(f"{path}: {kind}, not a regular file: give the file itself")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise ModelError(f"{path}: {kind}, not a file: give the file itself")
 
 
 def check_model_file(path: Path) -> None:

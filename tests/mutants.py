@@ -1,7 +1,7 @@
-"""Model files and language models with faults drawn at random, each read in full: `python -m tests.mutants KIND FIRST LAST`.
+"""Model files and language models with random faults, each read in full: `python -m tests.mutants KIND FIRST LAST`.
 
-A fault may end in a `CrnnError` that names the file, or change nothing that matters; then what is read must be in order.
-Anything else is printed. It runs in a process of its own, as memory is bounded and a crash would take the tests along.
+A fault may end in a `CrnnError` that names the file, or change nothing that matters; then the reading must be in order.
+Anything else is printed. It runs in a process of its own, because memory is bounded and a crash would end the tests.
 """
 
 from __future__ import annotations

@@ -347,7 +347,7 @@ def test_bad_input_ends_in_one_message_and_its_status(crnn, tmp_path, output):
         ((folder, labels, "--encoding", "utf-99"), 2, "unknown encoding 'utf-99'"),
         ((folder, labels, "--format", "xml"), 2, "Invalid value for '--format'"),
         ((folder, labels, "--format", "pairs"), 2, "takes no label file"),
-        ((folder, labels, "--height", "40"), 2, "height is 40: take a multiple of 16, at least 32"),
+        ((folder, labels, "--height", "40"), 2, "height is 40: take a multiple of 16, from 32 to 1024"),
         ((folder, labels, "--backbone", "huge"), 2, "Invalid value for '--backbone'"),
         ((folder, labels, "--workers", "0"), 2, "workers is 0: take at least 1"),
         ((folder, labels, "-o", tmp_path / "file" / "a.lmdb"), 1, "a.lmdb: cannot be written ("),

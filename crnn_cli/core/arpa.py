@@ -92,8 +92,8 @@ def _ordered(entries: Sequence[dict[Ngram, _Values]], where: str) -> Ngrams:
         try:
             order = sorted(own, key=lambda ngram: (places[ngram[:-1]], numbers[ngram[-1]]))
         except KeyError as fault:
-            lacking = fault.args[0] if isinstance(fault.args[0], str) else " ".join(fault.args[0])
-            raise ModelError(f"{where}: n-grams with `{lacking[:80]}`, which is not there itself: build it again") from None
+            lacking = (fault.args[0] if isinstance(fault.args[0], str) else " ".join(fault.args[0]))[:80]
+            raise ModelError(f"{where}: n-grams with `{lacking}`, which is not there itself: build it again") from None
         contexts = [places[ngram[:-1]] for ngram in order]
         values = np.array([own[ngram] for ngram in order], np.float64).reshape(-1, 2)
         tokens = np.array([numbers[ngram[-1]] for ngram in order], np.int64)
