@@ -80,14 +80,6 @@ def jpeg(data: bytes, where: str) -> Jpeg:
     raise ImageError(f"{where}: truncated or damaged: the header of the JPEG is not whole")
 
 
-def jpeg_without_exif(data: bytes) -> bytes:
-    """A JPEG without the segments that EXIF and the like are in."""
-    segments = list(_jpeg_segments(data))
-    ends = [at for _, at in segments[1:]]
-    kept = [data[at:end] for (marker, at), end in zip(segments, ends, strict=False) if marker != _EXIF_MARKER]
-    return data[:2] + b"".join(kept) + data[segments[-1][1] :]
-
-
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment of a JPEG's header."""
     at = 2
@@ -101,8 +93,6 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
             return
         else:
             yield marker, at
-            if marker == _START_OF_SCAN:
-                return
             at += 2 + length
 
 
@@ -156,8 +146,7 @@ def png(data: bytes, where: str) -> Png:
     if max(width, height) > _PNG_LONGEST:
         raise ImageError(f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines")
     made, key = _png_palette(parts, depth, color, where)
-    needed: list[tuple[bytes, bytes | memoryview]]
-    needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in parts[b"IDAT"]), (b"IEND", b"")]
+    needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in parts[b"IDAT"]), (b"IEND", header[:0])]
     plain = data
     if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
         plain = PNG + b"".join(part for kind, own in needed for part in _png_chunk(kind, own))
@@ -190,7 +179,7 @@ def _png_palette(
     return [(b"tRNS", key)], bytes(key)
 
 
-def _png_chunk(kind: bytes, body: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
+def _png_chunk(kind: bytes, body: memoryview) -> tuple[bytes | memoryview, ...]:
     return struct.pack(">I4s", len(body), kind), body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
