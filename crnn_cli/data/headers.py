@@ -28,6 +28,8 @@ _ALONE = frozenset((0xFF01, *range(0xFFD0, 0xFFD8)))  # markers of segments with
 _START_OF_SCAN, _FILL, _EXIF_MARKER = 0xFFDA, 0xFFFF, 0xFFE1
 _EXIF = b"Exif\0\0"
 
+_SEGMENT, _CHUNK, _CHECKSUM = struct.Struct(">HH"), struct.Struct(">I4s"), struct.Struct(">I")
+
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks that make the pixels, in their order
@@ -84,7 +86,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment of a JPEG's header."""
     at = 2
     while at + 4 <= len(data):
-        marker, length = struct.unpack_from(">HH", data, at)
+        marker, length = _SEGMENT.unpack_from(data, at)
         if marker == _FILL:
             at += 1
         elif marker in _ALONE:
@@ -189,8 +191,8 @@ def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, list[memoryview]],
     parts: dict[bytes, list[memoryview]] = {kind: [] for kind in (*_PNG_PARTS, b"eXIf")}
     try:
         while not parts[b"IEND"]:
-            length, kind = struct.unpack_from(">I4s", data, at)
-            (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
+            length, kind = _CHUNK.unpack_from(data, at)
+            (checksum,) = _CHECKSUM.unpack_from(data, at + 8 + length)
             critical = not kind[0] & 0x20
             if (critical or kind == b"tRNS") and zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
                 raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")

@@ -39,7 +39,7 @@ _COPIES = 3  # times the samples that are stored, and the pixels that come of th
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # frozen, it would take as long to make as a small image's header to read
 class EncodedImage:
     """An image of a file, of which the header was read.
 
