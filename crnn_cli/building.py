@@ -131,6 +131,9 @@ class Build:
         self._reading, self._output, self._options = reading, output, options
         self._model = options.model()
         self._writer = Writer(output, options.overwrite, options.append)
+        for path in (rejected_path(output), infeasible_path(output)):
+            if path.is_dir():
+                raise StoreError(f"{path}: a folder, but a list may have to be there: choose another output")
         self.before = len(self._writer)
 
     @property

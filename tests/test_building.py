@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -437,3 +438,58 @@ def test_few_images_are_in_memory_at_a_time(tmp_path, output, monkeypatch):
 def test_every_cause_is_documented():
     page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z ]+)` \|", page.partition("## What is checked")[2], re.M) == [*get_args(Cause)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_devices_and_huge_files_are_not_read(crnn, tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["good", "huge"])
+    labels.unlink()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    os.truncate(folder / "1.png", 2**40)
+    for name in ("0", "1", "pipe", "device"):
+        (folder / f"{name}.gt.txt").write_text(name)
+    result = crnn("build-lmdb", folder, "-o", output)
+    assert result.code == 0
+    assert "3 skipped: unreadable image" in result.err
+    listed = (output.parent / "my words.rejected.tsv").read_text().splitlines()
+    assert [line.split("\t")[1] for line in listed] == ["unreadable image (no file of at most 1,073,741,824 bytes)"] * 3
+    assert labels_of(output) == ["0"]
+
+
+def test_a_label_that_no_line_of_text_has_is_rejected(crnn, tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["a", "b"])
+    labels.write_text(f"0.png\t{'x' * 65_537}\n1.png\t{'𝔘' * 65_536}\n", encoding="utf-8")
+    result = crnn("build-lmdb", folder, labels, "-o", output)
+    assert (result.code, "1 skipped: label too long" in result.err) == (0, True)
+    assert labels_of(output) == ["𝔘" * 65_536]
+
+
+def test_messages_show_the_beginning_of_what_is_long(crnn, tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["a", "b"])
+    labels.write_text(f"0.png\t{'x' * 70_000}\n{'y' * 70_000}\tb\n")
+    result = crnn("build-lmdb", folder, labels, "-o", output)
+    assert result.code == 1 and "y... (70,000 characters)  missing image" in result.err
+    assert len(result.err) < 2000
+
+
+def test_what_a_killed_build_left_is_removed_and_told(crnn, tmp_path, output):
+    leftover = output.with_name(f".{output.name}.12.partial")
+    leftover.mkdir()
+    result = crnn("build-lmdb", *make(tmp_path / "data"), "-o", output)
+    assert f"{leftover}: left by a build that was killed: removed" in result.err
+    assert entries(output.parent) == [output.name]
+
+
+def test_a_list_that_could_not_be_written_is_told_before_the_work(crnn, tmp_path, output):
+    (output.parent / "my words.infeasible.tsv").mkdir()
+    result = crnn("build-lmdb", *make(tmp_path / "data"), "-o", output)
+    assert (result.code, "my words.infeasible.tsv: a folder" in result.err) == (1, True)
+    assert not output.exists()
+
+
+def test_halves_of_surrogate_pairs_are_told(crnn, tmp_path, output):
+    folder, labels = make(tmp_path / "data", ["a", "b"])
+    labels.write_bytes(b"0.png\ta\n1.png\t+2AA-\n")
+    result = crnn("build-lmdb", folder, labels, "-o", output, "--encoding", "utf-7")
+    assert (result.code, f"{labels}:2: half a surrogate pair is no character" in result.err) == (1, True)

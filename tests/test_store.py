@@ -384,10 +384,11 @@ def test_a_dataset_that_is_replaced_while_a_build_adds_to_it_is_told(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
     write(tmp_path / "b.lmdb", simple(1, "new"))
-    adding = Writer(path, append=True)
-    with pytest.raises(StoreError, match=r"a\.lmdb: replaced by another program"), adding:  # noqa: PT012
-        adding.add(*simple(1, "added")[0])
-        (tmp_path / "b.lmdb" / "data.mdb").replace(path / "data.mdb")
+    adding = Writer(path, append=True).__enter__()
+    adding.add(*simple(1, "added")[0])
+    (tmp_path / "b.lmdb" / "data.mdb").replace(path / "data.mdb")
+    with pytest.raises(StoreError, match=r"a\.lmdb: replaced by another program"):
+        adding.__exit__(None, None, None)
     assert list(Reader(path).labels()) == ["new0"]
 
 

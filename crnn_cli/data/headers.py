@@ -82,6 +82,14 @@ def jpeg(data: bytes, where: str) -> Jpeg:
     raise ImageError(f"{where}: truncated or damaged: the header of the JPEG is not whole")
 
 
+def jpeg_without_exif(data: bytes) -> bytes:
+    """A JPEG without the segments that EXIF and the like are in."""
+    segments = list(_jpeg_segments(data))
+    ends = [at for _, at in segments[1:]]
+    kept = [data[at:end] for (marker, at), end in zip(segments, ends, strict=False) if marker != _EXIF_MARKER]
+    return data[:2] + b"".join(kept) + data[segments[-1][1] :]
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment of a JPEG's header."""
     at = 2
@@ -95,6 +103,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
             return
         else:
             yield marker, at
+            if marker == _START_OF_SCAN:
+                return
             at += 2 + length
 
 
