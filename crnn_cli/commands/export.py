@@ -60,7 +60,7 @@ def command(
     lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
 ) -> None:
     """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
-    with its weights in float16.
+    with its weights in float16, or in float32 where that is too coarse for them.
 
     The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
     gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 to 2.15; a GRU becomes
@@ -92,13 +92,15 @@ def command(
         model, output = source, output or Path(f"{model}{fewer.suffix(precision)}")  # not into the package's own folder
     readers = [Reader(path) for path in data]
     exported = exporting.export(model, output, overwrite, decoding.asked(context), precision, readers)
-    agrees = f"agrees with {model}: log-probabilities differ by at most {exported.difference:.1e} over"
+    agrees = f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} % over"
     if precision == "int8":
         agrees = f"gives the frames that {model} gives for"
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the export works "
         f"with {exporting.TESTED}); {agrees} {exported.images} images in {exported.batches} batches of mixed widths"
     )
+    if exported.remark:
+        console.warn(f"{exported.path}: {exported.remark}")
     if exported.judged:
         _show(exported.judged)
 
