@@ -10,14 +10,18 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import crnn_cli
+from crnn_cli import modelling
+from crnn_cli.checkpoint import Header
+from crnn_cli.config import DecodeOptions
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError
 from tests.conftest import png
-from tests.models import stripes
+from tests.models import STRIPES, save_stripes_onnx, stripes
 
 ROOT = Path(crnn_cli.__file__).parent
 
@@ -166,3 +170,53 @@ def test_a_pt2_is_refused_without_being_opened(tmp_path, canary, crnn, part):
         with pytest.raises(ModelError, match=name):
             crnn_cli.load(tmp_path / name)
     assert not canary.exists()
+
+
+def outside(path: Path, location: str) -> None:
+    """Make an ONNX model whose weights are in another file."""
+    import onnx
+
+    model = onnx.load(save_stripes_onnx(path))
+    weights = model.graph.initializer[1]
+    (path.parent / "weights.bin").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"])
+def test_an_onnx_model_opens_no_other_file(tmp_path, monkeypatch, location):
+    (tmp_path / "folder").mkdir()
+    for folder in (tmp_path, tmp_path / "folder"):
+        monkeypatch.chdir(folder)
+        outside(folder / "model.onnx", location)
+        with pytest.raises(ModelError, match=r"model\.onnx: .*a tensor whose data is in another file"):
+            crnn_cli.load("model.onnx", device="cpu")
+
+
+def test_pickles_in_language_models_and_weights_are_not_unpacked(tmp_path, canary):
+    attack = np.array([Attack(canary)], object)
+    for arrays in ({"vocabulary": attack}, {"vocabulary": np.array(["a"]), "tokens1": attack}):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(ModelError, match=r"a\.npz: no language model"):
+            modelling.read(tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_bytes(pickled(Attack(canary)))  # a zip archive, too
+    with pytest.raises(ModelError, match=r"b\.npz: no language model"):
+        modelling.read(tmp_path / "b.npz")
+    for name in ("c.safetensors", "c.onnx"):
+        (tmp_path / name).write_bytes(pickled(Attack(canary)))
+        with pytest.raises(ModelError, match=name):
+            crnn_cli.load(tmp_path / name, device="cpu")
+    assert not canary.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_model_does_not_choose_what_is_opened_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("english.npz")  # opening it would wait for ever
+    for lm in ("english.npz", str(tmp_path / "english.npz"), "/dev/zero"):
+        header = Header(STRIPES, decode=DecodeOptions(lm=lm))
+        save_stripes_onnx(tmp_path / "model.onnx", description=header.to_json())
+        with pytest.raises(ModelError, match=r"model\.onnx: .*lm is .*a model may name english"):
+            crnn_cli.load("model.onnx", device="cpu")

@@ -1,0 +1,382 @@
+"""A model file is plain data and asks for what is bounded: all else is refused by name, soon and without memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from safetensors.torch import save as pack
+
+import crnn_cli
+from crnn_cli import checkpoint, files, modelling, runners
+from crnn_cli.checkpoint import KEY, Header
+from crnn_cli.config import DecodeOptions, ModelConfig
+from crnn_cli.core.arpa import from_arpa, to_arpa
+from crnn_cli.core.ngrams import estimate
+from crnn_cli.data.alphabet import read_alphabet
+from crnn_cli.data.lexicon import read_lexicon
+from crnn_cli.errors import AlphabetError, ConfigError, ModelError, UsageFault
+from tests.models import STRIPES, save_stripes_onnx, save_untrained, stripes
+
+needs_devices = pytest.mark.skipif(not Path("/dev/zero").exists() or sys.platform == "win32", reason="no such devices")
+
+
+def description(config=None, decode=None, **others):
+    values = {"format": 1, "config": STRIPES.to_dict() | (config or {}), "record": {}, **others}
+    return json.dumps(values if decode is None else values | {"decode": asdict(DecodeOptions()) | decode})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("height", 2**24), ("height", 1040), ("height", 10**30), ("height", "32"), ("height", True), ("height", 32.0),
+        ("layers", 10**6), ("layers", 0), ("layers", [2]), ("units", 30_000), ("units", -1),
+        ("minimum_width", 10**9), ("widen_below", 1025), ("dropout", 1.0), ("dropout", float("nan")),
+        ("temperature", 0), ("temperature", float("inf")), ("mean", float("nan")), ("mean", 10**400), ("std", 0),
+        ("std", -1), ("std", "0.5"), ("channels", 2), ("channels", None), ("backbone", "huge"), ("backbone", ["tiny"]),
+        ("rnn", 5), ("alphabet", ""), ("alphabet", "aa"), ("alphabet", "a\ud800"), ("alphabet", "a\x1b"),
+        ("alphabet", ["a"]), ("alphabet", None), ("unknown", 1),
+    ],
+)  # fmt: skip
+def test_a_description_asks_for_what_is_bounded_and_of_its_kind(field, value):
+    assert Header.from_json(description(), "whole").config == STRIPES
+    with pytest.raises(ModelError, match=rf"here: its model description is damaged \(.*{field.replace('_', '.')}"):
+        Header.from_json(description({field: value}), "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("beam", 100_000), ("beam", "16"), ("nbest", 17), ("delta", -1), ("delta", 10**9), ("outside", float("inf")),
+        ("lm_weight", 10**9), ("lm_bonus", float("nan")), ("lm_sure", 2), ("decoder", "all"), ("ignore_case", 1),
+        ("allow", 5), ("allow", "xyz"), ("deny", "ab"), ("deny", None), ("pattern", "re:("), ("pattern", "9"),
+        ("pattern", "?" * 20_000), ("lm", "/dev/zero"), ("lm", "../english"), ("lm", "words.arpa"), ("lm", 3),
+    ],
+)  # fmt: skip
+def test_a_description_reads_in_ways_that_are_bounded(field, value):
+    assert Header.from_json(description(decode={"lm": "english"}), "whole").decode.lm == "english"
+    with pytest.raises(ModelError, match="here: its model description is damaged"):
+        Header.from_json(description(decode={field: value}), "here")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000, '{"a":' * 100_000, "[]", "null", "1" * 5000, "", description(record=[]),
+        description(format=True), description(format="1" * 10_000), '{"format": 1, "config": []}',
+        description().replace('"format": 1', '"format": 1, "format": 1'), description().replace('"record"', '"r"'),
+        '{"format": 1, "config": [], "record": {}}', '{"format": 1, "config": {"alphabet": {}}, "record": {}}',
+    ],
+)  # fmt: skip
+def test_a_description_that_is_none_is_named_in_one_short_message(text):
+    with pytest.raises(ModelError, match=r"^here: ") as caught:
+        Header.from_json(text, "here")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return save_untrained(tmp_path_factory.mktemp("whole") / "model.safetensors", "ab")
+
+
+def with_header(data: bytes, change) -> bytes:
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    text = change(header)
+    new = (json.dumps(header) if text is None else text).encode()
+    return struct.pack("<Q", len(new)) + new + data[8 + length :]
+
+
+def entry(**values):
+    return lambda header: header["head.bias"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda h: "[" * 100_000, "not a crnn model file"), (lambda h: "[]", "not a crnn model file"),
+        (lambda h: "1" * 5000, "not a crnn model file"), (lambda h: '{"a": 1, "a": 1}', "not a crnn model file"),
+        (lambda h: h.update(__metadata__=[]), "not a crnn model file"),
+        (lambda h: h["__metadata__"].update(other=3), "not a crnn model file"),
+        (lambda h: h.update(other=3), "damaged: what its header says"),
+        (entry(data_offsets=[0, -1]), "head.bias"), (entry(data_offsets=["0", "1"]), "damaged: what its header"),
+        (entry(data_offsets=[0, 10**30]), "damaged: what its header"), (entry(data_offsets=[0]), "damaged: what its"),
+        (entry(data_offsets=[0, 12]), "its place does not fit"), (entry(dtype="F77"), "'F77' of 1 axes is not known"),
+        (entry(dtype=["F32"]), "damaged: what its header"), (entry(shape=[-3]), "no whole number"),
+        (entry(shape=[3.0]), "no whole number"), (entry(shape="3"), "no whole number"),
+        (entry(shape=[2**40, 2**40]), "does not fit its shape"), (entry(shape=[1] * 1000), "of 1000 axes"),
+        (entry(shape=[1, 3]), r"head.bias is 1x3, not 3"), (entry(dtype="I32"), "head.bias is I32"),
+        (lambda h: h.update(other=h.pop("head.bias")), r"head.bias is missing; 'other' belongs to no layer"),
+    ],
+)  # fmt: skip
+def test_a_damaged_header_is_named(whole, tmp_path, change, why):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(with_header(whole.read_bytes(), change))
+    with pytest.raises(ModelError, match=rf"bad\.safetensors: .*{why}"):
+        checkpoint.load_model(path)
+
+
+def test_a_network_is_not_built_before_its_weights_are_seen_to_fit(tmp_path, monkeypatch):
+    path = tmp_path / "huge.safetensors"
+    config = ModelConfig("ab", "vgg", height=1024, layers=8, units=4096)
+    path.write_bytes(pack({"head.bias": torch.zeros(3)}, {KEY: Header(config).to_json()}))
+    monkeypatch.setattr(checkpoint, "_state", lambda path: pytest.fail("its weights were read"))
+    with pytest.raises(ModelError, match=r"huge\.safetensors: its weights do not fit .*; and \d+ more"):
+        checkpoint.load_model(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(whole, tmp_path, value):
+    header, state = checkpoint.load(whole)
+    state["head.bias"][1] = value
+    checkpoint.save(tmp_path / "nan.safetensors", header, state)
+    with pytest.raises(ModelError, match=r"nan\.safetensors: damaged: weights that are NaN or infinite in head\.bias"):
+        runners.load(tmp_path / "nan.safetensors", "cpu")
+
+
+def test_a_network_whose_numbers_leave_all_bounds_reads_nothing(whole, tmp_path):
+    header, state = checkpoint.load(whole)
+    state["head.weight"] = state["head.weight"].sign() * 3e38
+    checkpoint.save(tmp_path / "large.safetensors", header, state)
+    with pytest.raises(ModelError, match=r"large\.safetensors: the model gives numbers that are no log-probabilities"):
+        list(crnn_cli.load(tmp_path / "large.safetensors", device="cpu").read([stripes("ab")]))
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "frames", "why"),
+    [
+        (np.zeros((2, 4, 4)), [4, 4], "4 classes, its alphabet needs 3"), (np.zeros((1, 4, 3)), [4, 4], "for 2 images"),
+        (np.zeros((2, 4, 3)), [4, 5], "lengths of 4 to 5 of 4"), (np.zeros((2, 4, 3)), [-1, 4], "lengths of -1"),
+        (np.full((2, 4, 3), np.nan), [4, 4], "NaN"), (np.full((2, 4, 3), 1.0), [4, 4], "no log-probabilities"),
+        (np.full((2, 4, 3), -np.inf), [4, 4], "no log-probabilities"), (np.zeros((2, 4)), [4, 4], "for 2 images"),
+    ],
+)  # fmt: skip
+def test_what_is_no_distribution_is_refused(log_probs, frames, why):
+    good = np.zeros((2, 4, 3), np.float32), np.array([4, 0])
+    assert runners.checked(*good, 2, STRIPES, Path("here")) is not None
+    with pytest.raises(ModelError, match=f"here: the model gives .*{why}"):
+        runners.checked(log_probs.astype(np.float32), np.array(frames), 2, STRIPES, Path("here"))
+
+
+def loop() -> onnx.NodeProto:
+    """A loop that never ends."""
+    types = {"i": TensorProto.INT64, "on": TensorProto.BOOL, "again": TensorProto.BOOL}
+    i, on, again = (helper.make_tensor_value_info(name, kind, []) for name, kind in types.items())
+    body = helper.make_graph([helper.make_node("Identity", ["on"], ["again"])], "body", [i, on], [again])
+    return helper.make_node("Loop", ["", "true"], [], body=body)
+
+
+def outside(tensor: onnx.TensorProto, location: str) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+
+
+def hidden(model: onnx.ModelProto, location: str = "/etc/passwd") -> None:
+    """Data in another file for the constant of a node."""
+    node = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.FLOAT, [1], [0.0]))
+    outside(node.attribute[0].t, location)
+    model.graph.node.append(node)
+
+
+def sized(model: onnx.ModelProto, *dims: int) -> None:
+    model.graph.initializer[1].ClearField("dims")
+    model.graph.initializer[1].dims.extend(dims)
+
+
+def added(operator: str, domain: str = ""):
+    return lambda model: model.graph.node.append(helper.make_node(operator, [], ["new"], domain=domain))
+
+
+CHANGES = {
+    "an external tensor": (lambda m: outside(m.graph.initializer[1], "../x"), "data is in another file"),
+    "an external constant": (hidden, "data is in another file"),
+    "a loop": (lambda m: m.graph.node.append(loop()), "a graph in a node"),
+    "another operator": (added("RandomNormal"), "RandomNormal"),
+    "another domain": (added("Add", "com.other"), r"com\.other\.Add"),
+    "a function": (lambda m: m.functions.append(helper.make_function("d", "F", [], [], [], [])), "functions"),
+    "sizes without data": (lambda m: sized(m, 10**6, 10**6), "declares 1000000 numbers"),
+    "negative sizes": (lambda m: sized(m, -1), "declares"),
+    "another input": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 1), r"tensor\(float\)|damaged"),
+    "other images": (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 3), "takes images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_onnx_model_has_nothing_but_a_plain_network(tmp_path, monkeypatch, name, capfd):
+    monkeypatch.chdir(tmp_path)
+    change, why = CHANGES[name]
+    model = onnx.load(save_stripes_onnx(tmp_path / "bad.onnx"))
+    change(model)
+    (tmp_path / "bad.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=rf"bad\.onnx: .*{why}"):
+        runners.load(tmp_path / "bad.onnx", "cpu")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_batch_that_fails_names_the_model_and_nothing_else_speaks(tmp_path, capfd):
+    model = onnx.load(save_stripes_onnx(tmp_path / "bad.onnx"))
+    model.graph.node.append(helper.make_node("Reshape", ["widths", "last"], ["frames"]))
+    del model.graph.node[-2]  # what gave the frames
+    (tmp_path / "bad.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"bad\.onnx: fails on images \(1, 1, 32, 24\)"):
+        list(crnn_cli.load(tmp_path / "bad.onnx", device="cpu").read([stripes("ab")]))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_onnx_weights_that_are_no_numbers_read_nothing(tmp_path):
+    model = onnx.load(save_stripes_onnx(tmp_path / "nan.onnx"))
+    model.graph.initializer[2].raw_data = np.full(3, np.nan, np.float32).tobytes()
+    (tmp_path / "nan.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"nan\.onnx: the model gives numbers that are no log-probabilities"):
+        list(crnn_cli.load(tmp_path / "nan.onnx", device="cpu").read([stripes("ab")]))
+
+
+@needs_devices
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", ".npz", ".arpa"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_files_are_read(tmp_path, suffix, kind):
+    path = tmp_path / f"odd{suffix}"
+    {"pipe": os.mkfifo, "device": lambda own: own.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](path)
+    with pytest.raises(ModelError, match=rf"odd\{suffix}: .*, not a regular file"):
+        modelling.read(path) if suffix in (".npz", ".arpa") else runners.load(path)
+
+
+ARPA = list(to_arpa(estimate(["ab", "ba"], 2)))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["\\data\\", f"ngram 1={10**12}", "\\1-grams:", "-1 a", "\\end\\"],
+        ["\\data\\", *(f"ngram {n}=0" for n in range(1, 10**4)), "\\end\\"],
+        ["\\data\\", f"ngram {'9' * 5000}=1", "\\end\\"],
+        ["\\data\\", "ngram 1=1", f"\\{'9' * 5000}-grams:", "\\end\\"],
+        ["x" * 10**6], ["\\data\\", "ngram 1=1", "\\1-grams:", "nan a", "\\end\\"], ["\0"],
+        *(["\\data\\", "ngram 1=1", "\\1-grams:", f"-1 a {own}", "\\end\\"] for own in ("nan", "inf", "1e300")),
+        ["\\data\\", "ngram 1=1", "\\1-grams:", "-1e300 a", "\\end\\"],
+    ],
+)  # fmt: skip
+def test_a_hostile_arpa_file_is_named(lines):
+    with pytest.raises(ModelError, match=r"^here") as caught:
+        from_arpa(lines, "here")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+def test_an_arpa_file_is_read_whatever_its_line_ends(tmp_path, begin, end):
+    (tmp_path / "a.arpa").write_bytes((begin + end.join(ARPA)).encode())
+    assert len(modelling.read(tmp_path / "a.arpa")) == len(estimate(["ab", "ba"], 2))
+
+
+def test_a_probability_of_0_is_read_as_it_is_by_convention():
+    lines = ["\\data\\", "ngram 1=2", "\\1-grams:", "-inf <s>", "-1 a", "\\end\\"]
+    assert [probability for _, probability, _ in from_arpa(lines, "here")] == [-99, -1]
+
+
+def no_order(arrays):
+    arrays["tokens2"] = arrays["tokens2"][::-1]
+
+
+PACKED = {
+    "nan": lambda a: a["probability1"].fill(np.nan), "infinite": lambda a: a["weight1"].fill(np.inf),
+    "positive": lambda a: a["probability2"].fill(1), "a huge count": lambda a: a["counts1"].fill(255),
+    "tokens out of order": no_order, "a token twice": lambda a: a.update(vocabulary=a["vocabulary"][[0] * 5]),
+    "half a character": lambda a: a.update(vocabulary=np.array([*"abcd", "\ud800"])),
+    "objects": lambda a: a.update(vocabulary=np.array([["a"], "b"], object)),
+    "wrapped counts": lambda a: a.update(counts2=np.array([2**63, 2**63, *a["counts2"][2:]], np.uint64)),
+    "signed counts": lambda a: a.update(counts2=a["counts2"].astype(np.int64)),
+    "two axes": lambda a: a.update(tokens1=a["tokens1"][None]),
+    "many orders": lambda a: a.update({f"{n}": np.zeros(1) for n in range(100)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_hostile_packed_model_is_named(tmp_path, name):
+    (tmp_path / "texts.txt").write_text("ab\nba\n")
+    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 2)
+    with np.load(tmp_path / "a.npz") as file:
+        arrays = dict(file)
+    PACKED[name](arrays)
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ModelError, match=r"a\.npz: no language model that"):
+        modelling.read(tmp_path / "a.npz")
+
+
+def test_sizes_that_a_packed_model_declares_take_no_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        header = b"{'descr': '<u4', 'fortran_order': False, 'shape': (%d,)}" % 10**15
+        archive.writestr("vocabulary.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(ModelError, match=r"a\.npz: no language model"):
+        modelling.read(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vocabulary.npy", b"")
+    data = (tmp_path / "b.npz").read_bytes()
+    place = data.index(b"PK\x01\x02") + 24  # of the size in the archive's directory
+    (tmp_path / "b.npz").write_bytes(data[:place] + b"\xf0\xff\xff\xff" + data[place + 4 :])
+    with pytest.raises(ModelError, match=r"b\.npz: no language model .*too large"):
+        modelling.read(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(("order", "prune"), [(21, 0), (10**6, 0), (3, float("nan")), (3, float("inf"))])
+def test_orders_and_pruning_are_bounded(order, prune):
+    with pytest.raises(UsageFault, match=r"(order|prune) is "):
+        estimate(["ab"], order, prune)
+
+
+@needs_devices
+def test_a_device_is_not_read_for_ever(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "_ENDLESS", 5_000_000)
+    with pytest.raises(UsageFault, match="/dev/zero: no file, and more than 1 GB comes out of it"):
+        files.read_text("/dev/zero", "give another")
+    with pytest.raises(ConfigError, match=r"/dev/zero: .*more than 1 GB"):
+        read_alphabet("/dev/zero")
+    reading, writing = os.pipe()  # as the shell makes for <(...)
+    with os.fdopen(writing, "w") as file:
+        file.write("ab\r\nba\n")
+    codec = crnn_cli.load(save_stripes_onnx(tmp_path / "m.onnx"), device="cpu").members[0].decoder.codec
+    assert read_lexicon(Path(f"/dev/fd/{reading}"), codec) == ([[1, 2], [2, 1]], [])
+    os.close(reading)
+
+
+def test_a_lexicon_is_a_list_or_a_file(tmp_path):
+    model, words = save_stripes_onnx(tmp_path / "m.onnx"), tmp_path / "words.txt"
+    words.write_text("ab\n\n bb\r\n")
+
+    def text(**given):
+        return [own.text for own in crnn_cli.load(model, device="cpu", **given).read([stripes("ba"), stripes("bb")])]
+
+    expected = text(lexicon=["ab", "bb"])
+    assert set(expected) == {"ab", "bb"}
+    with words.open() as opened:
+        for lexicon in (("ab", "bb"), (word for word in ("ab", "bb")), words, opened):
+            assert text(lexicon=lexicon) == expected
+    assert text(lexicons={"input 1": iter(["ab"])})[0] == "ab"
+    for given in (
+        {"lexicon": "words.txt"}, {"lexicon": b"ab"}, {"lexicon": [b"ab"]}, {"lexicon": 5}, {"lexicon": ["ab", None]},
+        {"lexicons": {"input 1": "ab"}}, {"lexicons": "words.txt"}, {"lexicons": {"input 1": [1]}},
+    ):  # fmt: skip
+        with pytest.raises(UsageFault, match=r"lexicons?(\['input 1'\])? (is|has) .*: give (a list|lists) of words"):
+            text(**given)
+    words.write_text("abc")
+    with pytest.raises(AlphabetError):
+        text(lexicon=words)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded by the system's own means")
+def test_mutants_end_in_one_message_or_read_in_order():
+    command = [sys.executable, "-m", "tests.mutants", "0", "60"]
+    found = subprocess.run(command, capture_output=True, timeout=600, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
