@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -82,6 +85,8 @@ def join(device: torch.device) -> Iterator[World]:
             raise DeviceError(f"{local + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield World(dist.get_rank(), size, device)
@@ -89,3 +94,13 @@ def join(device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def _stop_without(launcher: int) -> None:
+    """Ask this process to stop as soon as the torchrun that started it has gone, even if it was killed.
+
+    Nobody else would: its processes would train on, and keep the output's lock.
+    """
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
