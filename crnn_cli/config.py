@@ -64,7 +64,7 @@ def within(name: str, value: float, least: float, most: float = math.inf) -> Non
     Raises:
         UsageFault: it is outside, infinite or no number.
     """
-    if not (least <= value <= most and math.isfinite(value)):
+    if not (least <= value <= most and value < math.inf):
         raise UsageFault(f"{name} is {value}: take {_bounds(least, most)}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crnn_cli import console, weights
+from crnn_cli import console, files, weights
 from crnn_cli.commands import decoding, options
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
@@ -112,8 +112,7 @@ def _show(judged: Sequence[Judged]) -> None:
     for own in judged:
         exact, cer = (f"{100 * figure.value:.2f}" for figure in (own.scores.exact, own.scores.cer))
         rows.append((own.precision, f"{own.size / 1e6:.1f}", f"{own.rate:,.0f}", exact, cer))
-    for line in columns(rows, right=range(1, 5)):
-        typer.echo(line)
+    files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
     bad = judged[0].unreadable
     if bad:
         some = "; ".join(why for _, why in bad[:5]) + ("; ..." if len(bad) > 5 else "")
