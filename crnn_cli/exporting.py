@@ -199,7 +199,7 @@ def _judged(networks: Mapping[Precision, bytes], data: Sequence[Reader]) -> tupl
     found: dict[Precision, Judged] = {}
     with TemporaryDirectory() as folder:
         for precision, network in networks.items():
-            Path(folder, f"{precision}.onnx").write_bytes(network)
+            write_whole(Path(folder, f"{precision}.onnx"), network)
         readers = {precision: recognizer.load(Path(folder, f"{precision}.onnx"), "cpu") for precision in networks}
         for precision in (*networks, *networks):
             start = time.perf_counter()
@@ -240,7 +240,7 @@ def _opened(data: bytes, suffix: str) -> Run:
         return _program(data)
     with TemporaryDirectory() as folder:
         path = Path(folder, f"model{suffix}")
-        path.write_bytes(data)
+        write_whole(path, data)
         return runners.load(path, "cpu")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO
 
 from crnn_cli.errors import OutputError, UsageFault
 
@@ -28,8 +28,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool, inputs: Iterable
 
     Raises:
         UsageFault: it names a folder, or one of the inputs.
-        OutputError: it exists and may not be overwritten, its folder does not exist, or it cannot be
-            written there.
+        OutputError: it exists and may not be overwritten, another run goes on with it, its folder does
+            not exist, or it cannot be written there.
     """
     path = Path(path)
     try:
@@ -54,6 +54,9 @@ def _check_file(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[
         raise OutputError(f"{path}: exists: choose another name, or give --overwrite")
     if there and any(_is_same(path, given) for given in inputs):
         raise UsageFault(f"{path}: an input of this command, which must not replace it: choose another name")
+    if there:
+        with suppress(OSError), path.open("r+b") as old:  # one that may not be written may be replaced
+            hold(old, path)  # a run that goes on with it would write on where nobody looks
     target = Path(os.path.realpath(path))
     folder = target.parent if path.is_symlink() else path.parent
     if not folder.is_dir():
@@ -232,7 +235,8 @@ def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
 
     Raises:
         UsageFault: it is a folder, a device or a pipe.
-        OutputError: it cannot be written, has no folder, or another process has it open so.
+        OutputError: it cannot be written, has no folder, or another process has it open so; or it was
+            removed or replaced meanwhile.
     """
     path = Path(path)
     if _is_stream(path):
@@ -249,6 +253,8 @@ def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
         file.truncate(size)
         file.seek(size)
         yield Output(file, str(path))
+        if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
+            raise OutputError(f"{path}: removed or replaced during the run, whose rows are lost: run it again")
     finally:
         with suppress(OSError):  # of a full disk `write` has spoken
             file.close()
@@ -302,7 +308,7 @@ def _opened_lock(lock: Path, path: Path) -> BinaryIO:
         file.close()  # its holder removed it before this process held it: make another
 
 
-def hold(file: BinaryIO, path: str | os.PathLike[str], what: str = _HELD) -> None:
+def hold(file: IO[bytes], path: str | os.PathLike[str], what: str = _HELD) -> None:
     """Keep other processes from holding `file`, open for writing, until it is closed or the process ends.
 
     Where the system or the file system has no locks, nothing is held.
@@ -317,7 +323,7 @@ def hold(file: BinaryIO, path: str | os.PathLike[str], what: str = _HELD) -> Non
         raise OutputError(f"{os.fspath(path)}: {what}")
 
 
-def _lock(file: BinaryIO, wait: bool = False) -> bool | None:
+def _lock(file: IO[bytes], wait: bool = False) -> bool | None:
     """Lock `file`: True where it is locked now, False where another has it, None where there are no locks."""
     if sys.platform == "win32":
         return None

@@ -151,8 +151,8 @@ def _tuned(
 
 
 def _row(sample: Sample) -> bytes:
-    confidence = "" if sample.error else f"{sample.confidence:.4f}"
-    return tsv.row(sample.name, sample.reference, sample.reading, confidence, sample.path)
+    sure = rows.confidence(sample.name, sample.confidence, sample.error)
+    return tsv.row(sample.name, sample.reference, sample.reading, sure, sample.path)
 
 
 def _say(part: SetReport) -> None:

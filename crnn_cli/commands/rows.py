@@ -30,10 +30,19 @@ _PAGE = re.compile(r"(.*(?:\.\w+|:\d+))#(\d+)", re.DOTALL)  # of a file, or of a
 
 
 def to_tsv(recognition: Recognition) -> bytes:
-    if not math.isfinite(recognition.confidence):
-        raise ModelError(f"{recognition.name}: confidence is {recognition.confidence}: {_BROKEN}")
-    confidence = f"{recognition.confidence:.4f}" if recognition.error is None else ""
-    return tsv.row(recognition.name, recognition.text, confidence)
+    sure = confidence(recognition.name, recognition.confidence, recognition.error)
+    return tsv.row(recognition.name, recognition.text, sure)
+
+
+def confidence(name: str, value: float, error: str | None) -> str:
+    """The confidence of the image `name` as a field of TSV; nothing where there is an `error`.
+
+    Raises:
+        ModelError: it is infinite or no number.
+    """
+    if not math.isfinite(value):
+        raise ModelError(f"{name}: confidence is {value}: {_BROKEN}")
+    return "" if error else f"{value:.4f}"
 
 
 def to_json(recognition: Recognition) -> bytes:

@@ -52,7 +52,8 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name != "config"}
     unknown = [key for key in given if key.replace("-", "_") not in known]
     if unknown:
-        some = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        some = ", ".join(key if key.isprintable() else ascii(key) for key in unknown[:5])
+        some += ", ..." if len(unknown) > 5 else ""
         raise ConfigError(f"{path}: {some}: no option of crnn {context.info_name} (see --help)")
     if forbidden := sorted(_NOT_IN_FILES.intersection(given)):
         raise ConfigError(f"{path}: {', '.join(forbidden)}: not taken from a file: give it on the command line")
