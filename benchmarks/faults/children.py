@@ -21,7 +21,8 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "CRNN_FAULTS"  # the environment variable by which the processes of a child are found
-PATIENCE = 20.0  # seconds, after which a command counts as hanging
+PATIENCE = 20.0  # seconds of the processor, after which a command counts as hanging
+WALL = 60.0  # seconds on the clock, likewise, and after which it is killed: the machine may be busy
 _SPACE = 8 << 30  # bytes of address space; half of it is torch's libraries
 
 
@@ -32,7 +33,7 @@ class Ended:
     Attributes:
         status: the exit status; negative: the signal that ended it.
         memory: the most that was resident at once, in bytes.
-        hung: it had to be killed.
+        hung: it had to be killed, or took longer than it may.
     """
 
     status: int
@@ -87,12 +88,13 @@ class Child:
         """Wait for `seconds`, or for the end; tell whether the child runs on."""
         return not self._ends(seconds)
 
-    def wait(self, patience: float = PATIENCE) -> Ended:
-        """Wait for the end, and kill the child where it does not come."""
+    def wait(self, patience: float = WALL) -> Ended:
+        """Wait for the end, and kill the child where it does not come within `patience` seconds."""
         hung = not self._ends(patience)
         if hung:
             os.killpg(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
+        hung |= patience == WALL and usage.ru_utime + usage.ru_stime > PATIENCE
         seconds = time.perf_counter() - self._start
         texts = []
         for file in self._files[1:]:
@@ -122,7 +124,7 @@ class Child:
             os.close(watch)
 
 
-def call(arguments: Sequence[str], folder: Path, *, stdin: bytes = b"", patience: float = PATIENCE) -> Ended:
+def call(arguments: Sequence[str], folder: Path, *, stdin: bytes = b"", patience: float = WALL) -> Ended:
     """Run a command to its end."""
     return Child(arguments, folder, stdin=stdin).wait(patience)
 

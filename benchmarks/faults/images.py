@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from children import PATIENCE, Ended, call
+from children import Ended, call
 from mutations import picture
 from sources import Picture, Sources, pictures
 from tally import Fault, Tally, faults
@@ -62,9 +62,7 @@ class _Batch:
     def read(self, names: Sequence[str], halved: bool = False) -> None:
         """Read some of them; where a promise is broken, their halves, until the image is found."""
         listed = "\n".join((self.whole[0], *names, self.whole[1])).encode()
-        ended = self.tally.weigh(
-            call(self.line, self.folder, stdin=listed, patience=60 if len(names) > 1 else PATIENCE)
-        )
+        ended = self.tally.weigh(call(self.line, self.folder, stdin=listed))
         outcomes: Counter[str] = Counter()
         found = [*faults(ended), *_rows(ended, names, self.whole, self.expected, outcomes)]
         if not halved:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from children import PATIENCE, Ended
+from children import PATIENCE, WALL, Ended
 
 KINDS = ("traceback", "crash", "hang", "rows", "store", "memory", "canary", "noise", "other")
 HEADS = ("part", "cases", "outcomes", *KINDS, "MB at most", "seconds")
@@ -41,7 +41,7 @@ def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) 
     """
     said = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
     if ended.hung:
-        yield Fault("hang", f"over {PATIENCE:.0f} s: {said}")
+        yield Fault("hang", f"over {PATIENCE:.0f} s of the processor or {WALL:.0f} of the clock: {said}")
     elif ended.status < 0 and ended.status not in statuses:
         yield Fault("crash", f"{signal.Signals(-ended.status).name}: {said}")
     elif ended.status not in statuses:
