@@ -14,6 +14,7 @@ from crnn_cli.data.store import Reader, Writer
 
 _GROWTH = 1.1  # of the memory after a third of the run
 _WARM = 1 / 3
+_PATIENCE = 3600.0
 
 
 def scale(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
@@ -40,7 +41,7 @@ def _measure(
     while child.runs(0.1):
         partial = next(work.glob(".rows.tsv*.partial"), output)
         seen.append((partial.stat().st_size if partial.exists() else 0, _resident(child.pid)))
-    ended = tally.weigh(child.wait())
+    ended = tally.weigh(child.wait(_PATIENCE))
     tally.case(f"{name}: {outcome(ended)}", count)
     for fault in [*faults(ended), *_flat(ended, output, seen, count)]:
         repeat = f"python benchmarks/faults scale --count {count}"

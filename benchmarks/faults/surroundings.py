@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -182,7 +183,8 @@ def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -
     last = min(every, key=lambda ended: abs(ended.status))
     if last.status:
         yield command, last, Fault("other", f"both end with {[ended.status for ended in every]}: {last.err[-200:]}")
-    for fault in _whole(command, folder, last, right):
+    told = replace(last, err="".join(ended.err for ended in every))
+    for fault in _whole(command, folder, told, right):
         yield command, last, fault
     for ended in every:
         yield command, ended, None
