@@ -26,13 +26,17 @@ _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 _AT_ONCE = (0xFFC0, 0xFFC1)  # frames that are decoded as they are read, if they have one scan
 _ALONE = frozenset((0xFF01, *range(0xFFD0, 0xFFD8)))  # markers of segments without a length
 _START_OF_SCAN, _FILL, _EXIF_MARKER = 0xFFDA, 0xFFFF, 0xFFE1
+_OTHERS = (0xFFC4, 0xFFDB, 0xFFE0)  # of tables and of JFIF, which most segments are
 _EXIF = b"Exif\0\0"
 
 _SEGMENT, _CHUNK, _CHECKSUM = struct.Struct(">HH"), struct.Struct(">I4s"), struct.Struct(">I")
 
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks that make the pixels, in their order
+_PNG_PARTS, _PNG_EXIF = (
+    (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS"),
+    b"eXIf",
+)  # chunks that make the pixels, or turn them
 _PNG_LONGEST = 10**6  # pixels of a side: libpng's limit
 _PALETTE, _KEY_SIZES = 3, {0: 2, 2: 6}  # bytes of the one transparent colour, by colour type
 
@@ -65,20 +69,21 @@ def jpeg(data: bytes, where: str) -> Jpeg:
     Raises:
         ImageError: it has none, or it breaks off.
     """
-    frame, found = (0, 0, 0), 0
-    orientation = None
+    frame, found, turned = (0, 0, 0), 0, 0
     for marker, at in _jpeg_segments(data):
+        if marker in _OTHERS:
+            continue
+        if marker == _START_OF_SCAN:
+            height, width, components = frame
+            if not width or not height or not components:
+                break
+            whole = found not in _AT_ONCE or data[at + 4] != components
+            return Jpeg(width, height, components, whole, turned or 1, at)
         if marker in _START_OF_FRAME and not found and at + 10 <= len(data):
             frame, found = struct.unpack_from(">HHB", data, at + 5), marker
-        elif marker == _EXIF_MARKER and data.startswith(_EXIF, at + 4) and orientation is None:
+        elif marker == _EXIF_MARKER and not turned and data.startswith(_EXIF, at + 4):
             (length,) = struct.unpack_from(">H", data, at + 2)
-            orientation = _orientation(data[at + 4 + len(_EXIF) : at + 2 + length])
-        elif marker == _START_OF_SCAN:
-            height, width, components = frame
-            if not found or not width or not height or not components:
-                break
-            whole = found not in _AT_ONCE or data[at + 4 : at + 5] != bytes([components])
-            return Jpeg(width, height, components, whole, orientation or 1, at)
+            turned = _orientation(data[at + 4 + len(_EXIF) : at + 2 + length])
     raise ImageError(f"{where}: truncated or damaged: the header of the JPEG is not whole")
 
 
@@ -91,20 +96,18 @@ def jpeg_without_exif(data: bytes) -> bytes:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and place of each segment of a JPEG's header."""
-    at = 2
-    while at + 4 <= len(data):
+    """Marker and place of each segment of a JPEG's header, until the first scan."""
+    at, last, marker = 2, len(data) - 5, 0
+    while at <= last and marker != _START_OF_SCAN:
         marker, length = _SEGMENT.unpack_from(data, at)
         if marker == _FILL:
             at += 1
         elif marker in _ALONE:
             at += 2
-        elif marker >> 8 != 0xFF or length < 2:  # libjpeg would look for a marker farther on
+        elif marker < 0xFF00 or length < 2:  # libjpeg would look for a marker farther on
             return
         else:
             yield marker, at
-            if marker == _START_OF_SCAN:
-                return
             at += 2 + length
 
 
@@ -150,8 +153,6 @@ def png(data: bytes, where: str) -> Png:
     """
     parts, order = _png_chunks(data, where)
     header = parts[b"IHDR"][0]
-    if len(header) != 13:
-        raise ImageError(f"{where}: damaged: the header of the PNG is missing")
     width, height, depth, color, *methods = struct.unpack(">IIBBBBB", header)
     if depth not in _PNG_DEPTHS.get(color, ()) or methods not in ([0, 0, 0], [0, 0, 1]) or not (width and height):
         raise ImageError(f"{where}: damaged: the PNG has no bits, no pixels, or is of no known kind")
@@ -162,7 +163,7 @@ def png(data: bytes, where: str) -> Png:
     plain = data
     if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
         plain = PNG + b"".join(part for kind, own in needed for part in _png_chunk(kind, own))
-    turned = _orientation(bytes(parts[b"eXIf"][0])) if parts[b"eXIf"] else 1
+    turned = _orientation(bytes(parts[_PNG_EXIF][0])) if _PNG_EXIF in parts else 1
     return Png(width, height, depth, color, key, turned, plain)
 
 
@@ -174,14 +175,16 @@ def _png_palette(
     Raises:
         ImageError: the palette is missing or damaged, or there are no pixels.
     """
-    palettes = parts[b"PLTE"]
+    palettes = parts.get(b"PLTE", [])
     if len(palettes) > 1 or any(len(own) % 3 or not 0 < len(own) <= 768 for own in palettes):
         raise ImageError(f"{where}: damaged: the palette of the PNG is none")
     if color == _PALETTE and not palettes:
         raise ImageError(f"{where}: damaged: the palette of the PNG is missing")
-    if not any(parts[b"IDAT"]):
+    if not any(parts.get(b"IDAT", ())):
         raise ImageError(f"{where}: damaged: the PNG has no pixels")
-    key = parts[b"tRNS"][0] if parts[b"tRNS"] else memoryview(b"")
+    if color != _PALETTE and b"tRNS" not in parts:
+        return [], b""
+    key = parts[b"tRNS"][0] if b"tRNS" in parts else memoryview(b"")
     if color == _PALETTE:
         palette = palettes[0][: 3 * 2**depth]
         key = key[: len(palette) // 3]
@@ -198,23 +201,25 @@ def _png_chunk(kind: bytes, body: memoryview) -> tuple[bytes | memoryview, ...]:
 def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, list[memoryview]], list[bytes]]:
     """The chunks of each kind that counts, and the kinds of all chunks in their order."""
     view, at, order = memoryview(data), len(PNG), list[bytes]()
-    parts: dict[bytes, list[memoryview]] = {kind: [] for kind in (*_PNG_PARTS, b"eXIf")}
+    parts: dict[bytes, list[memoryview]] = {}
+    kind = b""
     try:
-        while not parts[b"IEND"]:
+        while kind != b"IEND":
             length, kind = _CHUNK.unpack_from(data, at)
             (checksum,) = _CHECKSUM.unpack_from(data, at + 8 + length)
-            critical = not kind[0] & 0x20
-            if (critical or kind == b"tRNS") and zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
-                raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
-            if critical and kind not in parts:
-                raise ImageError(f"{where}: damaged, or no plain PNG: it has a chunk {kind!r}")
             order.append(kind)
-            if kind in parts:
-                parts[kind].append(view[at + 8 : at + 8 + length])
+            if kind in _PNG_PARTS:
+                if zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
+                    raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
+                parts.setdefault(kind, []).append(view[at + 8 : at + 8 + length])
+            elif kind == _PNG_EXIF:
+                parts[kind] = [view[at + 8 : at + 8 + length]]
+            elif not kind[0] & 0x20:
+                raise ImageError(f"{where}: damaged, or no plain PNG: it has a chunk {kind!r}")
             at += 12 + length
     except struct.error:
         raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
-    if order[0] != b"IHDR" or len(parts[b"IHDR"]) > 1:
+    if order[0] != b"IHDR" or len(parts[b"IHDR"]) > 1 or len(parts[b"IHDR"][0]) != 13:
         raise ImageError(f"{where}: damaged: the header of the PNG is missing")
     return parts, order
 

@@ -345,6 +345,8 @@ def _known_depth(image: NDArray[np.generic], where: str) -> Samples:
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:
+    if orientation == 1:
+        return image
     if orientation >= 5:
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

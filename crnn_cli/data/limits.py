@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from crnn_cli.errors import ImageError
 
@@ -14,6 +14,7 @@ FILE_BYTES = 2**29  # of an image file
 
 _AT_ONCE = 2**30  # bytes that all threads together may take for decoding
 _SMALL = 2**20  # bytes for which no room is asked, as that would take longer than they are worth
+_NOTHING = nullcontext()
 
 
 def check(width: int, height: int, pixel_bytes: float, where: str) -> int:
@@ -43,13 +44,12 @@ class Room:
         self._size = self._left = size
         self._changed = threading.Condition()
 
+    def taken(self, size: int) -> AbstractContextManager[None]:
+        """Hold `size` bytes, once they are free, until the context ends."""
+        return _NOTHING if size <= _SMALL else self._taken(min(size, self._size))
+
     @contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes, once they are free."""
-        if size <= _SMALL:
-            yield
-            return
-        size = min(size, self._size)
+    def _taken(self, size: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._left >= size)
             self._left -= size

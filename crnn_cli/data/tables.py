@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import StoreError, UsageFault, reason
+from crnn_cli.files import regular
 
 _IMAGES, _NAMES = ("image", "bytes"), ("path", "name")  # of several columns the first counts
-_ROWS = 64  # that are made Python's at once; a whole row group is in memory
+_ROWS = 64  # that are read at once, and fewer where they may be large; a whole row group is in memory
+_LARGE = 2**28  # bytes that rows read at once may have: one value, stored once, may stand in many rows
+_LARGEST = 2**30  # bytes of a row group
 
 
 class Table:
@@ -32,9 +35,13 @@ class Table:
         self.name = path
         with _opened(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-            self.groups: list[int] = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            self.groups: list[int] = [group.num_rows for group in groups]
+            self._sizes: list[int] = [group.total_byte_size for group in groups]
         if not sum(self.groups):
             raise StoreError(f"{path}: the table has no rows")
+        if max(self._sizes) > _LARGEST:
+            raise StoreError(f"{path}: a row group of {max(self._sizes):,} bytes: write groups of some hundred images")
         found = [name for name in _IMAGES if name in schema.names and _holds_bytes(schema.field(name).type)]
         if not found:
             there = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
@@ -44,10 +51,11 @@ class Table:
     def rows(self, group: int) -> Iterator[tuple[str, bytes | None]]:
         """The images of a row group with their names: those of a column `path` or `name`, or of the struct; else
         `file:row`, counted from 1. None: there is no image."""
-        number = sum(self.groups[:group])
+        number, rows = sum(self.groups[:group]), min(_ROWS, max(1, _LARGE // max(1, self._sizes[group])))
         with _opened(self.name) as file:
-            for batch in file.iter_batches(_ROWS, row_groups=[group], columns=self._columns, use_threads=False):
-                for image, *name in zip(*(batch[column].to_pylist() for column in self._columns), strict=True):
+            for batch in file.iter_batches(rows, row_groups=[group], columns=self._columns, use_threads=False):
+                for row in zip(*(batch[column] for column in self._columns), strict=True):
+                    image, *name = (value.as_py() for value in row)
                     number += 1
                     if isinstance(image, dict):
                         name, image = [*name, image.get("path")], image["bytes"]
@@ -61,6 +69,7 @@ def _opened(path: str) -> Iterator[Any]:
     from pyarrow import ArrowException
 
     try:
+        regular(path)
         with Path(path).open("rb") as file:  # pyarrow itself opens no path that is not UTF-8
             yield parquet.ParquetFile(file)
     except FileNotFoundError:
