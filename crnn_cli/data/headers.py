@@ -158,11 +158,15 @@ def png(data: bytes, where: str) -> Png:
         raise ImageError(f"{where}: damaged: the PNG has no bits, no pixels, or is of no known kind")
     if max(width, height) > _PNG_LONGEST:
         raise ImageError(f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines")
-    made, key = _png_palette(parts, depth, color, where)
-    needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in parts[b"IDAT"]), (b"IEND", header[:0])]
-    plain = data
-    if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
-        plain = PNG + b"".join(part for kind, own in needed for part in _png_chunk(kind, own))
+    pixels = parts.get(b"IDAT", [])
+    if not any(pixels):
+        raise ImageError(f"{where}: damaged: the PNG has no pixels")
+    plain, key = data, b""
+    if color == _PALETTE or len(order) != len(pixels) + 2:
+        made, key = _png_palette(parts, depth, color, where)
+        needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in pixels), (b"IEND", header[:0])]
+        if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
+            plain = PNG + b"".join(part for kind, own in needed for part in _png_chunk(kind, own))
     turned = _orientation(bytes(parts[_PNG_EXIF][0])) if _PNG_EXIF in parts else 1
     return Png(width, height, depth, color, key, turned, plain)
 
@@ -173,17 +177,13 @@ def _png_palette(
     """The chunks of a palette and of transparency, as far as they fit the header, and the latter's bytes.
 
     Raises:
-        ImageError: the palette is missing or damaged, or there are no pixels.
+        ImageError: the palette is missing or damaged.
     """
     palettes = parts.get(b"PLTE", [])
     if len(palettes) > 1 or any(len(own) % 3 or not 0 < len(own) <= 768 for own in palettes):
         raise ImageError(f"{where}: damaged: the palette of the PNG is none")
     if color == _PALETTE and not palettes:
         raise ImageError(f"{where}: damaged: the palette of the PNG is missing")
-    if not any(parts.get(b"IDAT", ())):
-        raise ImageError(f"{where}: damaged: the PNG has no pixels")
-    if color != _PALETTE and b"tRNS" not in parts:
-        return [], b""
     key = parts[b"tRNS"][0] if b"tRNS" in parts else memoryview(b"")
     if color == _PALETTE:
         palette = palettes[0][: 3 * 2**depth]
