@@ -198,7 +198,9 @@ def _rows(name: str) -> Iterator[Piece]:
 
 
 def _fault(name: str, fault: Exception) -> CrnnError:
-    return fault if isinstance(fault, CrnnError) else ImageError(f"{name}: cannot be read ({reason(fault)})")
+    if isinstance(fault, CrnnError):
+        return fault
+    return ImageError(f"{name}: cannot be read ({getattr(fault, 'strerror', None) or reason(fault)})")
 
 
 def _folder(name: str, skipped: Counter[str]) -> Iterator[Piece]:

@@ -19,7 +19,7 @@ from crnn_cli import modelling
 from crnn_cli.building import Build, BuildOptions
 from crnn_cli.commands import rows
 from crnn_cli.config import ModelConfig
-from crnn_cli.data import labels
+from crnn_cli.data import labels, tables
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ConfigError, CrnnError, ImageError, LabelError, ModelError, StoreError, UsageFault
@@ -312,3 +312,15 @@ def test_names_of_any_bytes_are_kept(folder, name):
     assert row.error.startswith(f"{found}: cannot be decoded")
     assert rows.to_tsv(row).count(b"\n") == rows.to_json(row).count(b"\n") == 1
     assert rows._from_tsv(rows.to_tsv(row)[:-1]) == (found, True)
+
+
+def test_large_row_groups_are_refused_and_large_values_come_one_by_one(folder, monkeypatch):
+    pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    images = [png(stripes(text)) for text in ("a", "b", "ab")]
+    pq.write_table(pa.table({"bytes": images}), "t.parquet")
+    for largest in (2**28, 1):  # bytes of the rows that are read at once
+        monkeypatch.setattr(tables, "_LARGE", largest)
+        assert list(expand(["t.parquet"])) == [(f"t.parquet:{n}", image) for n, image in enumerate(images, start=1)]
+    monkeypatch.setattr(tables, "_LARGEST", 99)
+    ((name, fault),) = expand(["t.parquet"])
+    assert (name, "a row group of" in str(fault)) == ("t.parquet", True)
