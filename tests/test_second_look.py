@@ -138,7 +138,8 @@ def test_an_image_that_stands_on_its_head_is_read_and_others_beside_it_are_as_wi
 def test_places_are_those_of_the_whole_image_in_every_view():
     image = np.zeros((50, 100), np.uint8)
     whole = Turn(0, 400, (), image)  # decoded at a quarter of its size
-    for view in (View(), View(stretch=1.6), View(margin=0.08), View(margin=-0.08)):
+    assert whole.seen(View(), [STRIPES]) is None  # it shows nothing new
+    for view in (View(stretch=1.6), View(margin=0.08), View(margin=-0.08)):
         seen = whole.seen(view, [STRIPES])
         assert seen.place(0.5) == 200
         assert seen.place(0.0) == pytest.approx(max(0, 400 * view.margin / 2))
