@@ -126,7 +126,7 @@ class Synthesis:
         known, wanted = reader.about(), json.loads(json.dumps(self._about()))
         if "synthetic" not in known:
             raise UsageFault(f"{self.output}: was not made by crnn synth: choose another output")
-        old, new = ({**about["synthetic"], "faces": about["faces"]} for about in (known, wanted))
+        old, new = ({**about["synthetic"], "faces": about.get("faces")} for about in (known, wanted))
         if differing := sorted(name for name in {*old, *new} if old.get(name) != new.get(name)):
             raise UsageFault(f"{self.output}: was made with other {', '.join(differing)}: give the options of its run")
         return len(reader)

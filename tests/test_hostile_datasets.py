@@ -127,7 +127,7 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
 @pytest.mark.parametrize(
     "meta",
     [b"[]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, *map(json.dumps, [
-        {"marks": 1}, {"marks": [1]}, {"marks": [["1", "x"]]}, {"marks": [[1, 2]]}, {"about": []}, {"about": None},
+        {"marks": 1}, {"marks": [1]}, {"marks": [["1", "x"]]}, {"marks": [[1, 2]]}, {"about": []}, {"about": None}, {"about": {"synthetic": 1}},
     ])],
 )  # fmt: skip
 def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):

@@ -63,9 +63,17 @@ def command(
         png, shown = inspection.sheet(reader)
         files.write_whole(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
-        undrawn = [f"  {index + 1} {label}" for index, label in shown if not label.isascii()]
+        undrawn = [f"  {index + 1} {_printable(label)}" for index, label in shown if not label.isascii()]
         if undrawn:
             console.note("\n".join(("labels that stand there as numbers:", *undrawn)))
+
+
+def _printable(label: str) -> str:
+    """The beginning of a label, escaped where a terminal might obey it."""
+    from crnn_cli.data.labels import shortened
+
+    label = shortened(label)
+    return label if label.isprintable() else repr(label)
 
 
 def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:

@@ -25,15 +25,23 @@ class Pictures:
 
     Raises:
         UsageFault: the data has masks, and the model reads colour.
+        StoreError: masks made with options that are none.
     """
 
     def __init__(self, samples: Samples, data: DataConfig, model: ModelConfig, device: torch.device) -> None:
         self.device = device
         self.augmenter = Augmenter(data.augment, model.backbone, device)
-        looks = {n: SynthOptions.from_dict(about).style() for n, about in enumerate(samples.masks) if about is not None}
-        if looks and model.channels != 1:
+        masks = {number: about for number, about in enumerate(samples.masks) if about is not None}
+        if masks and model.channels != 1:
             raise UsageFault("masks become grey images: leave out --channels, or train on images alone")
-        self._stylists = {n: Stylist(look, model.scaling, device) for n, look in looks.items()}
+        self._stylists: dict[int, Stylist] = {}
+        for number, about in masks.items():
+            try:
+                look = SynthOptions.from_dict(about).style()
+                self._stylists[number] = Stylist(look, model.scaling, device)
+            except (UsageFault, TypeError, ValueError) as fault:  # the options are what a file says
+                name = samples.stores[number].name
+                raise StoreError(f"{name}: cannot be given a look ({fault}): make it again") from None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) 0 to 255 on the device, and the widths (N,) on the CPU."""

@@ -228,8 +228,10 @@ def _as_number(value: bytes) -> int:
 
 
 def _is_meta(meta: Any) -> bool:
-    """Whether it has the form that the Writer gives it."""
+    """Whether it has the form that the Writer gives it, and that of `crnn synth` what it is made with."""
     if not isinstance(meta, dict) or not isinstance(meta.get("about", {}), dict):
+        return False
+    if not isinstance(meta.get("about", {}).get("synthetic", {}), dict):
         return False
     marks = meta.get("marks", [])
     return isinstance(marks, list) and all(
