@@ -8,7 +8,6 @@ build.stored, build.rejected, build.infeasible
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import tsv
 from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, minimum_width, natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
-from crnn_cli.data.labels import Reading, Row, shortened
+from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
 from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import regular, write_whole
@@ -41,7 +40,6 @@ Cause = Literal[
 
 _CHUNK = 16  # rows verified by one task: large enough to cost little, small enough to keep few images in memory
 _SHOWN = 5  # rows named in a message
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # category Cc: line ends, tabs, NUL; no image shows them
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ class Build:
                 yield row, Rejected(row, "missing image")
             elif not row.text or row.text.isspace():
                 yield row, Rejected(row, "empty label")
-            elif control := _CONTROL.search(row.text):
+            elif control := CONTROL.search(row.text):
                 yield row, Rejected(row, "control character", f"U+{ord(control[0]):04X}")
             elif len(row.text) > LONGEST_LABEL // 4:  # bytes of the longest character
                 yield row, Rejected(row, "label too long", f"{len(row.text):,} characters are no line of text")

@@ -13,6 +13,8 @@ import lmdb
 import pytest
 
 from crnn_cli import inspection
+from crnn_cli.config import ModelConfig
+from crnn_cli.data import dataset
 from crnn_cli.data.labels import read
 from crnn_cli.data.store import Reader, Writer, writer
 from crnn_cli.errors import LabelError, StoreError
@@ -126,13 +128,15 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
 
 @pytest.mark.parametrize(
     "meta",
-    [b"[]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, *map(json.dumps, [
-        {"marks": 1}, {"marks": [1]}, {"marks": [["1", "x"]]}, {"marks": [[1, 2]]}, {"about": []}, {"about": None}, {"about": {"synthetic": 1}},
-    ])],
-)  # fmt: skip
+    [
+        *("[]", "{", "[" * 100_000, "9" * 5000, "\udcff"),
+        *('{"marks": 1}', '{"marks": [1]}', '{"marks": [["1", "x"]]}', '{"marks": [[1, 2]]}'),
+        *('{"about": []}', '{"about": null}', '{"about": {"synthetic": 1}}'),
+    ],
+)
 def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):
     write(tmp_path / "a", range(1))
-    change(tmp_path / "a", {b"crnn-meta": meta if isinstance(meta, bytes) else meta.encode()})
+    change(tmp_path / "a", {b"crnn-meta": meta.encode("utf-8", "surrogateescape")})
     for ask in (Reader.marks, Reader.about):
         with pytest.raises(StoreError, match="a: crnn-meta is damaged"):
             ask(Reader(tmp_path / "a"))
@@ -159,6 +163,20 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
     for ask in (lambda: reader.label(1), lambda: list(reader.labels()), lambda: inspection.dataset(reader)):
         with pytest.raises(StoreError, match="label-000000002 has 10,000,000 bytes"):
             ask()
+
+
+def test_training_leaves_out_and_names_labels_with_control_characters(tmp_path):
+    """Labels of other programs may end in a line end; what no image shows cannot be learned."""
+    word = png(render("ab"))
+    with Writer(tmp_path / "a") as opened:
+        for number, label in enumerate(("ab", "ab\n", "a\0b", "a\x1b[31mb", "ba")):
+            opened.add(word, label, *reversed(render("ab").shape), str(number))
+    store = Reader(tmp_path / "a")
+    assert dataset.derive_alphabet([store], ModelConfig("x")).characters == "ab"
+    samples, skipped = dataset.encode([store], ModelConfig("ab"), drop_unknown=False)
+    assert samples.rows.tolist() == [0, 4]
+    named = ", ".join(f"{store.name}:{number}" for number in (2, 3, 4))
+    assert [*skipped.summary()] == [f"3 samples with a control character in the label left out: {named}"]
 
 
 WORDS = ["word", "two words", "a, b", '"quoted"', " ünï", "a;b", "\\x"]

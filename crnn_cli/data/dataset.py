@@ -16,6 +16,7 @@ from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.core.codec import Alphabet, Codec, normalize, show, visual_order
 from crnn_cli.core.frames import minimum_frames, scaled
 from crnn_cli.data import images
+from crnn_cli.data.labels import CONTROL
 from crnn_cli.data.store import Reader
 from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 
@@ -30,6 +31,7 @@ class Skipped:
     unreadable: list[str] = field(default_factory=list)
     too_wide: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    control: list[str] = field(default_factory=list)
     infeasible: list[str] = field(default_factory=list)
     lost_in_reordering: list[str] = field(default_factory=list)
     characters: dict[str, int] = field(default_factory=dict)  # that the alphabet lacks
@@ -52,6 +54,7 @@ class Skipped:
             (self.unreadable, "an image that cannot be decoded"),
             (self.too_wide, "an image too wide for a line of text"),
             (self.empty, "an empty label"),
+            (self.control, "a control character in the label"),
             (self.infeasible, "a label that needs more frames than the image gives (try a greater --height)"),
             (self.lost_in_reordering, "a label that does not survive the way to visual order and back"),
         ):
@@ -192,14 +195,15 @@ def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
     Raises:
         StoreError: no label has any.
     """
-    texts = (normalize(label, config.normalization, config.case) for store in stores for label in store.labels())
+    labels = (label for store in stores for label in store.labels() if not CONTROL.search(label))
+    texts = (normalize(label, config.normalization, config.case) for label in labels)
     if config.direction == "rtl":
         texts = (text + visual_order(text) for text in texts)  # brackets stand mirrored there
     try:
         return Alphabet.derived(texts)
     except UsageFault:
         names = ", ".join(store.name for store in stores)
-        raise StoreError(f"{names}: every label is empty, so there is no alphabet") from None
+        raise StoreError(f"{names}: every label is empty or has control characters, so there is no alphabet") from None
 
 
 def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) -> tuple[Samples, Skipped]:
@@ -221,6 +225,9 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
         kept = []
         for row, text in enumerate(store.labels()):
             name, clean = f"{store.name}:{row + 1}", codec.clean(text)
+            if CONTROL.search(text):
+                skipped.control.append(name)
+                continue
             for character in codec.unknown(clean):
                 if drop_unknown:
                     skipped.characters[character] = skipped.characters.get(character, 0) + clean.count(character)

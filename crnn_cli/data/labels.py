@@ -42,6 +42,7 @@ _TEXT_NAMES = (
 # Nothing in a stripped line can be matched in two ways, so that no line takes long.
 _ICDAR = re.compile(r'(.+?),\s*"([^"\\]*(?:\\"?[^"\\]*)*)"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # category Cc: line ends, tabs, NUL; no image shows them
 _PAIR = ".gt.txt"
 
 
