@@ -318,6 +318,21 @@ def test_what_is_appended_again_is_known(tmp_path):
     assert not writer.has(content_hash(b"another image"), sample[4])
 
 
+def test_a_dataset_that_may_not_be_seen_is_told(tmp_path, monkeypatch):
+    write(tmp_path / "a.lmdb", simple(1))
+    with pytest.raises(StoreError, match=r"cannot be read \(File name too long\)"):
+        Reader(tmp_path / ("x" * 300))
+
+    def refuse(*_) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("is_file", "is_dir"):
+        monkeypatch.setattr(Path, name, refuse)
+        with pytest.raises(StoreError, match=r"a\.lmdb: cannot be read \(Permission denied\)"):
+            Reader(tmp_path / "a.lmdb")
+        monkeypatch.undo()
+
+
 def damaged(path: Path, data: bytes) -> Path:
     path.mkdir()
     (path / "data.mdb").write_bytes(data)

@@ -200,13 +200,17 @@ def data_file(path: Path) -> Path:
     """The data file of the dataset `path`, which is its folder or that file.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is none, or it may not be seen.
     """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise StoreError(f"{path}: no such dataset: `crnn build-lmdb` makes one")
-    if not (path / DATA).is_file():
+    try:
+        if path.is_file():
+            return path
+        if not path.is_dir():
+            raise StoreError(f"{path}: no such dataset: `crnn build-lmdb` makes one")
+        there = (path / DATA).is_file()
+    except OSError as fault:
+        raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
+    if not there:
         raise StoreError(f"{path}: no dataset (there is no {DATA} in this folder): `crnn build-lmdb` makes one")
     return path / DATA
 
