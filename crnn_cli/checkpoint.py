@@ -36,6 +36,7 @@ KEY = "crnn"
 _LONGEST_HEADER = 16_000_000  # bytes; those of whole models have some 20,000
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _AXES = 8  # of a tensor, at most
+_NESTED = 50  # lists and objects in one another, at most: what shows them goes down them, too
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,17 @@ def _parsed(text: str) -> dict[str, Any]:
         raise ValueError("nested too deep") from None
     if not isinstance(values, dict):
         raise ValueError(f"{short(values)} where names and values were expected")
+    if not _shallow(values, _NESTED):
+        raise ValueError("nested too deep")
     return values
+
+
+def _shallow(value: object, levels: int) -> bool:
+    """Whether no more than `levels` lists and objects stand in one another."""
+    if not isinstance(value, dict | list):
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_shallow(own, levels - 1) for own in inside)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

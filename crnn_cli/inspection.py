@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crnn_cli import checkpoint, runners
 from crnn_cli.checkpoint import Header
-from crnn_cli.config import ModelConfig
+from crnn_cli.config import ModelConfig, within
 from crnn_cli.core.codec import normalize
 from crnn_cli.core.frames import minimum_frames, scaled
 from crnn_cli.errors import ImageError
@@ -114,9 +114,11 @@ def model(path: str | os.PathLike[str], width: int = 100) -> Model:
     """Look into a model file.
 
     Raises:
+        UsageFault: a width above 10,000.
         ModelError: see `checkpoint.load_model`, `runners.load`.
     """
     path = Path(path)
+    within("width", width, 1, 10_000)
     if path.suffix != ".safetensors":
         return Model(str(path), runners.load(path, "cpu").header, width, ())
     network, header = checkpoint.load_model(path)

@@ -73,6 +73,7 @@ def test_a_description_reads_in_ways_that_are_bounded(field, value):
 @pytest.mark.parametrize(
     "text",
     [
+        description(record={"a": json.loads("[" * 60 + "]" * 60)}),
         "[" * 100_000, '{"a":' * 100_000, "[]", "null", "1" * 5000, "", description(record=[]),
         description(format=True), description(format="1" * 10_000), '{"format": 1, "config": []}',
         description().replace('"format": 1', '"format": 1, "format": 1'), description().replace('"record"', '"r"'),
@@ -83,6 +84,16 @@ def test_a_description_that_is_none_is_named_in_one_short_message(text):
     with pytest.raises(ModelError, match=r"^here: ") as caught:
         Header.from_json(text, "here")
     assert len(str(caught.value)) < 300
+
+
+def test_a_record_says_nothing_to_the_terminal(tmp_path, crnn):
+    record = {"data": {"a\x1b[31m": "\x1b]0;x\x07\ud800\x9b"}}
+    path = save_stripes_onnx(tmp_path / "model.onnx", description=description(record=record))
+    code, out, err = crnn("inspect", path)
+    assert (code, err) == (0, "")
+    assert all(c.isprintable() for line in out.split("\n") for c in line)
+    assert "training.data.a\\u001b[31m" in out
+    assert crnn("inspect", path, "--width", 10**9).code == 2
 
 
 @pytest.fixture(scope="module")

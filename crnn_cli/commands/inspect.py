@@ -102,7 +102,7 @@ def _model_lines(model: Model) -> Iterable[str]:
         **_told(model.header.decode),
         **_flat(model.header.record, "training."),
     }
-    yield from columns(settings.items())
+    yield from columns((_printable(name), _printable(value)) for name, value in settings.items())
 
 
 def _layer_rows(model: Model) -> Iterable[Sequence[str]]:
@@ -150,6 +150,11 @@ def _visible(character: str) -> str:
     """`character`, or its number where it has no looks of its own: blanks, controls, combining marks."""
     own = character.isprintable() and not character.isspace() and category(character)[0] != "M"
     return character if own else f"U+{ord(character):04X}"
+
+
+def _printable(value: object) -> str:
+    """`value` as text in which nothing speaks to the terminal: it may be a stranger's."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value))
 
 
 def _mega(multiply_adds: int) -> str:

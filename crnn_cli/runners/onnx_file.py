@@ -31,12 +31,11 @@ _DIMENSIONS = 1  # field of a tensor
 # None of them has a graph inside, draws random numbers, or reads anything but its inputs.
 _NAMES = """
     Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv
-    DequantizeLinear Div DynamicQuantizeLinear Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements GatherND
-    Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid HardSwish Identity InstanceNormalization LSTM
-    LayerNormalization Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Min Mod Mul Neg Not Or Pad Pow
-    QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape
-    ReverseSequence ScatterElements ScatterND Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile
-    Transpose Unsqueeze Where
+    DequantizeLinear Div Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements Gemm GlobalAveragePool Greater
+    GreaterOrEqual HardSigmoid HardSwish Identity InstanceNormalization LSTM Less LessOrEqual Log LogSoftmax MatMul Max
+    MaxPool Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum Relu Reshape Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
+    Where
 """
 _OPERATORS = frozenset(_NAMES.split())
 

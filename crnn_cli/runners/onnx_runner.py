@@ -50,9 +50,10 @@ class OnnxRunner:
         try:
             log_probs, frames = self.session.run(OUTPUTS, dict(zip(INPUTS, (images, widths), strict=True)))
         except Exception as fault:  # ONNX Runtime's errors share no base
+            why = reason(fault)[:300]
             raise ModelError(
-                f"{self.path}: fails on images {images.shape} ({reason(fault)}): its file is damaged, or memory is "
-                "short: export it again, or take a smaller --batch-size"
+                f"{self.path}: fails on images {images.shape} ({why}): its file is damaged, or memory is short: "
+                "export it again, or take a smaller --batch-size"
             ) from fault
         return runners.checked(log_probs, frames, len(images), self.config, self.path)
 
