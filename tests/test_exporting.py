@@ -59,6 +59,40 @@ def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
     assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
 
 
+@pytest.mark.parametrize(("scale", "tolerance"), [(1.0, 1e-9), (1e6, 0.1)])
+def test_weights_that_float16_is_too_coarse_for_stay_as_they_are(tmp_path, monkeypatch, crnn, scale, tolerance):
+    monkeypatch.setattr(exporting, "HALF_TOLERANCE", tolerance)
+    header, state = checkpoint.load(saved(tmp_path))
+    state["head.weight"] *= scale  # 1e6: some are beyond float16
+    checkpoint.save(tmp_path / "model.safetensors", header, state)
+    code, _, err = crnn("export", tmp_path / "model.safetensors", "-o", tmp_path / "copy.safetensors")
+    assert (code, "its weights stay in float32, as float16 is too coarse for this model: " in err) == (0, True), err
+    assert all(torch.equal(own, state[name]) for name, own in checkpoint.load(tmp_path / "copy.safetensors")[1].items())
+
+
+def test_a_network_that_float16_is_too_coarse_for_can_be_judged_by_its_readings(tmp_path, monkeypatch, lines, crnn):
+    monkeypatch.setitem(exporting.TOLERANCES, "fp16", 1e-9)
+    source = saved(tmp_path)
+    refused = crnn("export", source, "--fp16")
+    assert (refused.code, "leave out --fp16, or give --data DATASET" in refused.err) == (1, True), refused.err
+    assert "torch" not in refused.err
+    assert not (tmp_path / "model.fp16.onnx").exists()
+    assert crnn("export", source, "--fp16", "--data", lines).code == 0
+
+
+def test_what_is_hardly_ever_read_may_differ():
+    log_probs = np.log(np.array([[[0.999, 0.001 - 1e-9, 1e-9]]], np.float32))
+    changed = log_probs + np.array([0, 0, 3.0], np.float32)
+    images, widths = np.zeros((1, 1, 32, 8), np.uint8), np.array([8])
+
+    def gives(found):
+        return lambda _images, _widths: (found, np.array([1]))
+
+    assert exporting.largest_difference(gives(log_probs), gives(changed), [(images, widths)]) < 1e-5
+    likelier = gives(log_probs + np.array([0, 3.0, 0], np.float32))
+    assert exporting.largest_difference(gives(log_probs), likelier, [(images, widths)]) > 0.5
+
+
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "model.safetensors")
 
