@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import random
 import shutil
 import zipfile
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from crnn_cli import files, main, training
+from crnn_cli import checkpoint, files, main, training
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError, OutputError, TrainingError
 from tests.conftest import Result, png, render
@@ -151,7 +152,8 @@ def test_a_state_that_is_none(record: training.Record, crnn: Callable[..., Resul
         ("average", {"head.bias": torch.ones(3)}), ("scaler", {"scale": 1.0}), ("optimizer", []), ("optimizer", {}),
         ("optimizer", {"state": {}, "param_groups": []}), ("optimizer", {"state": {}, "param_groups": [1, 2]}),
         ("config", None), ("config", {"alphabet": 5}), ("config", {"alphabet": "a", "height": "tall"}),
-        ("config", {"alphabet": "a", "new": 1}), ("config", {}), ("samples", 5), ("format", "1"), ("format", 99),
+        ("config", {"alphabet": "a", "new": 1}), ("config", {}), ("samples", 5), ("settings", 5),
+        ("format", "1"), ("format", 99),
     ],
 )  # fmt: skip
 def test_a_state_of_another_content_is_refused(
@@ -279,3 +281,94 @@ def test_damage_at_random_ends_in_a_message_or_changes_nothing(
             assert result.code == 0 or str(record.folder) in result.err or "samples" in result.err, result.err
             path.write_bytes(whole)
     assert json.loads(record.log_file.read_text().splitlines()[0])["step"] == 2
+
+
+def confused(value: Any, draw: random.Random) -> Any:
+    """A copy in which one part, at any depth, is lost, renamed or another thing."""
+    if isinstance(value, dict) and value and draw.random() < 0.9:
+        name = draw.choice(sorted(value, key=str))
+        kept = {key: part for key, part in value.items() if key != name}
+        if draw.random() < 0.1:
+            return kept
+        return kept | {draw.choice([name] * 9 + ["other"]): confused(value[name], draw)}
+    if isinstance(value, list) and value and draw.random() < 0.9:
+        place = draw.randrange(len(value))
+        return [*value[:place], confused(value[place], draw), *value[place + 1 :]]
+    plain = [None, True, -1, 10**30, 1.5, float("nan"), "text", [], {}]
+    tensors = [torch.zeros(3), torch.ones(2, dtype=torch.int64), torch.zeros(1).expand(10**12)]
+    return draw.choice([*plain, *tensors, torch.empty(5, device="meta"), torch.zeros(2, 2).to_sparse()])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
+    record: training.Record, crnn: Callable[..., Result], seed: int
+) -> None:
+    draw = random.Random(seed)
+    state = torch.load(record.state, weights_only=True) | {"step": 0, "validated_at": 0, "updates": 0}
+    for _ in range(4):
+        torch.save(confused(state, draw), record.state)
+        result = resumed(crnn)
+        assert result.code == 0 or "m.run" in result.err or "samples" in result.err, result.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("name", ["log.jsonl", "state.pt"])
+def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
+    record: training.Record, crnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rewrite(record, step=0, validated_at=0, updates=0)
+    before = record.state.read_bytes()
+    record.log_file.unlink()
+    with monkeypatch.context() as patch:
+        if name == "log.jsonl":
+            record.log_file.symlink_to("/dev/full")
+            patch.setattr(training.Record, "forget_after", lambda *_: None)
+            patch.setattr(training.Record, "save_state", lambda *_: None)
+        else:
+            patch.setattr("crnn_cli.training.record.write_whole", lambda *_: files.write_whole("/dev/full", b"x"))
+        result = resumed(crnn)
+    assert (result.code, "cannot be written (No space left on device)" in result.err) == (1, True), result.err
+    record.log_file.unlink(missing_ok=True)
+    assert record.state.read_bytes() == before
+    assert resumed(crnn).code == 0
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing is written after it."""
+
+
+@pytest.mark.parametrize("files_before", range(6))
+def test_a_run_killed_between_any_two_files_goes_on_to_the_same_end(
+    record: training.Record, crnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, files_before: int
+) -> None:
+    """The files: the first state; model, line of the log and state of a validation; line and state of another."""
+    line = (*TRAIN, "--steps", "9", "--val-fraction", "0.3", "-o")
+    assert crnn(*line, "whole.safetensors").code == 0
+    written: list[str] = []
+    with monkeypatch.context() as patch:
+        for name in ("training.record.Record.save_state", "training.record.Record.log", "training.run.save"):
+            patch.setattr(f"crnn_cli.{name}", killing(name, written, files_before))
+        with pytest.raises(Killed):
+            crnn(*line, "torn.safetensors")
+    torn, whole = (training.Record(Path(f"{name}.safetensors")) for name in ("torn", "whole"))
+    again = ("train", "--resume", "-o") if torn.state.exists() else line
+    result = crnn(*again, "torn.safetensors")
+    assert result.code == 0, result.err
+    ours, theirs = checkpoint.load(torn.model)[1], checkpoint.load(whole.model)[1]
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    logs = [[json.loads(line)["step"] for line in each.log_file.read_text().splitlines()] for each in (torn, whole)]
+    assert logs[0] == logs[1] == [8, 9]
+
+
+def killing(name: str, written: list[str], most: int) -> Callable[..., None]:
+    """A function of crnn_cli that raises Killed once as many files are written."""
+    module, _, attribute = f"crnn_cli.{name}".rpartition(".")
+    write: Callable[..., None] = pkgutil.resolve_name(f"{module.replace('.Record', ':Record')}").__dict__[attribute]
+
+    def counted(*given: Any) -> None:
+        if len(written) == most:
+            raise Killed
+        write(*given)
+        written.append(name)
+
+    return counted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -234,7 +233,9 @@ class Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         fresh = self.state()
-        changed = differing(state.get("settings", fresh["settings"]), fresh["settings"])
+        kept = state.get("settings", {})  # none in a state from before they were kept
+        own = fresh["settings"].items()
+        changed = [name for name, value in own if name in kept and repr(kept[name]) != repr(value)]
         if changed:
             raise TrainingError(
                 f"{self.record.config}: differs from what the run began with in {', '.join(changed)}: "
@@ -273,13 +274,6 @@ class Run:
         }
         config = replace(self.model.config, temperature=outcome.temperature)
         save(self.record.model, Header(config, record), self.average.model.state_dict())
-
-
-def differing(kept: Any, own: Mapping[str, Any]) -> list[str]:
-    """The names of settings that a state keeps otherwise than the run has them now."""
-    if not isinstance(kept, Mapping):
-        return sorted(own)
-    return sorted(name for name, value in own.items() if name in kept and kept[name] != value)
 
 
 def _weights(settings: Settings) -> list[float] | None:

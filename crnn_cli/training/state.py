@@ -22,13 +22,15 @@ _KEPT: dict[Optimizer, set[str]] = {
 
 
 def check_model(state: Mapping[str, Any]) -> None:
-    """Check the model and the samples that a state names.
+    """Check the model that a state names, and that its samples and settings can be compared.
 
     Raises:
         ValueError, UsageFault: something is missing or cannot be.
     """
     if not isinstance(state.get("samples"), str) or not isinstance(state.get("config"), dict):
         raise ValueError("it has no samples or no model settings")
+    if not isinstance(state.get("settings", {}), dict):
+        raise ValueError("its settings are none")
     if "alphabet" not in state["config"]:
         raise ValueError("it has no alphabet")
     usual = ModelConfig("0").to_dict()
