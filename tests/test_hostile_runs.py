@@ -222,6 +222,18 @@ def test_overwriting_removes_the_files_of_a_run_alone(record: training.Record) -
     assert sorted(path.name for path in record.folder.rglob("*")) == ["mine", "notes.txt", "tensorboard"]
 
 
+def test_a_kill_during_the_first_state_is_not_in_the_way(record: training.Record, crnn: Callable[..., Result]) -> None:
+    record.create()
+    record.model.unlink()
+    record.config.touch()
+    (record.folder / ".state.pt.0123abcd.tmp").touch()
+    record.check(overwrite=False)
+    record.create()
+    assert not list(record.folder.iterdir())
+    both = crnn("train", "--resume", "--overwrite", "-o", "m.safetensors")
+    assert (both.code, "exclude each other" in both.err) == (2, True)
+
+
 def test_what_is_no_runs_folder_is_left_alone(
     record: training.Record, crnn: Callable[..., Result], tmp_path: Path
 ) -> None:
@@ -240,12 +252,14 @@ def test_what_is_no_runs_folder_is_left_alone(
 @posix
 def test_links_in_a_runs_place_lead_to_no_loss(record: training.Record, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "state.pt").write_text("mine")
+    for name in ("state.pt", "events.out.tfevents.1.host"):
+        (tmp_path / "precious" / name).write_text("mine")
     shutil.rmtree(record.events, ignore_errors=True)
     record.events.symlink_to(tmp_path / "precious")
     record.state.unlink()
     record.state.symlink_to(tmp_path / "precious" / "state.pt")
     record.create()
+    assert len(list((tmp_path / "precious").iterdir())) == 2
     assert (tmp_path / "precious" / "state.pt").read_text() == "mine"
     Path("gone.run").symlink_to("nowhere")
     with pytest.raises(OutputError, match=r"gone\.run: not a folder"):

@@ -146,6 +146,8 @@ def command(
     idle = [f"--{name}" for name in ("fonts", "words", "text", "photos") if context.params[name] and not synth]
     if idle:
         raise UsageFault(f"{', '.join(idle)}: only --synth draws text: say --synth and a preset")
+    if resume and overwrite:
+        raise UsageFault("--overwrite and --resume exclude each other: take one")
     record = training.Record(output)
     with files.sole(record.folder) if training.leads() else nullcontext():
         _train(context, record, resume, overwrite)

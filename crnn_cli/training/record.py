@@ -61,7 +61,9 @@ class Record:
             OutputError: something else has the name of the run's folder, or nothing can be written there.
         """
         self._check_folder()
-        begun = self.folder.is_dir() and any(path != self.config for path in self.folder.iterdir())
+        begun = self.folder.is_dir() and any(
+            path != self.config and not path.name.startswith(".") for path in self.folder.iterdir()
+        )
         for path, there in ((self.model, self.model.exists()), (self.folder, begun)):
             if there and not overwrite:
                 raise ModelError(
@@ -108,7 +110,8 @@ class Record:
 
     def _written(self) -> list[Path]:
         """The files that a run has written, or a link in the place of one."""
-        return [*_matching(self.folder, _FILES), *_matching(self.events, _EVENTS)]
+        events = [] if self.events.is_symlink() else _matching(self.events, _EVENTS)
+        return [*_matching(self.folder, _FILES), *events]
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state in one step: a kill at any moment leaves the old one or the new one whole."""
@@ -216,7 +219,7 @@ class Record:
 
 
 def _matching(folder: Path, names: re.Pattern[str]) -> Iterator[Path]:
-    """The files of a folder, and links, that have such names; none of a folder that is not there or is a link."""
+    """The files of a folder, and links, that have such names; none where there is no folder."""
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if names.fullmatch(path.name) and not _is_folder(path))
 
