@@ -218,11 +218,12 @@ def _leftovers(target: Path) -> Iterator[Path]:
     """The hidden files beside `target` that no process holds, each held by this one until the next."""
     named = re.compile(re.escape(_hidden(target)) + r"[0-9a-f]{8}\.(tmp|partial)")
     with suppress(OSError):
-        for entry in sorted(target.parent.iterdir()):
-            if named.fullmatch(entry.name):
-                with suppress(OSError), entry.open("r+b") as file:
-                    if _lock(file):
-                        yield entry
+        # a folder may have a million entries, of which listdir makes no Paths
+        for name in filter(named.fullmatch, os.listdir(target.parent)):  # noqa: PTH208
+            hidden = target.with_name(name)
+            with suppress(OSError), hidden.open("r+b") as file:
+                if _lock(file):
+                    yield hidden
 
 
 @contextmanager
