@@ -25,7 +25,8 @@ from crnn_cli.data import images, limits
 from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
 from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
-from crnn_cli.files import regular, write_whole
+from crnn_cli.files import write_whole
+from crnn_cli.sources import regular
 
 Cause = Literal[
     "missing image",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Union
 
 from crnn_cli.data import limits
 from crnn_cli.errors import CrnnError, ImageError, reason
-from crnn_cli.files import regular
+from crnn_cli.sources import regular
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,7 +27,8 @@ from crnn_cli.core.codec import Alphabet
 from crnn_cli.core.decoding import LanguageModel
 from crnn_cli.core.ngrams import Level, Ngrams
 from crnn_cli.errors import ModelError, reason
-from crnn_cli.files import check_output, read_text, write_whole
+from crnn_cli.files import check_output, write_whole
+from crnn_cli.sources import read_text
 
 PACKED = ".npz"
 _LARGEST = 2**30  # bytes of a file, and of what a packed one holds; that of English has 5 million

@@ -15,7 +15,7 @@ LEVELS = [
     "errors signals",
     "config plain",
     "core",
-    "files",
+    "files sources",
     "checkpoint devices weights",
     "data synth runners",
     "ENGINES",

@@ -23,9 +23,9 @@ from crnn_cli.data import labels, tables
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ConfigError, CrnnError, ImageError, LabelError, ModelError, StoreError, UsageFault
-from crnn_cli.files import read_text
 from crnn_cli.inputs import expand
 from crnn_cli.pages import Preparation
+from crnn_cli.sources import read_text
 from tests.conftest import png
 from tests.models import stripes
 

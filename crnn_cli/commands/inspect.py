@@ -60,20 +60,14 @@ def command(
     dataset = inspection.dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:
+        from crnn_cli.data.labels import shortened
+
         png, shown = inspection.sheet(reader)
         files.write_whole(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
-        undrawn = [f"  {index + 1} {_printable(label)}" for index, label in shown if not label.isascii()]
+        undrawn = [f"  {index + 1} {_printable(shortened(label))}" for index, label in shown if not label.isascii()]
         if undrawn:
             console.note("\n".join(("labels that stand there as numbers:", *undrawn)))
-
-
-def _printable(label: str) -> str:
-    """The beginning of a label, escaped where a terminal might obey it."""
-    from crnn_cli.data.labels import shortened
-
-    label = shortened(label)
-    return label if label.isprintable() else repr(label)
 
 
 def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crnn_cli.core.codec import PRESETS, Alphabet
 from crnn_cli.errors import ConfigError
-from crnn_cli.files import read_bytes
+from crnn_cli.sources import read_bytes
 
 
 def read_alphabet(given: str) -> str:

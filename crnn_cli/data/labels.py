@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from crnn_cli.errors import LabelError, UsageFault
-from crnn_cli.files import regular
+from crnn_cli.sources import regular
 
 Format = Literal["tab", "space", "csv", "icdar", "jsonl", "pairs"]
 

@@ -11,7 +11,7 @@ from reprlib import repr as short
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.tsv import unescape
 from crnn_cli.errors import AlphabetError, UsageFault
-from crnn_cli.files import read_text
+from crnn_cli.sources import read_text
 
 
 def read_lexicons(path: Path, codec: Codec) -> tuple[dict[str, list[list[int]]], list[str]]:

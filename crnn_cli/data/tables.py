@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import StoreError, UsageFault, reason
-from crnn_cli.files import regular
+from crnn_cli.sources import regular
 
 _IMAGES, _NAMES = ("image", "bytes"), ("path", "name")  # of several columns the first counts
 _ROWS = 64  # that are read at once, and fewer where they may be large; a whole row group is in memory

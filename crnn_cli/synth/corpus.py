@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from crnn_cli.errors import UsageFault
-from crnn_cli.files import read_text
+from crnn_cli.sources import read_text
 
 T = TypeVar("T")
 
