@@ -252,7 +252,7 @@ def _space(line: str) -> Record:
 
 
 def _icdar(line: str) -> Record:
-    match = _ICDAR.fullmatch(line.strip()) if len(line) < _LONGEST else None  # it would take much memory
+    match = _ICDAR.fullmatch(line.strip()) if len(line) < _LONGEST else None  # it takes memory
     if not match or not match[1].strip():
         return f'expected path, "text", got {shortened(line)!r}'
     return Fields(match[1].strip(), match[2].replace('\\"', '"'))
@@ -294,7 +294,7 @@ def _csv(separator: str) -> Splitter:
 
 
 def _is_cut(label: str, source: str, separator: str, column: int) -> bool:
-    """Whether the label of a record lost blanks before it that its `source` has, and no quotes around it."""
+    """Tell whether a label without quotes lost the blanks that stand before it in its `source`."""
     if f"{separator} " not in source and not source.startswith(" "):
         return False
     exact = next(csv.reader(io.StringIO(source, newline=""), delimiter=separator))

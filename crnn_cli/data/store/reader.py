@@ -31,7 +31,8 @@ def content_hash(image: bytes) -> int:
 class Reader:
     """A dataset to read from: the folder of an LMDB, or its data file.
 
-    Picklable: every process opens the LMDB for itself, when it first reads.
+    Picklable: every process opens the LMDB for itself, when it first reads. Its samples are those
+    that were there when it was opened, also where a Writer adds others meanwhile.
 
     Attributes:
         name: the path, for messages.
@@ -138,8 +139,8 @@ class Reader:
         return cast("dict[str, Any]", meta)
 
     def _packed(self, key: bytes, dtype: np.dtype[Any], columns: int) -> NDArray[Any] | None:
-        """What is stored of all samples at once, (n * columns,). None where another program has added samples since;
-        what a Writer has added since this Reader was opened is cut off.
+        """Return what is stored of all samples at once, (n * columns,), cut to the samples of this
+        reader; None where another program has added samples without adding to it.
         """
         count, found = self._get([COUNT, key])
         if (
@@ -216,7 +217,7 @@ def data_file(path: Path) -> Path:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether there is a dataset in `folder`, be it a damaged one."""
+    """Tell whether there is a dataset in `folder`, be it a damaged one."""
     file = folder / DATA
     if not file.is_file() or not begins_as_lmdb(file):
         return False
@@ -227,12 +228,12 @@ def is_dataset(folder: Path) -> bool:
 
 
 def _as_number(value: bytes) -> int:
-    """The number that `value` stands for; one that no dataset reaches where it is none or very long."""
+    """Return the number that `value` is; a huge one where it is none, or one of very many digits."""
     return int(value) if value.isdigit() and len(value) < 100 else 10**100
 
 
 def _is_meta(meta: Any) -> bool:
-    """Whether it has the form that the Writer gives it, and that of `crnn synth` what it is made with."""
+    """Tell whether `meta` has the form that `Writer` and `crnn synth` give it."""
     if not isinstance(meta, dict) or not isinstance(meta.get("about", {}), dict):
         return False
     if not isinstance(meta.get("about", {}).get("synthetic", {}), dict):

@@ -75,7 +75,7 @@ class _Page(NamedTuple):
         return data[node + 8 : node + 8 + data[node + 6] + 256 * data[node + 7]]
 
     def has(self, place: int, key: bytes) -> bool:
-        """Whether `key` is that of the node number `place`."""
+        """Tell whether the node number `place` has this key."""
         return place < len(self.nodes) and self.key(self.nodes[place]) == key
 
 
@@ -122,7 +122,7 @@ class Tree:
         return self._steady(lambda state: self._values(state, keys, most))
 
     def check(self) -> None:
-        """Read the structure of the whole file: it is sound enough for LMDB to change it."""
+        """See that the structure of the whole file is sound enough for LMDB to change it."""
         self._steady(self._file.check)
 
     def _steady(self, read: Callable[[_State], T]) -> T:
@@ -306,14 +306,14 @@ class _File:
 
 
 def begins_as_lmdb(file: Path) -> bool:
-    """Whether the first page of `file` is that of an LMDB."""
+    """Tell whether the first page of `file` is that of an LMDB."""
     with file.open("rb") as opened:
         head = opened.read(_META.size)
     return len(head) == _META.size and _META.unpack(head)[1] == _MAGIC
 
 
 def _state(place: int, raw: bytes) -> _State:
-    """What the meta page number `place` says."""
+    """Return the state that meta page number `place` describes."""
     flags, magic, version, size, *trees, last_page, transaction = _META.unpack(raw)
     if not flags & _META_PAGE or magic != _MAGIC:
         raise _Damage("it does not begin as one does")

@@ -16,7 +16,17 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from crnn_cli.data.store.reader import COUNT, DATA, HASHES, META, SIZES, Reader, content_hash, data_file, is_dataset
+from crnn_cli.data.store.reader import (
+    COUNT,
+    DATA,
+    HASHES,
+    META,
+    SIZES,
+    Reader,
+    content_hash,
+    data_file,
+    is_dataset,
+)
 from crnn_cli.errors import StoreError, UsageFault
 
 _FIRST_MAP = 1 << 24  # bytes; doubled whenever it is full
@@ -28,7 +38,10 @@ class Writer:
     """A dataset to write, as a context manager. It appears under its name complete or not at all.
 
     A new one grows in a hidden folder beside `path`, is flushed to the disk and renamed; an exception removes it, and
-    what a killed process left is removed by the next Writer of the same path.
+    what a killed process left is removed by the next Writer of the same path. Of a link the target is written.
+
+    Attributes:
+        leftovers: what killed processes had left, and is removed.
 
     Args:
         overwrite: replace a dataset at `path`, once the new one is whole.
@@ -177,8 +190,10 @@ class Writer:
         _let_go(held)
 
     def _see_that_it_is_still_there(self) -> None:
-        """A build that replaced the dataset meanwhile, where there are no locks, has what was added no more."""
-        if self._handle is not None and not os.path.samestat(os.fstat(self._handle), data_file(self._folder).stat()):
+        """A program that replaced the dataset meanwhile has lost what was added."""
+        if self._handle is None:
+            return
+        if not os.path.samestat(os.fstat(self._handle), data_file(self._folder).stat()):
             raise StoreError(f"{self.path}: replaced by another program meanwhile: run it again")
 
     def _flush(self) -> None:
