@@ -35,7 +35,7 @@ CALLS = {
 # By file and function, what is used all the same, and why nothing that a stranger wrote gets there.
 ALLOWED = {
     ("__init__.py", "__getattr__", "import_module"): "names of this package",
-    ("main.py", "_command", "import_module"): "names of this package's verbs",
+    ("app.py", "_command", "import_module"): "names of this package's verbs",
     ("core/decoding/pattern.py", "", "importlib.import_module"): "a name of the standard library",
     ("core/decoding/native.py", "library", "ctypes.CDLL"): "the compiled part, installed with the package",
     ("devices.py", "cuda_devices", "ctypes.CDLL"): "the driver of CUDA",
