@@ -81,28 +81,27 @@ def main() -> int:
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background job would hand on that it is ignored
     warm()
-    broken = 0
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="faults") as name:
-        sources = Sources.make(Path(name, "sources"))
-        parts: list[tuple[str, Part]] = []
-        for part in given.parts:
-            if part == "kills":
-                parts += [(f"kills {verb}", partial(kills, verb)) for verb in given.verb or VERBS]
-            else:
-                parts.append((part, PARTS[part]))
-        for part, run in parts:
-            tally = Tally(part, given.keep)
-            work = Path(name, part.replace(" ", "-"))
-            work.mkdir()
-            count = given.count or COUNTS.get(part, VERBS.get(part.removeprefix("kills "), 500))
-            run(sources, work, tally, count, given.seed, given.start)
-            shutil.rmtree(work)
-            rows.append(tally.row())
-            broken += tally.found.total()
-            print(f"{part}: {tally.found.total()} broken promises", file=sys.stderr, flush=True)
-    print(markdown(HEADS, rows), end="")
-    return int(broken > 0)
+    parts: list[tuple[str, Part]] = []
+    for part in given.parts:
+        if part == "kills":
+            parts += [(f"kills {verb}", partial(kills, verb)) for verb in given.verb or VERBS]
+        else:
+            parts.append((part, PARTS[part]))
+    tallies: list[Tally] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="faults") as name:
+            sources = Sources.make(Path(name, "sources"))
+            for part, run in parts:
+                tallies.append(Tally(part, given.keep))
+                work = Path(name, part.replace(" ", "-"))
+                work.mkdir()
+                count = given.count or COUNTS.get(part, VERBS.get(part.removeprefix("kills "), 500))
+                run(sources, work, tallies[-1], count, given.seed, given.start)
+                shutil.rmtree(work)
+                print(f"{part}: {tallies[-1].found.total()} broken promises", file=sys.stderr, flush=True)
+    finally:  # a stopped campaign tells what it has
+        print(markdown(HEADS, [tally.row() for tally in tallies]), end="", flush=True)
+    return int(any(tally.found for tally in tallies))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,12 @@ class Child:
 
     def wait(self, patience: float = WALL) -> Ended:
         """Wait for the end, and kill the child where it does not come within `patience` seconds."""
-        hung = not self._ends(patience)
-        if hung:
-            os.killpg(self.pid, signal.SIGKILL)
+        hung = True
+        try:
+            hung = not self._ends(patience)
+        finally:  # also where the campaign itself is stopped
+            if hung:
+                os.killpg(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
         hung |= patience == WALL and usage.ru_utime + usage.ru_stime > PATIENCE
         seconds = time.perf_counter() - self._start
@@ -152,6 +155,7 @@ def _become(
     status = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(folder)
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)

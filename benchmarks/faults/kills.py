@@ -24,7 +24,7 @@ from tally import Fault, Tally, faults, outcome
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _LINES = 12  # of stderr, at most, when a signal ends a command
-_PATIENCE = 120.0  # seconds for a whole run
+_PATIENCE = 600.0  # seconds of the clock for a whole run, on a machine that may be busy
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,12 @@ _SAMPLES = 300
 
 def _synth_targets(sources: Sources) -> list[Target]:
     line = ["synth", "-o", "a.lmdb", "-n", str(_SAMPLES), "--workers", "2", "--preset", "document"]
+    fonts = sources.folder / "fonts"  # a thousand faces would take a minute to look through
+    fonts.mkdir()
+    for place in sorted(Path("/usr/share/fonts").rglob("DejaVu*.ttf"))[:3]:
+        shutil.copy(place, fonts)
+    if any(fonts.iterdir()):
+        line += ["--fonts", str(fonts)]
     whole = sources.folder / "drawn"
     whole.mkdir()
     ended = Child(line, whole, fresh=True).wait(_PATIENCE)
