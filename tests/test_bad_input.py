@@ -205,7 +205,7 @@ CASES = [
     ),
     Case("an unknown option value", "train good.lmdb --alphabet wide.txt -o no.safetensors", 1, "not UTF-8 (byte 0)"),
     Case(
-        "an unknown option value", "train good.lmdb --shortcut inf -o no.safetensors", 2, "shortcut is inf: take at le"
+        "an unknown option value", "train good.lmdb --shortcut inf -o no.safetensors", 2, "shortcut is inf: take 0 to"
     ),
     Case("an unknown option value", f"{BUILD} good.tsv --format xml", 2, "'--format'"),
     Case("an unknown option value", f"{BUILD} good.tsv --encoding undefined", 2, "unknown encoding 'undefined'"),
@@ -243,7 +243,7 @@ CASES = [
     Case("a lexicon", "predict images --model model.onnx --pattern 999", 2, "no text of the model's alphabet matches"),
     Case("a lexicon", "predict images --model model.onnx --deny ab", 2, "leave no character to read"),
     Case("a language model", "predict images --model model.onnx --lm-sure 0.5", 2, "are about a language model"),
-    Case("a lexicon", "evaluate good.lmdb --model model.onnx --beam 0", 2, "beam is 0: take 1 to 100000"),
+    Case("a lexicon", "evaluate good.lmdb --model model.onnx --beam 0", 2, "beam is 0: take 1 to 10000"),
     Case(
         "words of a lexicon", "evaluate good.lmdb --model model.onnx --lexicon some.txt", 0, "1 words left out ... xyz"
     ),

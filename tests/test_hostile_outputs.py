@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli import files, main, recognition
+from crnn_cli import app, files, recognition
 from crnn_cli.commands import rows
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError, OutputError
@@ -466,7 +466,7 @@ BASE = {
 OPTIONS = [
     (verb, max(parameter.opts, key=len), parameter.nargs)
     for verb in BASE
-    for parameter in main._command(verb).params
+    for parameter in app._command(verb).params
     if parameter.type.name.split()[0] in ("int", "integer", "float")
 ]
 
@@ -577,7 +577,7 @@ def test_random_damage_to_settings_is_no_fault_of_crnn(here, crnn):
 def test_an_endless_device_is_no_text(here, crnn):
     for option in ("--lexicon", "--lexicons"):
         code, _, err = crnn("predict", "ab.png", option, "/dev/zero")
-        assert (code, "error: /dev/zero: a device: " in err) == (2, True), err
+        assert (code, "error: /dev/zero: a pipe, a socket or a device, not a file: " in err) == (2, True), err
 
 
 # -- surroundings ------------------------------------------------------------------------------------------------------
