@@ -102,6 +102,8 @@ def _check_decoding(config: ModelConfig, decode: DecodeOptions) -> None:
     if decode.lm not in (None, NO_LANGUAGE, *weights.LANGUAGES):
         names = ", ".join(weights.LANGUAGES)
         raise UsageFault(f"lm is {short(decode.lm)}: a model may name {names}; give other language models by --lm")
+    if decode.lm in weights.LANGUAGES and config.direction != "ltr":
+        raise UsageFault(f"lm is {decode.lm}, which reads from left to right, and the model from right to left")
     Decoder(Codec.of(config), config.temperature, replace(decode, lm=None))
 
 

@@ -23,6 +23,7 @@ from crnn_cli import checkpoint, modelling, runners, sources
 from crnn_cli.checkpoint import KEY, Header
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.arpa import from_arpa, to_arpa
+from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.lexicon import read_lexicon
@@ -68,6 +69,11 @@ def test_a_description_reads_in_ways_that_are_bounded(field, value):
     assert Header.from_json(description(decode={"lm": "english"}), "whole").decode.lm == "english"
     with pytest.raises(ModelError, match="here: its model description is damaged"):
         Header.from_json(description(decode={field: value}), "here")
+
+
+def test_a_language_model_reads_as_its_model_does():
+    with pytest.raises(ModelError, match=r"here: .*from left to right, and the model from right to left"):
+        Header.from_json(description({"direction": "rtl"}, {"lm": "english"}), "here")
 
 
 @pytest.mark.parametrize(
@@ -397,3 +403,11 @@ def test_mutants_end_in_one_message_or_read_in_order():
     command = [sys.executable, "-m", "tests.mutants", "0", "60"]
     found = subprocess.run(command, capture_output=True, timeout=600, text=True, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_a_pattern_whose_states_are_many_takes_no_table():
+    """It would take minutes to make; states are made as a search comes to them instead."""
+    pattern = Pattern("re:(?:a|b|ab|ba)*(?:a|b){3000}", "ab")
+    assert pattern.compiled is None
+    assert len(pattern._sets) < 3000
+    assert Pattern("re:(a|b)*a(a|b){5}", "ab").compiled is not None

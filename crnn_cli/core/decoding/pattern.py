@@ -30,6 +30,7 @@ from crnn_cli.errors import UsageFault
 _parser: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _MOST = 10_000  # states that the repetitions of a pattern may need
 _CELLS = 50_000  # states * classes of a table of all of them: more would take long to make
+_MEMBERS = 500_000  # states of the first automaton in those of such a table, likewise
 
 _CLASSES: dict[str, Callable[[str], bool]] = {
     "A": str.isupper,
@@ -96,8 +97,10 @@ class Pattern:
     def compiled(self) -> Compiled | None:
         weights: list[Weights] = []
         following: list[NDArray[np.float64]] = []
+        members = 0
         while len(weights) < len(self._sets):  # which grow
-            if len(weights) * (len(self._alphabet) + 1) > _CELLS:
+            members += len(self._sets[len(weights)])
+            if len(weights) * (len(self._alphabet) + 1) > _CELLS or members > _MEMBERS:
                 return None
             targets: dict[int, list[int]] = {}  # of each label
             for labels, target in self._leaving(len(weights)):
