@@ -343,7 +343,7 @@ TESTS = {
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
     "a pipe, a socket or a device": "inputs.test_what_would_be_waited_for_is_refused",
-    "a label of over 65,536": "building.test_messages_show_the_beginning_of_what_is_long",
+    "a label of over 65,536": "building.test_a_label_that_no_line_of_text_has_is_rejected",
     "half a surrogate pair": "hostile_datasets.test_any_label_file_gives_rows_or_a_message",
     "blanks before a text": "labels.test_blanks_before_a_csv_text_count_within_quotes_alone",
     "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_a_place",
