@@ -94,9 +94,10 @@ def _stopped(ended: Ended, signum: signal.Signals, running: bool) -> Iterator[Fa
     if running:
         # the signal itself ends a process whose Python has not come to `crnn` yet; a shell tells the same of both
         allowed += [-signum, *([] if signum is signal.SIGKILL else [128 + signum])]
-    early = "Traceback" in ended.err and "crnn_cli" not in ended.err
-    yield from (fault for fault in faults(ended, statuses=allowed) if not (early and fault.kind == "traceback"))
-    if not early and len(lines := ended.err.strip().splitlines()) > _LINES:
+    if "Traceback" in ended.err and "/crnn_cli/" not in ended.err:
+        return  # the interpreter had not come to `crnn`, and speaks for itself
+    yield from faults(ended, statuses=allowed)
+    if len(lines := ended.err.strip().splitlines()) > _LINES:
         yield Fault("other", f"{len(lines)} lines on stderr: {lines[-1][:200]}")
 
 
