@@ -77,9 +77,9 @@ def main() -> int:
     parser.add_argument("--verb", choices=VERBS, action="append", help="of kills; may be given again (default: all)")
     parser.add_argument("--keep", type=Path, default=Path("faults"), help="folder for what failed (default faults)")
     given = parser.parse_args()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job would hand on that it is ignored
+    # a shell's background job would hand on that SIGINT is ignored; a campaign that is stopped tells what it has
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     warm()
     parts: list[tuple[str, Part]] = []
     for part in given.parts:
