@@ -76,7 +76,12 @@ class Child:
         sys.stdout.flush()
         sys.stderr.flush()
         self._start = time.perf_counter()
+        # an exception of a signal's handler is lost where it meets one of the hooks that run around a fork
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         self.pid = os.fork()
+        if not self.pid:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if not self.pid:
             _become(list(arguments), folder, fresh, descriptors, prepare, variables)
 
@@ -155,7 +160,6 @@ def _become(
     status = 1
     try:
         os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(folder)
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)
