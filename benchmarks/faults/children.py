@@ -113,7 +113,7 @@ class Child:
         code = os.waitstatus_to_exitcode(status)
         return Ended(code, texts[0], texts[1].decode("utf-8", "replace"), seconds, usage.ru_maxrss << 10, hung)
 
-    def left(self, seconds: float = 5.0) -> list[str]:
+    def left(self, seconds: float = 30.0) -> list[str]:
         """The command lines of processes that the child left behind, and that are there after `seconds`."""
         until = time.perf_counter() + seconds
         while (found := list(_marked(f"{MARK}={self.mark}".encode()))) and time.perf_counter() < until:
