@@ -10,16 +10,11 @@ goes on exactly, and a greater dataset begins with the samples of a smaller one.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -35,6 +30,7 @@ from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
 from crnn_cli.synth.fonts import Face, find_faces
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.scribe import Sample, Scribe
+from crnn_cli.synth.workers import Workers
 
 _CHUNK = 256  # samples of one task, always styled together: neither the workers nor where a run ends change them
 _MAX_COUNT = 10**9 - 1  # the keys of a dataset have nine digits
@@ -88,11 +84,11 @@ class Synthesis:
 
     def __iter__(self) -> Iterator[int]:
         """Yields how many samples were finished since the last time."""
-        with _pool(self._workers, self.options, self.faces) as pool:
+        with Workers(self._workers, _begin, self.options, self.faces) as pool:
             while self.done < self.count:
                 yield from self._segment(pool, min(self.count, self.done + _SEGMENT))
 
-    def _segment(self, pool: ProcessPoolExecutor, end: int) -> Iterator[int]:
+    def _segment(self, pool: Workers, end: int) -> Iterator[int]:
         stopped: KeyboardInterrupt | SystemExit | SynthesisError | None = None
         before = self.done
         with Writer(self.output, self._overwrite and not before, before > 0, self._about()) as writer:
@@ -137,14 +133,13 @@ def first_samples(options: SynthOptions, count: int) -> list[Sample]:
     return Scribe(options, find_faces(options.fonts, options.alphabet)[0]).samples(0, count)
 
 
-def _ahead(pool: ProcessPoolExecutor, start: int, end: int, ahead: int) -> Iterator[list[Sample]]:
+def _ahead(pool: Workers, start: int, end: int, ahead: int) -> Iterator[list[Sample]]:
     """Samples `start` to `end` in order, chunk by chunk, with `ahead` chunks under way."""
     waiting: deque[Future[list[Sample]]] = deque()
     try:
         for first in range(start // _CHUNK * _CHUNK, end, _CHUNK):
             wanted = slice(max(0, start - first), end - first)
-            with _deaf_to_ctrl_c():  # workers are started as there is work for them
-                waiting.append(pool.submit(_work, first, _CHUNK, wanted))
+            waiting.append(pool.submit(_work, first, _CHUNK, wanted))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -158,49 +153,14 @@ def _ahead(pool: ProcessPoolExecutor, start: int, end: int, ahead: int) -> Itera
             future.cancel()
 
 
-@contextmanager
-def _pool(workers: int, options: SynthOptions, faces: list[Face]) -> Iterator[ProcessPoolExecutor]:
-    """Processes that know options and faces, and end when this one ends, however it does."""
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(options, faces)
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let the processes that are started within never get SIGINT, which a terminal sends to all, from the first."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 _scribe: Scribe | None = None  # of a worker
 
 
 def _begin(options: SynthOptions, faces: list[Face]) -> None:
     global _scribe
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _scribe = Scribe(options, faces)
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one: its other workers keep open what work comes through."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(first: int, count: int, wanted: slice) -> list[Sample]:

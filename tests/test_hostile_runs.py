@@ -196,7 +196,7 @@ def test_a_bad_line_of_the_log_is_named(record: training.Record, crnn: Callable[
         (lambda text: text.replace('augment = "mild"', 'augment = "none"'), "began with in augment"),
         (lambda text: "x = " + "[" * 100_000, "config.toml: not a "),
         (lambda text: f"{text}steps = {'9' * 9999}\n", "config.toml: not a "),
-        (lambda text: f"{text}[other]\n", "config.toml: 'other': no option"),
+        (lambda text: f"{text}[other]\n", "config.toml: other: no option"),
         (None, "config.toml: missing"),
     ],
 )

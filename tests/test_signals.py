@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import ImageFont
 
 from crnn_cli import signals
 from crnn_cli.signals import Ending, handled
+from crnn_cli.synth.workers import Workers
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -142,3 +144,14 @@ def test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c(tmp_path: Path) -
     while workers[0].exists() and "Z (" not in (workers[0] / "status").read_text():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_workers_end_in_the_midst_of_their_work_where_an_exception_ends_it() -> None:
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Workers(1) as pool:  # noqa: PT012
+        running = pool.submit(time.sleep, 600)
+        while not running.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begin < 300
+    assert not multiprocessing.active_children()

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from crnn_cli.devices import cores
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.glyphs import EM, LATIN, Glyph, draw_glyphs
 from crnn_cli.synth.legibility import Case, Kind, fault, kind_of, written
+from crnn_cli.synth.workers import Workers
 
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 
@@ -138,7 +138,7 @@ def _examine_all(files: list[str], alphabet: str, workers: int | None) -> list[l
     if workers is None:
         workers = 1 if len(new) < _MANY or multiprocessing.parent_process() else cores()
     if workers > 1:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with Workers(workers) as pool:
             found = list(pool.map(examine, new, [alphabet] * len(new), chunksize=16))
     else:
         found = [examine(path, alphabet) for path in new]
