@@ -339,6 +339,7 @@ TESTS = {
     "Ctrl-C or SIGTERM in `predict": "bad_input.test_a_signal_in_predict",
     "torch that": "bad_input.test_torch_that_is_not_installed",
     "a JPEG that lost": "hostile_images.test_a_jpeg_that_lost_pixels_is_refused_everywhere",
+    "a PNG whose pixels": "hostile_images.test_images_of_any_bytes_are_read_or_named",
     "an image of more than 2^26": "hostile_images.test_an_image_of_the_largest_size_is_read_and_no_larger_one",
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",

@@ -55,7 +55,7 @@ def ended(**changed):
         ("crash", {"status": -11}),
         ("hang", {"status": -9, "hung": True}),
         ("memory", {"memory": 3 << 30}),
-        ("noise", {"err": "libpng error: bad adaptive filter value"}),
+        ("noise", {"err": "libpng error: IDAT: CRC error"}),
         ("other", {"status": 1}),
         ("other", {"status": 1, "err": "error: something is wrong"}),
         ("other", {"status": 3, "err": "error: bad.png: x"}),

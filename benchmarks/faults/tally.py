@@ -24,6 +24,10 @@ _FOREIGN = re.compile(
     r"(?i)libpng|libjpeg|Corrupt JPEG|TIFF\w*(Directory|Warning|Error)|TIFFFetch|OpenCV|\[ WARN|\[ERROR|"
     r"\[\w:onnxruntime|Premature end of JPEG|Warning: |terminate called|Segmentation"
 )
+# Pixels that were written wrongly under right checksums: only decoding them tells, and libpng cannot be kept from speaking.
+_TOLD = re.compile(
+    r"libpng (error: (bad adaptive filter value|Not enough image data)|warning: IDAT: Too much image data)$"
+)
 
 
 class Fault(NamedTuple):
@@ -61,7 +65,7 @@ def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) 
 
 
 def _ours(line: str) -> bool:
-    return line.startswith(("error: ", "warning: "))
+    return line.startswith(("error: ", "warning: ")) or _TOLD.match(line) is not None
 
 
 class Tally:
