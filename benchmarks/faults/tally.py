@@ -24,7 +24,7 @@ _FOREIGN = re.compile(
     r"(?i)libpng|libjpeg|Corrupt JPEG|TIFF\w*(Directory|Warning|Error)|TIFFFetch|OpenCV|\[ WARN|\[ERROR|"
     r"\[\w:onnxruntime|Premature end of JPEG|Warning: |terminate called|Segmentation"
 )
-# Pixels that were written wrongly under right checksums: only decoding them tells, and libpng cannot be kept from speaking.
+# Of pixels that were written wrongly under right checksums: only decoding tells, and libpng cannot be kept silent.
 _TOLD = re.compile(
     r"libpng (error: (bad adaptive filter value|Not enough image data)|warning: IDAT: Too much image data)$"
 )
