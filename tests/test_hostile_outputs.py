@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from crnn_cli import app, files, recognition
 from crnn_cli.commands import rows
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError, OutputError
+from crnn_cli.inputs import Remaining
 from tests.conftest import png
 from tests.models import save_stripes_onnx, save_untrained, stripes
 from tests.test_files import full, names, shell
@@ -412,6 +414,26 @@ def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, for
     assert err.endswith("): give another name\n")
 
 
+@pytest.mark.parametrize(
+    ("there", "items", "rest"),
+    [
+        ("a b", "a b c", "c"),
+        ("a a", "a a a", "a"),
+        ("x#1 x#2", "x b", "x+2 b"),
+        ("x#1 x#2 b", "x b", ""),
+        ("x#1 x#2 x#1", "x x", "x+1"),
+        ("x#1 x#2 x#1 x#2", "x x", "x+2"),
+        ("x#1 x#2", "x#1 x#2 x#3", "x#3"),  # names that are so given, as those of a table
+        ("x x#1", "x x#1", ""),
+        ("x", "x#1", "x#1"),
+    ],
+)
+def test_what_has_no_row_yet_is_read(there, items, rest):
+    found = rows.Written(names=Counter(there.split()), last=there.split()[-1])
+    left = found.rest((name, b"") for name in items.split())
+    assert [f"{name}+{own.pages}" if isinstance(own, Remaining) else name for name, own in left] == rest.split()
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
     assert crnn("predict", "a.png", "bba.png", "-o", "out", *form).code == 0
@@ -420,7 +442,7 @@ def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
     after = (here / "out").read_bytes()
     assert (code, after[: len(before)]) == (0, before)
     assert after[len(before) :].count(b"\n") == 1 and b"ab.png" in after[len(before) :]
-    assert "out: 1 of its inputs are not among those of this run, such as bba.png: they stay\n" in err
+    assert "out: 1 of its rows are of inputs that this run has not, such as bba.png: they stay\n" in err
     assert "not among" not in crnn("predict", "ab.png", "a.png", "bba.png", "-o", "out", "--resume", *form).err
     assert (here / "out").read_bytes() == after
 

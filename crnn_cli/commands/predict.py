@@ -134,7 +134,7 @@ def command(
     decoding.say_without(recognizer)
     if others := known.left.total():
         name = next(iter(+known.left))
-        console.note(f"{output}: {others:,} of its inputs are not among those of this run, such as {name}: they stay")
+        console.note(f"{output}: {others:,} of its rows are of inputs that this run has not, such as {name}: they stay")
     if again:
         console.note(f"{again:,} of {count - known.rows:,} images were doubtful and were read again in further views")
     if skipped:

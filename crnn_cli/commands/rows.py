@@ -26,7 +26,6 @@ Form = Literal["tsv", "json", "parquet"]
 _GROUP = 2**16  # rows of Parquet that are written at once
 _BROKEN = "the model's weights may be damaged: look at it with crnn inspect, or take another"
 _LONGEST = 2**28  # bytes of a row, far more than any has
-_PAGE = re.compile(r"(.*(?:\.\w+|:\d+))#(\d+)", re.DOTALL)  # of a file, or of a record
 
 
 def to_tsv(recognition: Recognition) -> bytes:
@@ -162,8 +161,8 @@ class Written:
     Attributes:
         size: of its whole rows, bytes. torn: whether more follows, which a stopped run may have left unfinished.
         rows, failed: how many there are, and how many of these are of images that could not be read.
-        names: of the inputs they are of, with how many rows have each; the pages of a TIFF count as one.
-        last, pages: the TIFF of which these many pages came last, and maybe not all; else "" and 0.
+        names: the names that rows have, with how many have each.
+        last: the name of the last row, "" without any.
         left: those of `names` that `rest` has not met, once all its items were taken.
     """
 
@@ -173,19 +172,27 @@ class Written:
     failed: int = 0
     names: Counter[str] = field(default_factory=Counter)
     last: str = ""
-    pages: int = 0
     left: Counter[str] = field(default_factory=Counter)
 
     def rest(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items that have no row yet."""
+        """Yield the items that have no row yet.
+
+        The rows of a file with several pages are `name#1`, `name#2` and so on; of one whose pages came last there may
+        be further ones.
+        """
         self.left = self.names.copy()
         for name, source in items:
-            if not self.left[name]:
+            if self.left[name]:
+                self.left[name] -= 1
+            elif self.left[f"{name}#1"]:
+                pages = 0
+                while self.left[page := f"{name}#{pages + 1}"]:
+                    self.left[page] -= 1
+                    pages += 1
+                if self.last == f"{name}#{pages}" and not self.left[self.last]:
+                    yield name, Remaining(source, pages)
+            else:
                 yield name, source
-                continue
-            self.left[name] -= 1
-            if name == self.last and not self.left[name]:
-                yield name, Remaining(source, self.pages)
 
 
 def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
@@ -207,14 +214,7 @@ def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
         except (ValueError, KeyError, TypeError, RecursionError):
             form = "JSON" if as_json else "`path<TAB>text<TAB>confidence`"
             raise UsageFault(f"{path}:{number}: no whole row of predict ({form}): give another name") from None
-        page = _PAGE.fullmatch(name)
-        if page and page[1] == found.last and int(page[2]) == found.pages + 1:
-            found.pages += 1
-        elif page and page[2] == "1":
-            found.last, found.pages = page[1], 1
-            found.names[page[1]] += 1
-        else:
-            found.last, found.pages = "", 0
-            found.names[name] += 1
+        found.names[name] += 1
+        found.last = name
         found.size, found.rows, found.failed = found.size + len(line), found.rows + 1, found.failed + bad
     return found

@@ -38,6 +38,7 @@ _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _BRANCH, _LEAF, _LONG, _META_PAGE, _DIRTY = 1, 2, 4, 8, 16  # flags of pages
 _ELSEWHERE = 1  # flag of a node: it has the page number of a long value
 _FREE_FLAGS = 8  # flags of the tree of free pages: its keys are integers
+_KEPT_FLAGS = 0x4001  # flags of the environment that stand in the same field: FIXEDMAP, NOSUBDIR
 _DEEPEST = 32
 _PAGE_SIZES = [2**power for power in range(9, 16)]
 _CACHED = 4096  # branches, of some kB each
@@ -253,7 +254,7 @@ class _File:
             used[first : first + count] = b"\1" * count
 
         take(0, 2)
-        if state.free.flags != _FREE_FLAGS:
+        if state.free.flags & ~_KEPT_FLAGS != _FREE_FLAGS:
             raise _Damage("free pages of another kind")
         for tree in (state.records, state.free):
             for page, node in self._leaf_nodes(tree, take):
