@@ -17,14 +17,13 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crnn_cli import weights
 from crnn_cli.config import NO_LANGUAGE, DecodeOptions, ModelConfig
 from crnn_cli.errors import CrnnError, ModelError, UsageFault
 from crnn_cli.files import write_whole
-from crnn_cli.plain import from_plain
+from crnn_cli.plain import from_plain, short
 
 if TYPE_CHECKING:
     import torch

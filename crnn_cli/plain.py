@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
-from reprlib import repr as short
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from crnn_cli.errors import UsageFault
 
 T = TypeVar("T")
+
+_brief = reprlib.Repr()
+_brief.maxlevel = 2
+short = _brief.repr  # of any value of a file: lists that hold one another many times have no end when written out
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from reprlib import repr as short
 from typing import TYPE_CHECKING, Union, cast
 
 from crnn_cli import weights
 from crnn_cli.config import agreed
 from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.inputs import Item, expand
+from crnn_cli.plain import short
 from crnn_cli.prediction import Member, ReadOptions, recognize
 from crnn_cli.recognition import Recognition
 

@@ -297,6 +297,23 @@ def test_damage_at_random_ends_in_a_message_or_changes_nothing(
     assert json.loads(record.log_file.read_text().splitlines()[0])["step"] == 2
 
 
+@pytest.mark.parametrize("part", ["config", "step", "settings", "elapsed", "optimizer"])
+def test_lists_that_hold_one_another_many_times_are_not_written_out(
+    record: training.Record, crnn: Callable[..., Result], part: str
+) -> None:
+    laugh: Any = "x"
+    for _ in range(12):
+        laugh = [laugh] * 10
+    state = torch.load(record.state, weights_only=True)
+    if isinstance(state[part], dict):
+        state[part] = dict.fromkeys(state[part], laugh)
+    else:
+        state[part] = laugh
+    torch.save(state, record.state)
+    result = resumed(crnn)
+    assert (result.code, "m.run" in result.err, len(result.err) < 1000) == (1, True, True), result.err[:1000]
+
+
 def confused(value: Any, draw: random.Random) -> Any:
     """A copy in which one part, at any depth, is lost, renamed or another thing."""
     if isinstance(value, dict) and value and draw.random() < 0.9:

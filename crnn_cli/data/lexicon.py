@@ -6,11 +6,11 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from reprlib import repr as short
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.tsv import unescape
 from crnn_cli.errors import AlphabetError, UsageFault
+from crnn_cli.plain import short
 from crnn_cli.sources import read_text
 
 

@@ -17,6 +17,7 @@ from crnn_cli.data.loading import Batch, Loader
 from crnn_cli.data.sampling import Sampler, mix
 from crnn_cli.devices import supports_bf16
 from crnn_cli.errors import TrainingError, UsageFault
+from crnn_cli.plain import short
 from crnn_cli.training.distributed import World
 from crnn_cli.training.optimization import Average, build_optimizer, full_rate, rate_at, set_rate
 from crnn_cli.training.pictures import Pictures
@@ -235,7 +236,7 @@ class Run:
         fresh = self.state()
         kept = state.get("settings", {})  # none in a state from before they were kept
         own = fresh["settings"].items()
-        changed = [name for name, value in own if name in kept and repr(kept[name]) != repr(value)]
+        changed = [name for name, value in own if name in kept and short(kept[name]) != short(value)]
         if changed:
             raise TrainingError(
                 f"{self.record.config}: differs from what the run began with in {', '.join(changed)}: "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.config import ModelConfig, Optimizer
+from crnn_cli.plain import short
 
 _MAX_STEP = 10**15
 _MAX_PIECES = 10**6
@@ -61,7 +62,7 @@ def check(state: Mapping[str, Any], fresh: Mapping[str, Any], trained: Sequence[
     for name, missing in (("elapsed", math.nan), ("best", 0.0)):
         value = missing if state.get(name) is None else state[name]
         if type(value) is not float or not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {state.get(name)!r}")
+            raise ValueError(f"{name} is {short(state.get(name))}")
     _check_optimizer(state.get("optimizer"), fresh["optimizer"], trained, kind)
 
 
@@ -77,7 +78,7 @@ def _check_optimizer(found: Any, fresh: Any, trained: Sequence[nn.Parameter], ki
         _alike(group.get("lr"), own["lr"], "optimizer.lr")
     for index, kept in found["state"].items():
         if type(index) is not int or not 0 <= index < len(trained):
-            raise ValueError(f"optimizer has no parameter {index!r}")
+            raise ValueError(f"optimizer has no parameter {short(index)}")
         shapes = {name: torch.zeros(()) if name == "step" else trained[index] for name in _KEPT[kind]}
         _alike(kept, shapes, f"optimizer.{index}")
 
@@ -94,9 +95,9 @@ def _alike(found: Any, own: Any, where: str) -> None:
             raise ValueError(f"{where} is not as this run has it: {tuple(own.shape)} of {own.dtype}")
     elif isinstance(own, float):
         if type(found) not in (int, float) or not math.isfinite(found):
-            raise ValueError(f"{where} is {found!r}")
+            raise ValueError(f"{where} is {short(found)}")
     elif type(found) is not type(own):
-        raise ValueError(f"{where} is {found!r}")
+        raise ValueError(f"{where} is {short(found)}")
 
 
 def _is_dense(value: Any) -> bool:
@@ -112,5 +113,5 @@ def _is_dense(value: Any) -> bool:
 def _whole(state: Mapping[str, Any], name: str, least: int, most: int) -> int:
     value = state.get(name)
     if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}")
+        raise ValueError(f"{name} is {short(value)}")
     return value
