@@ -476,3 +476,19 @@ def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
         writer.add(*simple(1)[0])
     assert writer.leftovers == [leftover] and not leftover.exists()
     assert (other / "thesis.txt").exists()
+
+
+def test_a_lock_is_let_go_once_whenever_a_signal_comes(tmp_path, monkeypatch):
+    close = os.close
+
+    def stopped(handle):
+        close(handle)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    write(tmp_path / "a.lmdb", simple(1))
+    writer = Writer(tmp_path / "a.lmdb", append=True)
+    monkeypatch.setattr("crnn_cli.data.store.writer.os.close", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        writer._unlock()
+    writer.__del__()

@@ -274,8 +274,8 @@ class Writer:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def _unlock(self) -> None:
-        _let_go(self._handle)
-        self._handle = None
+        handle, self._handle = self._handle, None  # first, as a signal after the closing would have it closed again
+        _let_go(handle)
 
 
 def _lock(path: Path) -> int | None:
