@@ -94,7 +94,7 @@ def _stopped(ended: Ended, signum: signal.Signals, running: bool) -> Iterator[Fa
     if running:
         # the signal itself ends a process whose Python has not come to `crnn` yet; a shell tells the same of both
         allowed += [-signum, *([] if signum is signal.SIGKILL else [128 + signum])]
-    if "Traceback" in ended.err and "/crnn_cli/" not in ended.err:
+    if "/crnn_cli/" not in ended.err and re.search("Traceback|KeyboardInterrupt", ended.err):
         return  # the interpreter had not come to `crnn`, and speaks for itself
     yield from faults(ended, statuses=allowed)
     if len(lines := ended.err.strip().splitlines()) > _LINES:
