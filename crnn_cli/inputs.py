@@ -10,6 +10,7 @@ import codecs
 import glob
 import os
 import select
+import stat
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Union
 
 from crnn_cli.data import limits
 from crnn_cli.errors import CrnnError, ImageError, reason
-from crnn_cli.sources import regular
+from crnn_cli.sources import read_bytes, regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,9 +223,8 @@ def _under(
 ) -> Iterator[Piece]:
     """What `opened` makes of the files under a folder that end in one of `suffixes`; a folder that cannot be read is
     its error."""
-    left: list[Iterator[str | os.DirEntry[str]]] = [
-        iter([folder])
-    ]  # entries of each folder on the way down: there may be more than calls can nest
+    # the entries of each folder on the way down: there may be more folders than calls can nest
+    left: list[Iterator[str | os.DirEntry[str]]] = [iter([folder])]
     while left:
         entry = next(left[-1], None)
         if entry is None:
@@ -246,8 +246,12 @@ def _under(
 def read_file(path: str) -> bytes:
     """The bytes of a file; ImageError where it cannot be read."""
     try:
-        limits.check_file(regular(path).st_size, path)
-        return Path(path).read_bytes()
+        status = regular(path)
+        limits.check_file(status.st_size, path)
+        whole = stat.S_ISREG(status.st_mode)
+        data = Path(path).read_bytes() if whole else read_bytes(path, limits.FILE_BYTES)
+        limits.check_file(len(data), path)
+        return data
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the name

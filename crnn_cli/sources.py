@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -19,29 +20,35 @@ def regular(path: str | os.PathLike[str]) -> os.stat_result:
     Raises:
         OSError: it cannot be read, or is nothing that ends.
     """
-    status, name = os.stat(path), os.fspath(path)  # noqa: PTH116 - it is called for every image, and this is faster
-    handed = name.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/"))
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or handed):
-        raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", name)
+    status = os.stat(path)  # noqa: PTH116 - it is called for every image, and this is faster
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or _handed(path)):
+        raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", os.fspath(path))
     return status
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a file whole; of a pipe that the shell opened, which may never end, at most `_ENDLESS` bytes.
+def _handed(path: str | os.PathLike[str]) -> bool:
+    """Whether a name, however it is spelled, is one of a file that was opened for us."""
+    name = "/" + os.path.abspath(path).lstrip("/")  # noqa: PTH100 - pathlib keeps "..", and two slashes at the start
+    return name == "/dev/stdin" or name.startswith(("/dev/fd/", "/proc/self/fd/"))
+
+
+def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """Read a file whole; of a pipe that the shell opened, which may never end, at most `most` bytes (1 GB).
 
     Raises:
         OSError: it cannot be read, has more, or is refused by `regular`.
     """
     regular(path)
+    most = _ENDLESS if most is None else most
     with Path(path).open("rb") as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.read()
-        data = bytearray()
+        data = io.BytesIO()
         while more := file.read(1 << 20):
-            data += more
-            if len(data) > _ENDLESS:
-                raise OSError(errno.EFBIG, "no file, and more than 1 GB comes out of it", os.fspath(path))
-        return bytes(data)
+            data.write(more)
+            if data.tell() > most:
+                raise OSError(errno.EFBIG, f"no file, and more than {most:,} bytes come out of it", os.fspath(path))
+        return data.getvalue()
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:

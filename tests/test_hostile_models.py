@@ -369,7 +369,7 @@ def test_a_device_is_not_read_for_ever(monkeypatch, tmp_path):
         if most == 100:
             assert read_lexicon(path, codec) == ([[1, 2], [2, 1]], [])
         else:
-            with pytest.raises(UsageFault, match="more than 1 GB comes out of it"):
+            with pytest.raises(UsageFault, match="bytes come out of it"):
                 read_lexicon(path, codec)
         os.close(reading)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from crnn_cli import modelling
+from crnn_cli import modelling, sources
 from crnn_cli.building import Build, BuildOptions
 from crnn_cli.commands import rows
 from crnn_cli.config import ModelConfig
-from crnn_cli.data import labels, tables
+from crnn_cli.data import labels, limits, tables
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ConfigError, CrnnError, ImageError, LabelError, ModelError, StoreError, UsageFault
@@ -232,6 +232,32 @@ def test_what_the_shell_opened_is_read(folder):
     ((_, source),) = expand([f"/dev/fd/{reading}"])
     assert source() == b"some bytes"
     os.close(reading)
+
+
+@pipes
+@pytest.mark.parametrize(
+    "spelled", ["/dev/fd/{}", "/dev//fd/{}", "//dev/fd/{}", "/dev/../dev/fd/{}", "{here}/dev/fd/{}"]
+)
+def test_what_the_shell_opened_is_read_however_it_is_spelled(folder, spelled):
+    reading, writing = os.pipe()
+    os.write(writing, b"some bytes")
+    os.close(writing)
+    ((_, source),) = expand([spelled.format(reading, here=os.path.relpath("/"))])
+    assert source() == b"some bytes"
+    os.close(reading)
+
+
+@pipes
+def test_of_what_the_shell_opened_no_more_is_read_than_a_file_may_have(folder, monkeypatch):
+    monkeypatch.setattr(limits, "FILE_BYTES", 4)
+    monkeypatch.setattr(sources, "_ENDLESS", 4)
+    for read in (lambda name: expand([name]).__next__()[1](), lambda name: labels.read(Path(name), Path("in"))):
+        reading, writing = os.pipe()
+        os.write(writing, b"a\tbcd")
+        os.close(writing)
+        with pytest.raises((ImageError, OSError), match="no file, and more than 4 bytes come out of it"):
+            read(f"/dev/fd/{reading}")
+        os.close(reading)
 
 
 def test_a_file_of_no_image_size_is_refused_before_it_is_read(folder):

@@ -33,10 +33,9 @@ _SEGMENT, _CHUNK, _CHECKSUM = struct.Struct(">HH"), struct.Struct(">I4s"), struc
 
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PNG_PARTS, _PNG_EXIF = (
-    (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS"),
-    b"eXIf",
-)  # chunks that make the pixels, or turn them
+# the chunks that make the pixels, and the one that turns them
+_PNG_PARTS = (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS")
+_PNG_EXIF = b"eXIf"
 _PNG_LONGEST = 10**6  # pixels of a side: libpng's limit
 _PALETTE, _KEY_SIZES = 3, {0: 2, 2: 6}  # bytes of the one transparent colour, by colour type
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from crnn_cli.errors import LabelError, UsageFault
-from crnn_cli.sources import regular
+from crnn_cli.sources import read_bytes
 
 Format = Literal["tab", "space", "csv", "icdar", "jsonl", "pairs"]
 
@@ -161,8 +161,7 @@ def _shown(reading: Reading) -> str:
 
 def _decoded(path: Path, encoding: str) -> str:
     """The text of a file, its lines ended by a line feed whatever ends them there (CRLF, or CR alone)."""
-    regular(path)
-    data = path.read_bytes()
+    data = read_bytes(path)
     try:
         try:
             text = data.decode(encoding).removeprefix("\ufeff")
