@@ -115,23 +115,28 @@ def test_a_jpeg_may_be_too_large_but_for_its_reduction(monkeypatch):
             images.decode(data, 1, "a", times)
 
 
-def test_threads_share_the_room_for_decoding():
-    room, lock, held, seen = limits.Room(2**25), threading.Lock(), 0, []
+@pytest.mark.parametrize(("size", "together"), [(2**22, 8), (2**23, 4), (2**24, 2), (2**25, 1), (2**26, 1)])
+def test_threads_share_the_room_for_decoding(size, together):
+    """As many hold it at once as there is room for, and no more."""
+    room, lock, holding = limits.Room(2**25), threading.Lock(), 0
+    full, crowded = threading.Barrier(together), threading.Event()
 
-    def work(size):
-        nonlocal held
+    def work():
+        nonlocal holding
         with room.taken(size):
             with lock:
-                held += size
-                seen.append(held)
+                holding += 1
+                if holding > together:
+                    crowded.set()
+            full.wait(timeout=10)  # breaks where fewer are let in
+            crowded.wait(timeout=0.01)  # one more that is let in comes meanwhile
             with lock:
-                held -= size
+                holding -= 1
 
-    sizes = [2**22, 2**23, 2**24, 2**25, 2**26] * 20
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, sizes))
-    assert len(seen) == len(sizes)
-    assert all(size <= 2**25 or size == 2**26 for size in seen)
+        for done in [pool.submit(work) for _ in range(16)]:
+            done.result()
+    assert not crowded.is_set()
 
 
 def damaged_jpegs() -> dict[str, bytes]:
