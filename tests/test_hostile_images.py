@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from crnn_cli.building import Build, BuildOptions
@@ -25,7 +27,7 @@ from crnn_cli.pages import Page, Preparation
 from crnn_cli.prediction import Member, ReadOptions, recognize
 from crnn_cli.second_look import View
 from tests.conftest import png
-from tests.hostile import bombs, saved, with_size
+from tests.hostile import bombs, chunk, saved, with_size
 from tests.models import StripesRunner, stripes
 
 REPOSITORY = Path(__file__).parents[1]
@@ -168,6 +170,44 @@ def test_a_jpeg_that_lost_pixels_is_refused_everywhere(damage, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("pad", [b"\0", b"\xff", b" "])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 16, 600])
+def test_a_jpeg_padded_before_its_end_is_read_as_if_it_were_not(pad, count):
+    line = np.kron(stripes("abba"), np.ones((4, 4), np.uint8))
+    for columns in range(line.shape[1] - 16, line.shape[1]):  # so that the pixels end at other bits
+        for optimized in (0, 1):
+            options = [cv2.IMWRITE_JPEG_OPTIMIZE, optimized]
+            whole = cv2.imencode(".jpg", line[:, :columns], options)[1].tobytes()
+            padded = whole[:-2] + pad * count + whole[-2:]
+            for channels in (1, 3):
+                expected = images.decode(whole, channels, "a")
+                assert np.array_equal(images.decode(padded, channels, "a"), expected)
+                assert np.array_equal(images.decode(padded + whole, channels, "a"), expected)
+            if not columns % 8:
+                middle = (whole.index(b"\xff\xda") + len(whole)) // 2
+                with pytest.raises(ImageError, match="damaged or truncated"):
+                    images.decode(padded[:middle] + padded[middle + 9 :], 1, "a")
+
+
+def test_a_jpeg_whose_pixels_end_too_early_is_not_taken_for_a_padded_one():
+    """Damage within may leave bytes over at the end, of which the decoder tells as it tells of padding."""
+    rng, left_over = np.random.default_rng(1), 0
+    page = cv2.putText(np.full((40, 150), 230, np.uint8), "Ends", (5, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 0, 2)
+    whole = cv2.imencode(".jpg", page)[1].tobytes()
+    scan = whole.index(b"\xff\xda") + 14
+    for _ in range(300):
+        damaged, at = bytearray(whole), int(rng.integers(scan, len(whole) - 2))
+        damaged[at] ^= 1 << int(rng.integers(8))
+        try:
+            simplejpeg.decode_jpeg(bytes(damaged), "GRAY")
+        except ValueError as fault:
+            if "extraneous bytes before marker 0xd9" in str(fault):
+                left_over += 1
+                with pytest.raises(ImageError, match="damaged or truncated"):
+                    images.decode(bytes(damaged), 1, "a")
+    assert left_over
+
+
 def test_a_jpeg_of_an_odd_writer_is_read_as_it_was(capfd):
     """One of an unknown revision, with strange but complete scans, or of a rare subsampling."""
     whole = saved("JPEG", subsampling=2, quality=95)
@@ -191,6 +231,29 @@ def test_a_jpeg_of_a_rare_subsampling_is_read(capfd):
     assert (images.decode(data, 3, "a") == np.full((16, 8, 3), 128)).all()
     assert (images.decode(data, 1, "a") == np.full((16, 8), 128)).all()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["IDAT", "tEXt", "both", "segments", "markers"])
+def test_parts_of_a_file_without_number_take_no_memory(kind):
+    """Chunks and segments that hold nothing are refused where there are more than any writer makes."""
+    if kind in ("segments", "markers"):
+        whole, parts = saved("JPEG"), b"\xff\xe2\0\2" if kind == "segments" else b"\xff\xd0"
+        few, many = (whole[:2] + parts * count + whole[2:] for count in (2**16 - 50, 2**16))
+    else:
+        whole = saved("PNG")
+        parts = b"".join(chunk(own, b"") for own in ([b"IDAT", b"tEXt"] if kind == "both" else [kind.encode()]))
+        few, many = (whole[:33] + parts * (2**18 * 12 // len(parts) - less) + whole[33:] for less in (50, 0))
+    tracemalloc.start()
+    try:
+        if kind == "both":  # libpng takes no pixels that do not follow one another
+            assert headers.png(few, "a").upright == (50, 20)
+        else:
+            assert np.array_equal(images.decode(few, 3, "a"), images.decode(whole, 3, "a"))
+        with pytest.raises(ImageError, match=r"^a: more than [\d,]+ (segments|chunks) .*: save it again$"):
+            images.decode(many, 3, "a")
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def many_pages(count: int) -> bytes:

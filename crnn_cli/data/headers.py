@@ -5,6 +5,7 @@ A size that a header tells is one that the decoder would make room for, so that 
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _ALONE = frozenset((0xFF01, *range(0xFFD0, 0xFFD8)))  # markers of segments with
 _START_OF_SCAN, _FILL, _EXIF_MARKER = 0xFFDA, 0xFFFF, 0xFFE1
 _OTHERS = (0xFFC4, 0xFFDB, 0xFFE0)  # of tables and of JFIF, which most segments are
 _EXIF = b"Exif\0\0"
+_MOST_SEGMENTS = 2**16  # before the first scan; a colour profile and the like have some hundred at most
+_FILLS = re.compile(rb"\xff+")
 
 _SEGMENT, _CHUNK, _CHECKSUM = struct.Struct(">HH"), struct.Struct(">I4s"), struct.Struct(">I")
 
@@ -36,6 +39,7 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # the chunks that make the pixels, and the one that turns them
 _PNG_PARTS = (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS")
 _PNG_EXIF = b"eXIf"
+_PNG_MOST = 2**18  # chunks; libpng writes 2**16 of them into the largest file that is read
 _PNG_LONGEST = 10**6  # pixels of a side: libpng's limit
 _PALETTE, _KEY_SIZES = 3, {0: 2, 2: 6}  # bytes of the one transparent colour, by colour type
 
@@ -69,7 +73,7 @@ def jpeg(data: bytes, where: str) -> Jpeg:
         ImageError: it has none, or it breaks off.
     """
     frame, found, turned = (0, 0, 0), 0, 0
-    for marker, at in _jpeg_segments(data):
+    for marker, at in _jpeg_segments(data, where):
         if marker in _OTHERS:
             continue
         if marker == _START_OF_SCAN:
@@ -86,21 +90,26 @@ def jpeg(data: bytes, where: str) -> Jpeg:
     raise ImageError(f"{where}: truncated or damaged: the header of the JPEG is not whole")
 
 
-def jpeg_without_exif(data: bytes) -> bytes:
+def jpeg_without_exif(data: bytes, where: str) -> bytearray:
     """A JPEG without the segments that EXIF and the like are in."""
-    segments = list(_jpeg_segments(data))
-    ends = [at for _, at in segments[1:]]
-    kept = [data[at:end] for (marker, at), end in zip(segments, ends, strict=False) if marker != _EXIF_MARKER]
-    return data[:2] + b"".join(kept) + data[segments[-1][1] :]
+    view, plain, kept = memoryview(data), bytearray(), 0
+    for marker, at in _jpeg_segments(data, where):
+        if marker == _EXIF_MARKER:
+            plain += view[kept:at]
+            kept = at + 2 + int.from_bytes(view[at + 2 : at + 4], "big")
+    plain += view[kept:]
+    return plain
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+def _jpeg_segments(data: bytes, where: str) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment of a JPEG's header, until the first scan."""
     at, last, marker = 2, len(data) - 5, 0
-    while at <= last and marker != _START_OF_SCAN:
+    for _ in range(_MOST_SEGMENTS):
+        if at > last or marker == _START_OF_SCAN:
+            return
         marker, length = _SEGMENT.unpack_from(data, at)
-        if marker == _FILL:
-            at += 1
+        if marker == _FILL and (fills := _FILLS.match(data, at)):
+            at = fills.end() - 1
         elif marker in _ALONE:
             at += 2
         elif marker < 0xFF00 or length < 2:  # libjpeg would look for a marker farther on
@@ -108,6 +117,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         else:
             yield marker, at
             at += 2 + length
+    raise ImageError(f"{where}: more than {_MOST_SEGMENTS:,} segments before the pixels of the JPEG: save it again")
 
 
 class Png(NamedTuple):
@@ -125,7 +135,7 @@ class Png(NamedTuple):
     color: int
     key: bytes
     orientation: int
-    plain: bytes
+    plain: bytes | bytearray
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -150,42 +160,49 @@ def png(data: bytes, where: str) -> Png:
     Raises:
         ImageError: it is cut off or damaged.
     """
-    parts, order = _png_chunks(data, where)
-    header = parts[b"IHDR"][0]
+    parts, pixels, order = _png_chunks(data, where)
+    header = parts[b"IHDR"]
     width, height, depth, color, *methods = struct.unpack(">IIBBBBB", header)
     if depth not in _PNG_DEPTHS.get(color, ()) or methods not in ([0, 0, 0], [0, 0, 1]) or not (width and height):
         raise ImageError(f"{where}: damaged: the PNG has no bits, no pixels, or is of no known kind")
     if max(width, height) > _PNG_LONGEST:
         raise ImageError(f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines")
-    pixels = parts.get(b"IDAT", [])
-    if not any(pixels):
+    if b"IDAT" not in parts:
         raise ImageError(f"{where}: damaged: the PNG has no pixels")
-    plain, key = data, b""
-    if color == _PALETTE or len(order) != len(pixels) + 2:
+    if order.count(b"PLTE") > 1:
+        raise ImageError(f"{where}: damaged: the palette of the PNG is none")
+    plain: bytes | bytearray = data
+    key = b""
+    if color == _PALETTE or order != [b"IHDR", b"IDAT", b"IEND"]:
         made, key = _png_palette(parts, depth, color, where)
-        needed = [(b"IHDR", header), *made, *((b"IDAT", own) for own in pixels), (b"IEND", header[:0])]
-        if order != [kind for kind, _ in needed] or any(len(own) < len(parts[kind][0]) for kind, own in made):
-            plain = PNG + b"".join(part for kind, own in needed for part in _png_chunk(kind, own))
-    turned = _orientation(bytes(parts[_PNG_EXIF][0])) if _PNG_EXIF in parts else 1
+        needed = [b"IHDR", *(kind for kind, _ in made), b"IDAT", b"IEND"]
+        if order != needed or any(len(own) < len(parts[kind]) for kind, own in made):
+            plain = bytearray(PNG)
+            for part in (*_png_chunk(b"IHDR", header), *(part for own in made for part in _png_chunk(*own))):
+                plain += part
+            for start, end in pixels:
+                plain += memoryview(data)[start:end]
+            plain += b"".join(_png_chunk(b"IEND", header[:0]))
+    turned = _orientation(bytes(parts[_PNG_EXIF])) if _PNG_EXIF in parts else 1
     return Png(width, height, depth, color, key, turned, plain)
 
 
 def _png_palette(
-    parts: dict[bytes, list[memoryview]], depth: int, color: int, where: str
+    parts: dict[bytes, memoryview], depth: int, color: int, where: str
 ) -> tuple[list[tuple[bytes, memoryview]], bytes]:
     """The chunks of a palette and of transparency, as far as they fit the header, and the latter's bytes.
 
     Raises:
         ImageError: the palette is missing or damaged.
     """
-    palettes = parts.get(b"PLTE", [])
-    if len(palettes) > 1 or any(len(own) % 3 or not 0 < len(own) <= 768 for own in palettes):
+    palette = parts.get(b"PLTE")
+    if palette is not None and (len(palette) % 3 or not 0 < len(palette) <= 768):
         raise ImageError(f"{where}: damaged: the palette of the PNG is none")
-    if color == _PALETTE and not palettes:
+    if color == _PALETTE and palette is None:
         raise ImageError(f"{where}: damaged: the palette of the PNG is missing")
-    key = parts[b"tRNS"][0] if b"tRNS" in parts else memoryview(b"")
-    if color == _PALETTE:
-        palette = palettes[0][: 3 * 2**depth]
+    key = parts.get(b"tRNS", memoryview(b""))
+    if color == _PALETTE and palette is not None:
+        palette = palette[: 3 * 2**depth]
         key = key[: len(palette) // 3]
         return [(b"PLTE", palette), *[(b"tRNS", key)] * bool(key)], bytes(key)
     if len(key) != _KEY_SIZES.get(color):
@@ -197,30 +214,47 @@ def _png_chunk(kind: bytes, body: memoryview) -> tuple[bytes | memoryview, ...]:
     return struct.pack(">I4s", len(body), kind), body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
-def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, list[memoryview]], list[bytes]]:
-    """The chunks of each kind that counts, and the kinds of all chunks in their order."""
-    view, at, order = memoryview(data), len(PNG), list[bytes]()
-    parts: dict[bytes, list[memoryview]] = {}
-    kind = b""
+def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, memoryview], list[tuple[int, int]], list[bytes]]:
+    """The chunks of a PNG.
+
+    Returns:
+        The first of each kind that counts (of pixels the first that has some); from where to where chunks of pixels
+        follow one another; and the kinds of all in their order, those of pixels that follow one another counted once.
+    """
+    view, at = memoryview(data), len(PNG)
+    parts, pixels, order = dict[bytes, memoryview](), list[tuple[int, int]](), [b""]
     try:
-        while kind != b"IEND":
+        for _ in range(_PNG_MOST):
             length, kind = _CHUNK.unpack_from(data, at)
-            (checksum,) = _CHECKSUM.unpack_from(data, at + 8 + length)
-            order.append(kind)
+            end = at + 12 + length
+            (checksum,) = _CHECKSUM.unpack_from(data, end - 4)
             if kind in _PNG_PARTS:
-                if zlib.crc32(view[at + 4 : at + 8 + length]) != checksum:
+                if zlib.crc32(view[at + 4 : end - 4]) != checksum:
                     raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
-                parts.setdefault(kind, []).append(view[at + 8 : at + 8 + length])
+                if length or kind != b"IDAT":
+                    parts.setdefault(kind, view[at + 8 : end - 4])
             elif kind == _PNG_EXIF:
-                parts[kind] = [view[at + 8 : at + 8 + length]]
+                parts[kind] = view[at + 8 : end - 4]
             elif not kind[0] & 0x20:
                 raise ImageError(f"{where}: damaged, or no plain PNG: it has a chunk {kind!r}")
-            at += 12 + length
+            if kind != b"IDAT":
+                order.append(kind)
+            elif order[-1] == kind:
+                pixels[-1] = (pixels[-1][0], end)
+            else:
+                order.append(kind)
+                pixels.append((at, end))
+            at = end
+            if kind == b"IEND":
+                break
+        else:
+            raise ImageError(f"{where}: more than {_PNG_MOST:,} chunks are too many for a PNG: save it again")
     except struct.error:
         raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
-    if order[0] != b"IHDR" or len(parts[b"IHDR"]) > 1 or len(parts[b"IHDR"][0]) != 13:
+    order = order[1:]
+    if order[0] != b"IHDR" or order.count(b"IHDR") > 1 or len(parts[b"IHDR"]) != 13:
         raise ImageError(f"{where}: damaged: the header of the PNG is missing")
-    return parts, order
+    return parts, pixels, order
 
 
 def bmp_size(data: bytes, where: str) -> tuple[int, int, int]:

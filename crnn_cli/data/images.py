@@ -9,8 +9,9 @@ large, before it is decoded. Safe to call from several threads: images are decod
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -33,6 +34,8 @@ WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, an
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _MOST_SCANNED = 32 * limits.PIXELS  # pixels of all scans of a JPEG; libjpeg writes 10
 _DAMAGED = ("Corrupt JPEG data", "Premature end")  # how libjpeg's words of lost pixels begin
+_EXTRA = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")  # padding, or pixels that are lost
+_PADDING, _LEAST_PADDING = 2**16, 3  # bytes before the end of a JPEG; the decoder itself passes over fewer
 _COPIES = 3  # times the samples that are stored, and the pixels that come of them: bytes that decoding takes
 
 # A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
@@ -193,9 +196,20 @@ def _read_jpeg(data: bytes, header: headers.Jpeg, where: str, channels: int, red
     width, height = (-(-side // reduction) for side in (header.width, header.height))
     limits.check(width, height, header.components, where)
 
+    def strictly(color: str) -> Pixels:
+        decoded = partial(simplejpeg.decode_jpeg, colorspace=color, min_height=height, min_width=width)
+        try:
+            return cast(Pixels, decoded(data))
+        except ValueError as fault:
+            if _EXTRA.fullmatch(str(fault)):
+                for kept in (0, 1):  # the last byte of the pixels may be like those of the padding
+                    with suppress(ValueError):
+                        return cast(Pixels, decoded(_unpadded(data, header.scan, kept)))
+            raise
+
     def read(color: str) -> Pixels:
         try:
-            pixels = simplejpeg.decode_jpeg(data, color, min_height=height, min_width=width)
+            pixels = strictly(color)
         except ValueError as fault:
             if str(fault).startswith(_DAMAGED):
                 raise ImageError(f"{where}: damaged or truncated ({fault}): make or copy it again") from None
@@ -208,12 +222,26 @@ def _read_jpeg(data: bytes, header: headers.Jpeg, where: str, channels: int, red
     return contrast.clearer(grey, contrast.planes(read("BGR"))) if contrast.is_flat(grey) else grey
 
 
+def _unpadded(data: bytes, scan: int, kept: int) -> bytearray:
+    """A JPEG of which no more than `kept` bytes are left of the padding before its end, bytes of one value.
+
+    Where pixels are lost and the others end too early, what is left over is of many values: that is no padding.
+    """
+    end = data.find(_END_OF_IMAGE, scan)
+    last = data[max(scan, end - _PADDING) : end]
+    padding = len(last) - len(last.rstrip(last[-1:]))
+    plain = bytearray(data)
+    if padding >= _LEAST_PADDING:
+        del plain[end - padding + kept : end]
+    return plain
+
+
 def _odd_jpeg(data: bytes, color: str, size: tuple[int, int], where: str) -> Pixels:
     """A JPEG that simplejpeg does not take, as one of a rare subsampling."""
     from PIL import Image
 
     try:
-        plain = headers.jpeg_without_exif(data)  # Pillow would warn of what is odd there
+        plain = headers.jpeg_without_exif(data, where)  # Pillow would warn of what is odd there
         with Image.open(io.BytesIO(plain), formats=["JPEG"]) as opened:
             opened.draft(None, size)
             pixels = np.asarray(opened.convert("L" if color == "GRAY" else "RGB"))
@@ -313,7 +341,7 @@ def _grey_with_alpha(tiff: bytes | bytearray, where: str) -> Pixels:
     return np.take(samples, [0, 0, 0, 1], axis=2)
 
 
-def _opaque(data: bytes, channels: int, where: str, flags: int) -> Pixels:
+def _opaque(data: bytes | bytearray, channels: int, where: str, flags: int) -> Pixels:
     """An image without transparency, by cv2.
 
     Args:
