@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from crnn_cli.checkpoint import Header
 from crnn_cli.config import DecodeOptions
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError
+from crnn_cli.runners import onnx_file
 from tests.conftest import png
 from tests.models import STRIPES, save_stripes_onnx, stripes
 
@@ -193,6 +195,82 @@ def test_an_onnx_model_opens_no_other_file(tmp_path, monkeypatch, location):
         outside(folder / "model.onnx", location)
         with pytest.raises(ModelError, match=r"model\.onnx: .*a tensor whose data is in another file"):
             crnn_cli.load("model.onnx", device="cpu")
+
+
+def number(value: int) -> bytes:
+    """A number as protocol buffers have it."""
+    return bytes([value & 0x7F | 0x80]) + number(value >> 7) if value > 0x7F else bytes([value])
+
+
+def field(place: int, content: bytes, beyond: int = 0) -> bytes:
+    """A field of bytes; readers that keep 32 bits do not see what is `beyond`."""
+    return number((place << 3 | 2) + (beyond << 32)) + number(len(content)) + content
+
+
+ADD = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Add")
+WEIGHT = b"\x08\x02\x10\x06" + field(8, b"w")  # two int32
+ELSEWHERE = field(1, b"location") + field(2, b"weights.bin")
+ATTRIBUTE = field(1, b"axis") + b"\xa0\x01\x02\x18\x01"
+
+
+def graph(node: bytes = ADD, tensor: bytes = WEIGHT + field(9, bytes(8)), more: bytes = b"") -> bytes:
+    return b"\x08\x08" + field(7, field(1, node) + field(2, b"g") + field(5, tensor) + more)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 2**20])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda beyond: graph(tensor=WEIGHT + field(13, ELSEWHERE, beyond) + b"\x70\x01"),
+        lambda beyond: graph(ADD + field(4, b"Loop", beyond)),
+        lambda beyond: graph(ADD + field(7, b"other", beyond)),
+        lambda beyond: graph(ADD + field(5, ATTRIBUTE + field(6, b"", beyond))),
+        lambda beyond: graph() + field(25, b"", beyond),
+    ],
+)
+def test_an_onnx_model_hides_nothing_in_fields_of_large_numbers(hide, beyond):
+    onnx_file.check(graph())
+    with pytest.raises(ValueError, match="damaged" if beyond else "it has|twice"):
+        onnx_file.check(hide(beyond))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        graph() + field(7, field(2, b"joined")), graph(ADD + field(4, b"Mul")), graph(ADD + field(7, b"") * 2),
+        graph(ADD + field(5, ATTRIBUTE + field(5, WEIGHT) * 2)), graph(tensor=WEIGHT + field(9, bytes(8)) * 2),
+        graph(tensor=WEIGHT + b"\x10\x07" + field(9, bytes(8))),  # another type
+        graph() + field(99, b""), graph(ADD + field(8, b"")), graph(more=field(3, b"")),  # unknown fields
+        graph(ADD + b"\x20\x01"), graph() + b"\x38\x01",  # a number as the operator, or the graph
+        graph() + b"\x9b\x06\x9c\x06", graph(more=b"\x0b\x0c"),  # groups
+        graph() + b"\x02\x00", b"\x00\x01" + graph(), graph() + number(2**64 + 56) + b"\x01",  # no such numbers
+        b"\x08" + b"\xff" * 9 + b"\x7f" + graph()[2:], b"\x08" + b"\x80" * 10 + b"\x01" + graph()[2:],  # over 64 bits
+        graph(tensor=field(1, number(0) + number(2**40)) + WEIGHT), b"", b"\x08\x08", graph()[:-1],
+    ],
+)  # fmt: skip
+def test_an_onnx_model_has_no_field_that_two_parsers_take_in_two_ways(data):
+    with pytest.raises(ValueError, match=r"damaged|unknown|no graph|declares"):
+        onnx_file.check(data)
+
+
+def in_the_format_of_onnx_runtime(path: Path) -> bytes:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(path), 3
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(save_stripes_onnx(path), options, providers=["CPUExecutionProvider"])
+    return path.read_bytes()
+
+
+def test_a_model_in_the_format_of_onnx_runtime_is_refused_by_the_check_and_by_its_session(tmp_path, monkeypatch):
+    data = in_the_format_of_onnx_runtime(tmp_path / "bad.onnx")
+    assert data[4:8] == b"ORTM"
+    with pytest.raises(ModelError, match=r"bad\.onnx: .*the format of ONNX Runtime"):
+        crnn_cli.load(tmp_path / "bad.onnx", device="cpu")
+    with pytest.raises(ValueError, match="the format of ONNX Runtime"):  # a whole message, too
+        onnx_file.check(b"\x0a\x06" + b"..ORTM" + graph())
+    monkeypatch.setattr(onnx_file, "check", lambda data: None)
+    with pytest.raises(ModelError, match=r"bad\.onnx: not an ONNX model"):
+        crnn_cli.load(tmp_path / "bad.onnx", device="cpu")
 
 
 def test_pickles_in_language_models_and_weights_are_not_unpacked(tmp_path, canary):

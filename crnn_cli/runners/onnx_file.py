@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from reprlib import repr as short
 
-# Messages by the field that holds them (onnx.proto); other fields are numbers and texts, or of no consequence.
-_INSIDE = {
-    "model": {7: "graph"},
-    "graph": {1: "node", 5: "tensor"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor"},
-    "tensor": {},
+# The fields of each message (onnx.proto) and what they hold; "*" marks those that may be there several times, "bytes"
+# also stands for messages that are of no consequence. Others are refused.
+_FIELDS = {
+    "model": {1: "number", 2: "bytes", 3: "bytes", 4: "bytes", 5: "number", 6: "bytes", 7: "graph", 8: "bytes*"}
+    | {14: "bytes*"},
+    "graph": {1: "node*", 2: "bytes", 5: "tensor*", 10: "bytes", 11: "bytes*", 12: "bytes*", 13: "bytes*"}
+    | {14: "bytes*", 16: "bytes*"},
+    "node": {1: "bytes*", 2: "bytes*", 3: "bytes", 4: "bytes", 5: "attribute*", 6: "bytes", 7: "bytes", 9: "bytes*"},
+    "attribute": {1: "bytes", 2: "float", 3: "number", 4: "bytes", 5: "tensor", 7: "float*", 8: "number*", 9: "bytes*"}
+    | {13: "bytes", 20: "number"},
+    "tensor": {1: "number*", 2: "number", 4: "float*", 5: "number*", 6: "bytes*", 7: "number*", 8: "bytes", 9: "bytes"}
+    | {10: "double*", 11: "number*", 12: "bytes", 14: "number", 16: "bytes*"},
 }
+_WIRES = {"number": 0, "double": 1, "float": 5}  # as they stand in the file; all else as bytes
+_BYTES = 2
 _REFUSED = {
     "model": {20: "training steps", 25: "functions"},
     "graph": {15: "sparse tensors"},
@@ -24,6 +31,7 @@ _REFUSED = {
     | {23: "sparse tensors"},
     "tensor": {13: "a tensor whose data is in another file", 14: "a tensor whose data is in another file"},
 }
+_GRAPH = 7  # field of a model
 _OPERATOR, _DOMAIN = 4, 7  # fields of a node
 _DIMENSIONS = 1  # field of a tensor
 
@@ -46,30 +54,53 @@ def check(data: bytes) -> None:
     Raises:
         ValueError: it has, or is no whole message; what was found.
     """
+    if data[4:8] == b"ORTM":  # of ONNX Runtime's own format, which may be a message at the same time
+        raise ValueError("it is in the format of ONNX Runtime")
     _check("model", memoryview(data))
 
 
 def _check(kind: str, message: memoryview) -> None:
-    inside, refused = _INSIDE[kind], _REFUSED.get(kind, {})
+    refused = _REFUSED.get(kind, {})
     operator, domain, elements = "", "", 1
-    for number, value in _fields(message):
+    seen = set()
+    for number, wire, value in _fields(message):
         if number in refused and value != 0:
             raise ValueError(f"it has {refused[number]}")
-        if number in inside:
-            if isinstance(value, int):
-                raise ValueError("a number where a message was expected")
-            _check(inside[number], value)
-        elif kind == "node" and number in (_OPERATOR, _DOMAIN):
-            text = "" if isinstance(value, int) else bytes(value[:100]).decode("utf-8", "replace")
-            operator, domain = (text, domain) if number == _OPERATOR else (operator, text)
+        held = _FIELDS[kind].get(number, "")
+        content, several = held.rstrip("*"), held.endswith("*")
+        plain = _WIRES.get(content, _BYTES)
+        # Parsers pass over fields of another kind, and take the last of two or join them: what runs is not seen.
+        if not held or (wire != plain and not (several and wire == _BYTES)) or (number in seen and not several):
+            raise ValueError(f"the field {number} of a {kind} is unknown, of another kind, or there twice")
+        seen.add(number)
+        if isinstance(value, int):
+            if kind == "tensor" and number == _DIMENSIONS:
+                elements = _times(elements, value, message)
+        elif content in _FIELDS:
+            _check(content, value)
+        elif kind == "node" and number == _OPERATOR:
+            operator = _text(value)
+        elif kind == "node" and number == _DOMAIN:
+            domain = _text(value)
         elif kind == "tensor" and number == _DIMENSIONS:
-            for length in [value] if isinstance(value, int) else _packed(value):
-                elements *= length
-                if elements > 2 * len(message):  # some types have two in a byte
-                    raise ValueError(f"it declares {short(elements)} numbers where it has {len(message):,} bytes")
+            for length in _packed(value):
+                elements = _times(elements, length, message)
+    if kind == "model" and _GRAPH not in seen:
+        raise ValueError("it has no graph")
     if kind == "node" and (operator not in _OPERATORS or domain not in ("", "ai.onnx")):
         name = f"{domain}.{operator}" if domain else operator
         raise ValueError(f"it has the operator {short(name)}, which no model of crnn needs")
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value[:100]).decode("utf-8", "replace")
+
+
+def _times(elements: int, length: int, message: memoryview) -> int:
+    """The numbers of a tensor that is `length` times as large."""
+    if length >= 2**31 or elements * length > 2 * len(message):  # some types have two in a byte
+        raise ValueError(f"it declares {short(elements * length)} numbers where it has {len(message):,} bytes")
+    return elements * length
 
 
 def _packed(value: memoryview) -> Iterator[int]:
@@ -79,22 +110,24 @@ def _packed(value: memoryview) -> Iterator[int]:
         yield number
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: (number, value), of which a text, a message or a packed list stays as it stands."""
+def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """The fields of a message: (number, wire, value), of which what is no number stays as it stands."""
     place = 0
     while place < len(message):
         key, place = _number(message, place)
-        wire = key & 7
+        if not 8 <= key < 2**32:  # parsers cut it to 32 bits
+            raise ValueError("damaged or truncated")
+        number, wire = key >> 3, key & 7
         if wire == 0:
             value, place = _number(message, place)
-            yield key >> 3, value
+            yield number, wire, value
             continue
         size = {1: 8, 5: 4}.get(wire)
-        if wire == 2:
+        if wire == _BYTES:
             size, place = _number(message, place)
         if size is None or size > len(message) - place:
             raise ValueError("damaged or truncated")
-        yield key >> 3, message[place : place + size]
+        yield number, wire, message[place : place + size]
         place += size
 
 
@@ -107,6 +140,6 @@ def _number(message: memoryview, place: int) -> tuple[int, int]:
         byte = message[place]
         place += 1
         found |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and found < 2**64:
             return found, place
     raise ValueError("damaged or truncated")

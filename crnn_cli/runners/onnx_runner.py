@@ -80,6 +80,7 @@ def _session(path: Path, place: str) -> tuple[ort.InferenceSession, dict[str, st
     options.intra_op_num_threads = devices.threads() - _parallel(place) + 1  # with a thread of each caller's all cores
     options.enable_mem_pattern = False  # a pattern is kept for every new shape, and widths make ever new ones
     options.log_severity_level = _SILENT
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the only one that `onnx_file` knows
     providers: list[Any] = ["CPUExecutionProvider"]
     if place != "cpu":
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": place.partition(":")[2]}))
