@@ -31,7 +31,9 @@ from crnn_cli.files import check_output, write_whole
 from crnn_cli.sources import read_text
 
 PACKED = ".npz"
-_LARGEST = 2**30  # bytes of a file, and of what a packed one holds; that of English has 5 million
+_LARGEST = 2**30  # bytes of a file
+_UNPACKED = 200_000_000  # bytes of what a packed one holds; that of English has 6 million. Searches take tenfold.
+_TOKENS, _TOKEN = 200_000, 64  # tokens of a packed one, and bytes of each: Unicode has fewer characters
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,11 @@ def read(path: str | os.PathLike[str]) -> Ngrams:
         raise ModelError(f"{path}: {fault.strerror}: give what `crnn lm` wrote") from None
     if data.startswith(b"PK"):
         return _unpacked(data, path)
+    text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
     try:
-        lines = data.decode("utf-8-sig").split("\n")
+        return arpa.from_arpa(iter(lambda: text.readline(arpa.LINE + 1), ""), str(path))
     except UnicodeDecodeError as fault:
-        raise ModelError(f"{path}: no ARPA file in UTF-8 (byte {fault.start:,})") from None
-    return arpa.from_arpa(lines, str(path))
+        raise ModelError(f"{path}: no ARPA file in UTF-8 ({fault.reason}): build it again") from None
 
 
 def language(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
@@ -123,10 +125,13 @@ def _packed(model: Ngrams) -> bytes:
 def _unpacked(data: bytes, path: Path) -> Ngrams:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _LARGEST:
-                raise ValueError("it is too large")
+            if sum(member.file_size for member in archive.infolist()) > _UNPACKED:
+                raise ValueError(f"it is too large, over {_UNPACKED // 10**6} MB: --prune makes it smaller")
             orders = len(archive.namelist()) // 4
-            vocabulary = _array(archive, "vocabulary", "U").tolist()
+            tokens = _array(archive, "vocabulary", "U")
+            if len(tokens) > _TOKENS or tokens.itemsize > _TOKEN:
+                raise ValueError(f"it has more than {_TOKENS:,} tokens, or longer ones than characters")
+            vocabulary = tokens.tolist()
             "".join(vocabulary).encode()  # raises of halves of characters
             if not 1 <= orders <= ngrams.LONGEST or len(set(vocabulary)) < len(vocabulary):
                 raise ValueError("there are too many orders, or none, or a token is named twice")

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -291,6 +292,29 @@ def test_a_hostile_arpa_file_is_named(lines):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("tokens", [np.zeros(300_000, "<U1"), np.array(["a", "b" * 17])])
+def test_a_packed_model_has_no_more_tokens_than_there_are_characters(tmp_path, tokens):
+    np.savez_compressed(tmp_path / "a.npz", vocabulary=tokens)
+    with pytest.raises(ModelError, match=r"a\.npz: .*200,000 tokens, or longer ones"):
+        modelling.read(tmp_path / "a.npz")
+
+
+def test_line_ends_take_no_memory(tmp_path):
+    """300 MB of them took 2.4 GB."""
+    (tmp_path / "a.arpa").write_bytes(b"\n" * 10**5)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=r"a\.arpa: no ARPA file, .* .line 100000"):
+            modelling.read(tmp_path / "a.arpa")
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+    for data, why in ((b"a" * 10**6, "1: a line of more than"), (b"\n\xff", " no ARPA file in UTF-8")):
+        (tmp_path / "a.arpa").write_bytes(data)
+        with pytest.raises(ModelError, match=rf"a\.arpa:{why}"):
+            modelling.read(tmp_path / "a.arpa")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("begin", ["", "\ufeff"])
 def test_an_arpa_file_is_read_whatever_its_line_ends(tmp_path, begin, end):
@@ -342,7 +366,7 @@ def test_sizes_that_a_packed_model_declares_take_no_memory(tmp_path):
         archive.writestr("vocabulary.npy", b"")
     data = (tmp_path / "b.npz").read_bytes()
     place = data.index(b"PK\x01\x02") + 24  # of the size in the archive's directory
-    (tmp_path / "b.npz").write_bytes(data[:place] + b"\xf0\xff\xff\xff" + data[place + 4 :])
+    (tmp_path / "b.npz").write_bytes(data[:place] + struct.pack("<I", 200_000_001) + data[place + 4 :])
     with pytest.raises(ModelError, match=r"b\.npz: no language model .*too large"):
         modelling.read(tmp_path / "b.npz")
 

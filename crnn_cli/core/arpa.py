@@ -17,7 +17,7 @@ from crnn_cli.errors import ModelError
 _Values = tuple[float, float]
 
 _BLANKS = " \t\r\n"  # no others: a token may be a no-break space
-_LINE = 100_000  # characters of a line, at most
+LINE = 100_000  # characters of a line, at most
 
 
 def to_arpa(model: Ngrams) -> Iterator[str]:
@@ -45,8 +45,8 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
     length = number = 0
     ended = False
     for number, line in enumerate((line.strip(_BLANKS) for line in lines), start=1):
-        if len(line) > _LINE:
-            raise ModelError(f"{where}:{number}: a line of {len(line):,} characters, more than {_LINE:,}: no ARPA file")
+        if len(line) > LINE:
+            raise ModelError(f"{where}:{number}: a line of more than {LINE:,} characters: no ARPA file")
         if found := re.fullmatch(r"ngram ([0-9]{1,18})\s*=\s*([0-9]{1,18})", line):
             told[int(found[1])] = int(found[2])
             if int(found[1]) > LONGEST:
