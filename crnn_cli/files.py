@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import IO, BinaryIO, TextIO
 
 from crnn_cli.errors import OutputError, UsageFault
@@ -205,7 +204,7 @@ def _hidden(target: Path) -> str:
 def _create(target: Path, kind: str) -> tuple[BinaryIO, Path]:
     """Make a hidden file beside `target`, of a name that no process on any machine has, and hold it."""
     while True:
-        hidden = target.with_name(f"{_hidden(target)}{token_hex(4)}.{kind}")
+        hidden = target.with_name(f"{_hidden(target)}{os.urandom(4).hex()}.{kind}")
         file = hidden.open("xb")
         _lock(file, wait=True)
         if hidden.exists():
