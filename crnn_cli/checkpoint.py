@@ -83,7 +83,9 @@ class Header:
             raise
         except KeyError as fault:
             raise ModelError(f"{where}: its model description is damaged (it has no {fault})") from None
-        except (ValueError, TypeError, CrnnError) as fault:
+        except CrnnError as fault:
+            raise ModelError(f"{where}: this version does not read such a model ({fault})") from None
+        except (ValueError, TypeError) as fault:
             raise ModelError(f"{where}: its model description is damaged ({fault})") from None
 
 

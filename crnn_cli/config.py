@@ -178,7 +178,11 @@ class ModelConfig:
         Raises:
             UsageFault: an unknown or unusable setting.
         """
-        return from_plain(cls, {"widen_below": 0, **values}, "model settings")
+        settings = {"widen_below": 0, **values}
+        alphabet = settings.get("alphabet")
+        if isinstance(alphabet, str) and (found := _UNSEEN.search(alphabet)):  # who reads a file cannot leave it out
+            raise UsageFault(f"its alphabet has U+{ord(found[0]):04X}, which no image shows")
+        return from_plain(cls, settings, "model settings")
 
 
 @dataclass(frozen=True)

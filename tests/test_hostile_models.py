@@ -53,7 +53,7 @@ def description(config=None, decode=None, **others):
 )  # fmt: skip
 def test_a_description_asks_for_what_is_bounded_and_of_its_kind(field, value):
     assert Header.from_json(description(), "whole").config == STRIPES
-    with pytest.raises(ModelError, match=rf"here: its model description is damaged \(.*{field.replace('_', '.')}"):
+    with pytest.raises(ModelError, match=rf"here: .*such a model \(.*{field.replace('_', '.')}"):
         Header.from_json(description({field: value}), "here")
 
 
@@ -68,8 +68,18 @@ def test_a_description_asks_for_what_is_bounded_and_of_its_kind(field, value):
 )  # fmt: skip
 def test_a_description_reads_in_ways_that_are_bounded(field, value):
     assert Header.from_json(description(decode={"lm": "english"}), "whole").decode.lm == "english"
-    with pytest.raises(ModelError, match="here: its model description is damaged"):
+    with pytest.raises(ModelError, match="here: this version does not read such a model"):
         Header.from_json(description(decode={field: value}), "here")
+
+
+@pytest.mark.parametrize("character", ["\x7f", "\x92", "\x00"])
+def test_an_alphabet_that_older_versions_took_is_not_called_damaged(character):
+    with pytest.raises(ModelError, match=r"^here: this version does not read such a model") as caught:
+        Header.from_json(description({"alphabet": f"ab{character}"}), "here")
+    assert f"its alphabet has U+{ord(character):04X}" in str(caught.value)
+    assert "--" not in str(caught.value)
+    with pytest.raises(UsageFault, match=r"leave it out .*--drop-unknown"):  # where one is trained
+        ModelConfig(f"ab{character}")
 
 
 def test_a_language_model_reads_as_its_model_does():
