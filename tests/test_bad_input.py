@@ -360,6 +360,7 @@ TESTS = {
     "a model whose description asks": "hostile_models.test_a_description_asks_for_what_is_bounded_and_of_its_kind",
     "weights that do not fit": "hostile_models.test_weights_that_are_no_numbers_are_named",
     "an ONNX with weights": "hostile_models.test_an_onnx_model_has_nothing_but_a_plain_network",
+    "a packed language model": "hostile_models.test_sizes_that_a_packed_model_declares_take_no_memory",
     "a model whose description names": "no_code.test_a_model_does_not_choose_what_is_opened_here",
     "a confidence that is no number": "hostile_outputs.test_no_row_has_a_number_that_is_none",
     "a number out of bounds": "hostile_outputs.test_no_number_is_a_fault_of_crnn",
