@@ -81,6 +81,8 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if fresh:  # the new interpreter has a handler of its own
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if not self.pid:
             _become(list(arguments), folder, fresh, descriptors, prepare, variables)
