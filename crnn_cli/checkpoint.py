@@ -109,7 +109,7 @@ def _check_decoding(config: ModelConfig, decode: DecodeOptions) -> None:
 
 
 class TensorEntry(NamedTuple):
-    """What a header says of a tensor: its type by safetensors' name, and its shape."""
+    """The description of a tensor in a header: its type by safetensors' name, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -216,7 +216,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _shallow(value: object, levels: int) -> bool:
-    """Whether no more than `levels` lists and objects stand in one another."""
+    """Tell whether no more than `levels` lists and objects stand in one another."""
     if not isinstance(value, dict | list):
         return True
     inside = value.values() if isinstance(value, dict) else value
@@ -279,7 +279,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CRNN, Header]:
 
 
 def _misfits(name: str, found: TensorEntry, needed: torch.Tensor) -> str:
-    """What is wrong with a tensor, "" where it can take its place."""
+    """Describe what is wrong with a tensor, "" where it can take its place."""
     if found.shape != tuple(needed.shape):
         return f"{name} is {'x'.join(map(str, found.shape))}, not {'x'.join(map(str, needed.shape))}"
     if ("F" in found.dtype) != needed.is_floating_point():

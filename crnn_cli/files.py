@@ -1,4 +1,4 @@
-"""Where a command's data goes, a file or stdout: checked before the work, and never half there."""
+"""Outputs, a file or stdout: checked before the work, and never half there."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _create(target: Path, kind: str) -> tuple[BinaryIO, Path]:
     while True:
         hidden = target.with_name(f"{_hidden(target)}{os.urandom(4).hex()}.{kind}")
         file = hidden.open("xb")
-        _lock(file, wait=True)
+        lock(file, wait=True)
         if hidden.exists():
             return file, hidden
         file.close()  # another process took it for a leftover before it was held
@@ -220,7 +220,7 @@ def _leftovers(target: Path) -> Iterator[Path]:
         for name in filter(named.fullmatch, os.listdir(target.parent)):  # noqa: PTH208
             hidden = target.with_name(name)
             with suppress(OSError), hidden.open("r+b") as file:
-                if _lock(file):
+                if lock(file):
                     yield hidden
 
 
@@ -318,12 +318,16 @@ def hold(file: IO[bytes], path: str | os.PathLike[str], what: str = _HELD) -> No
     Raises:
         OutputError: another process holds it.
     """
-    if _lock(file) is False:
+    if lock(file) is False:
         raise OutputError(f"{os.fspath(path)}: {what}")
 
 
-def _lock(file: IO[bytes], wait: bool = False) -> bool | None:
-    """Lock `file`: True where it is locked now, False where another has it, None where there are no locks."""
+def lock(file: IO[bytes] | int, wait: bool = False) -> bool | None:
+    """Lock a file, open or by its descriptor.
+
+    Returns:
+        True where it is locked now, False where another process has it, None where there are no locks.
+    """
     if sys.platform == "win32":
         return None
     import fcntl

@@ -35,7 +35,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether plain data is of an annotated type; an integer also is a number, `true` is neither."""
+    """Tell whether plain data is of an annotated type; an integer also is a number, `true` is neither."""
     inner = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, own) for own in inner)

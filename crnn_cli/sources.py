@@ -27,7 +27,7 @@ def regular(path: str | os.PathLike[str]) -> os.stat_result:
 
 
 def _handed(path: str | os.PathLike[str]) -> bool:
-    """Whether a name, however it is spelled, is one of a file that was opened for us."""
+    """Tell whether a name, however it is spelled, is one of a file that was opened for us."""
     name = "/" + os.path.abspath(path).lstrip("/")  # noqa: PTH100 - pathlib keeps "..", and two slashes at the start
     return name == "/dev/stdin" or name.startswith(("/dev/fd/", "/proc/self/fd/"))
 

@@ -186,7 +186,10 @@ def _named(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
 def _opened(
     output: Path | None, overwrite: bool, resume: bool, as_json: bool
 ) -> Iterator[tuple[files.Output, rows.Written]]:
-    """Where rows go, and those that it has: a file that appears when it is complete, or one that is gone on with."""
+    """Open the place for rows, and read those that it has.
+
+    It is a stream, a file that appears once it is complete, or with `resume` one that goes on.
+    """
     from crnn_cli import console
 
     known = rows.Written()

@@ -196,7 +196,7 @@ class Written:
 
 
 def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
-    """What of `file`, whose name is `path`, a run that goes on may keep.
+    """Read the rows of `file`, whose name is `path`, that a run which goes on may keep.
 
     Raises:
         UsageFault: it has something else than such rows, or no whole one.

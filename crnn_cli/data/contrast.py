@@ -115,7 +115,7 @@ def _laid(image: Pixels, ground: int, multiplied: bool) -> Pixels:
 
 
 def _in_strips(image: Pixels, convert: Callable[[Pixels], Pixels]) -> Pixels:
-    """What `convert` makes of the image, a few rows at a time where it is large."""
+    """Return what `convert` makes of the image, a few rows at a time where it is large."""
     rows = max(1, _STRIP // image.shape[1])
     if rows >= len(image):
         return convert(image)

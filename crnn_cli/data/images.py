@@ -66,7 +66,7 @@ class EncodedImage:
     held: int = 0
 
     def reduction(self, least: int) -> int:
-        """How many times smaller it can be decoded, which is sooner done, so that both sides keep `least` pixels.
+        """Tell how many times smaller it can be decoded, which is sooner done, so that both sides keep `least` pixels.
 
         1, 2, 4 or 8; 1 of anything but a JPEG.
         """
@@ -129,7 +129,7 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
 
 
 def may_have_pages(data: bytes) -> bool:
-    """Whether these are of a TIFF."""
+    """Tell whether these are the bytes of a TIFF."""
     return data.startswith(signatures.TIFFS)
 
 

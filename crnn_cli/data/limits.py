@@ -1,4 +1,4 @@
-"""How large an image may be, and how much memory decoding takes at once: what is larger is refused by its header."""
+"""Bounds on the size of an image and on the memory for decoding: what is larger is refused by its header."""
 
 from __future__ import annotations
 

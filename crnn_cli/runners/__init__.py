@@ -50,7 +50,7 @@ class Runner(Protocol):
 def checked(
     log_probs: NDArray[np.float32], frames: NDArray[np.int64], images: int, config: ModelConfig, path: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What a network gave for a number of images, as it was given.
+    """Check the output of a network for a number of images, as it was given.
 
     Raises:
         ModelError: these are no log-probabilities of the model's classes, or no lengths; the message names `path`.
@@ -69,7 +69,7 @@ def checked(
 
 
 def _are_log_probs(log_probs: NDArray[np.float32]) -> bool:
-    """Whether the likeliest class of each frame has a probability of 1 / K to 1; no comparison holds of NaN."""
+    """Tell whether the likeliest class of each frame has a probability of 1 / K to 1; no comparison holds of NaN."""
     if not log_probs.size:
         return True
     best = log_probs.max(axis=2)

@@ -7,7 +7,8 @@ end, and takes the memory of the sizes that are declared. So a file may have not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from reprlib import repr as short
+
+from crnn_cli.plain import short
 
 # The fields of each message (onnx.proto) and what they hold; "*" marks those that may be there several times, "bytes"
 # also stands for messages that are of no consequence. Others are refused.

@@ -122,6 +122,6 @@ def _header(session: ort.InferenceSession, about: dict[str, str], path: Path) ->
 
 
 def _other(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:
-    """Whether a declared shape contradicts the wanted one; None and names stand for any length."""
+    """Tell whether a declared shape contradicts the wanted one; None and names stand for any length."""
     pairs = zip(shape, wanted, strict=False)
     return len(shape) != len(wanted) or any(isinstance(own, int) and other not in (None, own) for own, other in pairs)

@@ -20,7 +20,7 @@ _PATIENCE = timedelta(hours=2)  # while rank 0 validates, the others wait
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes, as `World.leads` says once the processes have joined."""
+    """Tell whether this process is the one that writes, as `World.leads` says once the processes have joined."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK") == "0"
 
 

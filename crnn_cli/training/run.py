@@ -121,7 +121,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do, neither a step nor a validation."""
+        """Tell whether nothing is left to do, neither a step nor a validation."""
         return self.ending and not self.validation_is_due
 
     @property

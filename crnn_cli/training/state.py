@@ -101,7 +101,7 @@ def _alike(found: Any, own: Any, where: str) -> None:
 
 
 def _is_dense(value: Any) -> bool:
-    """Whether this is a tensor with a place in memory for each of its elements."""
+    """Tell whether this is a tensor with a place in memory for each of its elements."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

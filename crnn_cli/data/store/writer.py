@@ -28,6 +28,7 @@ from crnn_cli.data.store.reader import (
     is_dataset,
 )
 from crnn_cli.errors import StoreError, UsageFault
+from crnn_cli.files import lock
 
 _FIRST_MAP = 1 << 24  # bytes; doubled whenever it is full
 _BATCH = 1000  # samples in one transaction
@@ -288,16 +289,10 @@ def _lock(path: Path) -> int | None:
     """
     if sys.platform == "win32":
         return None
-    import fcntl
-
     handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if lock(handle) is False:
         os.close(handle)
-        raise
-    except OSError:
-        pass  # a file system without locks
+        raise BlockingIOError
     return handle
 
 
