@@ -2,4 +2,10 @@
 
 from setuptools import Extension, setup
 
-setup(ext_modules=[Extension("crnn_cli.core.decoding._native", ["crnn_cli/core/decoding/_native.c"], optional=True)])
+setup(
+    ext_modules=[
+        Extension(
+            "crnn_cli.core.decoding._native", ["crnn_cli/core/decoding/_native.c"], optional=True
+        )
+    ]
+)

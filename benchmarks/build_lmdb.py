@@ -39,7 +39,7 @@ import cv2
 import dtrb
 import numpy as np
 import torch
-from peers import Turn, Work, checkout, machine, measure, side_by_side, table
+from peers import Orientation, Work, checkout, machine, measure, side_by_side, table
 from readers import confine, positive
 from torch.utils.data import DataLoader
 
@@ -98,9 +98,13 @@ def render(folder: Path, count: int, width: int | None = None) -> None:
             word = "".join(draw.choice(_LETTERS, draw.integers(3, 11)))
             (wide, _), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, 0.8, 2)
             image = draw.integers(200, 256, (32, wide + 8, 3), dtype=np.uint8)
-            cv2.putText(image, word, (4, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2, cv2.LINE_AA)
+            cv2.putText(
+                image, word, (4, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2, cv2.LINE_AA
+            )
             if width is not None:
-                image = cv2.resize(image, (width, 32), interpolation=cv2.INTER_AREA).astype(np.uint8)
+                image = cv2.resize(image, (width, 32), interpolation=cv2.INTER_AREA).astype(
+                    np.uint8
+                )
             name = f"images/{number:06d}.{('png', 'jpg')[number % 2]}"
             cv2.imwrite(str(folder / name), image)
             labels.write(f"{name}\t{word}\n")
@@ -111,7 +115,7 @@ def build_command(folder: Path, output: Path) -> list[str | Path]:
     return [*crnn, folder, folder / "labels.tsv", "-o", output]
 
 
-def building(command: Sequence[str | Path], output: Path) -> Turn:
+def building(command: Sequence[str | Path], output: Path) -> Orientation:
     """A turn of a command that makes the dataset `output`, which is taken away again."""
 
     def turn() -> float:
@@ -156,7 +160,9 @@ def our_batches(path: Path, batch_size: int, cached: bool) -> Work:
 
 
 def their_records(folder: Path, path: Path, alphabet: str) -> Work:
-    records = dtrb.part(folder, "dataset").LmdbDataset(str(path), dtrb.options(alphabet, filtering=False))
+    records = dtrb.part(folder, "dataset").LmdbDataset(
+        str(path), dtrb.options(alphabet, filtering=False)
+    )
 
     def work() -> int:
         for index in range(len(records)):
@@ -182,7 +188,15 @@ def compare_building(folder: Path, output: Path, given: argparse.Namespace) -> s
     commands: dict[str, list[str | Path]] = {BUILD: build_command(folder, output)}
     if given.dtrb:
         script = [sys.executable, given.dtrb / "create_lmdb_dataset.py"]
-        commands["DTRB"] = [*script, "--inputPath", folder, "--gtFile", folder / "labels.tsv", "--outputPath", output]
+        commands["DTRB"] = [
+            *script,
+            "--inputPath",
+            folder,
+            "--gtFile",
+            folder / "labels.tsv",
+            "--outputPath",
+            output,
+        ]
     commands["one by one"] = [sys.executable, "-c", ONE_BY_ONE, folder, output]
     turns = {name: building(command, output) for name, command in commands.items()}
     return table("building", measure(turns, given.rounds), [BUILD])
@@ -209,12 +223,24 @@ def compare_reading(path: Path, given: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dtrb", type=checkout, metavar="FOLDER", help="a checkout of DTRB")
-    parser.add_argument("--folder", type=checkout, help="real images and their labels.tsv, in place of rendered ones")
-    parser.add_argument("--images", type=positive, default=20_000, metavar="N", help="to render (default 20000)")
-    parser.add_argument("--batch-size", type=positive, default=192, metavar="N", help="default 192, DTRB's")
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)")
+    parser.add_argument(
+        "--folder",
+        type=checkout,
+        help="real images and their labels.tsv, in place of rendered ones",
+    )
+    parser.add_argument(
+        "--images", type=positive, default=20_000, metavar="N", help="to render (default 20000)"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=192, metavar="N", help="default 192, DTRB's"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)"
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="cores (default: all)")
     given = parser.parse_args()
     threads = confine(given.threads)
@@ -226,9 +252,12 @@ def main() -> None:
         if not given.dtrb:
             print("Left out: DTRB (no --dtrb).")
         print(f"\n{compare_building(folder, output, given)}", flush=True)
-        subprocess.run([str(part) for part in build_command(folder, output)], check=True, capture_output=True)
+        subprocess.run(
+            [str(part) for part in build_command(folder, output)], check=True, capture_output=True
+        )
         print(
-            f"{len(Reader(output)):,} images, {given.batch_size} a batch.\n\n{compare_reading(output, given)}", end=""
+            f"{len(Reader(output)):,} images, {given.batch_size} a batch.\n\n{compare_reading(output, given)}",
+            end="",
         )
     return None
 

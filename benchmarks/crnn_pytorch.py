@@ -50,7 +50,9 @@ def part(folder: Path, name: str) -> Any:
     return module(folder, name)
 
 
-def training(folder: Path, path: Path, alphabet: str, width: int, batch_size: int, steps: int) -> Work:
+def training(
+    folder: Path, path: Path, alphabet: str, width: int, batch_size: int, steps: int
+) -> Work:
     """So many steps of its training, with `--random_sample`, which torch asks for now, and `--adadelta`.
 
     With RMSprop at 0.01, its default, it diverges within some steps, and its LSTMs then take five times as long.

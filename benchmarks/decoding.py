@@ -84,7 +84,7 @@ from crnn_cli.core.decoding import (
 )
 from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.data import batching, images
-from crnn_cli.prediction import ReadOptions
+from crnn_cli.reading.pipeline import ReadOptions
 from crnn_cli.runners import Runner
 from crnn_cli.synth.corpus import BUILT_IN, Alphabetic, read_words
 
@@ -282,7 +282,11 @@ class Peers:
         self._errors: IO[str] = (folder / "errors").open("w+", encoding="utf-8")
         command = [str(Path(found).absolute()), "-c", PEERS, str(folder)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
         )
         said = self._answer()
         self.versions: dict[str, str] = said["versions"]
@@ -328,9 +332,13 @@ def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: s
     batches, labels = formed(samples, config)
     alphabetic = Alphabetic(config.alphabet)
     words = read_words(lexicon, alphabetic)[0]
-    forms = dict.fromkeys(form for word in words for form in (word, word.capitalize(), word.upper()))
+    forms = dict.fromkeys(
+        form for word in words for form in (word, word.capitalize(), word.upper())
+    )
     known = [form for form in forms if alphabetic.has(form)]
-    allowed = dict.fromkeys([*known, *(label for label in labels if label and not codec.unknown(label))])
+    allowed = dict.fromkeys(
+        [*known, *(label for label in labels if label and not codec.unknown(label))]
+    )
     log_probs = [runner(*batch) for batch in batches]
     rows = [(own, frames[k : k + 1]) for batch, frames in log_probs for k, own in enumerate(batch)]
     return Task(
@@ -392,7 +400,9 @@ def timed(task: Task, key: Key) -> tuple[float, list[str]]:
     return time.perf_counter() - start, texts
 
 
-def measure(task: Task, runner: Runner, peers: Peers, given: argparse.Namespace) -> tuple[list[float], list[Row]]:
+def measure(
+    task: Task, runner: Runner, peers: Peers, given: argparse.Namespace
+) -> tuple[list[float], list[Row]]:
     """Seconds of the forward pass in each round, and a row a decoder."""
     keys = [Key("none", name, beam) for beam in (GREEDY, *given.widths) for name in (OURS, BARE)]
     keys += [Key("none", SINGLY, beam) for beam in (GREEDY, given.beam)]
@@ -412,8 +422,12 @@ def measure(task: Task, runner: Runner, peers: Peers, given: argparse.Namespace)
                 seconds.setdefault(key, []).append(own)
     grammars = {limits: grammar(task, limits) for limits in LIMITS}
     worth = {key: objective(task, grammars[key.limits], own) for key, own in texts.items()}
-    ranked = sorted(texts, key=lambda key: (LIMITS.index(key.limits), key.beam, not key.name.startswith(OURS)))
-    return forward[1:], [row(key, task.labels, seconds, forward[1:], texts, worth) for key in ranked]
+    ranked = sorted(
+        texts, key=lambda key: (LIMITS.index(key.limits), key.beam, not key.name.startswith(OURS))
+    )
+    return forward[1:], [
+        row(key, task.labels, seconds, forward[1:], texts, worth) for key in ranked
+    ]
 
 
 def objective(task: Task, limits: Grammar, texts: Sequence[str]) -> list[tuple[float, float]]:
@@ -437,7 +451,11 @@ def row(
     """The figures of a decoder beside `Decoder` under the same limits."""
     ours, own = key._replace(name=OURS), [tidy(text) for text in texts[key]]
     pairs = list(zip(map(alphanumeric, labels), map(alphanumeric, own), strict=True))
-    changes = [mine[1] - theirs[1] for mine, theirs in zip(worth[key], worth[ours], strict=True) if mine != theirs]
+    changes = [
+        mine[1] - theirs[1]
+        for mine, theirs in zip(worth[key], worth[ours], strict=True)
+        if mine != theirs
+    ]
     return Row(
         *key,
         seconds[key],
@@ -465,7 +483,18 @@ def share(pairs: Iterable[tuple[str, str]]) -> float:
 
 def table(rows: Sequence[Row], beam: int) -> str:
     """Greedy decoders, and those with one beam, as Markdown."""
-    heads = ("limits", "decoder", "beam", "ms/image", "to ours", "to forward", "exact", "alnum", "same", "log P")
+    heads = (
+        "limits",
+        "decoder",
+        "beam",
+        "ms/image",
+        "to ours",
+        "to forward",
+        "exact",
+        "alnum",
+        "same",
+        "log P",
+    )
     cells = [
         [
             row.limits,
@@ -498,7 +527,8 @@ def curve_table(rows: Sequence[Row]) -> str:
     lines = curves(rows)
     beams = [row.beam for row in lines.get(OURS, [])]
     cells = [
-        [name, *(f"{row.milliseconds:.3f} ms, {100 * row.exact:.2f} %" for row in own)] for name, own in lines.items()
+        [name, *(f"{row.milliseconds:.3f} ms, {100 * row.exact:.2f} %" for row in own)]
+        for name, own in lines.items()
     ]
     return markdown(("beam", *map(str, beams)), cells) if cells else ""
 
@@ -517,35 +547,73 @@ def plot(sets: Sequence[tuple[str, float, list[Row]]], path: Path) -> None:
     for (name, forward, rows), (left, right) in zip(sets, panels, strict=True):
         for (decoder, own), marker in zip(curves(rows).items(), cycle("os^vD")):
             beams = [row.beam for row in own]
-            left.plot(beams, [100 * row.exact for row in own], marker=marker, label=decoder, alpha=0.8)
-            right.plot(beams, [row.milliseconds for row in own], marker=marker, label=decoder, alpha=0.8)
+            left.plot(
+                beams, [100 * row.exact for row in own], marker=marker, label=decoder, alpha=0.8
+            )
+            right.plot(
+                beams, [row.milliseconds for row in own], marker=marker, label=decoder, alpha=0.8
+            )
         right.axhline(forward, color="grey", linestyle=":", label="forward pass")
         exact = [100 * row.exact for own in curves(rows).values() for row in own]
-        left.set(title=name, xlabel="beam", ylabel="exact, %", xscale="log", ylim=(min(exact) - 1, max(exact) + 1))
+        left.set(
+            title=name,
+            xlabel="beam",
+            ylabel="exact, %",
+            xscale="log",
+            ylim=(min(exact) - 1, max(exact) + 1),
+        )
         right.set(title=name, xlabel="beam", ylabel="ms an image", xscale="log", yscale="log")
         for panel in (left, right):
             beams = [row.beam for row in curves(rows).get(OURS, [])]
             panel.set_xticks(beams, labels=list(map(str, beams)))
             panel.minorticks_off()
             panel.grid(alpha=0.3)
-    figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="small")
+    figure.legend(
+        *panels[0][1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        fontsize="small",
+    )
     figure.savefig(path)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", help="folder under DATA; may be given again (default iiit5k_train)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        help="folder under DATA; may be given again (default iiit5k_train)",
+    )
     parser.add_argument("--model", default="base", help="left to right (default base)")
-    parser.add_argument("--peers-python", default=sys.executable, metavar="PATH", help="interpreter that has the peers")
-    parser.add_argument("--limit", type=positive, metavar="N", help="take N images of a set, at equal distances")
+    parser.add_argument(
+        "--peers-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="interpreter that has the peers",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="take N images of a set, at equal distances"
+    )
     parser.add_argument("--beam", type=positive, default=16, help="of the comparison (default 16)")
-    parser.add_argument("--widths", type=positive, nargs="*", default=WIDTHS, help="beams of the curve")
-    parser.add_argument("--lexicon", type=Path, default=BUILT_IN, metavar="FILE", help="words (default: built in)")
-    parser.add_argument("--pattern", default=PATTERN, help=f"see `crnn predict --pattern` (default {PATTERN})")
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)")
+    parser.add_argument(
+        "--widths", type=positive, nargs="*", default=WIDTHS, help="beams of the curve"
+    )
+    parser.add_argument(
+        "--lexicon", type=Path, default=BUILT_IN, metavar="FILE", help="words (default: built in)"
+    )
+    parser.add_argument(
+        "--pattern", default=PATTERN, help=f"see `crnn predict --pattern` (default {PATTERN})"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write accuracy and time by beam as .svg or .png")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write accuracy and time by beam as .svg or .png"
+    )
     given = parser.parse_args()
     if given.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
@@ -562,9 +630,15 @@ def compare(name: str, runner: Runner, given: argparse.Namespace) -> dict[str, A
         with Peers(given.peers_python, Path(folder)) as peers:
             forward, rows = measure(task, runner, peers, given)
     count, each = len(task.labels), 1000 * statistics.median(forward) / len(task.labels)
-    print(f"\n## {name}: {count:,} images, {len(task.words):,} words, {len(task.model):,} n-grams\n")
+    print(
+        f"\n## {name}: {count:,} images, {len(task.words):,} words, {len(task.model):,} n-grams\n"
+    )
     print(f"Forward pass of {given.model}: {each:.3f} ms/image.")
-    print("Peers: " + (", ".join(f"{peer} {version}" for peer, version in peers.versions.items()) or "none") + ".")
+    print(
+        "Peers: "
+        + (", ".join(f"{peer} {version}" for peer, version in peers.versions.items()) or "none")
+        + "."
+    )
     for peer, why in peers.skipped.items():
         print(f"Left out: {peer} ({why}).")
     print(f"\n{table(rows, given.beam)}\n{curve_table(rows)}", end="", flush=True)
@@ -575,8 +649,16 @@ def compare(name: str, runner: Runner, given: argparse.Namespace) -> dict[str, A
 def hand_over(task: Task, given: argparse.Namespace, folder: Path) -> None:
     """Write what the peers need."""
     frames = [own[0] for own, _ in task.singly]
-    np.savez(folder / "log_probs.npz", frames=np.concatenate(frames), lengths=[len(own) for own in frames])
-    wanted = {"alphabet": task.codec.alphabet.characters, "beam": given.beam, "widths": given.widths}
+    np.savez(
+        folder / "log_probs.npz",
+        frames=np.concatenate(frames),
+        lengths=[len(own) for own in frames],
+    )
+    wanted = {
+        "alphabet": task.codec.alphabet.characters,
+        "beam": given.beam,
+        "widths": given.widths,
+    }
     wanted |= {"words": task.words, "weight": WEIGHT}
     (folder / "task.json").write_text(json.dumps(wanted), encoding="utf-8")
     text = "".join(f"{line}\n" for line in arpa.to_arpa(task.model))
@@ -594,11 +676,22 @@ def main() -> None:
         sets.append(compare(name, runner, given))
         if given.json:
             plain = [own | {"rows": [asdict(row) for row in own["rows"]]} for own in sets]
-            report = {"machine": machine, "model": given.model, "rounds": given.rounds, "sets": plain}
+            report = {
+                "machine": machine,
+                "model": given.model,
+                "rounds": given.rounds,
+                "sets": plain,
+            }
             given.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if given.plot:
         milliseconds = [1000 * statistics.median(own["forward"]) / own["images"] for own in sets]
-        plot([(own["name"], each, own["rows"]) for own, each in zip(sets, milliseconds, strict=True)], given.plot)
+        plot(
+            [
+                (own["name"], each, own["rows"])
+                for own, each in zip(sets, milliseconds, strict=True)
+            ],
+            given.plot,
+        )
 
 
 if __name__ == "__main__":

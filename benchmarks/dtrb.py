@@ -38,7 +38,9 @@ def options(alphabet: str, width: int = 100, filtering: bool = True, **others: A
     )  # fmt: skip
 
 
-def training(folder: Path, path: Path, alphabet: str, width: int, batch_size: int, steps: int, scratch: str) -> Work:
+def training(
+    folder: Path, path: Path, alphabet: str, width: int, batch_size: int, steps: int, scratch: str
+) -> Work:
     """So many steps of its training with the network of the CRNN paper, everything else at its defaults.
 
     Args:

@@ -76,7 +76,11 @@ def with_openvino(path: Path, name: str, cores: int) -> Engine:
 
     core = openvino.Core()
     hint = "bf16" if "bf16" in name else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores}
+    settings = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": cores,
+        "NUM_STREAMS": cores,
+    }
     compiled = core.compile_model(core.read_model(path), "CPU", settings)
     outputs = [compiled.output(name) for name in ("log_probs", "frames")]
 
@@ -125,7 +129,10 @@ def operations(model: CRNN, batches: Sequence[Batch]) -> float:
     handles = [layer.register_forward_hook(count) for layer in model.modules()]
     with torch.inference_mode():
         for width in (width for _, widths in batches for width in widths.tolist()):
-            model(torch.zeros((1, model.config.channels, model.config.height, width)), torch.tensor([width]))
+            model(
+                torch.zeros((1, model.config.channels, model.config.height, width)),
+                torch.tensor([width]),
+            )
     for handle in handles:
         handle.remove()
     return total
@@ -139,7 +146,9 @@ def compare(name: str, folder: Path, given: argparse.Namespace, cores: int) -> N
     engines += [with_onnx(files[".onnx"], "fp32"), with_onnx(files[".int8.onnx"], "int8")]
     if importlib.util.find_spec("openvino") is not None:
         engines += [with_openvino(files[".onnx"], name, cores) for name in ("fp32", "bf16")]
-        engines += [with_openvino(files[".int8.onnx"], name, cores) for name in ("int8", "int8, bf16")]
+        engines += [
+            with_openvino(files[".int8.onnx"], name, cores) for name in ("int8", "int8, bf16")
+        ]
     codec, work = Codec.of(model.config), operations(model, batches)
     seconds: dict[str, list[float]] = {engine.name: [] for engine in engines}
     peaks: dict[str, list[float]] = {"fp32": [], "bf16": [], "int8": []}
@@ -150,11 +159,19 @@ def compare(name: str, folder: Path, given: argparse.Namespace, cores: int) -> N
             outputs = engine(batches)
             if round_:
                 seconds[engine.name].append(time.perf_counter() - start)
-            texts[engine.name] = [codec.decode(own) for both in outputs for own in best_labels(*both)]
+            texts[engine.name] = [
+                codec.decode(own) for both in outputs for own in best_labels(*both)
+            ]
         for precision, found in peaks.items():
             found.append(peak(precision))
-    print(f"\n## {given.model} on {name}: {len(labels):,} images, {work / len(labels) / 1e9:.3f} GFLOP each\n")
-    print("Peak, GFLOP/s: " + ", ".join(f"{name} {statistics.median(own):,.0f}" for name, own in peaks.items()) + ".\n")
+    print(
+        f"\n## {given.model} on {name}: {len(labels):,} images, {work / len(labels) / 1e9:.3f} GFLOP each\n"
+    )
+    print(
+        "Peak, GFLOP/s: "
+        + ", ".join(f"{name} {statistics.median(own):,.0f}" for name, own in peaks.items())
+        + ".\n"
+    )
     first = seconds["ONNX Runtime fp32"]
     rows = []
     for engine in engines:
@@ -179,17 +196,29 @@ def compare(name: str, folder: Path, given: argparse.Namespace, cores: int) -> N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", help="folder under DATA; may be given again (default iiit5k_train)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        help="folder under DATA; may be given again (default iiit5k_train)",
+    )
     parser.add_argument("--model", default="base", help="one that comes with crnn (default base)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="take N images of a set, at equal distances")
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="take N images of a set, at equal distances"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)"
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="use N cores (default: all)")
     given = parser.parse_args()
     cores = confine(given.threads)
     torch.set_num_threads(cores)
-    print(f"machine: {processor()}, {cores} core(s); torch {torch.__version__}; medians of {given.rounds} rounds")
+    print(
+        f"machine: {processor()}, {cores} core(s); torch {torch.__version__}; medians of {given.rounds} rounds"
+    )
     for name in given.set or ["iiit5k_train"]:
         compare(name, given.data / name, given, cores)
 

@@ -56,9 +56,20 @@ def measure(name: str, given: argparse.Namespace, work: Path) -> Iterator[Row]:
     for minutes in given.minutes:
         for way in WAYS:
             model = work / f"{way}-{minutes:g}.safetensors"
-            crnn("train", *options[way], "-o", model, "--max-minutes", minutes, "--seed", given.seed)
-            own, english = (scored(store, model) for store in (work / "aside.lmdb", given.english_store))
-            yield Row(name, minutes, way, own["exact"]["value"], own["cer"]["value"], english["alphanumeric"]["value"])
+            crnn(
+                "train", *options[way], "-o", model, "--max-minutes", minutes, "--seed", given.seed
+            )
+            own, english = (
+                scored(store, model) for store in (work / "aside.lmdb", given.english_store)
+            )
+            yield Row(
+                name,
+                minutes,
+                way,
+                own["exact"]["value"],
+                own["cer"]["value"],
+                english["alphanumeric"]["value"],
+            )
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -66,13 +77,22 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(row.set for row in rows))
-    figure, panels = pyplot.subplots(1, len(names), figsize=(3 * len(names), 3), squeeze=False, layout="constrained")
+    figure, panels = pyplot.subplots(
+        1, len(names), figsize=(3 * len(names), 3), squeeze=False, layout="constrained"
+    )
     for name, panel in zip(names, panels[0], strict=True):
         for way, marker in zip(WAYS, "os^", strict=True):
             own = [row for row in rows if (row.set, row.way) == (name, way)]
-            panel.plot([row.minutes for row in own], [100 * row.cer for row in own], marker=marker, label=way)
+            panel.plot(
+                [row.minutes for row in own],
+                [100 * row.cer for row in own],
+                marker=marker,
+                label=way,
+            )
         minutes = sorted({row.minutes for row in rows if row.set == name})
-        panel.set(title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log", ylim=(0, None))
+        panel.set(
+            title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log", ylim=(0, None)
+        )
         panel.set_xticks(minutes, [f"{own:g}" for own in minutes])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
@@ -81,27 +101,44 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
-    parser.add_argument("--tenth", action="append", default=["fraktur_train"], help="of this set keep a tenth aside")
-    parser.add_argument("--minutes", type=float, action="append", required=True, help="may be given again")
+    parser.add_argument(
+        "--set", action="append", required=True, help="folder under DATA; may be given again"
+    )
+    parser.add_argument(
+        "--tenth", action="append", default=["fraktur_train"], help="of this set keep a tenth aside"
+    )
+    parser.add_argument(
+        "--minutes", type=float, action="append", required=True, help="may be given again"
+    )
     parser.add_argument("--init", default="base", help="model to start from (default base)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest rate of fine-tuning (default 1e-3)")
+    parser.add_argument(
+        "--lr", type=float, default=1e-3, help="highest rate of fine-tuning (default 1e-3)"
+    )
     parser.add_argument("--replay", type=Path, required=True, help="dataset of synthetic English")
-    parser.add_argument("--english", type=Path, required=True, help="folder of English word images to score")
+    parser.add_argument(
+        "--english", type=Path, required=True, help="folder of English word images to score"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the character error rates as .svg or .png")
     given = parser.parse_args()
 
-    print(f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); from: {given.init}")
+    print(
+        f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); from: {given.init}"
+    )
     rows = []
     with tempfile.TemporaryDirectory() as name:
         given.english_store = Path(name) / "english.lmdb"
         crnn("build-lmdb", given.english, given.english / "labels.tsv", "-o", given.english_store)
         before = scored(given.english_store, given.init, "--lm", "none")["alphanumeric"]["value"]
         print(f"English words before: {before:.2%}\n")
-        print("| set | minutes | way | exact | CER | English words |\n|---|---|---|---|---|---|", flush=True)
+        print(
+            "| set | minutes | way | exact | CER | English words |\n|---|---|---|---|---|---|",
+            flush=True,
+        )
         for chosen in given.set:
             work = Path(name) / chosen
             work.mkdir()

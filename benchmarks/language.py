@@ -24,7 +24,9 @@ from readers import markdown, processor
 HEADS = ("set", "lines", "reading", "CER", "exact")
 
 
-def measure(folder: Path, aside: int, model: str, minutes: float | None) -> Iterator[tuple[str, ...]]:
+def measure(
+    folder: Path, aside: int, model: str, minutes: float | None
+) -> Iterator[tuple[str, ...]]:
     """A row for each way to read the part kept aside."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -48,7 +50,13 @@ def measure(folder: Path, aside: int, model: str, minutes: float | None) -> Iter
             figures = scored(work / "aside.lmdb", model, *options)
             cer, exact = figures["cer"], figures["exact"]
             interval = f"{100 * cer['low']:.2f}-{100 * cer['high']:.2f}"
-            yield folder.name, str(figures["samples"]), way, f"{cer['value']:.2%} ({interval})", f"{exact['value']:.2%}"
+            yield (
+                folder.name,
+                str(figures["samples"]),
+                way,
+                f"{cer['value']:.2%} ({interval})",
+                f"{exact['value']:.2%}",
+            )
 
 
 def tune(store: Path, model: str, lm: Path) -> list[str]:
@@ -61,16 +69,25 @@ def tune(store: Path, model: str, lm: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", required=True, help="folder of DATA (repeatable)")
-    parser.add_argument("--aside", type=int, default=2, help="one image in this many is kept aside (default 2)")
+    parser.add_argument(
+        "--aside", type=int, default=2, help="one image in this many is kept aside (default 2)"
+    )
     parser.add_argument("--model", default="base")
     parser.add_argument("--minutes", type=float, help="train a model of the set for so long")
     given = parser.parse_args()
     print(processor(), flush=True)
     for name in given.set:
-        print(markdown(HEADS, list(measure(given.data / name, given.aside, given.model, given.minutes))), flush=True)
+        print(
+            markdown(
+                HEADS, list(measure(given.data / name, given.aside, given.model, given.minutes))
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

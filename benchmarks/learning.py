@@ -59,28 +59,54 @@ def split(folder: Path, aside: int, choose: bool, into: Path) -> tuple[Path, Pat
 
 def scored(store: Path, model: Path | str, *options: object) -> dict[str, Any]:
     """The figures of `crnn evaluate` over a dataset."""
-    figures: dict[str, Any] = json.loads(crnn("evaluate", store, "--model", model, "--json", *options))["overall"]
+    figures: dict[str, Any] = json.loads(
+        crnn("evaluate", store, "--model", model, "--json", *options)
+    )["overall"]
     return figures
 
 
-def measure(folder: Path, aside: int, choose: bool, minutes: float, seed: int, options: list[str]) -> dict[str, Any]:
+def measure(
+    folder: Path, aside: int, choose: bool, minutes: float, seed: int, options: list[str]
+) -> dict[str, Any]:
     """Train and score once."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        for part, labels in zip(("train", "aside"), split(folder, aside, choose, work), strict=True):
+        for part, labels in zip(
+            ("train", "aside"), split(folder, aside, choose, work), strict=True
+        ):
             crnn("build-lmdb", folder, labels, "-o", work / f"{part}.lmdb")
         model = work / "model.safetensors"
-        crnn("train", work / "train.lmdb", "-o", model, "--max-minutes", minutes, "--seed", seed, *options)
+        crnn(
+            "train",
+            work / "train.lmdb",
+            "-o",
+            model,
+            "--max-minutes",
+            minutes,
+            "--seed",
+            seed,
+            *options,
+        )
         return scored(work / "aside.lmdb", model)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
-    parser.add_argument("--aside", type=int, default=5, help="one image in this many is kept aside (default 5)")
-    parser.add_argument("--choose", action="store_true", help="score other images than those kept aside")
-    parser.add_argument("--minutes", type=float, action="append", required=True, help="may be given again")
+    parser.add_argument(
+        "--set", action="append", required=True, help="folder under DATA; may be given again"
+    )
+    parser.add_argument(
+        "--aside", type=int, default=5, help="one image in this many is kept aside (default 5)"
+    )
+    parser.add_argument(
+        "--choose", action="store_true", help="score other images than those kept aside"
+    )
+    parser.add_argument(
+        "--minutes", type=float, action="append", required=True, help="may be given again"
+    )
     parser.add_argument("--seed", type=int, action="append", help="may be given again (default 0)")
     own = sys.argv[1:]
     options = own[own.index("--") + 1 :] if "--" in own else []
@@ -93,16 +119,28 @@ def main() -> None:
         for minutes in given.minutes:
             runs = []
             for seed in given.seed or [0]:
-                runs.append(measure(given.data / name, given.aside, given.choose, minutes, seed, options))
+                runs.append(
+                    measure(given.data / name, given.aside, given.choose, minutes, seed, options)
+                )
                 exact, cer = runs[-1]["exact"]["value"], runs[-1]["cer"]["value"]
-                row = (name, f"{minutes:g}", seed, runs[-1]["samples"], f"{exact:.2%}", f"{cer:.2%}")
+                row = (
+                    name,
+                    f"{minutes:g}",
+                    seed,
+                    runs[-1]["samples"],
+                    f"{exact:.2%}",
+                    f"{cer:.2%}",
+                )
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
             if len(runs) > 1:
                 means = []
                 for figure in ("exact", "cer"):
                     values = [run[figure]["value"] for run in runs]
                     means.append(f"{statistics.mean(values):.2%} ± {statistics.stdev(values):.2%}")
-                print(f"| {name} | {minutes:g} | mean | {runs[-1]['samples']} | {' | '.join(means)} |", flush=True)
+                print(
+                    f"| {name} | {minutes:g} | mean | {runs[-1]['samples']} | {' | '.join(means)} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -27,13 +27,14 @@ from pathlib import Path
 
 from readers import confine, labelled, markdown, processor
 
-from crnn_cli import recognizer, runners
+from crnn_cli import runners
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import Decoder, Floats, Integers
 from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.data import batching, images
-from crnn_cli.data.lexicon import read_lexicon
+from crnn_cli.data.lexicon_file import read_lexicon
+from crnn_cli.reading import recognizer
 
 SIZES = (50, 1000)
 
@@ -74,14 +75,19 @@ def listen(folder: Path, runner: runners.Runner, limit: int | None) -> Heard:
     """What the network says of the images of a folder whose label has letters or digits."""
     samples = [sample for sample in labelled(folder, limit) if alphanumeric(sample.text)]
     config = runner.config
-    pixels = [images.decode(sample.image.read_bytes(), config.channels, str(sample.image)) for sample in samples]
+    pixels = [
+        images.decode(sample.image.read_bytes(), config.channels, str(sample.image))
+        for sample in samples
+    ]
     lines = [images.to_height(image, config.scaling) for image in pixels]
     started = time.perf_counter()
     batches = [
         (batch, *runner(*batching.collate([lines[place] for place in batch])))
         for batch in batching.plan([line.shape[2] for line in lines], config.height, 64)
     ]
-    return Heard([alphanumeric(sample.text) for sample in samples], batches, time.perf_counter() - started)
+    return Heard(
+        [alphanumeric(sample.text) for sample in samples], batches, time.perf_counter() - started
+    )
 
 
 def own_lexicons(words: Sequence[str], size: int, seed: int) -> dict[str, list[str]]:
@@ -95,10 +101,17 @@ def own_lexicons(words: Sequence[str], size: int, seed: int) -> dict[str, list[s
 
 
 def searches(
-    codec: Codec, words: Sequence[Sequence[int]] | None, own: Mapping[str, Sequence[str]] | None, deltas: Sequence[int]
+    codec: Codec,
+    words: Sequence[Sequence[int]] | None,
+    own: Mapping[str, Sequence[str]] | None,
+    deltas: Sequence[int],
 ) -> Iterator[tuple[str, Make]]:
     """The name of each search of a lexicon, and what makes its decoder."""
-    each = None if own is None else {name: [codec.encode(word) for word in listed] for name, listed in own.items()}
+    each = (
+        None
+        if own is None
+        else {name: [codec.encode(word) for word in listed] for name, listed in own.items()}
+    )
     for delta in (None, *deltas):
         options = DecodeOptions(ignore_case=True, delta=delta)
         make = _maker(codec, options, words, each)
@@ -145,7 +158,9 @@ def compare(heard: Heard, codec: Codec, given: argparse.Namespace) -> Iterator[R
         known = {alphanumeric(codec.decode(word)) for word in words}
         covered = sum(word in known for word in heard.words) / len(heard.words)
         for search, make in searches(codec, words, None, given.delta):
-            yield measure(heard, codec, make, f"{len(words):,} ({covered:.1%} covered)", search, given.rounds)
+            yield measure(
+                heard, codec, make, f"{len(words):,} ({covered:.1%} covered)", search, given.rounds
+            )
 
 
 def plot(sets: Mapping[str, Sequence[Row]], path: Path) -> None:
@@ -161,18 +176,30 @@ def plot(sets: Mapping[str, Sequence[Row]], path: Path) -> None:
         (strict,) = [row for row in own if row.search == "strict"]
         (line,) = above.plot(deltas, [100 * row.right for row in near], marker="o", label=name)
         above.axhline(100 * strict.right, color=line.get_color(), linestyle=":")
-        below.plot(deltas, [row.milliseconds for row in near], marker="o", color=line.get_color(), label=name)
+        below.plot(
+            deltas,
+            [row.milliseconds for row in near],
+            marker="o",
+            color=line.get_color(),
+            label=name,
+        )
         below.axhline(strict.milliseconds, color=line.get_color(), linestyle=":")
     given = range(1, 1 + max(deltas))
-    above.set(xticks=given, xlabel="delta, edits", ylabel="words right, %", title="dotted: strict search")
-    below.set(xticks=given, xlabel="delta, edits", ylabel="ms an image", title="decoding on one core")
+    above.set(
+        xticks=given, xlabel="delta, edits", ylabel="words right, %", title="dotted: strict search"
+    )
+    below.set(
+        xticks=given, xlabel="delta, edits", ylabel="ms an image", title="decoding on one core"
+    )
     above.legend()
     figure.savefig(path)
     pyplot.close(figure)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", help="folder of DATA (repeatable)")
     parser.add_argument("--model", default="base")
@@ -199,7 +226,9 @@ def main() -> None:
         heard = listen(given.data / name, runner, given.limit)
         sets[name] = list(compare(heard, codec, given))
         count = len(heard.words)
-        print(f"\n`{name}`: {count:,} images, the network {1000 * heard.seconds / count:.2f} ms an image\n")
+        print(
+            f"\n`{name}`: {count:,} images, the network {1000 * heard.seconds / count:.2f} ms an image\n"
+        )
         heads = ("lexicon", "search", "right", "proven", "ms an image")
         print(markdown(heads, [row.cells() for row in sets[name]]), flush=True)
     if given.plot is not None:

@@ -73,10 +73,16 @@ def easyocr(paths: list[str], batch_size: int, folder: Path) -> Work:
     config = module(folder, "easyocr.config")
     characters, height = config.recognition_models["gen2"]["english_g2"]["characters"], config.imgH
     sizes = {"input_channel": 1, "output_channel": 256, "hidden_size": 256}
-    untrained = module(folder, "easyocr.model.vgg_model").Model(num_class=len(characters) + 1, **sizes)
+    untrained = module(folder, "easyocr.model.vgg_model").Model(
+        num_class=len(characters) + 1, **sizes
+    )
     with tempfile.NamedTemporaryFile() as file:
-        torch.save({f"module.{name}": value for name, value in untrained.state_dict().items()}, file.name)
-        model, converter = recognition.get_recognizer("generation2", sizes, characters, {}, {}, file.name)
+        torch.save(
+            {f"module.{name}": value for name, value in untrained.state_dict().items()}, file.name
+        )
+        model, converter = recognition.get_recognizer(
+            "generation2", sizes, characters, {}, {}, file.name
+        )
 
     def read(some: list[str]) -> int:
         boxes: list[Any] = []
@@ -84,10 +90,20 @@ def easyocr(paths: list[str], batch_size: int, folder: Path) -> Work:
         for path in some:
             image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
             assert image is not None, path
-            found, width = utils.get_image_list([[0, image.shape[1], 0, image.shape[0]]], [], image, height)
+            found, width = utils.get_image_list(
+                [[0, image.shape[1], 0, image.shape[0]]], [], image, height
+            )
             boxes, widest = [*boxes, *found], max(widest, width)
         read = recognition.get_text(
-            characters, height, widest, model, converter, boxes, batch_size=batch_size, contrast_ths=0, workers=0
+            characters,
+            height,
+            widest,
+            model,
+            converter,
+            boxes,
+            batch_size=batch_size,
+            contrast_ths=0,
+            workers=0,
         )
         return len(read)
 
@@ -119,15 +135,25 @@ def batches(paths: list[str], size: int) -> Iterator[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="a folder with labels.tsv")
     parser.add_argument("--doctr", action="store_true", help="docTR is installed")
     parser.add_argument("--easyocr", type=checkout, metavar="FOLDER", help="a checkout of EasyOCR")
     parser.add_argument("--parseq", type=checkout, metavar="FOLDER", help="a checkout of PARSeq")
-    parser.add_argument("--limit", type=positive, metavar="N", help="take N images, at equal distances")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="of the peers (default 32)")
-    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="medians of N rounds (default 3)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="cores for every system (default: all)")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="take N images, at equal distances"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="of the peers (default 32)"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="medians of N rounds (default 3)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="cores for every system (default: all)"
+    )
     given = parser.parse_args()
     threads, size = confine(given.threads), given.batch_size
     paths = [str(sample.image) for sample in labelled(given.data, given.limit)]

@@ -21,7 +21,7 @@ from crnn_cli.core.frames import scaled_width
 from crnn_cli.data import batching, images
 from crnn_cli.data.augment import STRENGTHS
 from crnn_cli.data.sampling import Sampler, stretch_factors
-from crnn_cli.prediction import ReadOptions
+from crnn_cli.reading.pipeline import ReadOptions
 
 _SIZES = (16, 32, 64)  # images a step
 _EPOCHS = 2
@@ -44,27 +44,51 @@ def training(widths: NDArray[np.int64], batch_size: int) -> str:
     stretch = STRENGTHS[DataConfig.augment].stretch
     sampler = Sampler(widths, np.zeros_like(widths), None, batch_size, 0, stretch)
     draws = [draw for epoch in range(_EPOCHS) for draw in sampler.epoch(epoch)]
-    return waste(np.rint(widths[own.samples] * stretch_factors(own.keys, stretch)).astype(np.int64) for own in draws)
+    return waste(
+        np.rint(widths[own.samples] * stretch_factors(own.keys, stretch)).astype(np.int64)
+        for own in draws
+    )
 
 
 def reading(widths: NDArray[np.int64]) -> str:
     window, size = ReadOptions.window, ReadOptions.batch_size
-    parts: Sequence[NDArray[np.int64]] = [widths[at : at + window] for at in range(0, len(widths), window)]
-    plans = [(own, batching.plan(own.tolist(), ModelConfig.height, size, batching.AREA // 4)) for own in parts]
+    parts: Sequence[NDArray[np.int64]] = [
+        widths[at : at + window] for at in range(0, len(widths), window)
+    ]
+    plans = [
+        (own, batching.plan(own.tolist(), ModelConfig.height, size, batching.AREA // 4))
+        for own in parts
+    ]
     return waste(own[places] for own, batches in plans for places in batches)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", help="a folder of DATA; may be given again (default: all)")
+    parser.add_argument(
+        "--set", action="append", help="a folder of DATA; may be given again (default: all)"
+    )
     given = parser.parse_args()
     names = given.set or sorted(path.parent.name for path in given.data.glob("*/images"))
     cells = []
     for name in names:
         widths = widths_of(given.data / name / "images")
-        cells.append((f"`{name}`", f"{len(widths):,}", *(training(widths, n) for n in _SIZES), reading(widths)))
-    heads = ("percent padding", "images", *(f"training, {size} a step" for size in _SIZES), "reading")
+        cells.append(
+            (
+                f"`{name}`",
+                f"{len(widths):,}",
+                *(training(widths, n) for n in _SIZES),
+                reading(widths),
+            )
+        )
+    heads = (
+        "percent padding",
+        "images",
+        *(f"training, {size} a step" for size in _SIZES),
+        "reading",
+    )
     print(markdown(heads, cells), end="")
 
 

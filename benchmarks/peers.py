@@ -25,7 +25,7 @@ import torch
 from readers import markdown, processor
 
 Work = Callable[[], int]  # done once; gives the number of images
-Turn = Callable[[], float]  # the same, timed: images a second
+Orientation = Callable[[], float]  # the same, timed: images a second
 
 
 class System:
@@ -85,10 +85,12 @@ def side_by_side(makers: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str
         for name, system in systems.items():
             if system.fault:
                 print(f"Left out: {name} ({system.fault}).")
-        return measure({name: system.turn for name, system in systems.items() if not system.fault}, rounds)
+        return measure(
+            {name: system.turn for name, system in systems.items() if not system.fault}, rounds
+        )
 
 
-def measure(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
+def measure(turns: Mapping[str, Orientation], rounds: int) -> dict[str, list[float]]:
     """Images a second of each in every round, all taking turns, after a round that does not count."""
     rates: dict[str, list[float]] = {name: [] for name in turns}
     for number in range(rounds + 1):

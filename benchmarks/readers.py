@@ -135,14 +135,20 @@ class Row:
 def labelled(folder: Path, limit: int | None) -> list[Sample]:
     """The samples of `folder`, or `limit` of them at equal distances."""
     if not (folder / "labels.tsv").is_file():
-        raise SystemExit(f"{folder}: no labels.tsv here: give the folder that holds the sets, and --set NAME")
+        raise SystemExit(
+            f"{folder}: no labels.tsv here: give the folder that holds the sets, and --set NAME"
+        )
     samples = []
-    for number, line in enumerate((folder / "labels.tsv").read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(
+        (folder / "labels.tsv").read_text(encoding="utf-8").split("\n"), start=1
+    ):
         path, tab, text = line.partition("\t")
         if tab:
             samples.append(Sample((folder / path).absolute(), tidy(text)))
         elif line:
-            raise SystemExit(f"{folder / 'labels.tsv'}:{number}: expected path<TAB>text, got 1 field")
+            raise SystemExit(
+                f"{folder / 'labels.tsv'}:{number}: expected path<TAB>text, got 1 field"
+            )
     return samples if limit is None else samples[:: max(1, len(samples) // limit)][:limit]
 
 
@@ -171,7 +177,10 @@ def parse_rapidocr(output: str, count: int) -> tuple[list[str], float]:
 def crnn(model: str | None) -> Reader:
     command = [sys.executable, "-m", "crnn_cli.main", "predict", "-", "--device", "cpu"]
     for part in [] if model is None else [model] if Path(model).exists() else model.split("+"):
-        command += OPTIONS.get(part) or ["--model", str(Path(part).absolute()) if Path(part).exists() else part]
+        command += OPTIONS.get(part) or [
+            "--model",
+            str(Path(part).absolute()) if Path(part).exists() else part,
+        ]
     versions = told([sys.executable, "-c", VERSIONS, "crnn-cli", *RUNTIMES, "torch"])
     return Reader(f"crnn {model or '(bundled)'}", versions, lambda lines: command, parse_crnn)
 
@@ -188,7 +197,9 @@ def tesseract(threads: int) -> Reader:
 
     release = told(["tesseract", "--version"]).splitlines()[0].removeprefix("tesseract ")
     limit = {"OMP_THREAD_LIMIT": str(threads)}
-    return Reader("tesseract", f"{release}, OMP_THREAD_LIMIT={threads}", command, parse_tesseract, limit)
+    return Reader(
+        "tesseract", f"{release}, OMP_THREAD_LIMIT={threads}", command, parse_tesseract, limit
+    )
 
 
 def rapidocr(python: str, threads: int, batch: int) -> Reader:
@@ -208,24 +219,36 @@ def told(command: Sequence[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def read(reader: Reader, images: Sequence[Path], lines: bool) -> tuple[list[str], float, float | None]:
+def read(
+    reader: Reader, images: Sequence[Path], lines: bool
+) -> tuple[list[str], float, float | None]:
     """Texts of `images`, the seconds of the whole process, and those without its start where it tells them."""
     stdin = b"".join(os.fsencode(image) + b"\n" for image in images)
-    environment = {key: value for key, value in os.environ.items() if key != "CRNN_MODEL"} | reader.environment
-    with tempfile.TemporaryDirectory() as folder:  # where there is no model.safetensors to be taken for the bundled one
+    environment = {
+        key: value for key, value in os.environ.items() if key != "CRNN_MODEL"
+    } | reader.environment
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # where there is no model.safetensors to be taken for the bundled one
         start = time.perf_counter()
-        done = subprocess.run(reader.command(lines), input=stdin, capture_output=True, cwd=folder, env=environment)
+        done = subprocess.run(
+            reader.command(lines), input=stdin, capture_output=True, cwd=folder, env=environment
+        )
         seconds = time.perf_counter() - start
     if done.returncode:
         said = b"\n".join(done.stderr.strip().splitlines()[-3:]).decode("utf-8", "replace")
         raise SystemExit(f"{reader.name}: exit status {done.returncode}: {said}")
     texts, own = reader.parse(done.stdout.decode("utf-8", "surrogateescape"), len(images))
     if len(texts) != len(images):
-        raise SystemExit(f"{reader.name}: {len(texts):,} readings of {len(images):,} images: is one of several pages?")
+        raise SystemExit(
+            f"{reader.name}: {len(texts):,} readings of {len(images):,} images: is one of several pages?"
+        )
     return [tidy(text) for text in texts], seconds, own
 
 
-def measure(readers: Sequence[Reader], samples: Sequence[Sample], lines: bool, rounds: int) -> list[Row]:
+def measure(
+    readers: Sequence[Reader], samples: Sequence[Sample], lines: bool, rounds: int
+) -> list[Row]:
     """Every reader on the same images, `rounds` times in turn."""
     images = [sample.image for sample in samples]
     for image in images:
@@ -240,12 +263,20 @@ def measure(readers: Sequence[Reader], samples: Sequence[Sample], lines: bool, r
             if own is not None:
                 rest[reader.name].append(own / len(images))
             elif len(images) > 1:
-                rest[reader.name].append((seconds - read(reader, images[:1], lines)[1]) / (len(images) - 1))
+                rest[reader.name].append(
+                    (seconds - read(reader, images[:1], lines)[1]) / (len(images) - 1)
+                )
     labels = [sample.text for sample in samples]
     return [row(name, labels, texts[name], whole[name], rest[name]) for name in texts]
 
 
-def row(name: str, labels: Sequence[str], texts: Sequence[str], whole: list[float], rest: Sequence[float]) -> Row:
+def row(
+    name: str,
+    labels: Sequence[str],
+    texts: Sequence[str],
+    whole: list[float],
+    rest: Sequence[float],
+) -> Row:
     """Rates and scores of one reader.
 
     Args:
@@ -258,7 +289,9 @@ def row(name: str, labels: Sequence[str], texts: Sequence[str], whole: list[floa
     ceri = score((label.lower(), text.lower()) for label, text in pairs).cer
     each = statistics.median(rest) if rest else 0.0
     rate = len(pairs) / statistics.median(whole)
-    return Row(name, rate, 1 / each if each > 0 else None, whole, alnum, scores.exact, scores.cer, ceri)
+    return Row(
+        name, rate, 1 / each if each > 0 else None, whole, alnum, scores.exact, scores.cer, ceri
+    )
 
 
 def table(rows: Sequence[Row], count: int) -> str:
@@ -283,9 +316,19 @@ def ratios(rows: Sequence[Row]) -> str:
     cells = []
     for ours in (row for row in rows if row.reader not in PEERS):
         for peer in peers:
-            pairs = ((ours.rate, peer.rate), (ours.after_start, peer.after_start), (ours.rate, peer.after_start))
-            cells.append([ours.reader, peer.reader, *(f"{a / b:.2f}" if a and b else "" for a, b in pairs)])
-    return markdown(("images/s of", "over", "whole process", "after start", "strict"), cells) if cells else ""
+            pairs = (
+                (ours.rate, peer.rate),
+                (ours.after_start, peer.after_start),
+                (ours.rate, peer.after_start),
+            )
+            cells.append(
+                [ours.reader, peer.reader, *(f"{a / b:.2f}" if a and b else "" for a, b in pairs)]
+            )
+    return (
+        markdown(("images/s of", "over", "whole process", "after start", "strict"), cells)
+        if cells
+        else ""
+    )
 
 
 def percent(figure: Estimate) -> str:
@@ -300,7 +343,11 @@ def markdown(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def processor() -> str:
     """The processor's name, as Linux tells it; elsewhere what Python knows of it."""
     try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        names = re.findall(
+            r"^model name\s*:\s*(.+)$",
+            Path("/proc/cpuinfo").read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
@@ -316,20 +363,52 @@ def confine(threads: int | None) -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", help="folder under DATA; may be given again (default: those known)")
-    parser.add_argument(
-        "--lines", action="append", default=[], metavar="NAME", help="a set that holds lines, not words"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", action="append", metavar="FILE", help="for crnn; may be given again")
-    parser.add_argument("--peer", action="append", choices=(*PEERS, "none"), help="may be given again (default: both)")
-    parser.add_argument("--rapidocr-python", default=sys.executable, metavar="PATH", help="interpreter that has it")
-    parser.add_argument("--rapidocr-batch", type=positive, default=1, metavar="N", help="images at once (default 1)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="take N images of a set, at equal distances")
-    parser.add_argument("--rounds", type=positive, default=1, metavar="N", help="median time of N runs (default 1)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="cores for every reader (default: all)")
-    parser.add_argument("--tesseract-threads", type=positive, metavar="N", help="for Tesseract alone (default: same)")
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "--set",
+        action="append",
+        help="folder under DATA; may be given again (default: those known)",
+    )
+    parser.add_argument(
+        "--lines",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a set that holds lines, not words",
+    )
+    parser.add_argument(
+        "--model", action="append", metavar="FILE", help="for crnn; may be given again"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        choices=(*PEERS, "none"),
+        help="may be given again (default: both)",
+    )
+    parser.add_argument(
+        "--rapidocr-python", default=sys.executable, metavar="PATH", help="interpreter that has it"
+    )
+    parser.add_argument(
+        "--rapidocr-batch", type=positive, default=1, metavar="N", help="images at once (default 1)"
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="take N images of a set, at equal distances"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=1, metavar="N", help="median time of N runs (default 1)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="cores for every reader (default: all)"
+    )
+    parser.add_argument(
+        "--tesseract-threads",
+        type=positive,
+        metavar="N",
+        help="for Tesseract alone (default: same)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args()
 
@@ -353,7 +432,9 @@ def main() -> None:
     if not names:
         raise SystemExit(f"{given.data}: none of the sets known is here: name one with --set")
     machine = {"processor": processor(), "cores": threads, "python": platform.python_version()}
-    print(f"{machine['processor']}, {threads} core(s), Python {machine['python']}; rounds: {given.rounds}\n")
+    print(
+        f"{machine['processor']}, {threads} core(s), Python {machine['python']}; rounds: {given.rounds}\n"
+    )
     for reader in readers:
         print(f"- {reader.name}: {reader.version}")
     sets = []
@@ -362,13 +443,22 @@ def main() -> None:
         samples = labelled(given.data / name, given.limit)
         left_out = sum(not alphanumeric(sample.text) for sample in samples)
         rows = measure(readers, samples, lines, given.rounds)
-        print(f"\n## {name} ({'lines' if lines else 'words'}; {left_out:,} labels left out of alnum)\n")
-        print("\n".join(filter(None, (table(rows, len(samples)), ratios(rows)))), end="", flush=True)
+        print(
+            f"\n## {name} ({'lines' if lines else 'words'}; {left_out:,} labels left out of alnum)\n"
+        )
+        print(
+            "\n".join(filter(None, (table(rows, len(samples)), ratios(rows)))), end="", flush=True
+        )
         sets.append({"name": name, "lines": lines, "images": len(samples), "left_out": left_out})
         sets[-1]["readers"] = [asdict(row) for row in rows]
         if given.json:
             versions = {reader.name: reader.version for reader in readers}
-            report = {"machine": machine, "rounds": given.rounds, "versions": versions, "sets": sets}
+            report = {
+                "machine": machine,
+                "rounds": given.rounds,
+                "versions": versions,
+                "sets": sets,
+            }
             given.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -62,11 +62,16 @@ class Claims:
 
 def read(folder: Path, model: str) -> dict[tuple[str, str], Claims]:
     """The claims of each way over a set."""
-    rows = [line.split("\t") for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        line.split("\t")
+        for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    ]
     labels = {str(folder / path): unescape(text) for path, text, *_ in rows}
     found = {}
     for lm in dict.fromkeys(lm for lm, _ in WAYS):
-        lines = crnn("predict", folder / "images", "--model", model, "--lm", lm, "--json").splitlines()
+        lines = crnn(
+            "predict", folder / "images", "--model", model, "--lm", lm, "--json"
+        ).splitlines()
         readings = [own for own in map(json.loads, lines) if own["path"] in labels]
         right = np.array([own["text"] == labels[own["path"]] for own in readings])
         for way in WAYS:
@@ -76,13 +81,18 @@ def read(folder: Path, model: str) -> dict[tuple[str, str], Claims]:
 
 
 def pooled(several: Sequence[Claims]) -> Claims:
-    return Claims(np.concatenate([own.claimed for own in several]), np.concatenate([own.right for own in several]))
+    return Claims(
+        np.concatenate([own.claimed for own in several]),
+        np.concatenate([own.right for own in several]),
+    )
 
 
 def tell(name: str, found: Mapping[tuple[str, str], Claims]) -> None:
     for (lm, claim), own in found.items():
         error, chance = f"{own.error():.2%}", f"{own.chance():.2%}"
-        figures = f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {error} | {chance}"
+        figures = (
+            f"{own.right.mean():.2%} | {claim} | {own.claimed.mean():.2%} | {error} | {chance}"
+        )
         print(f"| {name} | {len(own.right):,} | {lm} | {figures} |", flush=True)
 
 
@@ -90,12 +100,21 @@ def plot(sets: dict[str, dict[tuple[str, str], Claims]], path: Path) -> None:
     """Accuracy against what is claimed, a panel a set; the suffix of `path` names the format."""
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(sets), figsize=(3 * len(sets), 3), squeeze=False, layout="constrained")
+    figure, panels = pyplot.subplots(
+        1, len(sets), figsize=(3 * len(sets), 3), squeeze=False, layout="constrained"
+    )
     for (name, found), panel in zip(sets.items(), panels[0], strict=True):
         panel.plot([0, 1], [0, 1], color="grey", linewidth=1)
         for (lm, claim), marker in zip(WAYS, "os^", strict=True):
             _, claimed, right = found[lm, claim].bins()
-            panel.plot(claimed, right, marker=marker, markersize=4, linewidth=1, label=f"--lm {lm}: {claim}")
+            panel.plot(
+                claimed,
+                right,
+                marker=marker,
+                markersize=4,
+                linewidth=1,
+                label=f"--lm {lm}: {claim}",
+            )
         panel.set(title=name, xlabel="claimed", ylabel="right", xlim=(0, 1), ylim=(0, 1))
         panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize=7)
@@ -103,15 +122,23 @@ def plot(sets: dict[str, dict[tuple[str, str], Claims]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", required=True, help="folder under DATA; may be given again")
+    parser.add_argument(
+        "--set", action="append", required=True, help="folder under DATA; may be given again"
+    )
     parser.add_argument("--model", default="base", help="what predict takes (default base)")
     parser.add_argument("--plot", type=Path, help="write the reliability diagram as .svg or .png")
     given = parser.parse_args()
 
-    print(f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); model: {given.model}\n")
-    print("| set | read | --lm | right | claim | claimed on average | expected calibration error | by chance alone |")
+    print(
+        f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); model: {given.model}\n"
+    )
+    print(
+        "| set | read | --lm | right | claim | claimed on average | expected calibration error | by chance alone |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     sets = {}
     for name in given.set:

@@ -36,7 +36,9 @@ def run(folder: Path, output: Path, model: str) -> tuple[float, float, int]:
     crnn = Path(sys.executable).with_name("crnn")
     start = time.perf_counter()
     child = os.posix_spawn(
-        crnn, [str(crnn), "predict", str(folder), "--model", model, "-o", str(output)], dict(os.environ)
+        crnn,
+        [str(crnn), "predict", str(folder), "--model", model, "-o", str(output)],
+        dict(os.environ),
     )
     _, status, usage = os.wait4(child, 0)
     seconds = time.perf_counter() - start
@@ -46,18 +48,24 @@ def run(folder: Path, output: Path, model: str) -> tuple[float, float, int]:
         return seconds, usage.ru_maxrss / 1e3, sum(1 for _ in rows)
 
 
-def measured(images: list[Path], count: int, folder: Path, given: argparse.Namespace) -> tuple[float, float]:
+def measured(
+    images: list[Path], count: int, folder: Path, given: argparse.Namespace
+) -> tuple[float, float]:
     """Seconds, and MB at most."""
     linked(images, folder, count)
     rounds = given.rounds if count <= _SHORT else 1
     runs = [run(folder, folder.with_suffix(f".{k}.tsv"), given.model) for k in range(rounds)]
     if any(rows != count for _, _, rows in runs):
         raise SystemExit(f"{', '.join(str(rows) for _, _, rows in runs)} rows of {count} images")
-    return statistics.median(seconds for seconds, _, _ in runs), max(memory for _, memory, _ in runs)
+    return statistics.median(seconds for seconds, _, _ in runs), max(
+        memory for _, memory, _ in runs
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", type=Path)
     parser.add_argument("--count", type=positive, action="append", help="may be given again")
     parser.add_argument("--model", default="base", help="what predict takes (default base)")
@@ -66,16 +74,29 @@ def main() -> None:
     given = parser.parse_args()
     cores = confine(given.threads)
     images = sorted(path for path in given.images.iterdir() if path.suffix in (".jpg", ".png"))
-    print(f"machine: {processor()}, {cores} core(s); {given.model}; links to {len(images):,} images\n", flush=True)
+    print(
+        f"machine: {processor()}, {cores} core(s); {given.model}; links to {len(images):,} images\n",
+        flush=True,
+    )
     cells = []
     with tempfile.TemporaryDirectory() as name:
         alone, _ = measured(images, 1, Path(name, "alone"), given)
         for count in given.count or COUNTS:
             seconds, memory = measured(images, count, Path(name, str(count)), given)
             net = seconds - alone
-            cells.append((f"{count:,}", f"{1e3 * seconds / count:.3f}", f"{1e3 * net / count:.3f}", f"{memory:,.0f}"))
+            cells.append(
+                (
+                    f"{count:,}",
+                    f"{1e3 * seconds / count:.3f}",
+                    f"{1e3 * net / count:.3f}",
+                    f"{memory:,.0f}",
+                )
+            )
             print(f"{count:,} images: {seconds:.1f} s", file=sys.stderr, flush=True)
-    print(f"One image: {alone:.2f} s.\n\n" + markdown(("images", "ms/image", "net", "MB at most"), cells))
+    print(
+        f"One image: {alone:.2f} s.\n\n"
+        + markdown(("images", "ms/image", "net", "MB at most"), cells)
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import crnn_cli
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.calibration import calibration_error
 from crnn_cli.core.metrics import alphanumeric, score
-from crnn_cli.recognition import Recognition
+from crnn_cli.reading.results import Recognition
 
 
 def figure(name: str, labels: Sequence[str], readings: Sequence[Recognition]) -> str:
@@ -45,9 +45,13 @@ def calibration(labels: Sequence[str], readings: Sequence[Recognition]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", dest="sets", help="of DATA, repeatable; default: the seven sets")
+    parser.add_argument(
+        "--set", action="append", dest="sets", help="of DATA, repeatable; default: the seven sets"
+    )
     parser.add_argument("--model", default="base")
     parser.add_argument("--lm", help="language model of a --model that names none")
     parser.add_argument("--rounds", type=int, default=3)
@@ -55,12 +59,17 @@ def main() -> None:
     given = parser.parse_args()
 
     decode = DecodeOptions(lm=given.lm, beam=8) if given.lm else None
-    once, again = (crnn_cli.load(given.model, "cpu", decode, second_look=look) for look in (False, True))
+    once, again = (
+        crnn_cli.load(given.model, "cpu", decode, second_look=look) for look in (False, True)
+    )
     rows = []
     totals = [0.0, 0.0]
     for name in given.sets or [*WORDS, *LINES]:
         samples = labelled(given.data / name, given.limit)
-        paths, labels = [str(sample.image) for sample in samples], [sample.text for sample in samples]
+        paths, labels = (
+            [str(sample.image) for sample in samples],
+            [sample.text for sample in samples],
+        )
         seconds: list[list[float]] = [[], []]
         found: list[list[Recognition]] = [[], []]
         for _ in range(given.rounds):
@@ -81,7 +90,15 @@ def main() -> None:
             ]
         )  # fmt: skip
     rows.append(["all", "", "", "", "", "", "", "", "", "", f"{totals[1] / totals[0]:.2f}"])
-    header = ["set", "images", "even rows, once", "second look", "odd rows, once", "second look", "ECE, once"]
+    header = [
+        "set",
+        "images",
+        "even rows, once",
+        "second look",
+        "odd rows, once",
+        "second look",
+        "ECE, once",
+    ]
     print(markdown([*header, "second look", "% looked at again", "views an image", "time"], rows))
 
 

@@ -66,7 +66,9 @@ class PlainNetwork(nn.Module):
         self.backbone, _ = backbones.build(config.backbone, config.channels)
         self.layers = nn.ModuleList()
         for layer in range(config.layers):
-            self.layers.append(nn.LSTM(features, config.units, bidirectional=True, batch_first=True))
+            self.layers.append(
+                nn.LSTM(features, config.units, bidirectional=True, batch_first=True)
+            )
             last = layer == config.layers - 1
             features = len(config.alphabet) + 1 if last else config.units
             self.layers.append(nn.Linear(2 * config.units, features))
@@ -89,7 +91,9 @@ class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
         return len(self.reader)
 
     def __getitem__(self, index: int) -> tuple[Tensor, list[int]]:
-        image = cv2.imdecode(np.frombuffer(self.reader.image(index), np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(
+            np.frombuffer(self.reader.image(index), np.uint8), cv2.IMREAD_GRAYSCALE
+        )
         assert image is not None
         image = cv2.resize(image, (self.width, 32), interpolation=cv2.INTER_CUBIC)
         pixels = torch.from_numpy(image).float().div(255).sub(0.5).div(0.5)[None]
@@ -98,7 +102,11 @@ class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
 
 def collate(rows: list[tuple[Tensor, list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
     labels = [k for _, label in rows for k in label]
-    return torch.stack([x for x, _ in rows]), torch.tensor(labels), torch.tensor([len(label) for _, label in rows])
+    return (
+        torch.stack([x for x, _ in rows]),
+        torch.tensor(labels),
+        torch.tensor([len(label) for _, label in rows]),
+    )
 
 
 def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, steps: int) -> Work:
@@ -106,7 +114,11 @@ def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, ste
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     criterion = nn.CTCLoss(zero_infinity=True)
     loader = DataLoader(
-        PlainDataset(path, config.alphabet, width), batch_size, shuffle=True, drop_last=True, collate_fn=collate
+        PlainDataset(path, config.alphabet, width),
+        batch_size,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=collate,
     )
     batches = iter(loader)
 
@@ -130,10 +142,14 @@ def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, ste
 
 def our_run(path: Path, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
     wanted = training.Settings(
-        config, DataConfig(sources=((str(path), None),)), TrainConfig(steps=10**6, batch_size=batch_size)
+        config,
+        DataConfig(sources=((str(path), None),)),
+        TrainConfig(steps=10**6, batch_size=batch_size),
     )
-    record = training.Record(Path(folder) / "model.safetensors")
-    return training.Run(wanted, training.begin(wanted), record, training.World(0, 1, torch.device("cpu")))
+    record = training.RunFolder(Path(folder) / "model.safetensors")
+    return training.Run(
+        wanted, training.begin(wanted), record, training.World(0, 1, torch.device("cpu"))
+    )
 
 
 def our_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, folder: str) -> Work:
@@ -183,7 +199,9 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
     return data, step
 
 
-def compare(path: Path, config: ModelConfig, width: int, given: argparse.Namespace) -> tuple[str, list[str]]:
+def compare(
+    path: Path, config: ModelConfig, width: int, given: argparse.Namespace
+) -> tuple[str, list[str]]:
     """The rates as a table, and a row on the data's share."""
     batch, steps = given.batch_size, given.steps
     theirs = path, config.alphabet, width, batch, steps
@@ -203,12 +221,23 @@ def compare(path: Path, config: ModelConfig, width: int, given: argparse.Namespa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="an LMDB dataset of images of one size (default: rendered)")
-    parser.add_argument("--images", type=positive, default=5000, metavar="N", help="to render (default 5000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="?",
+        help="an LMDB dataset of images of one size (default: rendered)",
+    )
+    parser.add_argument(
+        "--images", type=positive, default=5000, metavar="N", help="to render (default 5000)"
+    )
     parser.add_argument("--backbone", action="append", required=True)
     parser.add_argument("--dtrb", type=checkout, metavar="FOLDER", help="a checkout of DTRB")
-    parser.add_argument("--crnn-pytorch", type=checkout, metavar="FOLDER", help="a checkout of crnn.pytorch")
+    parser.add_argument(
+        "--crnn-pytorch", type=checkout, metavar="FOLDER", help="a checkout of crnn.pytorch"
+    )
     parser.add_argument("--batch-size", type=positive, default=32)
     parser.add_argument("--steps", type=positive, default=20)
     parser.add_argument("--rounds", type=positive, default=5)
@@ -219,12 +248,18 @@ def main() -> None:
         path = (given.data or Path(temporary) / "words.lmdb").absolute()
         if given.data is None:
             render(Path(temporary), given.images, WIDTH)
-            subprocess.run([str(part) for part in build_command(path.parent, path)], check=True, capture_output=True)
+            subprocess.run(
+                [str(part) for part in build_command(path.parent, path)],
+                check=True,
+                capture_output=True,
+            )
         reader = Reader(path)
         alphabet = "".join(sorted(set("".join(reader.labels()))))
         sizes = reader.sizes()
         width = round(32 * sizes[0, 0] / sizes[0, 1])
-        print(f"{machine(threads)}; {len(reader):,} images of 32 x {width}, {given.batch_size} a batch")
+        print(
+            f"{machine(threads)}; {len(reader):,} images of 32 x {width}, {given.batch_size} a batch"
+        )
         for name, peer in (("DTRB", given.dtrb), ("crnn.pytorch", given.crnn_pytorch)):
             if peer is None:
                 print(f"Left out: {name} (no checkout given).")

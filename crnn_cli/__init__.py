@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crnn_cli.errors import CrnnError
-    from crnn_cli.recognition import Character, Recognition
-    from crnn_cli.recognizer import Recognizer, load
+    from crnn_cli.reading.recognizer import Recognizer, load
+    from crnn_cli.reading.results import Character, Recognition
 
     __version__: str
 
@@ -25,8 +25,8 @@ __all__ = ["Character", "CrnnError", "Recognition", "Recognizer", "__version__",
 
 _HOMES = {
     "CrnnError": "crnn_cli.errors",
-    **dict.fromkeys(("Character", "Recognition"), "crnn_cli.recognition"),
-    **dict.fromkeys(("Recognizer", "load"), "crnn_cli.recognizer"),
+    **dict.fromkeys(("Character", "Recognition"), "crnn_cli.reading.results"),
+    **dict.fromkeys(("Recognizer", "load"), "crnn_cli.reading.recognizer"),
 }
 
 

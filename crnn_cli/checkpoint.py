@@ -33,7 +33,18 @@ if TYPE_CHECKING:
 FORMAT = 1
 KEY = "crnn"
 _LONGEST_HEADER = 16_000_000  # bytes; those of whole models have some 20,000
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 _AXES = 8  # of a tensor, at most
 _NESTED = 50  # lists and objects in one another, at most: what shows them goes down them, too
 
@@ -82,9 +93,13 @@ class Header:
         except ModelError:
             raise
         except KeyError as fault:
-            raise ModelError(f"{where}: its model description is damaged (it has no {fault})") from None
+            raise ModelError(
+                f"{where}: its model description is damaged (it has no {fault})"
+            ) from None
         except CrnnError as fault:
-            raise ModelError(f"{where}: this version does not read such a model ({fault})") from None
+            raise ModelError(
+                f"{where}: this version does not read such a model ({fault})"
+            ) from None
         except (ValueError, TypeError) as fault:
             raise ModelError(f"{where}: its model description is damaged ({fault})") from None
 
@@ -102,9 +117,13 @@ def _check_decoding(config: ModelConfig, decode: DecodeOptions) -> None:
 
     if decode.lm not in (None, NO_LANGUAGE, *weights.LANGUAGES):
         names = ", ".join(weights.LANGUAGES)
-        raise UsageFault(f"lm is {short(decode.lm)}: a model may name {names}; give other language models by --lm")
+        raise UsageFault(
+            f"lm is {short(decode.lm)}: a model may name {names}; give other language models by --lm"
+        )
     if decode.lm in weights.LANGUAGES and config.direction != "ltr":
-        raise UsageFault(f"lm is {decode.lm}, which reads from left to right, and the model from right to left")
+        raise UsageFault(
+            f"lm is {decode.lm}, which reads from left to right, and the model from right to left"
+        )
     Decoder(Codec.of(config), config.temperature, replace(decode, lm=None))
 
 
@@ -170,10 +189,14 @@ def _described(path: Path) -> tuple[Header, dict[str, TensorEntry]]:
     try:
         tensors, end = _tensors(entries)
     except (ValueError, KeyError, TypeError) as fault:
-        raise ModelError(f"{path}: damaged: what its header says of the tensors is wrong ({fault})") from None
+        raise ModelError(
+            f"{path}: damaged: what its header says of the tensors is wrong ({fault})"
+        ) from None
     size = path.stat().st_size
     if size < 8 + length + end:
-        raise ModelError(f"{path}: truncated ({size:,} of {8 + length + end:,} bytes): copy it again")
+        raise ModelError(
+            f"{path}: truncated ({size:,} of {8 + length + end:,} bytes): copy it again"
+        )
     return Header.from_json(metadata[KEY], path), tensors
 
 
@@ -187,12 +210,20 @@ def _tensors(entries: Mapping[str, Any]) -> tuple[dict[str, TensorEntry], int]:
     place = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
         shape, (begin, end) = entry["shape"], entry["data_offsets"]
-        if any(type(number) is not int or not 0 <= number < 2**48 for number in (*shape, begin, end)):
-            raise ValueError(f"{short(name)}: its shape or place is no whole number, or out of bounds")
+        if any(
+            type(number) is not int or not 0 <= number < 2**48 for number in (*shape, begin, end)
+        ):
+            raise ValueError(
+                f"{short(name)}: its shape or place is no whole number, or out of bounds"
+            )
         if entry["dtype"] not in _BYTES or len(shape) > _AXES:
-            raise ValueError(f"{short(name)}: {short(entry['dtype'])} of {len(shape)} axes is not known here")
+            raise ValueError(
+                f"{short(name)}: {short(entry['dtype'])} of {len(shape)} axes is not known here"
+            )
         if begin != place or end - begin != math.prod(shape) * _BYTES[entry["dtype"]]:
-            raise ValueError(f"{short(name)}: its place does not fit its shape or the other tensors")
+            raise ValueError(
+                f"{short(name)}: its place does not fit its shape or the other tensors"
+            )
         found[name] = TensorEntry(entry["dtype"], tuple(shape))
         place = end
     return found, place
@@ -272,7 +303,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CRNN, Header]:
         *(_misfits(name, found[name], own) for name, own in needed.items() if name in found),
     ]
     if any(faults):
-        raise ModelError(f"{path}: its weights do not fit its description ({_few(filter(None, faults))})")
+        raise ModelError(
+            f"{path}: its weights do not fit its description ({_few(filter(None, faults))})"
+        )
     model = CRNN(header.config)
     model.load_state_dict(_state(Path(path)))
     return model.eval(), header
@@ -281,7 +314,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[CRNN, Header]:
 def _misfits(name: str, found: TensorEntry, needed: torch.Tensor) -> str:
     """Describe what is wrong with a tensor, "" where it can take its place."""
     if found.shape != tuple(needed.shape):
-        return f"{name} is {'x'.join(map(str, found.shape))}, not {'x'.join(map(str, needed.shape))}"
+        return (
+            f"{name} is {'x'.join(map(str, found.shape))}, not {'x'.join(map(str, needed.shape))}"
+        )
     if ("F" in found.dtype) != needed.is_floating_point():
         return f"{name} is {found.dtype}"
     return ""
@@ -289,7 +324,9 @@ def _misfits(name: str, found: TensorEntry, needed: torch.Tensor) -> str:
 
 def _few(texts: Iterable[str], most: int = 5) -> str:
     listed = list(texts)
-    return "; ".join(listed[:most]) + (f"; and {len(listed) - most:,} more" if len(listed) > most else "")
+    return "; ".join(listed[:most]) + (
+        f"; and {len(listed) - most:,} more" if len(listed) > most else ""
+    )
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
@@ -305,5 +342,7 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"{path}: damaged ({fault})") from None
     state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
-        raise ModelError(f"{path}: damaged: weights that are NaN or infinite in {_few(bad)}: train or copy it again")
+        raise ModelError(
+            f"{path}: damaged: weights that are NaN or infinite in {_few(bad)}: train or copy it again"
+        )
     return state

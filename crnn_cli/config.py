@@ -16,7 +16,14 @@ from crnn_cli.errors import UsageFault
 from crnn_cli.plain import from_plain
 
 Backbone = Literal[
-    "vgg", "tiny", "base", "small", "resnet", "mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0"
+    "vgg",
+    "tiny",
+    "base",
+    "small",
+    "resnet",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x1_0",
 ]
 Rnn = Literal["lstm", "gru"]
 Normalization = Literal["NFC", "NFD", "NFKC", "NFKD", "none"]
@@ -180,7 +187,9 @@ class ModelConfig:
         """
         settings = {"widen_below": 0, **values}
         alphabet = settings.get("alphabet")
-        if isinstance(alphabet, str) and (found := _UNSEEN.search(alphabet)):  # who reads a file cannot leave it out
+        if isinstance(alphabet, str) and (
+            found := _UNSEEN.search(alphabet)
+        ):  # who reads a file cannot leave it out
             raise UsageFault(f"its alphabet has U+{ord(found[0]):04X}, which no image shows")
         return from_plain(cls, settings, "model settings")
 
@@ -213,7 +222,9 @@ class DataConfig:
             within("workers", self.workers, 1, 1024)
         for path, weight in self.sources:
             if weight is not None and not 0 < weight <= 1e9:
-                raise UsageFault(f"the weight of {path} is {weight}: take a number above 0, at most 1e+09")
+                raise UsageFault(
+                    f"the weight of {path} is {weight}: take a number above 0, at most 1e+09"
+                )
 
 
 EPOCHS = 100  # of a run that is given no end
@@ -274,10 +285,18 @@ class TrainConfig:
         within("flat-start", self.flat_start, 0, 10**12)
         within("patience", self.patience, 0, 10**9)
         within("seed", self.seed, 0, 10**18)
-        for name, most in (("epochs", 1e9), ("steps", 1e12), ("max_minutes", 1e9), ("lr", 1e3), ("clip", 1e9)):
+        for name, most in (
+            ("epochs", 1e9),
+            ("steps", 1e12),
+            ("max_minutes", 1e9),
+            ("lr", 1e3),
+            ("clip", 1e9),
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
-                raise UsageFault(f"{name.replace('_', '-')} is {value}: take more than 0, at most {most:g}")
+                raise UsageFault(
+                    f"{name.replace('_', '-')} is {value}: take more than 0, at most {most:g}"
+                )
         if self.epochs is None and self.steps is None and self.max_minutes is None:
             object.__setattr__(self, "epochs", EPOCHS)
         for name, value in (("warmup", self.warmup), ("ema", self.ema)):
@@ -340,7 +359,9 @@ class DecodeOptions:
         within("lm-bonus", self.lm_bonus, -100, 100)
         within("lm-sure", self.lm_sure, 0, 1)
         if self.nbest > self.beam:
-            raise UsageFault(f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam")
+            raise UsageFault(
+                f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam"
+            )
 
     def settled(self, asked: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
         """What a model's file says, with what is asked for otherwise.

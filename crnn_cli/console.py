@@ -44,7 +44,9 @@ def _print(message: str, prefix: str = "", style: str = "") -> None:
         from rich.text import Text
 
         with _stderr().capture() as captured:
-            _stderr().print(Text(prefix, style=style).append(message, style="default"), soft_wrap=True)
+            _stderr().print(
+                Text(prefix, style=style).append(message, style="default"), soft_wrap=True
+            )
         line = captured.get().rstrip("\n")
     _write(line)
 
@@ -78,10 +80,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     from rich.text import Text
 
     cells = [[str(cell) for cell in row] for row in rows]
-    drawn: Table = RichTable(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    drawn: Table = RichTable(
+        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(_is_number(row[index]) for row in cells)
-        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        drawn.add_column(
+            column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     with _stderr().capture() as captured:
@@ -93,11 +99,23 @@ def _is_number(cell: str) -> bool:
     return not cell.strip() or cell.strip()[0] in "+-.0123456789"
 
 
-def progress(items: Iterable[Item], description: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:
+def progress(
+    items: Iterable[Item], description: str, total: int | None = None, unit: str = "image"
+) -> Iterator[Item]:
     """`items`, with a bar that shows rate and remaining time."""
     from tqdm import tqdm
 
-    return iter(tqdm(items, description, total, unit=unit, file=sys.stderr, disable=not interactive(), leave=False))
+    return iter(
+        tqdm(
+            items,
+            description,
+            total,
+            unit=unit,
+            file=sys.stderr,
+            disable=not interactive(),
+            leave=False,
+        )
+    )
 
 
 class Meter:

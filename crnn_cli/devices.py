@@ -98,9 +98,13 @@ def resolve(device: str = "auto") -> str:
     if found:
         index, count = int(found[1] or 0), cuda_devices()
         if not count:
-            raise DeviceError(f"device {device}: this machine has no CUDA GPU or driver: use --device cpu")
+            raise DeviceError(
+                f"device {device}: this machine has no CUDA GPU or driver: use --device cpu"
+            )
         if index >= count:
-            raise DeviceError(f"device {device}: this machine has {count} CUDA GPU(s), counted from 0")
+            raise DeviceError(
+                f"device {device}: this machine has {count} CUDA GPU(s), counted from 0"
+            )
         return f"cuda:{index}"
     if device not in ("cpu", "mps"):
         raise DeviceError(f"device {device!r}: take auto, cuda, cuda:N, mps or cpu")

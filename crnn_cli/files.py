@@ -18,7 +18,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELD = "another run is writing to it: wait until it is done, or give another -o"
 
 
-def check_output(path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+def check_output(
+    path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
     """Refuse, before the work and not after it, an output that cannot take its name.
 
     Args:
@@ -51,9 +53,14 @@ def _check_file(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[
     if there and not overwrite:
         raise OutputError(f"{path}: exists: choose another name, or give --overwrite")
     if there and any(_is_same(path, given) for given in inputs):
-        raise UsageFault(f"{path}: an input of this command, which must not replace it: choose another name")
+        raise UsageFault(
+            f"{path}: an input of this command, which must not replace it: choose another name"
+        )
     if there:
-        with suppress(OSError), path.open("r+b") as old:  # one that may not be written may be replaced
+        with (
+            suppress(OSError),
+            path.open("r+b") as old,
+        ):  # one that may not be written may be replaced
             hold(old, path)  # a run that goes on with it would write on where nobody looks
     target = Path(os.path.realpath(path))
     folder = target.parent if path.is_symlink() else path.parent
@@ -193,7 +200,9 @@ def opened_whole(
 
 def leftovers(path: str | os.PathLike[str]) -> list[Path]:
     """The hidden files in which `opened_whole` kept rows for `path`; none of those that are being written."""
-    return sorted(own for own in _leftovers(Path(os.path.realpath(path))) if own.suffix == ".partial")
+    return sorted(
+        own for own in _leftovers(Path(os.path.realpath(path))) if own.suffix == ".partial"
+    )
 
 
 def _hidden(target: Path) -> str:
@@ -225,7 +234,9 @@ def _leftovers(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]) -> Iterator[Output]:
+def opened_behind(
+    path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
+) -> Iterator[Output]:
     """A file that keeps its first bytes and goes on there; made where it is not there.
 
     Args:
@@ -239,7 +250,9 @@ def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
     """
     path = Path(path)
     if _is_stream(path):
-        raise UsageFault(f"{path}: a device or a pipe, which has nothing to go on behind: give the name of a file")
+        raise UsageFault(
+            f"{path}: a device or a pipe, which has nothing to go on behind: give the name of a file"
+        )
     check_output(path, overwrite=True)
     try:
         file = path.open("a+b")
@@ -253,7 +266,9 @@ def opened_behind(path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
         file.seek(size)
         yield Output(file, str(path))
         if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
-            raise OutputError(f"{path}: removed or replaced during the run, whose rows are lost: run it again")
+            raise OutputError(
+                f"{path}: removed or replaced during the run, whose rows are lost: run it again"
+            )
     finally:
         with suppress(OSError):  # of a full disk `write` has spoken
             file.close()

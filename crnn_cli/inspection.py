@@ -135,18 +135,26 @@ def layers(network: CRNN, width: int) -> list[Layer]:
     found: list[Layer] = []
     before: tuple[int, ...] = ()
     for name, leaf in leaves.items():
-        shape = shapes.get(name, before)  # a norm that the padding's own rules compute keeps the shape it is given
+        shape = shapes.get(
+            name, before
+        )  # a norm that the padding's own rules compute keeps the shape it is given
         weights = list(leaf.parameters())
         if weights or (shape != before and not isinstance(leaf, torch.nn.Identity)):
             positions = _positions(leaf, shape)
             used = sum(weight.numel() for weight in weights if weight.dim() > 1)
             kind = type(leaf).__name__
-            found.append(Layer(name, kind, shape, sum(weight.numel() for weight in weights), positions * used))
+            found.append(
+                Layer(
+                    name, kind, shape, sum(weight.numel() for weight in weights), positions * used
+                )
+            )
         before = shape
     return found
 
 
-def _output_shapes(network: CRNN, leaves: Mapping[str, torch.nn.Module], width: int) -> dict[str, tuple[int, ...]]:
+def _output_shapes(
+    network: CRNN, leaves: Mapping[str, torch.nn.Module], width: int
+) -> dict[str, tuple[int, ...]]:
     """The shape, without the batch, that each leaf which is called gives for one image."""
     import torch
 
@@ -195,7 +203,15 @@ def dataset(reader: Reader) -> Dataset:
         lengths[index] = len(text)
         infeasible += int(minimum_frames([ord(c) for c in text]) > available[index])
     empty = int((lengths == 0).sum())
-    return Dataset(reader.name, len(reader), empty, dict(sorted(characters.items())), lengths, widths, infeasible)
+    return Dataset(
+        reader.name,
+        len(reader),
+        empty,
+        dict(sorted(characters.items())),
+        lengths,
+        widths,
+        infeasible,
+    )
 
 
 def _counted(values: NDArray[np.int64]) -> dict[int, int]:
@@ -207,10 +223,16 @@ def histogram(values: NDArray[np.int64], most: int = 12) -> list[tuple[int, int,
     """(first, last, count) of at most `most` ranges of equal, round extent that hold all of `values`."""
     low, high = int(values.min()), int(values.max())
     extent = next(
-        e for power in range(19) for e in (10**power, 2 * 10**power, 5 * 10**power) if high // e - low // e < most
+        e
+        for power in range(19)
+        for e in (10**power, 2 * 10**power, 5 * 10**power)
+        if high // e - low // e < most
     )
     counts = Counter((values // extent).tolist())
-    return [(e * extent, (e + 1) * extent - 1, counts[e]) for e in range(low // extent, high // extent + 1)]
+    return [
+        (e * extent, (e + 1) * extent - 1, counts[e])
+        for e in range(low // extent, high // extent + 1)
+    ]
 
 
 def sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
@@ -219,7 +241,9 @@ def sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]
     Returns:
         The PNG, and (index, label) of the samples in it.
     """
-    chosen = np.unique(np.linspace(0, len(reader) - 1, min(count, len(reader))).round().astype(int)).tolist()
+    chosen = np.unique(
+        np.linspace(0, len(reader) - 1, min(count, len(reader))).round().astype(int)
+    ).tolist()
     shown = [(index, reader.label(index)) for index in chosen]
     return draw_sheet((f"{index + 1}", reader.image(index), label) for index, label in shown), shown
 
@@ -234,7 +258,9 @@ def draw_sheet(samples: Iterable[tuple[str, bytes, str]], columns: int = 5) -> b
     cells = [_cell(name, image, label) for name, image, label in samples]
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (-len(cells) % columns)
-    picture = np.vstack([np.hstack(cells[row : row + columns]) for row in range(0, len(cells), columns)])
+    picture = np.vstack(
+        [np.hstack(cells[row : row + columns]) for row in range(0, len(cells), columns)]
+    )
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
@@ -252,10 +278,21 @@ def _cell(name: str, data: bytes, label: str) -> NDArray[np.uint8]:
         image = images.decode(data, 3, name)[..., ::-1]
         scale = min(_IMAGE[0] / image.shape[0], _IMAGE[1] / image.shape[1])
         size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        small = cv2.resize(
+            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        )
         cell[6 : 6 + size[1], 6 : 6 + size[0]] = small
     except ImageError:
         label = "(unreadable)"
     text = f"{name} {label}" if label.isascii() and label.isprintable() else name
-    cv2.putText(cell, text[:34], (6, _CELL[0] - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(
+        cell,
+        text[:34],
+        (6, _CELL[0] - 12),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.4,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
     return cell

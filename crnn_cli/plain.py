@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
-short = _brief.repr  # of any value of a file: lists that hold one another many times have no end when written out
+short = (
+    _brief.repr
+)  # of any value of a file: lists that hold one another many times have no end when written out
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
@@ -30,8 +32,15 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
         raise UsageFault(f"unknown {what}: {', '.join(map(short, sorted(unknown)[:5]))}")
     for name, value in values.items():
         if not _fits(value, hints[name]):
-            raise UsageFault(f"{name} is {short(value)}, which is not of the kind {_kind(hints[name])}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+            raise UsageFault(
+                f"{name} is {short(value)}, which is not of the kind {_kind(hints[name])}"
+            )
+    return kind(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
 
 
 def _fits(value: object, hint: Any) -> bool:

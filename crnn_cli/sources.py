@@ -47,7 +47,11 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
         while more := file.read(1 << 20):
             data.write(more)
             if data.tell() > most:
-                raise OSError(errno.EFBIG, f"no file, and more than {most:,} bytes come out of it", os.fspath(path))
+                raise OSError(
+                    errno.EFBIG,
+                    f"no file, and more than {most:,} bytes come out of it",
+                    os.fspath(path),
+                )
         return data.getvalue()
 
 
@@ -60,6 +64,8 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as fault:
-        raise UsageFault(f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
+        raise UsageFault(
+            f"{path}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8"
+        ) from None
     except OSError as fault:
         raise UsageFault(f"{path}: {fault.strerror}: {remedy}") from None

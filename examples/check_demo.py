@@ -25,7 +25,11 @@ def rows(path: Path) -> list[list[str]]:
 def readings(path: Path, folder: Path) -> dict[str, str]:
     """What was read, by path relative to `folder`; images elsewhere are left out."""
     found = ((Path(name), text.replace("\\\\", "\\")) for name, text, _ in rows(path))
-    return {name.relative_to(folder).as_posix(): text for name, text in found if name.is_relative_to(folder)}
+    return {
+        name.relative_to(folder).as_posix(): text
+        for name, text in found
+        if name.is_relative_to(folder)
+    }
 
 
 def score(labels: Path, texts: Mapping[str, str]) -> metrics.Scores:
@@ -38,9 +42,7 @@ def learned(folder: Path, least: float) -> str:
     words = folder / "words"
     exported = score(words / "labels_test.tsv", readings(folder / "readings.tsv", words))
     predicted = exported.exact.value
-    summary = (
-        f"kept aside: {exported.samples} images; exact: {evaluated:.1%} by the model, {predicted:.1%} by its export"
-    )
+    summary = f"kept aside: {exported.samples} images; exact: {evaluated:.1%} by the model, {predicted:.1%} by its export"
     if min(evaluated, predicted) < least:
         raise SystemExit(f"{summary}; expected at least {least:.0%}")
     return f"{summary}; all readings are in {folder / 'readings.tsv'}"
@@ -49,7 +51,8 @@ def learned(folder: Path, least: float) -> str:
 def bundled(examples: Path, file: Path, least: float) -> str:
     """How the model that comes with the package reads the examples."""
     words, lines = (
-        score(examples / kind / "labels.tsv", readings(file, examples / kind)) for kind in ("words", "lines")
+        score(examples / kind / "labels.tsv", readings(file, examples / kind))
+        for kind in ("words", "lines")
     )
     exact, cer = words.exact.value, lines.cer.value
     scored = f"{words.samples} words, {exact:.1%} exact; {lines.samples} lines, CER {cer:.1%}"

@@ -33,8 +33,15 @@ PREFIXES = {"mnist": ("train-", "t10k-"), "emnist": ("emnist-digits-train-", "em
 @contextmanager
 def torchvision_root(root: Path, source: Source) -> Iterator[Path]:
     """`root` itself, or where it holds the IDX files directly, a temporary folder laid out as torchvision reads it."""
-    names = [prefix + kind for prefix in PREFIXES[source] for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-    files = {name: next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None) for name in names}
+    names = [
+        prefix + kind
+        for prefix in PREFIXES[source]
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    ]
+    files = {
+        name: next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None)
+        for name in names
+    }
     if not any(files.values()):
         yield root
         return
@@ -44,12 +51,17 @@ def torchvision_root(root: Path, source: Source) -> Iterator[Path]:
         for name, path in files.items():
             if path is None:
                 raise SystemExit(f"{root}: has no {name} or {name}.gz beside the other files")
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed, (raw / name).open("wb") as out:
+            with (
+                gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed,
+                (raw / name).open("wb") as out,
+            ):
                 shutil.copyfileobj(packed, out)
         yield Path(folder)
 
 
-def read_digits(root: Path, source: Source, train: bool, download: bool) -> tuple[Images, NDArray[np.int64]]:
+def read_digits(
+    root: Path, source: Source, train: bool, download: bool
+) -> tuple[Images, NDArray[np.int64]]:
     """Digits (N, 28, 28) and what they are (N,), of the training or the test part."""
     if source == "emnist":
         data: MNIST = EMNIST(str(root), split="digits", train=train, download=download)
@@ -75,7 +87,12 @@ def compose(digits: Images, rng: np.random.Generator) -> Images:
 
 
 def write(
-    folder: Path, part: str, count: int, length: int, source: tuple[Images, NDArray[np.int64]], rng: np.random.Generator
+    folder: Path,
+    part: str,
+    count: int,
+    length: int,
+    source: tuple[Images, NDArray[np.int64]],
+    rng: np.random.Generator,
 ) -> None:
     """`count` images under `folder/imagesPART` and their rows in `folder/labelsPART.tsv`."""
     digits, values = source
@@ -94,7 +111,9 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
     root: Annotated[Path, typer.Option(help="Where the digits are, or go with --download.")],
     source: Annotated[Source, typer.Option(help="Which handwritten digits.")] = "mnist",
-    download: Annotated[bool, typer.Option("--download", help="Download the digits into --root.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download the digits into --root.")
+    ] = False,
     count: Annotated[int, typer.Option(help="Sequences to learn from.", min=0)] = 40000,
     test: Annotated[int, typer.Option(help="Sequences kept aside.", min=0)] = 2000,
     length: Annotated[int, typer.Option(help="Digits a sequence.", min=1)] = 5,
@@ -106,7 +125,9 @@ def main(
             parts = [read_digits(found, source, train, download) for train in (True, False)]
         except RuntimeError as fault:
             raise SystemExit(f"{root}: {fault} (or put the four IDX files there)") from None
-    for name, number, digits, stream in zip(("", "_test"), (count, test), parts, (0, 1), strict=True):
+    for name, number, digits, stream in zip(
+        ("", "_test"), (count, test), parts, (0, 1), strict=True
+    ):
         write(folder, name, number, length, digits, np.random.default_rng((seed, stream)))
 
 

@@ -20,10 +20,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Grey = NDArray[np.uint8]
-Face = Callable[[str], Grey]  # text to its coverage, (H, W), 0 where there is no ink, tall letters about 40 pixels
+Face = Callable[
+    [str], Grey
+]  # text to its coverage, (H, W), 0 where there is no ink, tall letters about 40 pixels
 
 WORDS = (Path(__file__).parent / "words.txt").read_text().split()
-OPENCV = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX)
+OPENCV = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+)
 
 
 def pillow_face(font: ImageFont.FreeTypeFont) -> Face:
@@ -53,7 +60,11 @@ def find_faces(folder: Path | None) -> list[Face]:
     if not isinstance(bundled, ImageFont.FreeTypeFont):
         raise SystemExit("this Pillow was built without FreeType: install it from PyPI")
     faces = [pillow_face(bundled), *map(opencv_face, OPENCV)]
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".ttf", ".otf")) if folder else []
+    files = (
+        sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".ttf", ".otf"))
+        if folder
+        else []
+    )
     return faces + [pillow_face(ImageFont.truetype(str(path), 48)) for path in files]
 
 
@@ -64,9 +75,14 @@ def photograph(coverage: Grey, rng: np.random.Generator) -> Grey:
     shear = np.array([[1, -slant, max(0, slant * h)], [0, 1, 0]])
     leaning = cv2.warpAffine(coverage, shear, (int(w + abs(slant) * h) + 1, h))
     scale = rng.uniform(24, 36) / 40
-    small = cv2.resize(leaning, None, fx=scale * rng.uniform(0.9, 1.1), fy=scale, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        leaning, None, fx=scale * rng.uniform(0.9, 1.1), fy=scale, interpolation=cv2.INTER_AREA
+    )
     top, bottom, left, right = (int(x) for x in rng.integers(2, 8, 4))
-    ink = cv2.copyMakeBorder(small, top, bottom, left, right, cv2.BORDER_CONSTANT).astype(np.float32) / 255
+    ink = (
+        cv2.copyMakeBorder(small, top, bottom, left, right, cv2.BORDER_CONSTANT).astype(np.float32)
+        / 255
+    )
     ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.3, 0.7)).astype(np.float32)
     dark, light = rng.uniform(0, 90), rng.uniform(170, 250)
     page = light + (dark - light) * ink + rng.normal(0, rng.uniform(0, 9), ink.shape)
@@ -98,7 +114,9 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
     count: Annotated[int, typer.Option(help="Images to learn from.", min=0)] = 1000,
     test: Annotated[int, typer.Option(help="Images kept aside.", min=0)] = 200,
-    fonts: Annotated[Path | None, typer.Option(help="Folder of further .ttf and .otf faces.", exists=True)] = None,
+    fonts: Annotated[
+        Path | None, typer.Option(help="Folder of further .ttf and .otf faces.", exists=True)
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Render labelled images of words."""

@@ -27,12 +27,17 @@ HEIGHT, BATCH = 32, 50
 def blanks(count: int, seed: int = 31) -> Iterator[NDArray[np.uint8]]:
     """Images (HEIGHT, w)."""
     rng = np.random.default_rng(seed)
-    stylists = [Stylist(SynthOptions(preset=preset).style(), HEIGHT, "cpu") for preset in ("scene", "document")]
+    stylists = [
+        Stylist(SynthOptions(preset=preset).style(), HEIGHT, "cpu")
+        for preset in ("scene", "document")
+    ]
     for first in range(0, count, BATCH):
         width = int(16 + 500 * rng.random() ** 2)
         if rng.random() < 0.25:
             shades = rng.integers(0, 256, BATCH)
-            yield from np.broadcast_to(shades[:, None, None], (BATCH, HEIGHT, width)).astype(np.uint8)
+            yield from np.broadcast_to(shades[:, None, None], (BATCH, HEIGHT, width)).astype(
+                np.uint8
+            )
             continue
         masks = torch.zeros(BATCH, 1, MASK_HEIGHT, 2 * width, dtype=torch.uint8)
         boxes = torch.tensor([(8, 48, 2 * width)] * BATCH)

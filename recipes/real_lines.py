@@ -23,7 +23,10 @@ def write(source: Path, table: str, output: Path) -> None:
     known = set(PRESETS["european"])
     with Writer(output, overwrite=True) as writer:
         for name in SETS:
-            rows = [row.split("\t", 1) for row in (source / name / table).read_text(encoding="utf-8").splitlines()]
+            rows = [
+                row.split("\t", 1)
+                for row in (source / name / table).read_text(encoding="utf-8").splitlines()
+            ]
             usable = [(path, text) for path, text in rows if known.issuperset(text)]
             for path, text in usable:
                 data = (source / name / path).read_bytes()

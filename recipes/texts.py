@@ -32,14 +32,41 @@ DICTIONARIES = {  # of each language: the files that tell which words begin with
     "is": [],
 }
 LOCALES = {  # those of Faker's names of people, places and firms
-    **{"de": ["de_DE", "de_AT"], "fr": ["fr_FR", "fr_CH"], "es": ["es_ES"], "it": ["it_IT"], "pt": ["pt_PT", "pt_BR"]},
-    **{"nl": ["nl_NL", "nl_BE"], "da": ["da_DK"], "sv": ["sv_SE"], "nb": ["no_NO"], "fi": ["fi_FI"], "is": ["is_IS"]},
+    **{
+        "de": ["de_DE", "de_AT"],
+        "fr": ["fr_FR", "fr_CH"],
+        "es": ["es_ES"],
+        "it": ["it_IT"],
+        "pt": ["pt_PT", "pt_BR"],
+    },
+    **{
+        "nl": ["nl_NL", "nl_BE"],
+        "da": ["da_DK"],
+        "sv": ["sv_SE"],
+        "nb": ["no_NO"],
+        "fi": ["fi_FI"],
+        "is": ["is_IS"],
+    },
 }
-HANDBOOK = {"de": "de-DE", "fr": "fr-FR", "es": "es-ES", "it": "it-IT", "pt": "pt-BR", "nl": "nl-NL", "da": "da-DK"}
+HANDBOOK = {
+    "de": "de-DE",
+    "fr": "fr-FR",
+    "es": "es-ES",
+    "it": "it-IT",
+    "pt": "pt-BR",
+    "nl": "nl-NL",
+    "da": "da-DK",
+}
 HANDBOOK |= {"sv": "sv-SE", "nb": "nb-NO"}
-FORTUNES = {"de": "fortunes-de/**/fortunes/de", "es": "fortunes-es/**/fortunes/es", "it": "fortunes-it/**/fortunes/it"}
+FORTUNES = {
+    "de": "fortunes-de/**/fortunes/de",
+    "es": "fortunes-es/**/fortunes/es",
+    "it": "fortunes-it/**/fortunes/it",
+}
 FORTUNES |= {"pt": "fortunes-br/**/fortunes"}
-QUOTES: dict[str, Sequence[str]] = {  # opening and closing double quotes, opening and closing single ones
+QUOTES: dict[
+    str, Sequence[str]
+] = {  # opening and closing double quotes, opening and closing single ones
     "de": "„“‚‘",
     "da": "»«›‹",
     "fr": ("« ", " »", "“", "”"),
@@ -50,14 +77,32 @@ QUOTES: dict[str, Sequence[str]] = {  # opening and closing double quotes, openi
     "fi": "””’’",
 }
 
-NAMED = re.compile(r"names|cities|countries|regions|states|counties|provinces|departments|municipalities")
+NAMED = re.compile(
+    r"names|cities|countries|regions|states|counties|provinces|departments|municipalities"
+)
 WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?")
 ELIDED = set("bcdfghjklmnpqrstvwxz") | {"qu", "i'm"}  # no words, or English
 ENGLISH = {"the", "of", "to", "is", "and", "you", "your", "it", "this", "that", "for", "with"}
 MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|[\ufffd\ue000-\uf8ff]")
-NAVIGATION = re.compile(r"\w*[^\W\d_]\d+\.\d")  # a word to click on and the number of the section behind it
+NAVIGATION = re.compile(
+    r"\w*[^\W\d_]\d+\.\d"
+)  # a word to click on and the number of the section behind it
 BLOCKS = {"p", "div", "li", "dt", "dd", "td", "th", "title", *(f"h{k}" for k in range(1, 7))}
-STRUCTURE = {"page", "section", "table", "tr", "tbody", "ul", "ol", "dl", "body", "item", "list", "steps", "terms"}
+STRUCTURE = {
+    "page",
+    "section",
+    "table",
+    "tr",
+    "tbody",
+    "ul",
+    "ol",
+    "dl",
+    "body",
+    "item",
+    "list",
+    "steps",
+    "terms",
+}
 SKIPPED = {"pre", "head", "script", "style", "info", "screen"}  # whose text is no prose
 
 
@@ -65,12 +110,16 @@ def main(packages: Path, wheels: Path, folder: Path) -> None:
     english(packages, wheels, folder)
     written_in_english = set(documents(packages, "en"))
     for language in DICTIONARIES:
-        names = sorted({name for locale in LOCALES[language] for name in proper_names(wheels, locale)})
+        names = sorted(
+            {name for locale in LOCALES[language] for name in proper_names(wheels, locale)}
+        )
         small = 0.5 if language == "de" else 0.9  # every German noun has a capital
         counts = cased(frequencies(wheels, language), spellings(packages, language), names, small)
         write_words(folder / f"words-{language}.txt", with_names(counts, names))
         pieces = [*fortunes(packages, language), *documents(packages, language)]
-        pieces = [p for p in dict.fromkeys(pieces) if p not in written_in_english and not is_english(p)]
+        pieces = [
+            p for p in dict.fromkeys(pieces) if p not in written_in_english and not is_english(p)
+        ]
         if language == "it":
             pieces = list(map(accented, pieces))
         if pieces:
@@ -80,16 +129,33 @@ def main(packages: Path, wheels: Path, folder: Path) -> None:
 
 
 def english(packages: Path, wheels: Path, folder: Path) -> None:
-    listed = read_wheel(wheels, "symspellpy", "symspellpy/frequency_dictionary_en_82_765.txt").decode("utf-8-sig")
-    counts = {word: float(count) for word, count in (line.split() for line in listed.split("\n") if line.strip())}
-    dictionary = (packages / "wamerican/usr/share/dict/american-english").read_text(encoding="utf-8").split()
-    names = [word for word in dictionary if word[:1].isupper() and word[1:2].islower() and not word.endswith("'s")]
+    listed = read_wheel(
+        wheels, "symspellpy", "symspellpy/frequency_dictionary_en_82_765.txt"
+    ).decode("utf-8-sig")
+    counts = {
+        word: float(count)
+        for word, count in (line.split() for line in listed.split("\n") if line.strip())
+    }
+    dictionary = (
+        (packages / "wamerican/usr/share/dict/american-english").read_text(encoding="utf-8").split()
+    )
+    names = [
+        word
+        for word in dictionary
+        if word[:1].isupper() and word[1:2].islower() and not word.endswith("'s")
+    ]
     write_words(folder / "words.txt", with_names(counts, names))
     pieces = []
-    games = [packages / package / "usr/share/games/fortunes" for package in ("fortunes", "fortunes-min")]
-    for path in sorted((path for game in games for path in game.iterdir()), key=lambda path: path.name):
+    games = [
+        packages / package / "usr/share/games/fortunes" for package in ("fortunes", "fortunes-min")
+    ]
+    for path in sorted(
+        (path for game in games for path in game.iterdir()), key=lambda path: path.name
+    ):
         if path.suffix not in (".dat", ".u8") and path.name != "ascii-art":
-            pieces += path.read_text(encoding="utf-8").split("\n%\n")  # each ends in a line of a percent sign
+            pieces += path.read_text(encoding="utf-8").split(
+                "\n%\n"
+            )  # each ends in a line of a percent sign
     write_prose(folder / "prose.txt", pieces)
 
 
@@ -105,9 +171,13 @@ def with_names(counts: dict[str, float], names: list[str]) -> dict[str, float]:
 
 def frequencies(wheels: Path, language: str) -> dict[str, float]:
     """The count of each lower-case word in a thousand million words."""
-    packed = gzip.decompress(read_wheel(wheels, "wordfreq", f"wordfreq/data/small_{language}.msgpack.gz"))
+    packed = gzip.decompress(
+        read_wheel(wheels, "wordfreq", f"wordfreq/data/small_{language}.msgpack.gz")
+    )
     _, *bins = unpacked(packed)  # the k-th holds the words of frequency 10 ** (-k / 100)
-    known = (word for words in bins for word in words if WORD.fullmatch(word) and word not in ELIDED)
+    known = (
+        word for words in bins for word in words if WORD.fullmatch(word) and word not in ELIDED
+    )
     frequency = {word: 10 ** (9 - k / 100) for k, words in enumerate(bins) for word in words}
     return {word: frequency[word] for word in known}
 
@@ -121,7 +191,9 @@ def spellings(packages: Path, language: str) -> dict[str, set[str]]:
     return found
 
 
-def cased(counts: dict[str, float], spellings: dict[str, set[str]], names: list[str], small: float) -> dict[str, float]:
+def cased(
+    counts: dict[str, float], spellings: dict[str, set[str]], names: list[str], small: float
+) -> dict[str, float]:
     """`counts` of words as the dictionary spells them, or else as one of the names.
 
     Args:
@@ -148,11 +220,19 @@ def proper_names(wheels: Path, locale: str) -> Iterator[str]:
         except KeyError:
             continue
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and NAMED.search(ast.unparse(node)[:40]):
+            if (
+                isinstance(node, ast.Assign | ast.AnnAssign)
+                and node.value
+                and NAMED.search(ast.unparse(node)[:40])
+            ):
                 for leaf in ast.walk(node.value):
                     if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str):
                         name = leaf.value.strip()
-                        if name[:1].isupper() and len(name) < 25 and not re.search(r"[{}#%\d\n]", name):
+                        if (
+                            name[:1].isupper()
+                            and len(name) < 25
+                            and not re.search(r"[{}#%\d\n]", name)
+                        ):
                             yield name
 
 
@@ -169,7 +249,9 @@ def documents(packages: Path, language: str) -> Iterator[str]:
     help_of = {"en": "C", "pt": "pt_BR"}.get(language, language)
     folders = [
         packages / "gnome-user-docs/usr/share/help" / help_of,
-        packages / "debian-handbook/usr/share/doc/debian-handbook/html" / HANDBOOK.get(language, "en-US"),
+        packages
+        / "debian-handbook/usr/share/doc/debian-handbook/html"
+        / HANDBOOK.get(language, "en-US"),
         packages / "installation-guide-amd64/usr/share/doc/installation-guide-amd64" / language,
     ]
     for folder in folders:
@@ -243,7 +325,9 @@ def quoted(text: str, marks: Sequence[str]) -> str:
     """
     text = re.sub(r"(?<=\w)'", "’", text)
     text = re.sub(r'(?<![\w.,!?])"(?=\w)([^"]*[\w.,!?…])"', rf"{marks[0]}\1{marks[1]}", text)
-    return re.sub(r"(?<!\w)'(?=\w)([^']*[\w.,!?…])'", rf"{marks[2]}\1{marks[3]}", text).replace("...", "…")
+    return re.sub(r"(?<!\w)'(?=\w)([^']*[\w.,!?…])'", rf"{marks[2]}\1{marks[3]}", text).replace(
+        "...", "…"
+    )
 
 
 def decoded(content: bytes) -> str:

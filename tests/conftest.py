@@ -35,7 +35,9 @@ class Result(NamedTuple):
 
 
 @pytest.fixture
-def crnn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def crnn(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
     """Runs `crnn ARGS...` as the script does; gives exit status, stdout and stderr."""
 
     def call(*args: object) -> Result:
@@ -70,13 +72,17 @@ def render(text: str, height: int = 32, ink: int = 0, paper: int = 255) -> NDArr
     scale = height / 40
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
     image = np.full((height, max(8, width + 8)), paper, np.uint8)
-    cv2.putText(image, text, (4, int(height * 0.72)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 2, cv2.LINE_AA)
+    cv2.putText(
+        image, text, (4, int(height * 0.72)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 2, cv2.LINE_AA
+    )
     return image
 
 
 def blocks_of(chosen: Tensor) -> int:
     """The least number of 8 x 8 blocks of one grid, wherever it begins, that hold the `chosen` pixels, (H, W) bool."""
-    shifted = (F.pad(chosen[None].float(), (left, 7, top, 7)) for top in range(8) for left in range(8))
+    shifted = (
+        F.pad(chosen[None].float(), (left, 7, top, 7)) for top in range(8) for left in range(8)
+    )
     return min(int(F.max_pool2d(x, 8).sum()) for x in shifted) if chosen.any() else 0
 
 

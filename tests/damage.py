@@ -13,7 +13,13 @@ PAGE = 4096
 
 def sample(number: int) -> tuple[bytes, str, int, int, str]:
     """Images of many sizes, so that some lie within pages of the tree and some on pages of their own."""
-    return b"%d " % number * (number % 50 * 40 + 1), f"label {number}", 10 + number, 32, f"{number}.png"
+    return (
+        b"%d " % number * (number % 50 * 40 + 1),
+        f"label {number}",
+        10 + number,
+        32,
+        f"{number}.png",
+    )
 
 
 def write(path: Path, numbers: range, **options) -> None:
@@ -31,7 +37,9 @@ def damaged(whole: bytes, chance: random.Random) -> bytes:
     """A data file cut short, or with other bits, bytes, words or pages, as often in each kind of pages."""
     data, pages = bytearray(whole), len(whole) // PAGE
     kinds = [unpack_from("<10xH", whole, page * PAGE)[0] for page in range(pages)]
-    kind = chance.choice(sorted({1, 2, 4, 8} & {*kinds}))  # branches, leaves, long values, meta pages
+    kind = chance.choice(
+        sorted({1, 2, 4, 8} & {*kinds})
+    )  # branches, leaves, long values, meta pages
     page = PAGE * chance.choice([page for page in range(pages) if kinds[page] == kind])
     extent = chance.choice([16, 200, PAGE])
     match chance.randrange(5):

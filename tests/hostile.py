@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from crnn_cli.config import ModelConfig
-from crnn_cli.pages import Page, Preparation
-from crnn_cli.recognition import Recognition
+from crnn_cli.reading.preprocess import Preparation, PreparedImage
+from crnn_cli.reading.results import Recognition
 
 RGBA = np.random.default_rng(0).integers(0, 256, (20, 50, 4), dtype=np.uint8)
 
@@ -36,7 +36,10 @@ def seeds() -> dict[str, list[bytes]]:
     exif = Image.Exif()
     exif[0x0112] = 6
     return {
-        "PNG": [saved("PNG", mode, dpi=(300, 300), exif=exif) for mode in ("1", "L", "P", "RGB", "RGBA", "LA")],
+        "PNG": [
+            saved("PNG", mode, dpi=(300, 300), exif=exif)
+            for mode in ("1", "L", "P", "RGB", "RGBA", "LA")
+        ],
         "JPEG": [
             saved("JPEG", mode, progressive=progressive, exif=exif)
             for mode in ("L", "RGB", "CMYK")
@@ -44,7 +47,10 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "TIFF": [
             *(saved("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "F")),
-            *(saved("TIFF", compression=how) for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
+            *(
+                saved("TIFF", compression=how)
+                for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+            ),
             saved("TIFF", "1", compression="group4"),
             saved("TIFF", save_all=True, append_images=pages),
             cv2.imencode(".tiff", RGBA.astype(np.uint16) * 257)[1].tobytes(),
@@ -73,7 +79,9 @@ def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes
             values = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
             number = values[rng.integers(len(values))]
             size = int(rng.choice([1, 2, 4]))
-            out[at : at + size] = (number % 256**size).to_bytes(size, "big" if rng.integers(2) else "little")
+            out[at : at + size] = (number % 256**size).to_bytes(
+                size, "big" if rng.integers(2) else "little"
+            )
         case 4:
             del out[at:]
             out += b"\xff\xd9" * int(rng.integers(2))
@@ -107,7 +115,7 @@ def prepare_mutations(kind: str, count: int, seed: int) -> None:
                     assert page.error.startswith(page.name), page
                     assert "cannot be read" not in page.error, page
                 else:
-                    assert isinstance(page, Page)
+                    assert isinstance(page, PreparedImage)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -145,7 +153,9 @@ def bombs() -> dict[str, bytes]:
         "webp": with_size(lossless, b"VP8L", b"\xff\xff\xff\x1f", 9),
         "bmp": with_size(saved("BMP"), b"BM", struct.pack("<ii", 60000, 60000), 18),
         "tiff": with_size(tiff, struct.pack("<HHI", 256, 4, 1), struct.pack("<I", 2**31), 8),
-        "gif": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;",
+        "gif": b"GIF89a\xff\xff\xff\xff\x80\0\0"
+        + bytes(6)
+        + b",\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;",
     }
 
 
@@ -160,7 +170,9 @@ def explode() -> None:
 
 def most_memory() -> int:
     """The most bytes that this process has held."""
-    if sys.platform == "linux":  # where the figure of getrusage begins with what the process that started this one held
+    if (
+        sys.platform == "linux"
+    ):  # where the figure of getrusage begins with what the process that started this one held
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     import resource

@@ -42,7 +42,9 @@ class StripesRunner:
         return (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32), widths
 
 
-def save_stripes_onnx(path: Path, config: ModelConfig = STRIPES, description: str | None = None) -> Path:
+def save_stripes_onnx(
+    path: Path, config: ModelConfig = STRIPES, description: str | None = None
+) -> Path:
     """The same as an ONNX file, made by hand."""
     from onnx import TensorProto, checker, helper, numpy_helper
 

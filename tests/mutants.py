@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import crnn_cli
-from crnn_cli import modelling
+from crnn_cli import language_models
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import CrnnError
 from tests.models import save_stripes_onnx, save_untrained, stripes
@@ -66,7 +66,11 @@ def header_mutant(data: bytes, draw: random.Random) -> bytes:
     if draw.random() < 0.5:  # in the description, a text within the header
         text = re.search(rb'"crnn": ?"((?:[^"\\]|\\.)*)"', data[8 : 8 + length])
         assert text is not None
-        inner = mutant(text[1].replace(b'\\"', b'"'), draw).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        inner = (
+            mutant(text[1].replace(b'\\"', b'"'), draw)
+            .replace(b"\\", b"\\\\")
+            .replace(b'"', b'\\"')
+        )
         header = data[8 : 8 + text.start(1)] + inner + data[8 + text.end(1) : 8 + length]
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
@@ -80,7 +84,9 @@ def read_model(path: Path, folder: Path) -> None:
 
 def read_language_model(path: Path, folder: Path) -> None:
     options = DecodeOptions(lm=str(path), decoder="beam")
-    for recognition in crnn_cli.load(folder / "whole.onnx", device="cpu", decode=options).read([stripes("ab")]):
+    for recognition in crnn_cli.load(folder / "whole.onnx", device="cpu", decode=options).read(
+        [stripes("ab")]
+    ):
         assert math.isfinite(recognition.confidence), recognition
 
 
@@ -97,7 +103,7 @@ def whole_files(folder: Path) -> None:
     save_stripes_onnx(folder / "whole.onnx")
     (folder / "texts.txt").write_text("\n".join(TEXTS))
     for suffix in (".npz", ".arpa"):
-        modelling.build([folder / "texts.txt"], folder / f"whole{suffix}", 3)
+        language_models.build([folder / "texts.txt"], folder / f"whole{suffix}", 3)
 
 
 def main(first: int, last: int) -> int:

@@ -16,7 +16,9 @@ def enumerated(probabilities, labels):
     """P(labels), the probabilities (T, K) of all paths that collapse to them added up (equation 3)."""
     t, k = probabilities.shape
     paths = (path for path in product(range(k), repeat=t) if collapse(path) == tuple(labels))
-    return sum(float(np.prod([probabilities[step, c] for step, c in enumerate(path)])) for path in paths)
+    return sum(
+        float(np.prod([probabilities[step, c] for step, c in enumerate(path)])) for path in paths
+    )
 
 
 def forward(probabilities, labels):

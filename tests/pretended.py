@@ -36,14 +36,18 @@ class Pretended(Tensor):
         return f"Pretended({self.values})"
 
     @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(function, args, kwargs or {})
 
 
 class Pretence(TorchDispatchMode):
     """While it lasts, tensors can be made on, and moved to, the device."""
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(function, args, kwargs or {})
 
 
@@ -119,13 +123,21 @@ def train(device: str) -> Tensor:
     from tests.test_training import WORDS, build
 
     with tempfile.TemporaryDirectory() as folder:
-        data = DataConfig(((str(build(Path(folder, "words.lmdb"), WORDS * 2)), None),), workers=1, val_fraction=0.2)
-        wanted = training.Settings(
-            ModelConfig("", "tiny", units=16), data, TrainConfig(epochs=2, batch_size=8, precision="fp32")
+        data = DataConfig(
+            ((str(build(Path(folder, "words.lmdb"), WORDS * 2)), None),),
+            workers=1,
+            val_fraction=0.2,
         )
-        record = training.Record(Path(folder, "model.safetensors"))
+        wanted = training.Settings(
+            ModelConfig("", "tiny", units=16),
+            data,
+            TrainConfig(epochs=2, batch_size=8, precision="fp32"),
+        )
+        record = training.RunFolder(Path(folder, "model.safetensors"))
         record.create()
-        run = training.Run(wanted, training.begin(wanted), record, training.World(0, 1, torch.device(device)))
+        run = training.Run(
+            wanted, training.begin(wanted), record, training.World(0, 1, torch.device(device))
+        )
         events = list(training.fit(run))
         assert next(run.model.parameters()).device.type == torch.device(device).type
     return torch.tensor([event.loss for event in events if isinstance(event, training.Step)])

@@ -32,10 +32,14 @@ def test_a_sample_is_changed_alike_whatever_its_batch(kind: Augmentation) -> Non
     together, new = augment(images, widths, needed, KEYS[:3])
     for row in range(3):
         own = slice(row, row + 1)
-        alone, width = augment(images[own, :, :, : widths[row]], widths[own], needed[own], KEYS[own])
+        alone, width = augment(
+            images[own, :, :, : widths[row]], widths[own], needed[own], KEYS[own]
+        )
         assert int(width) == int(new[row])
         edge = int(width) - 1  # the blur of the last column looks beyond it
-        torch.testing.assert_close(alone[0, :, :, :edge], together[row, :, :, :edge], atol=0.05, rtol=0)
+        torch.testing.assert_close(
+            alone[0, :, :, :edge], together[row, :, :, :edge], atol=0.05, rtol=0
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +50,9 @@ def test_what_stands_in_the_padding_does_not_matter(kind: Augmentation) -> None:
     other[0, :, :, widths[0] :] = 77
     before, new = augment(images, widths, np.array([3, 13]), KEYS[:2])
     after, _ = augment(other, widths, np.array([3, 13]), KEYS[:2])
-    torch.testing.assert_close(before[0, :, :, : new[0]], after[0, :, :, : new[0]], atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        before[0, :, :, : new[0]], after[0, :, :, : new[0]], atol=0.01, rtol=0
+    )
 
 
 @given(needed=st.integers(1, 60), key=st.integers(0, 2**63))
@@ -70,5 +76,7 @@ def test_none_changes_nothing() -> None:
 def test_tall_colour_lines_have_noise_enough() -> None:
     images = torch.full((4, 3, 128, 4000), 128, dtype=torch.uint8)
     keys = mix(np.arange(4, dtype=np.uint64) + np.uint64(10))
-    changed, _ = Augmenter("mild", "tiny", "cpu")(images, torch.full((4,), 4000), np.ones(4, np.int64), keys)
+    changed, _ = Augmenter("mild", "tiny", "cpu")(
+        images, torch.full((4,), 4000), np.ones(4, np.int64), keys
+    )
     assert bool(changed.isfinite().all())

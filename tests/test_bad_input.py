@@ -13,8 +13,9 @@ from typing import NamedTuple
 import lmdb
 import pytest
 
-from crnn_cli import checkpoint, prediction
+from crnn_cli import checkpoint
 from crnn_cli.data.store import Writer
+from crnn_cli.reading import pipeline
 from tests.conftest import png, render
 from tests.models import save_stripes_onnx, save_untrained, stripes
 from tests.test_read_road import WITHOUT_TORCH, python
@@ -55,12 +56,19 @@ def folder(tmp_path_factory):
 
 def make_datasets(folder):
     data = (folder / "good.lmdb" / "data.mdb").read_bytes()
-    for name, content in (("junk", b"junk" * 5000), ("cut", data[: len(data) // 2]), ("damaged", bytes(len(data)))):
+    for name, content in (
+        ("junk", b"junk" * 5000),
+        ("cut", data[: len(data) // 2]),
+        ("damaged", bytes(len(data))),
+    ):
         (folder / f"{name}.lmdb").mkdir()
         (folder / f"{name}.lmdb" / "data.mdb").write_bytes(content)
     (folder / "folder.lmdb").mkdir()
     for name, item in (("zero", (b"num-samples", b"0")), ("other", (b"key", b"value"))):
-        with lmdb.open(str(folder / f"{name}.lmdb")) as environment, environment.begin(write=True) as transaction:
+        with (
+            lmdb.open(str(folder / f"{name}.lmdb")) as environment,
+            environment.begin(write=True) as transaction,
+        ):
             transaction.put(*item)
 
 
@@ -72,7 +80,9 @@ def make_models(folder):
     for suffix, path in whole.items():
         data = path.read_bytes()
         (folder / f"cut{suffix}").write_bytes(data[: len(data) // 2])
-        (folder / f"foreign{suffix}").write_bytes(b"some text that is long enough to be taken for a model")
+        (folder / f"foreign{suffix}").write_bytes(
+            b"some text that is long enough to be taken for a model"
+        )
     (folder / "program.pt2").touch()
     header, state = checkpoint.load(whole[".safetensors"])
     later = re.sub(r'"format": \d+', '"format": 99', header.to_json())
@@ -130,23 +140,88 @@ MODELS = {
 }
 BUILD = "build-lmdb images"
 CASES = [
-    Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o new.lmdb --overwrite", 0, "1 skipped: missing image"),
-    Case("a missing or unreadable image", f"{BUILD} mixed.tsv -o strict.lmdb --strict", 1, "--strict: 4 of 5 rows"),
-    Case("a label longer", f"{BUILD} long.tsv -o long.lmdb --overwrite", 0, "1 infeasible: ... remedy: --height 48"),
-    Case("a line of a label file", f"{BUILD} line.tsv -o no.lmdb", 1, "line.tsv:2: expected path<TAB>text"),
-    Case("a line of a label file", f"{BUILD} latin.tsv -o no.lmdb", 1, "latin.tsv:1: not utf-8 (byte 0xC4)"),
     Case(
-        "a label file that two formats", f"{BUILD} tie.tsv -o no.lmdb", 1, "several formats find 2 ... as tab: ... as"
+        "a missing or unreadable image",
+        f"{BUILD} mixed.tsv -o new.lmdb --overwrite",
+        0,
+        "1 skipped: missing image",
     ),
-    Case("a label file that two formats", f"{BUILD} astray.tsv -o no.lmdb", 1, "1 of 3 images found"),
-    Case("an empty folder or label file", "build-lmdb empty -o no.lmdb", 1, "empty: there are no images in it"),
-    Case("an empty folder or label file", f"{BUILD} void.tsv -o no.lmdb", 1, "void.tsv: the file has no rows"),
-    Case("an empty folder or label file", f"{BUILD} useless.tsv -o no.lmdb", 1, "none of 1 rows can be used"),
-    Case("an empty folder or label file", "predict empty --model model.onnx", 1, "empty: no images in this folder"),
-    Case("an output that exists", f"{BUILD} good.tsv -o good.lmdb", 1, "good.lmdb: exists: --overwrite replaces it"),
-    Case("an output that exists", "train good.lmdb -o model.safetensors", 1, "model.safetensors exists: "),
+    Case(
+        "a missing or unreadable image",
+        f"{BUILD} mixed.tsv -o strict.lmdb --strict",
+        1,
+        "--strict: 4 of 5 rows",
+    ),
+    Case(
+        "a label longer",
+        f"{BUILD} long.tsv -o long.lmdb --overwrite",
+        0,
+        "1 infeasible: ... remedy: --height 48",
+    ),
+    Case(
+        "a line of a label file",
+        f"{BUILD} line.tsv -o no.lmdb",
+        1,
+        "line.tsv:2: expected path<TAB>text",
+    ),
+    Case(
+        "a line of a label file",
+        f"{BUILD} latin.tsv -o no.lmdb",
+        1,
+        "latin.tsv:1: not utf-8 (byte 0xC4)",
+    ),
+    Case(
+        "a label file that two formats",
+        f"{BUILD} tie.tsv -o no.lmdb",
+        1,
+        "several formats find 2 ... as tab: ... as",
+    ),
+    Case(
+        "a label file that two formats", f"{BUILD} astray.tsv -o no.lmdb", 1, "1 of 3 images found"
+    ),
+    Case(
+        "an empty folder or label file",
+        "build-lmdb empty -o no.lmdb",
+        1,
+        "empty: there are no images in it",
+    ),
+    Case(
+        "an empty folder or label file",
+        f"{BUILD} void.tsv -o no.lmdb",
+        1,
+        "void.tsv: the file has no rows",
+    ),
+    Case(
+        "an empty folder or label file",
+        f"{BUILD} useless.tsv -o no.lmdb",
+        1,
+        "none of 1 rows can be used",
+    ),
+    Case(
+        "an empty folder or label file",
+        "predict empty --model model.onnx",
+        1,
+        "empty: no images in this folder",
+    ),
+    Case(
+        "an output that exists",
+        f"{BUILD} good.tsv -o good.lmdb",
+        1,
+        "good.lmdb: exists: --overwrite replaces it",
+    ),
+    Case(
+        "an output that exists",
+        "train good.lmdb -o model.safetensors",
+        1,
+        "model.safetensors exists: ",
+    ),
     *(
-        Case("an output that exists", line, 1, f"{name}: exists: choose another name, or give --overwrite")
+        Case(
+            "an output that exists",
+            line,
+            1,
+            f"{name}: exists: choose another name, or give --overwrite",
+        )
         for line, name in (
             ("predict images --model model.onnx -o there.tsv", "there.tsv"),
             ("evaluate good.lmdb --model model.onnx --predictions there.tsv", "there.tsv"),
@@ -154,9 +229,19 @@ CASES = [
             ("export model.safetensors -o there.onnx", "there.onnx"),
         )
     ),
-    Case("an output whose folder", f"{BUILD} good.tsv -o file/a.lmdb", 1, "file/a.lmdb: cannot be written ("),
+    Case(
+        "an output whose folder",
+        f"{BUILD} good.tsv -o file/a.lmdb",
+        1,
+        "file/a.lmdb: cannot be written (",
+    ),
     *(
-        Case("an output whose folder", f"{line} {folder}/a{suffix}", 1, f"a{suffix}: there is no folder {folder}: make")
+        Case(
+            "an output whose folder",
+            f"{line} {folder}/a{suffix}",
+            1,
+            f"a{suffix}: there is no folder {folder}: make",
+        )
         for folder in ("file", "none")
         for line, suffix in (
             ("predict images --model model.onnx -o", ".tsv"),
@@ -165,9 +250,19 @@ CASES = [
             ("export model.safetensors -o", ".onnx"),
         )
     ),
-    Case("an output that is the name", f"{BUILD} good.tsv -o .", 2, "name a dataset, such as dataset.lmdb"),
+    Case(
+        "an output that is the name",
+        f"{BUILD} good.tsv -o .",
+        2,
+        "name a dataset, such as dataset.lmdb",
+    ),
     *(
-        Case("an output that is the name", f"{line} --overwrite", 2, "a folder: give the name of a file")
+        Case(
+            "an output that is the name",
+            f"{line} --overwrite",
+            2,
+            "a folder: give the name of a file",
+        )
         for line in (
             "predict images --model model.onnx -o empty",
             "evaluate good.lmdb --model model.onnx --predictions .",
@@ -185,12 +280,19 @@ CASES = [
         )
     ),
     Case(
-        "a label with characters", "train good.lmdb --alphabet digits -o no.safetensors", 1, "'a' (U+0061) ... --drop-"
+        "a label with characters",
+        "train good.lmdb --alphabet digits -o no.safetensors",
+        1,
+        "'a' (U+0061) ... --drop-",
     ),
     *(
         Case("a model file", line.format(name), 1, f"{name}: {message}")
         for name, message in MODELS.items()
-        for line in ("evaluate good.lmdb --model {}", "predict images/0.png --model {}", "inspect {}")
+        for line in (
+            "evaluate good.lmdb --model {}",
+            "predict images/0.png --model {}",
+            "inspect {}",
+        )
     ),
     *(
         Case("a model file", f"export {name} -o no.onnx", 1, f"{name}: {message}")
@@ -199,25 +301,62 @@ CASES = [
     ),
     Case("`export` of what", "export model.onnx", 1, "model.onnx: give what `crnn train` wrote"),
     Case("`export` of what", "export .", 1, ".: give what `crnn train` wrote"),
-    Case("`export` of what", "export model.safetensors -o a.bin", 2, "a.bin: take a name that ends in .onnx or .pt2"),
     Case(
-        "an unknown option value", "train good.lmdb --fonts empty -o no.safetensors", 2, "--fonts: only --synth draws"
+        "`export` of what",
+        "export model.safetensors -o a.bin",
+        2,
+        "a.bin: take a name that ends in .onnx or .pt2",
     ),
-    Case("an unknown option value", "train good.lmdb --alphabet wide.txt -o no.safetensors", 1, "not UTF-8 (byte 0)"),
     Case(
-        "an unknown option value", "train good.lmdb --shortcut inf -o no.safetensors", 2, "shortcut is inf: take 0 to"
+        "an unknown option value",
+        "train good.lmdb --fonts empty -o no.safetensors",
+        2,
+        "--fonts: only --synth draws",
+    ),
+    Case(
+        "an unknown option value",
+        "train good.lmdb --alphabet wide.txt -o no.safetensors",
+        1,
+        "not UTF-8 (byte 0)",
+    ),
+    Case(
+        "an unknown option value",
+        "train good.lmdb --shortcut inf -o no.safetensors",
+        2,
+        "shortcut is inf: take 0 to",
     ),
     Case("an unknown option value", f"{BUILD} good.tsv --format xml", 2, "'--format'"),
-    Case("an unknown option value", f"{BUILD} good.tsv --encoding undefined", 2, "unknown encoding 'undefined'"),
-    Case("an unknown option value", f"{BUILD} good.tsv --height 40", 2, "height is 40: take a multiple of 16"),
     Case(
-        "an unknown option value", "train good.lmdb --height 40 -o no.safetensors", 2, "height is 40: take a multiple"
+        "an unknown option value",
+        f"{BUILD} good.tsv --encoding undefined",
+        2,
+        "unknown encoding 'undefined'",
     ),
     Case(
-        "an unknown option value", "evaluate good.lmdb --model model.onnx --batch-size 0", 2, "batch-size is 0: take at"
+        "an unknown option value",
+        f"{BUILD} good.tsv --height 40",
+        2,
+        "height is 40: take a multiple of 16",
+    ),
+    Case(
+        "an unknown option value",
+        "train good.lmdb --height 40 -o no.safetensors",
+        2,
+        "height is 40: take a multiple",
+    ),
+    Case(
+        "an unknown option value",
+        "evaluate good.lmdb --model model.onnx --batch-size 0",
+        2,
+        "batch-size is 0: take at",
     ),
     *(
-        Case("an unknown option value", line, 2, "device cuda: this machine has no CUDA GPU or driver")
+        Case(
+            "an unknown option value",
+            line,
+            2,
+            "device cuda: this machine has no CUDA GPU or driver",
+        )
         for line in (
             "train good.lmdb -o no.safetensors --device cuda",
             "evaluate good.lmdb --model model.onnx --device cuda",
@@ -236,23 +375,78 @@ CASES = [
         0,
         "oneodd.lmdb:2 (odd.png): ",
     ),
-    Case("a lexicon", "predict images --model model.onnx --lexicon file", 2, "file: the lexicon is empty"),
-    Case("a lexicon", "predict images --model model.onnx --lexicon foreign.txt", 2, "foreign.txt: no word has only"),
-    Case("a lexicon", "predict images --model model.onnx --lexicon wide.txt", 2, "wide.txt: not UTF-8 (byte 0)"),
-    Case("a lexicon", "evaluate good.lmdb --model model.onnx --pattern re:(", 2, "pattern 're:(': missing )"),
-    Case("a lexicon", "predict images --model model.onnx --pattern 999", 2, "no text of the model's alphabet matches"),
-    Case("a lexicon", "predict images --model model.onnx --deny ab", 2, "leave no character to read"),
-    Case("a language model", "predict images --model model.onnx --lm-sure 0.5", 2, "are about a language model"),
-    Case("a lexicon", "evaluate good.lmdb --model model.onnx --beam 0", 2, "beam is 0: take 1 to 10000"),
     Case(
-        "words of a lexicon", "evaluate good.lmdb --model model.onnx --lexicon some.txt", 0, "1 words left out ... xyz"
+        "a lexicon",
+        "predict images --model model.onnx --lexicon file",
+        2,
+        "file: the lexicon is empty",
     ),
-    Case("a language model", "predict images --model model.onnx --lm good.tsv", 1, "good.tsv: no ARPA file"),
-    Case("a language model", "predict images --model model.onnx --lm gone.arpa", 1, "gone.arpa: No such file"),
+    Case(
+        "a lexicon",
+        "predict images --model model.onnx --lexicon foreign.txt",
+        2,
+        "foreign.txt: no word has only",
+    ),
+    Case(
+        "a lexicon",
+        "predict images --model model.onnx --lexicon wide.txt",
+        2,
+        "wide.txt: not UTF-8 (byte 0)",
+    ),
+    Case(
+        "a lexicon",
+        "evaluate good.lmdb --model model.onnx --pattern re:(",
+        2,
+        "pattern 're:(': missing )",
+    ),
+    Case(
+        "a lexicon",
+        "predict images --model model.onnx --pattern 999",
+        2,
+        "no text of the model's alphabet matches",
+    ),
+    Case(
+        "a lexicon", "predict images --model model.onnx --deny ab", 2, "leave no character to read"
+    ),
+    Case(
+        "a language model",
+        "predict images --model model.onnx --lm-sure 0.5",
+        2,
+        "are about a language model",
+    ),
+    Case(
+        "a lexicon",
+        "evaluate good.lmdb --model model.onnx --beam 0",
+        2,
+        "beam is 0: take 1 to 10000",
+    ),
+    Case(
+        "words of a lexicon",
+        "evaluate good.lmdb --model model.onnx --lexicon some.txt",
+        0,
+        "1 words left out ... xyz",
+    ),
+    Case(
+        "a language model",
+        "predict images --model model.onnx --lm good.tsv",
+        1,
+        "good.tsv: no ARPA file",
+    ),
+    Case(
+        "a language model",
+        "predict images --model model.onnx --lm gone.arpa",
+        1,
+        "gone.arpa: No such file",
+    ),
     Case("a language model", "lm empty.txt -o no.arpa", 2, "there is no text to learn from"),
     Case("a language model", "lm good.lmdb -o no.arpa --order 0", 2, "order is 0: take at least 1"),
     Case("a language model", "lm wide.txt -o no.arpa", 2, "wide.txt: not UTF-8 (byte 0)"),
-    Case("files of a folder", "predict labels --model model.onnx", 0, "left out of folders: 1 .tsv; read there"),
+    Case(
+        "files of a folder",
+        "predict labels --model model.onnx",
+        0,
+        "left out of folders: 1 .tsv; read there",
+    ),
     Case("nothing on stdin", "predict - --model model.onnx", 1, "-: nothing on stdin"),
     Case("nothing on stdin", "predict *.gif --model model.onnx", 1, "*.gif: no file matches"),
 ]
@@ -271,14 +465,22 @@ def test_bad_input(folder, crnn, monkeypatch, case):
         assert part in rest, said
         rest = rest.partition(part)[2]
     assert "Traceback" not in err
-    assert not [entry.name for entry in folder.iterdir() if entry.name.startswith("no.") or "partial" in entry.name]
-    assert all((folder / name).read_text() == "mine" for name in ("there.tsv", "there.png", "there.onnx"))
+    assert not [
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name.startswith("no.") or "partial" in entry.name
+    ]
+    assert all(
+        (folder / name).read_text() == "mine" for name in ("there.tsv", "there.png", "there.onnx")
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk(folder, crnn, monkeypatch):
     monkeypatch.chdir(folder)
-    code, _, err = crnn("evaluate", "good.lmdb", "--model", "model.onnx", "--predictions", "/dev/full")
+    code, _, err = crnn(
+        "evaluate", "good.lmdb", "--model", "model.onnx", "--predictions", "/dev/full"
+    )
     assert code == 1
     assert "error: /dev/full: cannot be written (No space left on device)" in err
 
@@ -299,12 +501,14 @@ def test_a_signal_in_predict(folder, crnn, monkeypatch, signum, status):
     before = signal.getsignal(signum)
 
     def stopped(*_):
-        yield prediction.Recognition("a", "text", 1.0)
+        yield pipeline.Recognition("a", "text", 1.0)
         assert callable(signal.getsignal(signum))  # else it would end the tests
         signal.raise_signal(signum)
 
-    monkeypatch.setattr("crnn_cli.recognizer.recognize", stopped)
-    code, _, err = crnn("predict", "images", "--model", "model.onnx", "-o", "there.tsv", "--overwrite")
+    monkeypatch.setattr("crnn_cli.reading.recognizer.recognize", stopped)
+    code, _, err = crnn(
+        "predict", "images", "--model", "model.onnx", "-o", "there.tsv", "--overwrite"
+    )
     (rows,) = folder.glob(".there.tsv.*.partial")
     text = rows.read_text()
     rows.unlink()
@@ -315,7 +519,11 @@ def test_a_signal_in_predict(folder, crnn, monkeypatch, signum, status):
 
 @pytest.mark.parametrize(
     "line",
-    ["predict images --model model.safetensors", "inspect model.safetensors", "train good.lmdb -o no.safetensors"],
+    [
+        "predict images --model model.safetensors",
+        "inspect model.safetensors",
+        "train good.lmdb -o no.safetensors",
+    ],
 )
 def test_torch_that_is_not_installed(folder, line):
     with python(folder, WITHOUT_TORCH, *line.split()) as process:
@@ -344,7 +552,7 @@ TESTS = {
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
     "a pipe, a socket or a device": "inputs.test_what_would_be_waited_for_is_refused",
-    "a label of over 65,536": "building.test_a_label_that_no_line_of_text_has_is_rejected",
+    "a label of over 65,536": "build.test_a_label_that_no_line_of_text_has_is_rejected",
     "half a surrogate pair": "hostile_datasets.test_any_label_file_gives_rows_or_a_message",
     "blanks before a text": "labels.test_blanks_before_a_csv_text_count_within_quotes_alone",
     "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_a_place",
@@ -389,4 +597,6 @@ def test_every_row_of_the_page_is_tried():
     assert [begin for begin in begins if not any(row.startswith(begin) for row in ROWS)] == []
     assert [row for row in ROWS if sum(row.startswith(begin) for begin in begins) != 1] == []
     for module, _, function in (test.partition(".") for test in TESTS.values()):
-        assert f"def {function}(" in (Path(__file__).parent / f"test_{module}.py").read_text(encoding="utf-8")
+        assert f"def {function}(" in (Path(__file__).parent / f"test_{module}.py").read_text(
+            encoding="utf-8"
+        )

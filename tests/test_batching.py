@@ -13,7 +13,10 @@ widths_lists = st.lists(st.integers(1, 2000), max_size=200)
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.sampled_from([1, 3]))
 def test_collate_keeps_every_image_and_pads_with_zeros(widths, channels):
-    images = [np.random.default_rng(k).integers(1, 256, (channels, 4, w), np.uint8) for k, w in enumerate(widths)]
+    images = [
+        np.random.default_rng(k).integers(1, 256, (channels, 4, w), np.uint8)
+        for k, w in enumerate(widths)
+    ]
     batch, own = collate(images)
     assert batch.shape == (len(widths), channels, 4, max(widths))
     assert batch.dtype == np.uint8

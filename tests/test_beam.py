@@ -79,7 +79,9 @@ def test_images_of_a_batch_do_not_matter_to_each_other(case):
     grammar = Grammar(classes)
     together = beam_search(log_probs, frames, grammar, width=4, classes=2)
     for own, length, found in zip(log_probs, frames, together, strict=True):
-        (alone,) = beam_search(own[None, :length], np.array([length]), Grammar(classes), width=4, classes=2)
+        (alone,) = beam_search(
+            own[None, :length], np.array([length]), Grammar(classes), width=4, classes=2
+        )
         assert [h.labels for h in alone] == [h.labels for h in found]
         assert np.allclose([h.score for h in alone], [h.score for h in found])
 
@@ -94,7 +96,10 @@ def test_silent_frames_say_nothing():
     silence = np.log(np.array([1 - 3e-5, 1e-5, 1e-5, 1e-5], np.float32))
     long = np.stack([np.insert(row, [2, 2, 2, 4, 4], silence, axis=0) for row in heard])
     short, frames = without_silence(long, np.array([11, 8]))
-    assert frames.tolist() == [8, 6]  # of the second image two frames and one of silence are beyond its length
+    assert frames.tolist() == [
+        8,
+        6,
+    ]  # of the second image two frames and one of silence are beyond its length
     assert np.array_equal(short[0], np.insert(heard[0], [2, 4], silence, axis=0))
     whole = beam_search(long, np.array([11, 8]), Grammar(4), 8)
     few = beam_search(short, frames, Grammar(4), 8)
@@ -106,7 +111,9 @@ def test_silent_frames_say_nothing():
 
 
 def test_a_soft_lexicon_lets_others_pass_at_a_cost():
-    log_probs = np.log(np.array([[[0.01, 0.9, 0.09], [0.9, 0.05, 0.05], [0.01, 0.9, 0.09]]], np.float32))
+    log_probs = np.log(
+        np.array([[[0.01, 0.9, 0.09], [0.9, 0.05, 0.05], [0.01, 0.9, 0.09]]], np.float32)
+    )
     frames = np.array([3])
     for cost, expected in ((-np.inf, (1, 2)), (-10.0, (1, 2)), (-1.0, (1, 1)), (0.0, (1, 1))):
         grammar = Grammar(3, [Lexicon([(1, 2), (2, 2)], 3, cost)])
@@ -114,7 +121,9 @@ def test_a_soft_lexicon_lets_others_pass_at_a_cost():
         assert found[0].labels == expected
         free = score(log_probs, frames, [found[0].labels])[0]
         assert np.isclose(found[0].score, free + (cost if expected == (1, 1) else 0), atol=1e-4)
-    (found,) = beam_search(log_probs, frames, Grammar(3, [Lexicon([(1, 2, 1)], 3, -2.0)]), classes=None)
+    (found,) = beam_search(
+        log_probs, frames, Grammar(3, [Lexicon([(1, 2, 1)], 3, -2.0)]), classes=None
+    )
     assert found[0].labels == (1, 1)  # (1, 2) too is outside: a word's beginning is no word
     own = {h.labels: h.score for h in found}
     assert np.isclose(own[(1, 2)], score(log_probs, frames, [(1, 2)])[0] - 2, atol=1e-4)
@@ -122,10 +131,14 @@ def test_a_soft_lexicon_lets_others_pass_at_a_cost():
 
 def test_a_bonus_is_for_every_label():
     log_probs, frames = noise(1, 5, 3), np.array([5])
-    plain, paid = (beam_search(log_probs, frames, Grammar(3, bonus=b), 500, None)[0] for b in (0.0, 0.5))
+    plain, paid = (
+        beam_search(log_probs, frames, Grammar(3, bonus=b), 500, None)[0] for b in (0.0, 0.5)
+    )
     scores = {h.labels: h.score for h in plain}
     for hypothesis in paid:
-        assert np.isclose(hypothesis.score, scores[hypothesis.labels] + 0.5 * len(hypothesis.labels))
+        assert np.isclose(
+            hypothesis.score, scores[hypothesis.labels] + 0.5 * len(hypothesis.labels)
+        )
 
 
 ALPHABET = string.ascii_letters + string.digits + "- ."
@@ -154,7 +167,9 @@ def test_templates_match_what_they_say():
     expected = {"AA-999": "1000", "A*9": "1100", r"\A\*": "010", "a?": "100"}
     for template, texts in TEMPLATES.items():
         pattern = Pattern(template, pattern_alphabet)
-        assert "".join(str(int(accepts(pattern, text))) for text in texts) == expected[template], template
+        assert "".join(str(int(accepts(pattern, text))) for text in texts) == expected[template], (
+            template
+        )
 
 
 @pytest.mark.parametrize(
@@ -212,9 +227,19 @@ def test_lexicon_and_pattern_meet_in_one_search(case):
     log_probs = noise(seed, steps, 4)
     grammar = Grammar(4, [Lexicon(words, 4), Pattern("re:[aB]+1?", alphabet)])
     (found,) = beam_search(log_probs, np.array([steps]), grammar, 500, None)
-    texts = {word for word in words if re.fullmatch("[aB]+1?", "".join(alphabet[label - 1] for label in word))}
-    scores = score(np.repeat(log_probs, len(texts), 0), np.full(len(texts), steps), list(texts)) if texts else []
-    assert {h.labels for h in found} == {w for w, value in zip(texts, scores, strict=True) if value > -np.inf}
+    texts = {
+        word
+        for word in words
+        if re.fullmatch("[aB]+1?", "".join(alphabet[label - 1] for label in word))
+    }
+    scores = (
+        score(np.repeat(log_probs, len(texts), 0), np.full(len(texts), steps), list(texts))
+        if texts
+        else []
+    )
+    assert {h.labels for h in found} == {
+        w for w, value in zip(texts, scores, strict=True) if value > -np.inf
+    }
 
 
 @given(CASES)
@@ -225,8 +250,13 @@ def test_labels_stand_on_the_likeliest_of_their_paths(case):
     log_probs = noise(seed, steps, classes)
     for labels in list(enumerated(log_probs[0]))[:10]:
         (spans,) = align(log_probs, np.array([steps]), [labels])
-        paths = [p for p in itertools.product(range(classes), repeat=steps) if collapsed(p) == labels]
-        best = max(paths, key=lambda path: sum(log_probs[0, step, label] for step, label in enumerate(path)))
+        paths = [
+            p for p in itertools.product(range(classes), repeat=steps) if collapsed(p) == labels
+        ]
+        best = max(
+            paths,
+            key=lambda path: sum(log_probs[0, step, label] for step, label in enumerate(path)),
+        )
         path = [BLANK] * steps
         for label, (start, end) in zip(labels, spans, strict=True):
             assert start < end
@@ -240,7 +270,9 @@ def test_what_is_said_of_a_greedy_reading_is_what_the_greedy_decoder_says():
     theirs = describe(log_probs, frames, [own.labels for own in ours], [1.0] * 6, temperature=1.3)
     for own, other in zip(ours, theirs, strict=True):
         assert (own.labels, own.spans) == (other.labels, other.spans)
-        assert np.allclose([*own.confidences, own.confidence], [*other.confidences, other.confidence])
+        assert np.allclose(
+            [*own.confidences, own.confidence], [*other.confidences, other.confidence]
+        )
 
 
 @pytest.mark.parametrize(("width", "classes"), [(0, None), (4, 0)])
@@ -267,7 +299,9 @@ def test_compiled_and_numpy_find_the_same(case, within, patterned, width):
         assert [h.labels for h in own] == [h.labels for h in theirs]
         assert np.allclose([grammar.weigh(h.labels) for h in own], [h.weight for h in theirs])
         for name in ("score", "weight"):
-            assert np.allclose([getattr(h, name) for h in own], [getattr(h, name) for h in theirs], atol=1e-6)
+            assert np.allclose(
+                [getattr(h, name) for h in own], [getattr(h, name) for h in theirs], atol=1e-6
+            )
 
 
 def test_labels_that_no_class_has_are_refused():

@@ -78,7 +78,10 @@ def test_ratios_are_ours_over_each_peer():
     ours = readers.Row("crnn a", 40.0, 80.0, [1.0], NOTHING, NOTHING, NOTHING, NOTHING)
     slow = replace(ours, reader="rapidocr", rate=4.0, after_start=8.0)
     brief = replace(ours, reader="tesseract", rate=20.0, after_start=None)
-    assert readers.ratios([ours, slow]).splitlines()[-1] == "| crnn a | rapidocr | 10.00 | 10.00 | 5.00 |"
+    assert (
+        readers.ratios([ours, slow]).splitlines()[-1]
+        == "| crnn a | rapidocr | 10.00 | 10.00 | 5.00 |"
+    )
     assert readers.ratios([ours, brief]).endswith("| tesseract | 2.00 |  |  |\n")
     assert readers.ratios([ours]) == ""
 
@@ -89,7 +92,11 @@ def test_samples_are_taken_at_equal_distances(tmp_path):
     samples = readers.labelled(tmp_path, None)
     assert [sample.text for sample in samples] == [f"word {n}" for n in range(10)]
     assert samples[3].image == tmp_path / "images" / "3.png"
-    assert [sample.text for sample in readers.labelled(tmp_path, 3)] == ["word 0", "word 3", "word 6"]
+    assert [sample.text for sample in readers.labelled(tmp_path, 3)] == [
+        "word 0",
+        "word 3",
+        "word 6",
+    ]
     assert readers.labelled(tmp_path, 99) == samples
 
 
@@ -116,7 +123,10 @@ def test_counts_are_positive(text):
 
 
 def missing_languages():
-    return shutil.which("tesseract") is None or "eng" not in readers.told(["tesseract", "--list-langs"]).split()
+    return (
+        shutil.which("tesseract") is None
+        or "eng" not in readers.told(["tesseract", "--list-langs"]).split()
+    )
 
 
 @pytest.mark.skipif(missing_languages(), reason="tesseract or its English model is not installed")

@@ -37,7 +37,9 @@ def test_the_confidence_at_a_temperature_is_the_one_that_readings_have_there():
     assert min(map(len, labels)) == 0
     sure = at_each_temperature(log_probs, frames, labels)
     for row, temperature in zip(sure, TEMPERATURES, strict=True):
-        np.testing.assert_allclose(row, np.exp(score(temper(log_probs, temperature), frames, labels)), rtol=1e-4)
+        np.testing.assert_allclose(
+            row, np.exp(score(temper(log_probs, temperature), frames, labels)), rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -51,7 +53,9 @@ def test_the_temperature_that_was_lost_is_found_and_mends_the_confidences(temper
 
 def test_readings_that_are_all_right_leave_confidences_as_they_are():
     log_probs, frames, labels, _ = readings(100, 1.0)
-    assert best_temperature(at_each_temperature(log_probs, frames, labels), np.ones(100, bool)) == 1.0
+    assert (
+        best_temperature(at_each_temperature(log_probs, frames, labels), np.ones(100, bool)) == 1.0
+    )
     assert best_temperature(np.zeros((len(TEMPERATURES), 0)), np.zeros(0, bool)) == 1.0
 
 
@@ -67,7 +71,9 @@ def test_one_wrong_label_among_many_does_not_decide():
 
 
 def test_calibration_error_by_hand():
-    assert calibration_error(np.array([1.0, 1.0, 0.5, 0.5]), np.array([True, True, True, False])) == 0
+    assert (
+        calibration_error(np.array([1.0, 1.0, 0.5, 0.5]), np.array([True, True, True, False])) == 0
+    )
     assert calibration_error(np.array([0.9, 0.9]), np.array([True, False])) == pytest.approx(0.4)
     assert calibration_error(np.array([0.1, 0.9]), np.array([True, False])) == pytest.approx(0.9)
     assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0

@@ -28,8 +28,13 @@ def parts(monkeypatch):
 def campaign(*arguments, folder):
     """The exit status of the script, its table and what it told besides."""
     line = [sys.executable, SCRIPTS / "faults", *arguments, "--keep", folder]
-    done = subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=240, check=False)
-    rows = [[cell.strip() for cell in row.strip("| \n").split(" | ")] for row in done.stdout.splitlines()[2:]]
+    done = subprocess.run(
+        [*map(str, line)], capture_output=True, text=True, timeout=240, check=False
+    )
+    rows = [
+        [cell.strip() for cell in row.strip("| \n").split(" | ")]
+        for row in done.stdout.splitlines()[2:]
+    ]
     return done.returncode, {row[0]: row for row in rows}, done.stderr
 
 
@@ -50,7 +55,10 @@ def ended(**changed):
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
-        ("traceback", {"status": 1, "err": "Traceback (most recent call last):\nerror: bad.png: x"}),
+        (
+            "traceback",
+            {"status": 1, "err": "Traceback (most recent call last):\nerror: bad.png: x"},
+        ),
         ("traceback", {"status": 1, "err": "error: KeyError: this is a fault of crnn itself"}),
         ("crash", {"status": -11}),
         ("hang", {"status": -9, "hung": True}),
@@ -70,7 +78,9 @@ def test_a_broken_promise_is_found(parts, kind, changed):
 def test_a_refusal_by_name_keeps_the_promise(parts):
     from tally import faults
 
-    assert [*faults(ended(status=1, err="error: bad.png: no image: copy it again"), "bad.png")] == []
+    assert [
+        *faults(ended(status=1, err="error: bad.png: no image: copy it again"), "bad.png")
+    ] == []
 
 
 def rows_of(*paths):
@@ -107,7 +117,10 @@ def test_a_sample_that_is_lost_is_found(parts, tmp_path):
         for number in range(3):
             writer.add(b"image", f"{number}", 8, 32, f"{number}.png")
     assert [label for _, label in samples(tmp_path / "a.lmdb")] == [b"0", b"1", b"2"]
-    with lmdb.open(os.fspath(tmp_path / "a.lmdb")) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(os.fspath(tmp_path / "a.lmdb")) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.delete(b"label-000000002")
     with pytest.raises(ValueError, match="sample 2 of 3 is missing"):
         samples(tmp_path / "a.lmdb")

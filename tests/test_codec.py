@@ -41,7 +41,9 @@ def test_a_text_comes_back_in_the_form_of_the_model(form, case, text):
 @given(text=st.text(MIXED))
 def test_equivalent_spellings_get_the_same_labels(text):
     codec = Codec(Alphabet.derived([normalize(MIXED, "NFC"), normalize(text, "NFC")]))
-    assert codec.encode(unicodedata.normalize("NFD", text)) == codec.encode(unicodedata.normalize("NFC", text))
+    assert codec.encode(unicodedata.normalize("NFD", text)) == codec.encode(
+        unicodedata.normalize("NFC", text)
+    )
 
 
 def test_unknown_characters_are_named_each_once_and_in_order():
@@ -74,7 +76,9 @@ def test_a_bracket_whose_mirror_image_the_alphabet_lacks_is_not_lost_in_silence(
 def test_right_to_left_text_is_learned_as_the_image_shows_it():
     codec = Codec(Alphabet("אבג123() "), direction="rtl")
     visual = "".join(codec.alphabet[label - 1] for label in codec.encode("אב (ג) 123"))
-    assert visual == "123 (ג) בא"  # from left to right: the number keeps its order, the brackets their looks
+    assert (
+        visual == "123 (ג) בא"
+    )  # from left to right: the number keeps its order, the brackets their looks
 
 
 @given(text=st.text("אבגمر abc 123.,-()", min_size=1))

@@ -107,5 +107,7 @@ def test_the_flat_start_leaves_padding_alone():
 
 def test_a_batch_without_any_text_has_a_flat_start_too():
     log_probs, frames, _, _ = case(2)
-    losses = flat_start_loss(log_probs, frames, torch.zeros(0, dtype=torch.int64), torch.zeros(7, dtype=torch.int64))
+    losses = flat_start_loss(
+        log_probs, frames, torch.zeros(0, dtype=torch.int64), torch.zeros(7, dtype=torch.int64)
+    )
     assert losses[0].item() == pytest.approx(-log_probs[0, : FRAMES[0], 0].sum().item(), rel=1e-5)

@@ -25,7 +25,7 @@ from crnn_cli.core.decoding import (
     temper,
 )
 from crnn_cli.core.ngrams import estimate
-from crnn_cli.data.lexicon import read_lexicon
+from crnn_cli.data.lexicon_file import read_lexicon
 from crnn_cli.errors import UsageFault
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import enumerated, noise
@@ -55,7 +55,9 @@ def test_every_decoder_has_the_one_confidence():
         for row, own in enumerate(decode(temperature=1.5, **options)):
             for reading in own:
                 (total,) = score(tempered[row : row + 1], FRAMES[row : row + 1], [reading.labels])
-                assert reading.confidence == pytest.approx(np.exp(total) if reading.posterior else 0)
+                assert reading.confidence == pytest.approx(
+                    np.exp(total) if reading.posterior else 0
+                )
                 assert len(reading.spans) == len(reading.confidences) == len(reading.labels)
 
 
@@ -63,13 +65,19 @@ def test_a_language_model_shifts_confidence_between_the_texts_that_were_found():
     """By hand: of the sum that the image gives to the texts found, each has the share that the weights leave it."""
     grammar = Grammar(CODEC.classes, [Scaled(LANGUAGE, 0.7)], 0.2)
     options = DecodeOptions(nbest=40, beam=40, lm_weight=0.7, lm_bonus=0.2)
-    for row, own in enumerate(Decoder(CODEC, 1.5, options, language=LANGUAGE)(LOG_PROBS, FRAMES)[:2]):
+    for row, own in enumerate(
+        Decoder(CODEC, 1.5, options, language=LANGUAGE)(LOG_PROBS, FRAMES)[:2]
+    ):
         labels, n = [reading.labels for reading in own], len(own)
         rows, frames = np.repeat(LOG_PROBS[row : row + 1], n, 0), np.repeat(FRAMES[row], n)
-        plain, tempered = (np.exp(score(some, frames, labels)) for some in (rows, temper(rows, 1.5)))
+        plain, tempered = (
+            np.exp(score(some, frames, labels)) for some in (rows, temper(rows, 1.5))
+        )
         weights = np.exp([grammar.weigh(one) for one in labels])
         lifted = plain * weights / (plain * weights).sum() / (plain / plain.sum())
-        assert [reading.confidence for reading in own] == pytest.approx((tempered * lifted).clip(max=1), rel=0.03)
+        assert [reading.confidence for reading in own] == pytest.approx(
+            (tempered * lifted).clip(max=1), rel=0.03
+        )
         assert max(lifted) > 1.5 > 0.5 > min(lifted)
 
 
@@ -84,11 +92,19 @@ def test_the_best_readings_come_first_and_share_what_the_search_found():
 
 def test_a_strict_lexicon_gives_its_likeliest_word():
     words = ["ab", "B1", "a", "AAB"]
-    scores = score(np.repeat(LOG_PROBS[:1], 4, 0), np.full(4, 7), [CODEC.encode(word) for word in words])
+    scores = score(
+        np.repeat(LOG_PROBS[:1], 4, 0), np.full(4, 7), [CODEC.encode(word) for word in words]
+    )
     found = decode(words)
     assert texts(found)[0] == words[int(scores.argmax())]
-    assert found[0][0].posterior == pytest.approx(np.exp(scores).max() / np.exp(scores).sum(), rel=1e-3)
-    assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == ("", 0, 0)  # no frames, no word
+    assert found[0][0].posterior == pytest.approx(
+        np.exp(scores).max() / np.exp(scores).sum(), rel=1e-3
+    )
+    assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == (
+        "",
+        0,
+        0,
+    )  # no frames, no word
 
 
 def test_words_in_any_case():
@@ -108,7 +124,9 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
     log_probs, frames = np.log(np.stack([sure, doubtful, silent])).astype(np.float32), np.full(3, 4)
 
     def read(**options):
-        decoder = Decoder(CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2, **options), language=LANGUAGE)
+        decoder = Decoder(
+            CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2, **options), language=LANGUAGE
+        )
         return [CODEC.decode(own.labels) for own, *_ in decoder(log_probs, frames)]
 
     assert read(decoder="beam")[0] == "1"  # the language model against all that is seen
@@ -117,7 +135,9 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
     assert read(lm_sure=0.0) == ["ab", "ab", ""]
     assert read(nbest=2)[0] == "1"
     decoder = Decoder(CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2), language=LANGUAGE)
-    proposed = [{CODEC.decode(own) for own in weights} for weights, _ in decoder.propose(log_probs, frames)]
+    proposed = [
+        {CODEC.decode(own) for own in weights} for weights, _ in decoder.propose(log_probs, frames)
+    ]
     assert (proposed[0], "1" in proposed[1], proposed[2]) == ({"ab"}, True, {""})
 
 
@@ -139,12 +159,19 @@ def test_what_is_asked_for_settles_what_a_file_says(kept, asked, lexical, expect
 
 
 def test_characters_allowed_and_denied():
-    for options, allowed in (({"allow": "ab1"}, "ab1"), ({"deny": "aB"}, "bA1"), ({"allow": "ab1", "deny": "1"}, "ab")):
+    for options, allowed in (
+        ({"allow": "ab1"}, "ab1"),
+        ({"deny": "aB"}, "bA1"),
+        ({"allow": "ab1", "deny": "1"}, "ab"),
+    ):
         assert set("".join(texts(decode(**options)))) <= set(allowed)
 
 
 def test_a_pattern_holds_for_the_whole_text():
-    assert all(len(text) == 2 and text[0].isupper() and text[1] == "1" for text in texts(decode(pattern="A9"))[:2])
+    assert all(
+        len(text) == 2 and text[0].isupper() and text[1] == "1"
+        for text in texts(decode(pattern="A9"))[:2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +229,9 @@ def test_predict_keeps_to_what_it_is_told(here, crnn, options, expected):
     code, out, err = crnn("predict", "abba.png", *options.split())
     assert code == 0, err
     assert re.fullmatch(expected, out.split("\t")[1])
-    assert ("1 words left out, for characters that the model lacks: xyz" in err) == ("lexicon" in options)
+    assert ("1 words left out, for characters that the model lacks: xyz" in err) == (
+        "lexicon" in options
+    )
 
 
 def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
@@ -270,7 +299,9 @@ def test_python_has_the_same(here):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_what_has_more_than_half_of_the_probability_is_not_searched_for(temperature, monkeypatch):
     searched = []
-    monkeypatch.setattr(decoder, "beam_search", lambda lp, *rest: searched.append(len(lp)) or beam_search(lp, *rest))
+    monkeypatch.setattr(
+        decoder, "beam_search", lambda lp, *rest: searched.append(len(lp)) or beam_search(lp, *rest)
+    )
     for seed in range(20):
         log_probs, frames = noise(seed, 4, 4, images=4, sharpness=4), np.full(4, 4)
         read = Decoder(Codec(Alphabet("abc")), temperature, DecodeOptions(decoder="beam", beam=500))
@@ -285,7 +316,12 @@ def test_a_kept_language_model_is_that_of_the_package(here, crnn, monkeypatch):
     for lm, code in (("english", 0), ("./english", 1), ("none", 0)):
         assert crnn("predict", "abba.png", "--lm", lm).code == code
     assert crnn("predict", "abba.png", "--lm-weight", "2").code == 2
-    assert Decoder(CODEC, 1.0, DecodeOptions(lm="english"), language=LANGUAGE)(LOG_PROBS[:0], FRAMES[:0]) == []
+    assert (
+        Decoder(CODEC, 1.0, DecodeOptions(lm="english"), language=LANGUAGE)(
+            LOG_PROBS[:0], FRAMES[:0]
+        )
+        == []
+    )
 
 
 def test_models_that_do_not_name_the_same_language_model_read_without():

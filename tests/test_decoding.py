@@ -42,7 +42,9 @@ def test_greedy_is_the_naive_loop(seed):
     log_probs, frames = case(seed)
     for row, decoded in enumerate(greedy(log_probs, frames)):
         expected = naive(log_probs[row], frames[row])
-        assert [(label, *span) for label, span in zip(decoded.labels, decoded.spans, strict=True)] == expected
+        assert [
+            (label, *span) for label, span in zip(decoded.labels, decoded.spans, strict=True)
+        ] == expected
         peaks = [np.exp(log_probs[row, start:end, label].max()) for label, start, end in expected]
         assert decoded.confidences == pytest.approx(peaks)
         assert decoded.labels == collapse(log_probs[row, : frames[row]].argmax(1))
@@ -57,7 +59,9 @@ def test_spans_are_ordered_disjoint_and_inside_the_frames(seed):
         assert all(start < end for start, end in decoded.spans)
         assert all(
             a != b or end < start
-            for (a, b), ((_, end), (start, _)) in zip(pairwise(decoded.labels), pairwise(decoded.spans), strict=True)
+            for (a, b), ((_, end), (start, _)) in zip(
+                pairwise(decoded.labels), pairwise(decoded.spans), strict=True
+            )
         )
 
 
@@ -67,7 +71,9 @@ def test_confidence_is_the_sum_over_all_paths(temperature):
     tempered = np.exp(log_probs.astype(np.float64) / temperature)
     tempered /= tempered.sum(2, keepdims=True)
     for row, decoded in enumerate(greedy(log_probs, frames, temperature)):
-        assert decoded.confidence == pytest.approx(enumerated(tempered[row, : frames[row]], decoded.labels), rel=1e-5)
+        assert decoded.confidence == pytest.approx(
+            enumerated(tempered[row, : frames[row]], decoded.labels), rel=1e-5
+        )
 
 
 def test_temperature_changes_confidence_but_no_text():
@@ -91,14 +97,23 @@ def test_batch_mates_change_nothing():
     together = greedy(log_probs, frames)
     for row, decoded in enumerate(together):
         (alone,) = greedy(log_probs[row : row + 1, : max(1, frames[row])], frames[row : row + 1])
-        assert (alone.labels, alone.spans, alone.confidences) == (decoded.labels, decoded.spans, decoded.confidences)
+        assert (alone.labels, alone.spans, alone.confidences) == (
+            decoded.labels,
+            decoded.spans,
+            decoded.confidences,
+        )
         assert alone.confidence == pytest.approx(decoded.confidence)
 
 
 def test_an_image_without_frames_is_empty_for_certain():
     log_probs, _ = case(5)
     (decoded,) = greedy(log_probs[:1], np.array([0]))
-    assert (decoded.labels, decoded.spans, decoded.confidences, decoded.confidence) == ((), (), (), 1.0)
+    assert (decoded.labels, decoded.spans, decoded.confidences, decoded.confidence) == (
+        (),
+        (),
+        (),
+        1.0,
+    )
     assert score(log_probs[:1], np.array([0]), [(1,)])[0] == -np.inf
 
 

@@ -16,19 +16,35 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(
-    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="this torch has no such part"
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch has no such part",
 )
 def test_nothing_is_left_on_the_cpu():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pretended"], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.pretended"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["style", "read", "train"]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        "style",
+        "read",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize(
     ("asked", "threads", "left"),
-    [("5000", 4, "4"), ("3", 3, "3"), ("0", 1, "0"), ("9" * 5000, 4, "4"), ("5000,2", 4, "4"), ("many", 4, "many")],
+    [
+        ("5000", 4, "4"),
+        ("3", 3, "3"),
+        ("0", 1, "0"),
+        ("9" * 5000, 4, "4"),
+        ("5000,2", 4, "4"),
+        ("many", 4, "many"),
+    ],
 )
 def test_no_more_threads_than_cores_are_taken(
     monkeypatch: pytest.MonkeyPatch, asked: str, threads: int, left: str

@@ -18,9 +18,9 @@ from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
 from crnn_cli.data.store import Reader, Writer
-from crnn_cli.evaluation import EvaluateOptions, Sample, read, report
-from crnn_cli.prediction import Member, ReadOptions
-from crnn_cli.recognizer import Recognizer
+from crnn_cli.reading.evaluation import EvaluateOptions, Sample, read, report
+from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions
+from crnn_cli.reading.recognizer import Recognizer
 from tests.conftest import Result, png
 
 ALPHABET = "abcdeé\t\\ "
@@ -69,7 +69,9 @@ def evaluate(crnn: Crnn, monkeypatch: pytest.MonkeyPatch) -> Crnn:
 def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
     texts = [("abcde" * 3)[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
     store = build(tmp_path / "a b é.lmdb", [(text, text) for text in texts])
-    samples = list(read(Reader(store), Recognizer(Member(Barcode())), ReadOptions(second_look=False)))
+    samples = list(
+        read(Reader(store), Recognizer(ModelWithDecoder(Barcode())), ReadOptions(second_look=False))
+    )
     assert [s.reading for s in samples] == [s.reference for s in samples] == texts
     assert [s.name for s in samples] == [f"{store}:{i}" for i in range(1, 151)]
     assert [s.path for s in samples] == [f"{i}.png" for i in range(1, 151)]
@@ -78,13 +80,17 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
 
 def test_labels_are_compared_in_the_models_form(tmp_path: Path) -> None:
     store = build(tmp_path / "nfd.lmdb", [("é", unicodedata.normalize("NFD", "é"))])
-    (sample,) = read(Reader(store), Recognizer(Member(Barcode())))
+    (sample,) = read(Reader(store), Recognizer(ModelWithDecoder(Barcode())))
     assert (sample.reference, sample.reading, sample.unknown) == ("é", "é", "")
 
 
 def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
-    store = build(tmp_path / "damaged.lmdb", [("ab", "ab"), (png(paint("abcd"))[:60], "abcd"), ("cd", "cd")])
-    samples = list(read(Reader(store), Recognizer(Member(Barcode())), ReadOptions(second_look=False)))
+    store = build(
+        tmp_path / "damaged.lmdb", [("ab", "ab"), (png(paint("abcd"))[:60], "abcd"), ("cd", "cd")]
+    )
+    samples = list(
+        read(Reader(store), Recognizer(ModelWithDecoder(Barcode())), ReadOptions(second_look=False))
+    )
     assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
     (part,) = report({"x": samples}, EvaluateOptions()).sets
     assert [where for *where, _ in part.unreadable] == [[f"{store}:2", "2.png"]]
@@ -96,7 +102,10 @@ def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
     pages = tmp_path / "pages.tif"
     cv2.imwritemulti(str(pages), [paint("ab"), paint("cd")])
     store = build(tmp_path / "pages.lmdb", [(pages.read_bytes(), "ab"), ("e", "e")])
-    assert [(s.reference, s.reading) for s in read(Reader(store), Recognizer(Member(Barcode())))] == [
+    assert [
+        (s.reference, s.reading)
+        for s in read(Reader(store), Recognizer(ModelWithDecoder(Barcode())))
+    ] == [
         ("ab", "ab"),
         ("e", "e"),
     ]
@@ -116,7 +125,12 @@ def test_overall_is_all_samples_pooled() -> None:
 
 
 def test_the_worst_readings_are_the_farthest_then_the_surest() -> None:
-    samples = [sample("ab", "ab"), sample("abc", "abd", 0.2), sample("a", "b", 0.9), sample("abcd", "", 0.0)]
+    samples = [
+        sample("ab", "ab"),
+        sample("abc", "abd", 0.2),
+        sample("a", "b", 0.9),
+        sample("abcd", "", 0.0),
+    ]
     worst = report({"x": samples}, EvaluateOptions(worst=3)).worst
     assert [(w.reference, w.distance) for w in worst] == [("abcd", 4), ("a", 1), ("abc", 1)]
     assert len(report({"x": samples}, EvaluateOptions(worst=1)).worst) == 1
@@ -128,11 +142,26 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     code, out, err = evaluate(one, two)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split() == ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED", "ECE", "again"]
+    assert lines[0].split() == [
+        "percent",
+        "samples",
+        "exact",
+        "alnum",
+        "CER",
+        "WER",
+        "1-NED",
+        "ECE",
+        "again",
+    ]
     assert lines[1].split()[:-2] == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
     assert lines[3].split()[:-2] == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
-    (sure,) = [sample.confidence for sample in read(Reader(two), Recognizer(Member(Barcode())))]
-    assert lines[3].split()[-2:] == [f"{100 * (1 - sure):.2f}", "0.0"]  # one reading, right and sure
+    (sure,) = [
+        sample.confidence for sample in read(Reader(two), Recognizer(ModelWithDecoder(Barcode())))
+    ]
+    assert lines[3].split()[-2:] == [
+        f"{100 * (1 - sure):.2f}",
+        "0.0",
+    ]  # one reading, right and sure
     assert lines[4].split() == ["100.00-100.00"] * 2 + ["0.00-0.00"] * 2 + ["100.00-100.00"]
     assert lines[5].split()[:3] == ["overall", "4", "50.00"]
     assert "       1  'd' (U+0064) read as 'c' (U+0063)" in lines
@@ -188,7 +217,11 @@ def test_predictions_escape_what_would_break_a_row(evaluate: Crnn, tmp_path: Pat
 def test_a_record_without_a_path_goes_by_its_number(evaluate: Crnn, tmp_path: Path) -> None:
     store = tmp_path / "foreign.lmdb"
     with lmdb.open(str(store)) as environment, environment.begin(write=True) as transaction:
-        for key, value in {b"num-samples": b"1", b"image-000000001": b"no image", b"label-000000001": b"a"}.items():
+        for key, value in {
+            b"num-samples": b"1",
+            b"image-000000001": b"no image",
+            b"label-000000001": b"a",
+        }.items():
             transaction.put(key, value)
     _, out, err = evaluate(store)
     assert f"       1  {store}:1\n" in out

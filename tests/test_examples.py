@@ -31,7 +31,9 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def test_words_are_rendered_and_the_seed_settles_them(tmp_path: Path) -> None:
@@ -68,7 +70,9 @@ def test_every_face_draws_the_whole_word(index: int) -> None:
     assert long.shape[1] > 2 * short.shape[1]
 
 
-def write_idx(folder: Path, names: tuple[str, str], values: list[int], upright: bool = True) -> None:
+def write_idx(
+    folder: Path, names: tuple[str, str], values: list[int], upright: bool = True
+) -> None:
     """Digits that show what they are: digit d has ink in the first 2 d + 2 rows of its column 10 to 14."""
     images = np.zeros((len(values), 28, 28), np.uint8)
     for image, value in zip(images, values, strict=True):
@@ -86,8 +90,12 @@ def write_mnist(folder: Path) -> None:
     write_idx(folder, ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), [5, 6, 7, 8, 9])
 
 
-def compose(folder: Path, root: Path, source: str = "mnist", length: int = 5, seed: int = 0) -> dict[str, bytes]:
-    load("compose_digits").main(folder, root, source, download=False, count=12, test=6, length=length, seed=seed)
+def compose(
+    folder: Path, root: Path, source: str = "mnist", length: int = 5, seed: int = 0
+) -> dict[str, bytes]:
+    load("compose_digits").main(
+        folder, root, source, download=False, count=12, test=6, length=length, seed=seed
+    )
     return contents(folder)
 
 
@@ -112,10 +120,15 @@ def test_learning_and_measuring_digits_are_kept_apart(tmp_path: Path) -> None:
 def test_labels_name_the_digits_from_left_to_right(tmp_path: Path, source: str) -> None:
     write_mnist(tmp_path / "in")
     for part, values in (("train", [0, 3, 8]), ("test", [1, 9])):
-        names = (f"emnist-digits-{part}-images-idx3-ubyte", f"emnist-digits-{part}-labels-idx1-ubyte")
+        names = (
+            f"emnist-digits-{part}-images-idx3-ubyte",
+            f"emnist-digits-{part}-labels-idx1-ubyte",
+        )
         write_idx(tmp_path / "in", names, values, upright=False)
     compose(tmp_path / "out", tmp_path / "in", source, length=1)
-    for path, text in rows(tmp_path / "out" / "labels.tsv") + rows(tmp_path / "out" / "labels_test.tsv"):
+    for path, text in rows(tmp_path / "out" / "labels.tsv") + rows(
+        tmp_path / "out" / "labels_test.tsv"
+    ):
         image = cv2.imread(str(tmp_path / "out" / path), cv2.IMREAD_GRAYSCALE)
         assert ink_rows(image) == [2 * int(text) + 2]
 
@@ -126,7 +139,9 @@ def test_a_flat_folder_gzipped_or_not_is_the_same_as_torchvisions(tmp_path: Path
     (tmp_path / "gz").mkdir()
     for path in (tmp_path / "flat").iterdir():
         (tmp_path / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    flat, root, gz = (compose(tmp_path / f"out-{name}", tmp_path / name) for name in ("flat", "root", "gz"))
+    flat, root, gz = (
+        compose(tmp_path / f"out-{name}", tmp_path / name) for name in ("flat", "root", "gz")
+    )
     assert flat == root == gz
     assert flat != compose(tmp_path / "other", tmp_path / "flat", seed=1)
 
@@ -143,16 +158,22 @@ def test_digits_that_are_not_there_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("evaluated", "readings", "passes"), [(1.0, "ab", True), (0.4, "ab", False), (1.0, "ax", False)]
 )
-def test_the_demo_fails_below_its_mark(tmp_path: Path, evaluated: float, readings: str, passes: bool) -> None:
+def test_the_demo_fails_below_its_mark(
+    tmp_path: Path, evaluated: float, readings: str, passes: bool
+) -> None:
     words = tmp_path / "words"
     words.mkdir()
     (tmp_path / "scores.json").write_text(json.dumps({"overall": {"exact": {"value": evaluated}}}))
     (words / "labels_test.tsv").write_text("images_test/1.png\ta\nimages_test/2.png\tb\n")
-    lines = [f"{words}/images_test/{i}.png\t{text}\t0.9\n" for i, text in enumerate(readings, start=1)]
+    lines = [
+        f"{words}/images_test/{i}.png\t{text}\t0.9\n" for i, text in enumerate(readings, start=1)
+    ]
     (tmp_path / "readings.tsv").write_text("".join(lines))
     check = load("check_demo")
     if passes:
-        assert "2 images; exact: 100.0% by the model, 100.0% by its export" in check.learned(tmp_path, 0.95)
+        assert "2 images; exact: 100.0% by the model, 100.0% by its export" in check.learned(
+            tmp_path, 0.95
+        )
     else:
         with pytest.raises(SystemExit, match="expected at least 95%"):
             check.learned(tmp_path, 0.95)
@@ -168,7 +189,9 @@ def test_the_examples_are_scored_by_their_labels(tmp_path: Path) -> None:
         written += [(f"{tmp_path}/{kind}/images/{n}.png", text) for n, text in enumerate(labels)]
     written[1] = (written[1][0], "x")
     readings = tmp_path / "readings.tsv"
-    readings.write_text("".join(f"{path}\t{text}\t0.9\n".replace("\\", "\\\\") for path, text in written))
+    readings.write_text(
+        "".join(f"{path}\t{text}\t0.9\n".replace("\\", "\\\\") for path, text in written)
+    )
     check = load("check_demo")
     assert "2 words, 50.0% exact; 2 lines, CER 0.0%" in check.bundled(tmp_path, readings, 0.5)
     with pytest.raises(SystemExit, match="expected at least 60%"):

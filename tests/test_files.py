@@ -38,7 +38,9 @@ def test_a_file_appears_whole(tmp_path):
 
 @pytest.mark.parametrize("written", [b"", b"rows"])
 @pytest.mark.parametrize("keep", [False, True])
-def test_an_exception_leaves_the_old_file_and_the_new_rows_only_where_they_are_wanted(tmp_path, written, keep):
+def test_an_exception_leaves_the_old_file_and_the_new_rows_only_where_they_are_wanted(
+    tmp_path, written, keep
+):
     path = tmp_path / "a"
     path.write_bytes(b"old")
     kept: list[Path] = []
@@ -78,7 +80,9 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
 
 
 def test_two_writers_do_not_share_a_partial_file(tmp_path):
-    code = f"from crnn_cli.files import write_whole; write_whole({str(tmp_path / 'a')!r}, b'theirs')"
+    code = (
+        f"from crnn_cli.files import write_whole; write_whole({str(tmp_path / 'a')!r}, b'theirs')"
+    )
     with files.opened_whole(tmp_path / "a") as file:
         file.write(b"mine")
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -123,7 +127,9 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; sys.argv[0] = 'crnn'; from crnn_cli.main import run; run()"
     environment = {**os.environ, "CRNN": f'{sys.executable} -c "{code}"'}
     line = line.replace("$CRNN", f"'{sys.executable}' -c \"{code}\"")
-    return subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @full
@@ -146,7 +152,10 @@ def test_a_full_output_is_named(here, crnn):
 @posix
 def test_closed_streams_are_named(here):
     done = shell("$CRNN predict ab.png >&-")
-    assert (done.returncode, done.stderr) == (1, "error: stdout: it is closed: give the output a file or a pipe\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: stdout: it is closed: give the output a file or a pipe\n",
+    )
     done = shell("$CRNN predict - <&-")
     assert done.returncode == 1
     assert done.stderr.endswith("error: -: stdin is closed: expected paths of images\n")
@@ -161,13 +170,13 @@ def test_dev_stdout_is_stdout(here):
 
 
 def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
-    from crnn_cli import prediction
+    from crnn_cli.reading import pipeline
 
     def broken(items, *_):
-        yield prediction.Recognition("a", "text", 1.0)
+        yield pipeline.Recognition("a", "text", 1.0)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crnn_cli.recognizer.recognize", broken)
+    monkeypatch.setattr("crnn_cli.reading.recognizer.recognize", broken)
     (here / "old.tsv").write_text("old")
     code, _, err = crnn("predict", "ab.png", "-o", "old.tsv", "--overwrite")
     assert code != 0

@@ -31,7 +31,9 @@ def test_frames_and_rows_are_those_of_the_network(name):
     network.eval()
     for width, height in zip(WIDTHS, [32, 48, 64, 80] * 6, strict=True):
         with torch.no_grad():
-            features, widths = padding.run(network, torch.zeros(1, 1, height, width), torch.tensor([width]))
+            features, widths = padding.run(
+                network, torch.zeros(1, 1, height, width), torch.tensor([width])
+            )
         assert features.shape == (1, channels, feature_height(height, name), frames(width, name))
         assert widths.tolist() == [frames(width, name)]
 
@@ -50,10 +52,15 @@ def test_minimum_width_is_the_least_that_gives_the_frames(name):
         assert width == 1 or frames(width - 1, name) < needed
 
 
-@pytest.mark.parametrize("labels", [labels for n in range(4) for labels in product((1, 2), repeat=n)])
+@pytest.mark.parametrize(
+    "labels", [labels for n in range(4) for labels in product((1, 2), repeat=n)]
+)
 def test_minimum_frames_is_the_least_length_of_a_path(labels):
     def spelled(t: int) -> bool:
-        return any(tuple(c for c, _ in groupby(path) if c) == labels for path in product(range(3), repeat=t))
+        return any(
+            tuple(c for c, _ in groupby(path) if c) == labels
+            for path in product(range(3), repeat=t)
+        )
 
     assert minimum_frames(labels) == next(t for t in range(7) if spelled(t))
 
@@ -62,7 +69,9 @@ def test_scaled_images_give_the_frames_of_their_widths():
     config = ModelConfig("a", "vgg", 48, minimum_width=16, widen_below=0)
     sizes = [(100, 32), (7, 90), (0, 0)]
     widths, available = scaled(*np.array(sizes).T, config)
-    assert list(zip(widths.tolist(), available.tolist(), strict=True)) == [scaled(*size, config) for size in sizes]
+    assert list(zip(widths.tolist(), available.tolist(), strict=True)) == [
+        scaled(*size, config) for size in sizes
+    ]
     assert widths.tolist() == [150, 16, 16]
     assert available.tolist() == [frames(int(width), "vgg") for width in widths]
 

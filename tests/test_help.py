@@ -88,6 +88,8 @@ def test_completion_answers_without_heavy_modules(shell: str) -> None:
 
 
 def test_completion_knows_the_options() -> None:
-    code, out, loaded = crnn(_CRNN_COMPLETE="complete_bash", COMP_WORDS="crnn evaluate --pre", COMP_CWORD="2")
+    code, out, loaded = crnn(
+        _CRNN_COMPLETE="complete_bash", COMP_WORDS="crnn evaluate --pre", COMP_CWORD="2"
+    )
     assert (code, loaded) == (0, "")
     assert out.split() == ["--predictions"]

@@ -29,7 +29,10 @@ def expected(count: int) -> list[tuple[bytes, str, str]]:
 
 def change(path: Path, items: dict[bytes, bytes | None]) -> Path:
     """Another program sets records of a dataset, or removes them."""
-    with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), map_size=1 << 28) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         for key, value in items.items():
             transaction.delete(key) if value is None else transaction.put(key, value)
     return path
@@ -103,7 +106,10 @@ def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path)
     folder = tmp_path / "damaged"
     folder.mkdir()
     ended = subprocess.run(
-        [sys.executable, "-c", DAMAGE, str(tmp_path / "whole"), str(folder)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", DAMAGE, str(tmp_path / "whole"), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 0, ended.stderr
     read, told = map(int, ended.stdout.split())
@@ -113,14 +119,18 @@ def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path)
 def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
     write(tmp_path / "a.lmdb", range(200))
     reader = Reader(tmp_path / "a.lmdb")
-    (tmp_path / "a.lmdb" / "data.mdb").write_bytes((tmp_path / "a.lmdb" / "data.mdb").read_bytes()[: 3 * PAGE])
+    (tmp_path / "a.lmdb" / "data.mdb").write_bytes(
+        (tmp_path / "a.lmdb" / "data.mdb").read_bytes()[: 3 * PAGE]
+    )
     with pytest.raises(StoreError, match=r"a\.lmdb: damaged \("):
         records(reader)
 
 
 @pytest.mark.parametrize("count", [b"5", b"1000000000000", b"9" * 5000])
 def test_more_samples_than_records_are_not_believed(tmp_path, count):
-    path = change(tmp_path / "a", {b"image-000000001": b"", b"label-000000001": b"a", b"num-samples": count})
+    path = change(
+        tmp_path / "a", {b"image-000000001": b"", b"label-000000001": b"a", b"num-samples": count}
+    )
     told = "a number of 5,000 digits" if len(count) == 5000 else f"{int(count):,}"
     with pytest.raises(StoreError, match=f"a: num-samples says {told}, but the LMDB has 3 records"):
         Reader(path)
@@ -160,7 +170,11 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
     write(tmp_path / "a", range(2))
     change(tmp_path / "a", {b"label-000000002": b"x" * 10_000_000})
     reader = Reader(tmp_path / "a")
-    for ask in (lambda: reader.label(1), lambda: list(reader.labels()), lambda: inspection.dataset(reader)):
+    for ask in (
+        lambda: reader.label(1),
+        lambda: list(reader.labels()),
+        lambda: inspection.dataset(reader),
+    ):
         with pytest.raises(StoreError, match="label-000000002 has 10,000,000 bytes"):
             ask()
 
@@ -176,7 +190,9 @@ def test_training_leaves_out_and_names_labels_with_control_characters(tmp_path):
     samples, skipped = dataset.encode([store], ModelConfig("ab"), drop_unknown=False)
     assert samples.rows.tolist() == [0, 4]
     named = ", ".join(f"{store.name}:{number}" for number in (2, 3, 4))
-    assert [*skipped.summary()] == [f"3 samples with a control character in the label left out: {named}"]
+    assert [*skipped.summary()] == [
+        f"3 samples with a control character in the label left out: {named}"
+    ]
 
 
 WORDS = ["word", "two words", "a, b", '"quoted"', " ünï", "a;b", "\\x"]
@@ -189,7 +205,10 @@ LINES = [
     lambda name, word: json.dumps({"path": name, "text": word}),
 ]
 PIECES = [
-    *map(str.encode, ["\0", '"', "\r", "\t", ",", "\u2028", "\ufeff", "[" * 3000, "9" * 5000, '{"path":' * 3000]),
+    *map(
+        str.encode,
+        ["\0", '"', "\r", "\t", ",", "\u2028", "\ufeff", "[" * 3000, "9" * 5000, '{"path":' * 3000],
+    ),
     *(b"\xff", b"\\ud800", b"../../etc/passwd\t", b"x" * 200_000),
 ]
 
@@ -202,14 +221,20 @@ def test_any_label_file_gives_rows_or_a_message(tmp_path):
     for seed in range(300):
         chance = random.Random(seed)
         line = chance.choice(LINES)
-        data = "\n".join(line(name, chance.choice(WORDS)) for name in NAMES).encode(chance.choice(["utf-8", "utf-16"]))
+        data = "\n".join(line(name, chance.choice(WORDS)) for name in NAMES).encode(
+            chance.choice(["utf-8", "utf-16"])
+        )
         for _ in range(chance.choice([0, 1, 1, 3])):
             first, second = sorted(chance.choices(range(len(data)), k=2))
             middle = chance.choice([b"", data[first:second] * 2, chance.randbytes(1), *PIECES])
             data = data[:first] + middle + data[chance.choice([first, first + 1, second]) :]
         labels.write_bytes(data)
         try:
-            reading = read(labels, tmp_path / "images", chance.choice([None, "tab", "space", "csv", "icdar", "jsonl"]))
+            reading = read(
+                labels,
+                tmp_path / "images",
+                chance.choice([None, "tab", "space", "csv", "icdar", "jsonl"]),
+            )
         except LabelError as fault:
             outcomes["told"] += str(fault).startswith(str(labels)) and len(str(fault)) < 5000
         else:

@@ -18,14 +18,14 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from crnn_cli.building import Build, BuildOptions
 from crnn_cli.config import ModelConfig
 from crnn_cli.data import headers, images, labels, limits, views
+from crnn_cli.data.build import Build, BuildOptions
 from crnn_cli.errors import ImageError
-from crnn_cli.inputs import Remaining
-from crnn_cli.pages import Page, Preparation
-from crnn_cli.prediction import Member, ReadOptions, recognize
-from crnn_cli.second_look import View
+from crnn_cli.reading.inputs import Remaining
+from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.preprocess import Preparation, PreparedImage
+from crnn_cli.reading.tta import View
 from tests.conftest import png
 from tests.hostile import bombs, chunk, saved, with_size
 from tests.models import StripesRunner, stripes
@@ -36,7 +36,9 @@ REPOSITORY = Path(__file__).parents[1]
 def run_here(*args: object) -> str:
     """What `tests.hostile` prints with bounded memory and time; it may write nothing to stderr."""
     command = [sys.executable, "-W", "error", "-m", "tests.hostile", *map(str, args)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
     # libpng itself names the fault of pixels that were written wrongly under right checksums
     assert [line for line in done.stderr.splitlines() if not line.startswith("libpng ")] == []
     assert done.returncode == 0
@@ -55,7 +57,9 @@ def test_small_files_do_not_become_gigabytes():
     assert most < 2**30
 
 
-@pytest.mark.parametrize("shape", [(60_000_000, 1), (1, 60_000_000), (20, 3_000_000), (3_000_000, 20, 3)])
+@pytest.mark.parametrize(
+    "shape", [(60_000_000, 1), (1, 60_000_000), (20, 3_000_000), (3_000_000, 20, 3)]
+)
 @pytest.mark.parametrize("turn", [False, True])
 def test_arrays_that_are_no_line_are_refused_before_they_are_turned(shape, turn):
     endless = np.broadcast_to(np.uint8(7), shape)
@@ -84,7 +88,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_kinds_are_named_whatever_their_suffix(kind):
     for read in (images.decode, lambda data, _, name: images.verified_size(data, name)):
-        with pytest.raises(ImageError, match=f"^a.png: {kind}, which is not read: convert it to PNG$"):
+        with pytest.raises(
+            ImageError, match=f"^a.png: {kind}, which is not read: convert it to PNG$"
+        ):
             read(KINDS[kind] + bytes(100), 1, "a.png")
 
 
@@ -104,7 +110,9 @@ def test_an_image_of_the_largest_size_is_read_and_no_larger_one(kind, bound, mon
     monkeypatch.setattr(limits, bound, most)
     assert images.decode(LARGE[kind], 1, "a").shape == (20, 50)
     monkeypatch.setattr(limits, bound, most - 1)
-    with pytest.raises(ImageError, match=r"^a: 50 x 20 pixels are too many to decode: cut it into lines"):
+    with pytest.raises(
+        ImageError, match=r"^a: 50 x 20 pixels are too many to decode: cut it into lines"
+    ):
         images.decode(LARGE[kind], 1, "a")
 
 
@@ -117,7 +125,9 @@ def test_a_jpeg_may_be_too_large_but_for_its_reduction(monkeypatch):
             images.decode(data, 1, "a", times)
 
 
-@pytest.mark.parametrize(("size", "together"), [(2**22, 8), (2**23, 4), (2**24, 2), (2**25, 1), (2**26, 1)])
+@pytest.mark.parametrize(
+    ("size", "together"), [(2**22, 8), (2**23, 4), (2**24, 2), (2**25, 1), (2**26, 1)]
+)
 def test_threads_share_the_room_for_decoding(size, together):
     """As many hold it at once as there is room for, and no more."""
     room, lock, holding = limits.Room(2**25), threading.Lock(), 0
@@ -159,12 +169,17 @@ def test_a_jpeg_that_lost_pixels_is_refused_everywhere(damage, tmp_path, capfd):
     (tmp_path / "a.jpg").write_bytes(damaged_jpegs()[damage])
     (tmp_path / "b.png").write_bytes(png(stripes("ab")))
     (tmp_path / "labels.tsv").write_text("a.jpg\tx\nb.png\ta\n")
-    for read in (lambda *own: images.decode(*own), lambda data, _, name: images.verified_size(data, name)):
+    for read in (
+        lambda *own: images.decode(*own),
+        lambda data, _, name: images.verified_size(data, name),
+    ):
         with pytest.raises(ImageError, match=r"^a.jpg: (damaged or )?truncated"):
             read(damaged_jpegs()[damage], 1, "a.jpg")
-    (row,) = recognize([("a.jpg", damaged_jpegs()[damage])], [Member(StripesRunner())])
+    (row,) = recognize([("a.jpg", damaged_jpegs()[damage])], [ModelWithDecoder(StripesRunner())])
     assert row.error is not None and "truncated" in row.error
-    build = Build(labels.read(tmp_path / "labels.tsv", tmp_path), tmp_path / "new.lmdb", BuildOptions())
+    build = Build(
+        labels.read(tmp_path / "labels.tsv", tmp_path), tmp_path / "new.lmdb", BuildOptions()
+    )
     list(build)
     assert [(own.row.path, own.cause) for own in build.rejected] == [("a.jpg", "unreadable image")]
     assert capfd.readouterr() == ("", "")
@@ -192,7 +207,9 @@ def test_a_jpeg_padded_before_its_end_is_read_as_if_it_were_not(pad, count):
 def test_a_jpeg_whose_pixels_end_too_early_is_not_taken_for_a_padded_one():
     """Damage within may leave bytes over at the end, of which the decoder tells as it tells of padding."""
     rng, left_over = np.random.default_rng(1), 0
-    page = cv2.putText(np.full((40, 150), 230, np.uint8), "Ends", (5, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 0, 2)
+    page = cv2.putText(
+        np.full((40, 150), 230, np.uint8), "Ends", (5, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 0, 2
+    )
     whole = cv2.imencode(".jpg", page)[1].tobytes()
     scan = whole.index(b"\xff\xda") + 14
     for _ in range(300):
@@ -241,15 +258,21 @@ def test_parts_of_a_file_without_number_take_no_memory(kind):
         few, many = (whole[:2] + parts * count + whole[2:] for count in (2**16 - 50, 2**16))
     else:
         whole = saved("PNG")
-        parts = b"".join(chunk(own, b"") for own in ([b"IDAT", b"tEXt"] if kind == "both" else [kind.encode()]))
-        few, many = (whole[:33] + parts * (2**18 * 12 // len(parts) - less) + whole[33:] for less in (50, 0))
+        parts = b"".join(
+            chunk(own, b"") for own in ([b"IDAT", b"tEXt"] if kind == "both" else [kind.encode()])
+        )
+        few, many = (
+            whole[:33] + parts * (2**18 * 12 // len(parts) - less) + whole[33:] for less in (50, 0)
+        )
     tracemalloc.start()
     try:
         if kind == "both":  # libpng takes no pixels that do not follow one another
             assert headers.png(few, "a").upright == (50, 20)
         else:
             assert np.array_equal(images.decode(few, 3, "a"), images.decode(whole, 3, "a"))
-        with pytest.raises(ImageError, match=r"^a: more than [\d,]+ (segments|chunks) .*: save it again$"):
+        with pytest.raises(
+            ImageError, match=r"^a: more than [\d,]+ (segments|chunks) .*: save it again$"
+        ):
             images.decode(many, 3, "a")
         assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
@@ -279,7 +302,9 @@ def decoded(monkeypatch):
 def test_pages_are_decoded_when_their_turn_comes_and_each_as_if_alone(decoded):
     data = many_pages(300)
     names = [f"a.tif#{n}" for n in range(1, 301)]
-    rows = recognize([("a.tif", data)], [Member(StripesRunner())], ReadOptions(batch_size=8, window=8))
+    rows = recognize(
+        [("a.tif", data)], [ModelWithDecoder(StripesRunner())], ReadOptions(batch_size=8, window=8)
+    )
     first = [row.name for row in islice(rows, 8)]
     assert len(decoded) < 200
     assert first + [row.name for row in rows] == names
@@ -288,14 +313,23 @@ def test_pages_are_decoded_when_their_turn_comes_and_each_as_if_alone(decoded):
 
 def test_pages_that_have_rows_are_passed_over(decoded):
     data = many_pages(100)
-    rows = [*recognize([("a.tif", Remaining(data, 97)), ("b", Remaining(data, 100))], [Member(StripesRunner())])]
-    assert [(row.name, row.text) for row in rows] == [("a.tif#98", "ab"), ("a.tif#99", "b"), ("a.tif#100", "ab")]
+    rows = [
+        *recognize(
+            [("a.tif", Remaining(data, 97)), ("b", Remaining(data, 100))],
+            [ModelWithDecoder(StripesRunner())],
+        )
+    ]
+    assert [(row.name, row.text) for row in rows] == [
+        ("a.tif#98", "ab"),
+        ("a.tif#99", "b"),
+        ("a.tif#100", "ab"),
+    ]
     assert len(decoded) == 3
 
 
 def test_a_view_that_cannot_be_made_leaves_the_first_reading(monkeypatch):
     noise = np.random.default_rng(3).integers(0, 256, (7, 21), dtype=np.uint8)
-    items, members = [("noise", noise), ("b", stripes("b"))], [Member(StripesRunner())]
+    items, members = [("noise", noise), ("b", stripes("b"))], [ModelWithDecoder(StripesRunner())]
     once = [*recognize(items, members, ReadOptions(second_look=False))]
     assert max(row.looks for row in recognize(items, members)) > 1
     monkeypatch.setattr(views, "with_margin", lambda *_: 1 / 0)
@@ -309,7 +343,7 @@ def test_an_image_of_a_few_rows_is_not_seen_again_as_it_is(rows, margin):
     configs = [ModelConfig("ab")]
     noise = np.random.default_rng(3).integers(0, 256, (rows, 60), dtype=np.uint8)
     (page,) = Preparation(configs, turn=False, tta=False, keep=True)(("a", noise)).pages
-    assert isinstance(page, Page)
+    assert isinstance(page, PreparedImage)
     (turn,) = page.turns
     seen = turn.seen(View(margin=margin), configs)
     assert (seen is None) == (rows < 7)

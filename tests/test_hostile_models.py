@@ -20,23 +20,27 @@ from onnx import TensorProto, helper
 from safetensors.torch import save as pack
 
 import crnn_cli
-from crnn_cli import checkpoint, modelling, runners, sources
+from crnn_cli import checkpoint, language_models, runners, sources
 from crnn_cli.checkpoint import KEY, Header
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.arpa import from_arpa, to_arpa
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.alphabet import read_alphabet
-from crnn_cli.data.lexicon import read_lexicon
+from crnn_cli.data.lexicon_file import read_lexicon
 from crnn_cli.errors import AlphabetError, ConfigError, ModelError, UsageFault
 from tests.models import STRIPES, save_stripes_onnx, save_untrained, stripes
 
-needs_devices = pytest.mark.skipif(not Path("/dev/zero").exists() or sys.platform == "win32", reason="no such devices")
+needs_devices = pytest.mark.skipif(
+    not Path("/dev/zero").exists() or sys.platform == "win32", reason="no such devices"
+)
 
 
 def description(config=None, decode=None, **others):
     values = {"format": 1, "config": STRIPES.to_dict() | (config or {}), "record": {}, **others}
-    return json.dumps(values if decode is None else values | {"decode": asdict(DecodeOptions()) | decode})
+    return json.dumps(
+        values if decode is None else values | {"decode": asdict(DecodeOptions()) | decode}
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,9 @@ def test_a_description_reads_in_ways_that_are_bounded(field, value):
 
 @pytest.mark.parametrize("character", ["\x7f", "\x92", "\x00"])
 def test_an_alphabet_that_older_versions_took_is_not_called_damaged(character):
-    with pytest.raises(ModelError, match=r"^here: this version does not read such a model") as caught:
+    with pytest.raises(
+        ModelError, match=r"^here: this version does not read such a model"
+    ) as caught:
         Header.from_json(description({"alphabet": f"ab{character}"}), "here")
     assert f"its alphabet has U+{ord(character):04X}" in str(caught.value)
     assert "--" not in str(caught.value)
@@ -83,7 +89,9 @@ def test_an_alphabet_that_older_versions_took_is_not_called_damaged(character):
 
 
 def test_a_language_model_reads_as_its_model_does():
-    with pytest.raises(ModelError, match=r"here: .*from left to right, and the model from right to left"):
+    with pytest.raises(
+        ModelError, match=r"here: .*from left to right, and the model from right to left"
+    ):
         Header.from_json(description({"direction": "rtl"}, {"lm": "english"}), "here")
 
 
@@ -160,7 +168,9 @@ def test_a_network_is_not_built_before_its_weights_are_seen_to_fit(tmp_path, mon
     config = ModelConfig("ab", "vgg", height=1024, layers=8, units=4096)
     path.write_bytes(pack({"head.bias": torch.zeros(3)}, {KEY: Header(config).to_json()}))
     monkeypatch.setattr(checkpoint, "_state", lambda path: pytest.fail("its weights were read"))
-    with pytest.raises(ModelError, match=r"huge\.safetensors: its weights do not fit .*; and \d+ more"):
+    with pytest.raises(
+        ModelError, match=r"huge\.safetensors: its weights do not fit .*; and \d+ more"
+    ):
         checkpoint.load_model(path)
 
 
@@ -169,7 +179,10 @@ def test_weights_that_are_no_numbers_are_named(whole, tmp_path, value):
     header, state = checkpoint.load(whole)
     state["head.bias"][1] = value
     checkpoint.save(tmp_path / "nan.safetensors", header, state)
-    with pytest.raises(ModelError, match=r"nan\.safetensors: damaged: weights that are NaN or infinite in head\.bias"):
+    with pytest.raises(
+        ModelError,
+        match=r"nan\.safetensors: damaged: weights that are NaN or infinite in head\.bias",
+    ):
         runners.load(tmp_path / "nan.safetensors", "cpu")
 
 
@@ -177,7 +190,10 @@ def test_a_network_whose_numbers_leave_all_bounds_reads_nothing(whole, tmp_path)
     header, state = checkpoint.load(whole)
     state["head.weight"] = state["head.weight"].sign() * 3e38
     checkpoint.save(tmp_path / "large.safetensors", header, state)
-    with pytest.raises(ModelError, match=r"large\.safetensors: the model gives numbers that are no log-probabilities"):
+    with pytest.raises(
+        ModelError,
+        match=r"large\.safetensors: the model gives numbers that are no log-probabilities",
+    ):
         list(crnn_cli.load(tmp_path / "large.safetensors", device="cpu").read([stripes("ab")]))
 
 
@@ -201,7 +217,9 @@ def loop() -> onnx.NodeProto:
     """A loop that never ends."""
     types = {"i": TensorProto.INT64, "on": TensorProto.BOOL, "again": TensorProto.BOOL}
     i, on, again = (helper.make_tensor_value_info(name, kind, []) for name, kind in types.items())
-    body = helper.make_graph([helper.make_node("Identity", ["on"], ["again"])], "body", [i, on], [again])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["again"])], "body", [i, on], [again]
+    )
     return helper.make_node("Loop", ["", "true"], [], body=body)
 
 
@@ -213,7 +231,9 @@ def outside(tensor: onnx.TensorProto, location: str) -> None:
 
 def hidden(model: onnx.ModelProto, location: str = "/etc/passwd") -> None:
     """Data in another file for the constant of a node."""
-    node = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.FLOAT, [1], [0.0]))
+    node = helper.make_node(
+        "Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.FLOAT, [1], [0.0])
+    )
     outside(node.attribute[0].t, location)
     model.graph.node.append(node)
 
@@ -224,7 +244,9 @@ def sized(model: onnx.ModelProto, *dims: int) -> None:
 
 
 def added(operator: str, domain: str = ""):
-    return lambda model: model.graph.node.append(helper.make_node(operator, [], ["new"], domain=domain))
+    return lambda model: model.graph.node.append(
+        helper.make_node(operator, [], ["new"], domain=domain)
+    )
 
 
 CHANGES = {
@@ -267,7 +289,9 @@ def test_onnx_weights_that_are_no_numbers_read_nothing(tmp_path):
     model = onnx.load(save_stripes_onnx(tmp_path / "nan.onnx"))
     model.graph.initializer[2].raw_data = np.full(3, np.nan, np.float32).tobytes()
     (tmp_path / "nan.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match=r"nan\.onnx: the model gives numbers that are no log-probabilities"):
+    with pytest.raises(
+        ModelError, match=r"nan\.onnx: the model gives numbers that are no log-probabilities"
+    ):
         list(crnn_cli.load(tmp_path / "nan.onnx", device="cpu").read([stripes("ab")]))
 
 
@@ -276,9 +300,11 @@ def test_onnx_weights_that_are_no_numbers_read_nothing(tmp_path):
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_only_files_are_read(tmp_path, suffix, kind):
     path = tmp_path / f"odd{suffix}"
-    {"pipe": os.mkfifo, "device": lambda own: own.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](path)
+    {"pipe": os.mkfifo, "device": lambda own: own.symlink_to("/dev/zero"), "folder": Path.mkdir}[
+        kind
+    ](path)
     with pytest.raises(ModelError, match=rf"odd\{suffix}: .*, not a file"):
-        modelling.read(path) if suffix in (".npz", ".arpa") else runners.load(path)
+        language_models.read(path) if suffix in (".npz", ".arpa") else runners.load(path)
 
 
 ARPA = list(to_arpa(estimate(["ab", "ba"], 2)))
@@ -306,7 +332,7 @@ def test_a_hostile_arpa_file_is_named(lines):
 def test_a_packed_model_has_no_more_tokens_than_there_are_characters(tmp_path, tokens):
     np.savez_compressed(tmp_path / "a.npz", vocabulary=tokens)
     with pytest.raises(ModelError, match=r"a\.npz: .*200,000 tokens, or longer ones"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
 
 
 def test_line_ends_take_no_memory(tmp_path):
@@ -315,21 +341,24 @@ def test_line_ends_take_no_memory(tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(ModelError, match=r"a\.arpa: no ARPA file, .* .line 100000"):
-            modelling.read(tmp_path / "a.arpa")
+            language_models.read(tmp_path / "a.arpa")
         assert tracemalloc.get_traced_memory()[1] < 500_000
     finally:
         tracemalloc.stop()
-    for data, why in ((b"a" * 10**6, "1: a line of more than"), (b"\n\xff", " no ARPA file in UTF-8")):
+    for data, why in (
+        (b"a" * 10**6, "1: a line of more than"),
+        (b"\n\xff", " no ARPA file in UTF-8"),
+    ):
         (tmp_path / "a.arpa").write_bytes(data)
         with pytest.raises(ModelError, match=rf"a\.arpa:{why}"):
-            modelling.read(tmp_path / "a.arpa")
+            language_models.read(tmp_path / "a.arpa")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("begin", ["", "\ufeff"])
 def test_an_arpa_file_is_read_whatever_its_line_ends(tmp_path, begin, end):
     (tmp_path / "a.arpa").write_bytes((begin + end.join(ARPA)).encode())
-    assert len(modelling.read(tmp_path / "a.arpa")) == len(estimate(["ab", "ba"], 2))
+    assert len(language_models.read(tmp_path / "a.arpa")) == len(estimate(["ab", "ba"], 2))
 
 
 def test_a_probability_of_0_is_read_as_it_is_by_convention():
@@ -357,31 +386,37 @@ PACKED = {
 @pytest.mark.parametrize("name", PACKED)
 def test_a_hostile_packed_model_is_named(tmp_path, name):
     (tmp_path / "texts.txt").write_text("ab\nba\n")
-    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 2)
+    language_models.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 2)
     with np.load(tmp_path / "a.npz") as file:
         arrays = dict(file)
     PACKED[name](arrays)
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ModelError, match=r"a\.npz: no language model that"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
 
 
 def test_sizes_that_a_packed_model_declares_take_no_memory(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         header = b"{'descr': '<u4', 'fortran_order': False, 'shape': (%d,)}" % 10**15
-        archive.writestr("vocabulary.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+        archive.writestr(
+            "vocabulary.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+        )
     with pytest.raises(ModelError, match=r"a\.npz: no language model"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("vocabulary.npy", b"")
     data = (tmp_path / "b.npz").read_bytes()
     place = data.index(b"PK\x01\x02") + 24  # of the size in the archive's directory
-    (tmp_path / "b.npz").write_bytes(data[:place] + struct.pack("<I", 200_000_001) + data[place + 4 :])
+    (tmp_path / "b.npz").write_bytes(
+        data[:place] + struct.pack("<I", 200_000_001) + data[place + 4 :]
+    )
     with pytest.raises(ModelError, match=r"b\.npz: no language model .*too large"):
-        modelling.read(tmp_path / "b.npz")
+        language_models.read(tmp_path / "b.npz")
 
 
-@pytest.mark.parametrize(("order", "prune"), [(21, 0), (10**6, 0), (3, float("nan")), (3, float("inf"))])
+@pytest.mark.parametrize(
+    ("order", "prune"), [(21, 0), (10**6, 0), (3, float("nan")), (3, float("inf"))]
+)
 def test_orders_and_pruning_are_bounded(order, prune):
     with pytest.raises(UsageFault, match=r"(order|prune) is "):
         estimate(["ab"], order, prune)
@@ -389,7 +424,9 @@ def test_orders_and_pruning_are_bounded(order, prune):
 
 @needs_devices
 def test_a_device_is_not_read_for_ever(monkeypatch, tmp_path):
-    codec = crnn_cli.load(save_stripes_onnx(tmp_path / "m.onnx"), device="cpu").members[0].decoder.codec
+    codec = (
+        crnn_cli.load(save_stripes_onnx(tmp_path / "m.onnx"), device="cpu").members[0].decoder.codec
+    )
     with pytest.raises(UsageFault, match=r"/dev/zero: .*not a file"):
         read_lexicon(Path("/dev/zero"), codec)
     with pytest.raises(ConfigError, match=r"/dev/zero: .*not a file"):
@@ -413,7 +450,12 @@ def test_a_lexicon_is_a_list_or_a_file(tmp_path):
     words.write_text("ab\n\n bb\r\n")
 
     def text(**given):
-        return [own.text for own in crnn_cli.load(model, device="cpu", **given).read([stripes("ba"), stripes("bb")])]
+        return [
+            own.text
+            for own in crnn_cli.load(model, device="cpu", **given).read(
+                [stripes("ba"), stripes("bb")]
+            )
+        ]
 
     expected = text(lexicon=["ab", "bb"])
     assert set(expected) == {"ab", "bb"}
@@ -425,7 +467,9 @@ def test_a_lexicon_is_a_list_or_a_file(tmp_path):
         {"lexicon": "words.txt"}, {"lexicon": b"ab"}, {"lexicon": [b"ab"]}, {"lexicon": 5}, {"lexicon": ["ab", None]},
         {"lexicons": {"input 1": "ab"}}, {"lexicons": "words.txt"}, {"lexicons": {"input 1": [1]}},
     ):  # fmt: skip
-        with pytest.raises(UsageFault, match=r"lexicons?(\['input 1'\])? (is|has) .*: give (a list|lists) of words"):
+        with pytest.raises(
+            UsageFault, match=r"lexicons?(\['input 1'\])? (is|has) .*: give (a list|lists) of words"
+        ):
             text(**given)
     words.write_text("abc")
     with pytest.raises(AlphabetError):

@@ -15,16 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli import app, files, recognition
-from crnn_cli.commands import rows
+from crnn_cli import app, files
+from crnn_cli.commands import row_formats
 from crnn_cli.data.store import Writer
 from crnn_cli.errors import ModelError, OutputError
-from crnn_cli.inputs import Remaining
+from crnn_cli.reading import results
+from crnn_cli.reading.inputs import Remaining
 from tests.conftest import png
 from tests.models import save_stripes_onnx, save_untrained, stripes
 from tests.test_files import full, names, shell
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="devices, locks and limits of POSIX")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="devices, locks and limits of POSIX"
+)
 
 
 @pytest.fixture
@@ -78,16 +81,16 @@ def test_a_folder_that_takes_no_file_is_found_before_the_work(here, crnn, monkey
 
     opened = Path.open
     monkeypatch.setattr(Path, "open", refused)
-    for function in ("recognizer.recognize", "inspection.dataset", "core.ngrams.estimate"):
+    for function in ("reading.recognizer.recognize", "inspection.dataset", "core.ngrams.estimate"):
         monkeypatch.setattr(f"crnn_cli.{function}", work)
     if verb == "export":  # torch takes its time to come
-        from crnn_cli import exporting
-
-        monkeypatch.setattr(exporting, "_packed", work)
+        monkeypatch.setattr("crnn_cli.export.export._packed", work)
     before = contents(here)
     end, out, err = crnn(*writes("out.safetensors")[verb])
     assert (end, out) == (1, "")
-    assert err.endswith(f"error: out.safetensors: cannot be written ({os.strerror(code)}): choose another output\n")
+    assert err.endswith(
+        f"error: out.safetensors: cannot be written ({os.strerror(code)}): choose another output\n"
+    )
     assert contents(here) == before
 
 
@@ -100,7 +103,9 @@ def test_a_folder_without_write_permission_is_refused(tmp_path, monkeypatch):
     os.seteuid(65534)
     try:
         for name in ("new", "old"):
-            with pytest.raises(OutputError, match=rf"^{name}: cannot be written \(Permission denied\): choose"):
+            with pytest.raises(
+                OutputError, match=rf"^{name}: cannot be written \(Permission denied\): choose"
+            ):
                 files.check_output(name, overwrite=True)
     finally:
         os.seteuid(0)
@@ -116,12 +121,24 @@ def test_a_folder_without_write_permission_is_refused(tmp_path, monkeypatch):
         (("predict", "ab.png", "-o", "link", "--overwrite"), "link"),
         (("predict", "ab.png", "-o", "hard", "--overwrite"), "hard"),
         (("predict", "ab.png", "-o", "stripes.onnx", "--overwrite"), "stripes.onnx"),
-        (("predict", "ab.png", "--lexicon", "words.txt", "-o", "words.txt", "--overwrite"), "words.txt"),
+        (
+            ("predict", "ab.png", "--lexicon", "words.txt", "-o", "words.txt", "--overwrite"),
+            "words.txt",
+        ),
         (("predict", "good.lmdb", "-o", "good.lmdb/data.mdb", "--overwrite"), "good.lmdb/data.mdb"),
-        (("evaluate", "good.lmdb", "--predictions", "good.lmdb/data.mdb", "--overwrite"), "good.lmdb/data.mdb"),
+        (
+            ("evaluate", "good.lmdb", "--predictions", "good.lmdb/data.mdb", "--overwrite"),
+            "good.lmdb/data.mdb",
+        ),
         (("evaluate", "good.lmdb", "--predictions", "stripes.onnx", "--overwrite"), "stripes.onnx"),
-        (("inspect", "good.lmdb", "--sheet", "good.lmdb/data.mdb", "--overwrite"), "good.lmdb/data.mdb"),
-        (("export", "model.safetensors", "-o", "model.safetensors", "--overwrite"), "model.safetensors"),
+        (
+            ("inspect", "good.lmdb", "--sheet", "good.lmdb/data.mdb", "--overwrite"),
+            "good.lmdb/data.mdb",
+        ),
+        (
+            ("export", "model.safetensors", "-o", "model.safetensors", "--overwrite"),
+            "model.safetensors",
+        ),
         (("lm", "words.txt", "-o", "words.txt", "--overwrite"), "words.txt"),
         (("lm", "good.lmdb", "-o", "good.lmdb/data.mdb", "--overwrite"), "good.lmdb/data.mdb"),
     ],
@@ -132,7 +149,10 @@ def test_an_input_is_never_replaced(here, crnn, arguments, target):
     before = contents(here)
     code, out, err = crnn(*arguments)
     assert (code, out) == (2, "")
-    assert err == f"error: {target}: an input of this command, which must not replace it: choose another name\n"
+    assert (
+        err
+        == f"error: {target}: an input of this command, which must not replace it: choose another name\n"
+    )
     assert contents(here) == before
 
 
@@ -153,7 +173,12 @@ def test_an_output_beside_the_inputs_is_no_input(here, crnn):
 
 def test_links_lead_to_what_is_written(tmp_path):
     (tmp_path / "other").mkdir()
-    for name, target in (("new", "other/new"), ("loop", "pool"), ("pool", "loop"), ("lost", "none/x")):
+    for name, target in (
+        ("new", "other/new"),
+        ("loop", "pool"),
+        ("pool", "loop"),
+        ("lost", "none/x"),
+    ):
         (tmp_path / name).symlink_to(target)
     files.check_output(tmp_path / "new", overwrite=False)
     files.write_whole(tmp_path / "new", b"data")
@@ -195,7 +220,9 @@ def test_an_open_file_that_takes_nothing_is_refused(tmp_path):
         closed = os.dup(only_read.fileno())
         os.close(closed)
         for number in (only_read.fileno(), closed):
-            with pytest.raises(OutputError, match=rf"/dev/fd/{number}: cannot be written \(Bad file descriptor\)"):
+            with pytest.raises(
+                OutputError, match=rf"/dev/fd/{number}: cannot be written \(Bad file descriptor\)"
+            ):
                 files.check_output(f"/dev/fd/{number}", overwrite=False)
 
 
@@ -215,7 +242,10 @@ def test_the_work_goes_on_without_stderr(here, where):
     line = f"$CRNN predict ab.png cut.png {where}"
     done = shell(line)
     assert (done.returncode, done.stderr) == (1, "")  # for cut.png
-    assert [row.split("\t")[:2] for row in done.stdout.splitlines()] == [["ab.png", "ab"], ["cut.png", ""]]
+    assert [row.split("\t")[:2] for row in done.stdout.splitlines()] == [
+        ["ab.png", "ab"],
+        ["cut.png", ""],
+    ]
     assert shell(f"$CRNN predict ab.png {where} >&-").returncode == 1
 
 
@@ -253,18 +283,22 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(here, line):
 def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, monkeypatch, verb):
     def limited(self, data):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8 if self._name.startswith("out.") else soft, hard))  # bytes
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (8 if self._name.startswith("out.") else soft, hard)
+        )  # bytes
         try:
             write(self, data)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr("crnn_cli.exporting.HALF_TOLERANCE", 1.0)  # the weights are random
+    monkeypatch.setattr("crnn_cli.export.export.HALF_TOLERANCE", 1.0)  # the weights are random
     write = files.Output.write
     monkeypatch.setattr(files.Output, "write", limited)
     (here / "out.safetensors").write_bytes(b"" if verb == "resume" else b"old")
     before = contents(here)
-    code, _, err = crnn(*writes("out.safetensors")[verb], *(() if verb == "resume" else ("--overwrite",)))
+    code, _, err = crnn(
+        *writes("out.safetensors")[verb], *(() if verb == "resume" else ("--overwrite",))
+    )
     assert code == 1
     assert err.endswith(
         "error: out.safetensors: cannot be written (File too large): free space or choose another output\n"
@@ -289,7 +323,9 @@ with files.opened_whole(sys.argv[1], print if sys.argv[2] else None) as out:
 
 
 def killed(path, keep, data):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path), "1" if keep else "", data], check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path), "1" if keep else "", data], check=False
+    )
     assert done.returncode == -signal.SIGKILL
 
 
@@ -345,7 +381,7 @@ def test_what_is_held_is_held_once(tmp_path):
 
 
 def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
-    from crnn_cli import recognizer
+    from crnn_cli.reading import recognizer
 
     read = recognizer.recognize
 
@@ -354,7 +390,10 @@ def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
         yield from read(*args)
 
     monkeypatch.setattr(recognizer, "recognize", slow)
-    for line in (("predict", "ab.png", "-o", "out.tsv"), ("evaluate", "good.lmdb", "--predictions", "out.tsv")):
+    for line in (
+        ("predict", "ab.png", "-o", "out.tsv"),
+        ("evaluate", "good.lmdb", "--predictions", "out.tsv"),
+    ):
         Path("out.tsv").unlink(missing_ok=True)
         code, out, err = crnn(*line)
         assert (code, Path("out.tsv").read_text()) == (1, "theirs")
@@ -368,7 +407,15 @@ def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["x" * 251 + ".tsv", "é" * 125 + ".tsv", "a\tb\nc.tsv", "-rows.tsv", " ", os.fsdecode(b"caf\xe9\xff.tsv")]
+    "name",
+    [
+        "x" * 251 + ".tsv",
+        "é" * 125 + ".tsv",
+        "a\tb\nc.tsv",
+        "-rows.tsv",
+        " ",
+        os.fsdecode(b"caf\xe9\xff.tsv"),
+    ],
 )
 def test_odd_names_are_written_and_gone_on_with(here, crnn, name):
     for resume in ((), ("--resume",), ("--overwrite",)):
@@ -429,9 +476,11 @@ def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, for
     ],
 )
 def test_what_has_no_row_yet_is_read(there, items, rest):
-    found = rows.Written(names=Counter(there.split()), last=there.split()[-1])
+    found = row_formats.Written(names=Counter(there.split()), last=there.split()[-1])
     left = found.rest((name, b"") for name in items.split())
-    assert [f"{name}+{own.pages}" if isinstance(own, Remaining) else name for name, own in left] == rest.split()
+    assert [
+        f"{name}+{own.pages}" if isinstance(own, Remaining) else name for name, own in left
+    ] == rest.split()
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
@@ -442,19 +491,32 @@ def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
     after = (here / "out").read_bytes()
     assert (code, after[: len(before)]) == (0, before)
     assert after[len(before) :].count(b"\n") == 1 and b"ab.png" in after[len(before) :]
-    assert "out: 1 of its rows are of inputs that this run has not, such as bba.png: they stay\n" in err
-    assert "not among" not in crnn("predict", "ab.png", "a.png", "bba.png", "-o", "out", "--resume", *form).err
+    assert (
+        "out: 1 of its rows are of inputs that this run has not, such as bba.png: they stay\n"
+        in err
+    )
+    assert (
+        "not among"
+        not in crnn("predict", "ab.png", "a.png", "bba.png", "-o", "out", "--resume", *form).err
+    )
     assert (here / "out").read_bytes() == after
 
 
 def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
-    with files.opened_behind(path, lambda file: rows.written(file, path, False).size) as first:
+    with files.opened_behind(
+        path, lambda file: row_formats.written(file, path, False).size
+    ) as first:
         first.write(b"c\td\t0.5000\n")
-        with pytest.raises(OutputError, match="another run"), files.opened_behind(path, lambda _: pytest.fail("read")):
+        with (
+            pytest.raises(OutputError, match="another run"),
+            files.opened_behind(path, lambda _: pytest.fail("read")),
+        ):
             pass
-    with files.opened_behind(path, lambda file: rows.written(file, path, False).size) as later:
+    with files.opened_behind(
+        path, lambda file: row_formats.written(file, path, False).size
+    ) as later:
         later.write(b"e\tf\t0.5000\n")
     assert [line[:1] for line in path.read_bytes().splitlines()] == [b"a", b"c", b"e"]
 
@@ -475,9 +537,31 @@ def test_what_a_run_goes_on_with_is_not_replaced_meanwhile(tmp_path):
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
-NUMBERS = ["-1", "0", "nan", "inf", "-inf", "1e308", "-1e308", str(10**9), "1" + "0" * 23, "1" + "0" * 400, "9" * 5000]
+NUMBERS = [
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "-1e308",
+    str(10**9),
+    "1" + "0" * 23,
+    "1" + "0" * 400,
+    "9" * 5000,
+]
 BASE = {
-    "predict": ("predict", "ab.png", "--json", "-o", "-", "--lexicon", "words.txt", "--lm", "english"),
+    "predict": (
+        "predict",
+        "ab.png",
+        "--json",
+        "-o",
+        "-",
+        "--lexicon",
+        "words.txt",
+        "--lm",
+        "english",
+    ),
     "evaluate": ("evaluate", "good.lmdb", "--json", "--lexicon", "words.txt", "--lm", "english"),
     "inspect": ("inspect", "model.safetensors", "--json"),
     "lm": ("lm", "words.txt", "--overwrite"),
@@ -494,7 +578,9 @@ OPTIONS = [
 
 
 def test_there_are_numbers_to_try():
-    assert {"--beam", "--width", "--worst", "--lm-sure", "--order", "--steps"} <= {option for _, option, _ in OPTIONS}
+    assert {"--beam", "--width", "--worst", "--lm-sure", "--order", "--steps"} <= {
+        option for _, option, _ in OPTIONS
+    }
 
 
 @pytest.mark.parametrize(("verb", "option", "count"), OPTIONS)
@@ -519,12 +605,12 @@ def test_a_shard_has_bounds(here, crnn, shard):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_no_row_has_a_number_that_is_none(value):
-    odd = recognition.Recognition("a.png", "text", value)
-    for line in (rows.to_tsv, rows.to_json):
+    odd = results.Recognition("a.png", "text", value)
+    for line in (row_formats.to_tsv, row_formats.to_json):
         with pytest.raises(ModelError, match=r"^a\.png: confidence is "):
             line(odd)
     with pytest.raises(ModelError, match="the report: loss is NaN, which JSON cannot hold"):
-        rows.json_line({"loss": float("nan")}, "the report")
+        row_formats.json_line({"loss": float("nan")}, "the report")
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -552,10 +638,16 @@ SETTINGS = {
     "nan": (b"dropout = nan", "dropout is nan"),
     "inf": (b"lr = inf", "lr is inf"),
     "unknown": (b"beam = 3", "beam: no option of crnn train"),
-    "many unknown": (b"\n".join(b"k%d = 1" % i for i in range(9999)), "k4, ...: no option of crnn train"),
+    "many unknown": (
+        b"\n".join(b"k%d = 1" % i for i in range(9999)),
+        "k4, ...: no option of crnn train",
+    ),
     "odd": (b'"a\\nb" = 3', r"'a\nb': no option of crnn train"),
     "config": (b'config = "a"', "config: no option of crnn train"),
-    "overwrite": (b"overwrite = true", "overwrite: not taken from a file: give it on the command line"),
+    "overwrite": (
+        b"overwrite = true",
+        "overwrite: not taken from a file: give it on the command line",
+    ),
     "resume": (b"resume = true", "resume: not taken from a file: give it on the command line"),
     "big": (b"#" * 2**21, "more than 1,048,576 bytes"),
 }
@@ -599,7 +691,10 @@ def test_random_damage_to_settings_is_no_fault_of_crnn(here, crnn):
 def test_an_endless_device_is_no_text(here, crnn):
     for option in ("--lexicon", "--lexicons"):
         code, _, err = crnn("predict", "ab.png", option, "/dev/zero")
-        assert (code, "error: /dev/zero: a pipe, a socket or a device, not a file: " in err) == (2, True), err
+        assert (code, "error: /dev/zero: a pipe, a socket or a device, not a file: " in err) == (
+            2,
+            True,
+        ), err
 
 
 # -- surroundings ------------------------------------------------------------------------------------------------------
@@ -622,7 +717,9 @@ def test_bare_surroundings_do(here, name):
 
 
 def test_a_folder_that_is_gone_is_named(here):
-    done = shell(f"mkdir gone && cd gone && rmdir ../gone && $CRNN predict {here}/ab.png; $CRNN predict ab.png -o out")
+    done = shell(
+        f"mkdir gone && cd gone && rmdir ../gone && $CRNN predict {here}/ab.png; $CRNN predict ab.png -o out"
+    )
     assert done.stdout.startswith(f"{here}/ab.png\tab\t")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "error: out: " in done.stderr

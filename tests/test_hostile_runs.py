@@ -21,7 +21,18 @@ from crnn_cli.errors import ModelError, OutputError, TrainingError
 from tests.conftest import Result, png, render
 
 WORDS = ["one", "two", "three", "four"]
-TRAIN = ("train", "words.lmdb", "--units", "8", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
+TRAIN = (
+    "train",
+    "words.lmdb",
+    "--units",
+    "8",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+)
 posix = pytest.mark.skipif(os.name == "nt", reason="locks and links of POSIX")
 
 
@@ -36,18 +47,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.add(png(image), word, image.shape[1], image.shape[0], f"{number}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("sys.argv", ["crnn", *TRAIN, "--steps", "2", "--val-fraction", "0.3", "-o", "m.safetensors"])
+        patch.setattr(
+            "sys.argv",
+            ["crnn", *TRAIN, "--steps", "2", "--val-fraction", "0.3", "-o", "m.safetensors"],
+        )
         with pytest.raises(SystemExit, match="0"):
             main.run()
     return folder
 
 
 @pytest.fixture
-def record(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> training.Record:
+def record(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> training.RunFolder:
     """The record of a copy of it, in the working folder."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return training.Record(Path("m.safetensors"))
+    return training.RunFolder(Path("m.safetensors"))
 
 
 def resumed(crnn: Callable[..., Result]) -> Result:
@@ -58,7 +72,7 @@ def resumed(crnn: Callable[..., Result]) -> Result:
     return result
 
 
-def rewrite(record: training.Record, **changes: Any) -> None:
+def rewrite(record: training.RunFolder, **changes: Any) -> None:
     state = torch.load(record.state, weights_only=True)
     torch.save(state | changes, record.state)
 
@@ -66,19 +80,27 @@ def rewrite(record: training.Record, **changes: Any) -> None:
 @posix
 @pytest.mark.parametrize("how", [("--resume",), ("--overwrite",), ()])
 def test_a_second_run_into_the_same_output_ends_at_once(
-    record: training.Record, crnn: Callable[..., Result], how: tuple[str, ...]
+    record: training.RunFolder, crnn: Callable[..., Result], how: tuple[str, ...]
 ) -> None:
     before = {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
     with files.sole(record.folder):
         result = crnn(*TRAIN, "--steps", "2", "-o", "m.safetensors", *how)
-    assert (result.code, "m.run: another run is writing to it: wait" in result.err) == (1, True), result.err
-    assert before == {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
+    assert (result.code, "m.run: another run is writing to it: wait" in result.err) == (1, True), (
+        result.err
+    )
+    assert before == {
+        path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()
+    }
 
 
 @posix
 def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(2):
-        with files.sole(tmp_path / "new" / "m.run"), pytest.raises(OutputError), files.sole(tmp_path / "new" / "m.run"):
+        with (
+            files.sole(tmp_path / "new" / "m.run"),
+            pytest.raises(OutputError),
+            files.sole(tmp_path / "new" / "m.run"),
+        ):
             pass
     assert not list(tmp_path.iterdir())
     (tmp_path / ".m.run.lock").touch()  # of a run that was killed
@@ -91,7 +113,9 @@ def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> N
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_run_that_has_ended_says_so(record: training.Record, crnn: Callable[..., Result]) -> None:
+def test_a_run_that_has_ended_says_so(
+    record: training.RunFolder, crnn: Callable[..., Result]
+) -> None:
     before = record.state.read_bytes()
     result = resumed(crnn)
     assert result.code == 0
@@ -101,7 +125,9 @@ def test_a_run_that_has_ended_says_so(record: training.Record, crnn: Callable[..
     assert record.state.read_bytes() == before
 
 
-def test_a_flipped_bit_in_a_weight_is_found(record: training.Record, crnn: Callable[..., Result]) -> None:
+def test_a_flipped_bit_in_a_weight_is_found(
+    record: training.RunFolder, crnn: Callable[..., Result]
+) -> None:
     data = bytearray(record.state.read_bytes())
     with zipfile.ZipFile(record.state) as archive:
         largest = max(archive.infolist(), key=lambda part: part.file_size)
@@ -120,7 +146,7 @@ class Hostile:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_state_that_would_execute_something_executes_nothing(
-    record: training.Record, crnn: Callable[..., Result], legacy: bool
+    record: training.RunFolder, crnn: Callable[..., Result], legacy: bool
 ) -> None:
     state = torch.load(record.state, weights_only=True) | {"best": Hostile()}
     torch.save(state, record.state, _use_new_zipfile_serialization=not legacy)
@@ -129,15 +155,21 @@ def test_a_state_that_would_execute_something_executes_nothing(
     assert not Path("executed").exists()
 
 
-def test_a_compressed_state_is_not_unpacked(record: training.Record) -> None:
+def test_a_compressed_state_is_not_unpacked(record: training.RunFolder) -> None:
     with zipfile.ZipFile(record.state, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
-    with pytest.raises(TrainingError, match=r"state\.pt: damaged \(not an archive of torch\.save\)"):
+    with pytest.raises(
+        TrainingError, match=r"state\.pt: damaged \(not an archive of torch\.save\)"
+    ):
         record.load_state()
 
 
-@pytest.mark.parametrize("content", [b"", b"junk" * 99, b"\x80\x02}q\x00.", b"PK\x05\x06" + bytes(18)])
-def test_a_state_that_is_none(record: training.Record, crnn: Callable[..., Result], content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"junk" * 99, b"\x80\x02}q\x00.", b"PK\x05\x06" + bytes(18)]
+)
+def test_a_state_that_is_none(
+    record: training.RunFolder, crnn: Callable[..., Result], content: bytes
+) -> None:
     record.state.write_bytes(content)
     result = resumed(crnn)
     assert (result.code, "state.pt: damaged (" in result.err) == (1, True)
@@ -157,14 +189,16 @@ def test_a_state_that_is_none(record: training.Record, crnn: Callable[..., Resul
     ],
 )  # fmt: skip
 def test_a_state_of_another_content_is_refused(
-    record: training.Record, crnn: Callable[..., Result], name: str, value: Any
+    record: training.RunFolder, crnn: Callable[..., Result], name: str, value: Any
 ) -> None:
     rewrite(record, **{name: value})
     result = resumed(crnn)
     assert (result.code, "state.pt: " in result.err) == (1, True), result.err
 
 
-def test_the_optimizer_of_another_model_is_refused(record: training.Record, crnn: Callable[..., Result]) -> None:
+def test_the_optimizer_of_another_model_is_refused(
+    record: training.RunFolder, crnn: Callable[..., Result]
+) -> None:
     state = record.load_state()
     kept = state["optimizer"]["state"]
     for changed in (
@@ -180,12 +214,17 @@ def test_the_optimizer_of_another_model_is_refused(record: training.Record, crnn
 
 
 @pytest.mark.parametrize("line", ["junk", "[]", '{"epoch": 1}', '{"step": "2"}', '{"step": 2'])
-def test_a_bad_line_of_the_log_is_named(record: training.Record, crnn: Callable[..., Result], line: str) -> None:
+def test_a_bad_line_of_the_log_is_named(
+    record: training.RunFolder, crnn: Callable[..., Result], line: str
+) -> None:
     rewrite(record, step=0, validated_at=0, updates=0)
     good = record.log_file.read_text()
     record.log_file.write_text(f"{good}{line}\n{good}")
     result = resumed(crnn)
-    assert (result.code, f"log.jsonl:{good.count(chr(10)) + 1}: not a line" in result.err) == (1, True), result.err
+    assert (result.code, f"log.jsonl:{good.count(chr(10)) + 1}: not a line" in result.err) == (
+        1,
+        True,
+    ), result.err
 
 
 @pytest.mark.parametrize(
@@ -193,7 +232,10 @@ def test_a_bad_line_of_the_log_is_named(record: training.Record, crnn: Callable[
     [
         (lambda text: "", "config.toml: differs from what the run began with in "),
         (lambda text: text.replace("seed = 0", "seed = 1"), "began with in seed"),
-        (lambda text: text.replace('augment = "mild"', 'augment = "none"'), "began with in augment"),
+        (
+            lambda text: text.replace('augment = "mild"', 'augment = "none"'),
+            "began with in augment",
+        ),
         (lambda text: "x = " + "[" * 100_000, "config.toml: not a "),
         (lambda text: f"{text}steps = {'9' * 9999}\n", "config.toml: not a "),
         (lambda text: f"{text}[other]\n", "config.toml: other: no option"),
@@ -201,7 +243,10 @@ def test_a_bad_line_of_the_log_is_named(record: training.Record, crnn: Callable[
     ],
 )
 def test_the_settings_of_a_run_are_those_that_it_began_with(
-    record: training.Record, crnn: Callable[..., Result], change: Callable[[str], str] | None, said: str
+    record: training.RunFolder,
+    crnn: Callable[..., Result],
+    change: Callable[[str], str] | None,
+    said: str,
 ) -> None:
     text = record.config.read_text()
     if change is None:
@@ -212,17 +257,23 @@ def test_the_settings_of_a_run_are_those_that_it_began_with(
     assert (result.code, said in result.err) == (1, True), result.err
 
 
-def test_overwriting_removes_the_files_of_a_run_alone(record: training.Record) -> None:
+def test_overwriting_removes_the_files_of_a_run_alone(record: training.RunFolder) -> None:
     (record.folder / "notes.txt").write_text("mine")
     (record.folder / ".state.pt.0123abcd.tmp").touch()
     (record.events / "mine").mkdir(parents=True)
     (record.events / "events.out.tfevents.1.host").touch()
     record.check(overwrite=True)
     record.create()
-    assert sorted(path.name for path in record.folder.rglob("*")) == ["mine", "notes.txt", "tensorboard"]
+    assert sorted(path.name for path in record.folder.rglob("*")) == [
+        "mine",
+        "notes.txt",
+        "tensorboard",
+    ]
 
 
-def test_a_kill_during_the_first_state_is_not_in_the_way(record: training.Record, crnn: Callable[..., Result]) -> None:
+def test_a_kill_during_the_first_state_is_not_in_the_way(
+    record: training.RunFolder, crnn: Callable[..., Result]
+) -> None:
     record.create()
     record.model.unlink()
     record.config.touch()
@@ -235,22 +286,29 @@ def test_a_kill_during_the_first_state_is_not_in_the_way(record: training.Record
 
 
 def test_what_is_no_runs_folder_is_left_alone(
-    record: training.Record, crnn: Callable[..., Result], tmp_path: Path
+    record: training.RunFolder, crnn: Callable[..., Result], tmp_path: Path
 ) -> None:
     (tmp_path / "photos.run").mkdir()
     (tmp_path / "photos.run" / "a.jpg").write_text("mine")
     (tmp_path / "file.run").write_text("mine")
-    for name, said in (("photos", "photos.run: not the folder of a run (it has a.jpg)"), ("file", "file.run: not a f")):
+    for name, said in (
+        ("photos", "photos.run: not the folder of a run (it has a.jpg)"),
+        ("file", "file.run: not a f"),
+    ):
         for how in ((), ("--overwrite",)):
             result = crnn(*TRAIN, "--steps", "1", "-o", f"{name}.safetensors", *how)
             assert (result.code, said in result.err) == (1, True), result.err
-    assert (tmp_path / "photos.run" / "a.jpg").read_text() == (tmp_path / "file.run").read_text() == "mine"
+    assert (
+        (tmp_path / "photos.run" / "a.jpg").read_text()
+        == (tmp_path / "file.run").read_text()
+        == "mine"
+    )
     with pytest.raises(ModelError, match="exists"):
         record.check(overwrite=False)
 
 
 @posix
-def test_links_in_a_runs_place_lead_to_no_loss(record: training.Record, tmp_path: Path) -> None:
+def test_links_in_a_runs_place_lead_to_no_loss(record: training.RunFolder, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     for name in ("state.pt", "events.out.tfevents.1.host"):
         (tmp_path / "precious" / name).write_text("mine")
@@ -263,7 +321,7 @@ def test_links_in_a_runs_place_lead_to_no_loss(record: training.Record, tmp_path
     assert (tmp_path / "precious" / "state.pt").read_text() == "mine"
     Path("gone.run").symlink_to("nowhere")
     with pytest.raises(OutputError, match=r"gone\.run: not a folder"):
-        training.Record(Path("gone.safetensors")).check(overwrite=True)
+        training.RunFolder(Path("gone.safetensors")).check(overwrite=True)
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
@@ -283,7 +341,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damage_at_random_ends_in_a_message_or_changes_nothing(
-    record: training.Record, crnn: Callable[..., Result], seed: int
+    record: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
     for path in (record.state, record.config, record.log_file):
@@ -292,14 +350,16 @@ def test_damage_at_random_ends_in_a_message_or_changes_nothing(
             path.write_bytes(mutated(whole, draw))
             result = resumed(crnn)
             assert result.code in (0, 1, 2), result.err
-            assert result.code == 0 or str(record.folder) in result.err or "samples" in result.err, result.err
+            assert (
+                result.code == 0 or str(record.folder) in result.err or "samples" in result.err
+            ), result.err
             path.write_bytes(whole)
     assert json.loads(record.log_file.read_text().splitlines()[0])["step"] == 2
 
 
 @pytest.mark.parametrize("part", ["config", "step", "settings", "elapsed", "optimizer"])
 def test_lists_that_hold_one_another_many_times_are_not_written_out(
-    record: training.Record, crnn: Callable[..., Result], part: str
+    record: training.RunFolder, crnn: Callable[..., Result], part: str
 ) -> None:
     laugh: Any = "x"
     for _ in range(12):
@@ -311,7 +371,9 @@ def test_lists_that_hold_one_another_many_times_are_not_written_out(
         state[part] = laugh
     torch.save(state, record.state)
     result = resumed(crnn)
-    assert (result.code, "m.run" in result.err, len(result.err) < 1000) == (1, True, True), result.err[:1000]
+    assert (result.code, "m.run" in result.err, len(result.err) < 1000) == (1, True, True), (
+        result.err[:1000]
+    )
 
 
 def confused(value: Any, draw: random.Random) -> Any:
@@ -327,15 +389,21 @@ def confused(value: Any, draw: random.Random) -> Any:
         return [*value[:place], confused(value[place], draw), *value[place + 1 :]]
     plain = [None, True, -1, 10**30, 1.5, float("nan"), "text", [], {}]
     tensors = [torch.zeros(3), torch.ones(2, dtype=torch.int64), torch.zeros(1).expand(10**12)]
-    return draw.choice([*plain, *tensors, torch.empty(5, device="meta"), torch.zeros(2, 2).to_sparse()])
+    return draw.choice(
+        [*plain, *tensors, torch.empty(5, device="meta"), torch.zeros(2, 2).to_sparse()]
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
-    record: training.Record, crnn: Callable[..., Result], seed: int
+    record: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
-    state = torch.load(record.state, weights_only=True) | {"step": 0, "validated_at": 0, "updates": 0}
+    state = torch.load(record.state, weights_only=True) | {
+        "step": 0,
+        "validated_at": 0,
+        "updates": 0,
+    }
     for _ in range(4):
         torch.save(confused(state, draw), record.state)
         result = resumed(crnn)
@@ -345,7 +413,10 @@ def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("name", ["log.jsonl", "state.pt"])
 def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
-    record: training.Record, crnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str
+    record: training.RunFolder,
+    crnn: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     rewrite(record, step=0, validated_at=0, updates=0)
     before = record.state.read_bytes()
@@ -353,12 +424,18 @@ def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
     with monkeypatch.context() as patch:
         if name == "log.jsonl":
             record.log_file.symlink_to("/dev/full")
-            patch.setattr(training.Record, "forget_after", lambda *_: None)
-            patch.setattr(training.Record, "save_state", lambda *_: None)
+            patch.setattr(training.RunFolder, "forget_after", lambda *_: None)
+            patch.setattr(training.RunFolder, "save_state", lambda *_: None)
         else:
-            patch.setattr("crnn_cli.training.record.write_whole", lambda *_: files.write_whole("/dev/full", b"x"))
+            patch.setattr(
+                "crnn_cli.training.run_folder.write_whole",
+                lambda *_: files.write_whole("/dev/full", b"x"),
+            )
         result = resumed(crnn)
-    assert (result.code, "cannot be written (No space left on device)" in result.err) == (1, True), result.err
+    assert (result.code, "cannot be written (No space left on device)" in result.err) == (
+        1,
+        True,
+    ), result.err
     record.log_file.unlink(missing_ok=True)
     assert record.state.read_bytes() == before
     assert resumed(crnn).code == 0
@@ -370,31 +447,43 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("files_before", range(6))
 def test_a_run_killed_between_any_two_files_goes_on_to_the_same_end(
-    record: training.Record, crnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, files_before: int
+    record: training.RunFolder,
+    crnn: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    files_before: int,
 ) -> None:
     """The files: the first state; model, line of the log and state of a validation; line and state of another."""
     line = (*TRAIN, "--steps", "9", "--val-fraction", "0.3", "-o")
     assert crnn(*line, "whole.safetensors").code == 0
     written: list[str] = []
     with monkeypatch.context() as patch:
-        for name in ("training.record.Record.save_state", "training.record.Record.log", "training.run.save"):
+        for name in (
+            "training.run_folder.RunFolder.save_state",
+            "training.run_folder.RunFolder.log",
+            "training.run.save",
+        ):
             patch.setattr(f"crnn_cli.{name}", killing(name, written, files_before))
         with pytest.raises(Killed):
             crnn(*line, "torn.safetensors")
-    torn, whole = (training.Record(Path(f"{name}.safetensors")) for name in ("torn", "whole"))
+    torn, whole = (training.RunFolder(Path(f"{name}.safetensors")) for name in ("torn", "whole"))
     again = ("train", "--resume", "-o") if torn.state.exists() else line
     result = crnn(*again, "torn.safetensors")
     assert result.code == 0, result.err
     ours, theirs = checkpoint.load(torn.model)[1], checkpoint.load(whole.model)[1]
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-    logs = [[json.loads(line)["step"] for line in each.log_file.read_text().splitlines()] for each in (torn, whole)]
+    logs = [
+        [json.loads(line)["step"] for line in each.log_file.read_text().splitlines()]
+        for each in (torn, whole)
+    ]
     assert logs[0] == logs[1] == [8, 9]
 
 
 def killing(name: str, written: list[str], most: int) -> Callable[..., None]:
     """A function of crnn_cli that raises Killed once as many files are written."""
     module, _, attribute = f"crnn_cli.{name}".rpartition(".")
-    write: Callable[..., None] = pkgutil.resolve_name(f"{module.replace('.Record', ':Record')}").__dict__[attribute]
+    write: Callable[..., None] = pkgutil.resolve_name(
+        f"{module.replace('.RunFolder', ':RunFolder')}"
+    ).__dict__[attribute]
 
     def counted(*given: Any) -> None:
         if len(written) == most:

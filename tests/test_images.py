@@ -20,7 +20,7 @@ from crnn_cli.config import Scaling
 from crnn_cli.core.frames import scaled_width
 from crnn_cli.data import contrast, images
 from crnn_cli.errors import ImageError
-from crnn_cli.prediction import Member, recognize
+from crnn_cli.reading.pipeline import ModelWithDecoder, recognize
 from tests.conftest import png
 from tests.models import StripesRunner, stripes
 
@@ -31,7 +31,9 @@ FILES = {**LOSSLESS, "JPEG": {}, "LZW": {"compression": "tiff_lzw"}}
 
 def file(image: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "TIFF" if format == "LZW" else format, **{**FILES.get(format, {}), **options})
+    image.save(
+        buffer, "TIFF" if format == "LZW" else format, **{**FILES.get(format, {}), **options}
+    )
     return buffer.getvalue()
 
 
@@ -77,7 +79,11 @@ def test_grey_and_palette(format, mode):
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
 def test_transparency_lies_on_white(format):
-    image = Image.fromarray(NOISE, "RGBA") if format != "WEBP" else Image.fromarray(NOISE.clip(1), "RGBA")
+    image = (
+        Image.fromarray(NOISE, "RGBA")
+        if format != "WEBP"
+        else Image.fromarray(NOISE.clip(1), "RGBA")
+    )
     assert close(images.decode(file(image, format), 3, "a"), on_white(image), 2)
     assert images.decode(file(Image.new("RGBA", (9, 9)), format), 1, "a").min() == 255
 
@@ -87,7 +93,12 @@ def test_grey_with_alpha_and_transparent_colours():
     grey.putalpha(Image.fromarray(NOISE[..., 1]))
     for format in ("PNG", "TIFF", "LZW"):
         assert close(images.decode(file(grey, format), 3, "a"), on_white(grey))
-    for mode, key in (("L", int(NOISE[0, 0, 0])), ("RGB", tuple(map(int, NOISE[0, 0, :3]))), ("P", 3), ("1", 1)):
+    for mode, key in (
+        ("L", int(NOISE[0, 0, 0])),
+        ("RGB", tuple(map(int, NOISE[0, 0, :3]))),
+        ("P", 3),
+        ("1", 1),
+    ):
         image = Image.fromarray(NOISE[..., :3] if mode == "RGB" else NOISE[..., 0])
         data = file(image.convert(mode), "PNG", transparency=key)
         expected = on_white(Image.open(io.BytesIO(data)))
@@ -102,7 +113,11 @@ def test_sixteen_bits_are_scaled_to_eight(suffix, channels):
     values = np.random.default_rng(1).integers(0, 65536, shape, dtype=np.uint16)
     if channels == 4:
         values[..., 3] = 65535
-    expected = cv2.cvtColor((values[..., :3] >> 8).astype(np.uint8), cv2.COLOR_BGR2RGB) if channels else values >> 8
+    expected = (
+        cv2.cvtColor((values[..., :3] >> 8).astype(np.uint8), cv2.COLOR_BGR2RGB)
+        if channels
+        else values >> 8
+    )
     data = cv2.imencode(suffix, values)[1].tobytes()
     assert close(images.decode(data, 3 if channels else 1, "a"), expected)
 
@@ -110,7 +125,15 @@ def test_sixteen_bits_are_scaled_to_eight(suffix, channels):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("format", "alpha"),
-    [("JPEG", False), ("PNG", False), ("PNG", True), ("WEBP", False), ("WEBP", True), ("TIFF", False), ("TIFF", True)],
+    [
+        ("JPEG", False),
+        ("PNG", False),
+        ("PNG", True),
+        ("WEBP", False),
+        ("WEBP", True),
+        ("TIFF", False),
+        ("TIFF", True),
+    ],
 )
 def test_exif_orientation(format, alpha, orientation):
     image = Image.new("RGBA" if alpha else "RGB", (40, 24), "white")
@@ -118,7 +141,9 @@ def test_exif_orientation(format, alpha, orientation):
     image.paste((0, 0, 0, 128), (24, 16, 40, 24))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = file(image, format, **({"tiffinfo": {274: orientation}} if format == "TIFF" else {"exif": exif}))
+    data = file(
+        image, format, **({"tiffinfo": {274: orientation}} if format == "TIFF" else {"exif": exif})
+    )
     with Image.open(io.BytesIO(data)) as opened:
         expected = on_white(ImageOps.exif_transpose(opened))
     got = images.decode(data, 3, "a")
@@ -175,7 +200,12 @@ def chunk(kind, data):
     ],
 )
 def test_a_png_is_not_known_by_its_checksums_alone(header, others):
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", *header)), *others, (b"IDAT", zlib.compress(bytes(72))), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *header)),
+        *others,
+        (b"IDAT", zlib.compress(bytes(72))),
+        (b"IEND", b""),
+    ]
     with pytest.raises(ImageError, match=r"^a: "):
         images.verified_size(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*own) for own in chunks), "a")
 
@@ -198,7 +228,10 @@ def test_a_jpeg_turned_by_what_stands_behind_its_frame_header():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = file(Image.new("L", (40, 24)), "JPEG", exif=exif)
-    at, length = data.index(b"\xff\xe1"), struct.unpack_from(">H", data, data.index(b"\xff\xe1") + 2)[0] + 2
+    at, length = (
+        data.index(b"\xff\xe1"),
+        struct.unpack_from(">H", data, data.index(b"\xff\xe1") + 2)[0] + 2,
+    )
     without, start = data[:at] + data[at + length :], data.index(b"\xff\xda") - length
     moved = without[:start] + data[at : at + length] + without[start:]
     assert images.size(moved, "a") == images.decode(moved, 1, "a").shape[::-1] == (24, 40)
@@ -206,7 +239,12 @@ def test_a_jpeg_turned_by_what_stands_behind_its_frame_header():
 
 def test_a_png_without_bits_is_damaged():
     header = struct.pack(">IIBBBBB", 8, 8, 0, 0, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", b"\0\0") + chunk(b"IEND", b"")
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"tRNS", b"\0\0")
+        + chunk(b"IEND", b"")
+    )
     with pytest.raises(ImageError, match="a: damaged: the PNG has no bits"):
         images.decode(data, 1, "a")
 
@@ -225,7 +263,9 @@ def test_opencv_is_silenced_wherever_it_keeps_its_logging(place):
         "import crnn_cli.data.images\n"
         "print(levels)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, place], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "[0]\n", done.stderr
 
 
@@ -279,7 +319,16 @@ def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photomet
         places.append(len(out))
         (height, width), depth = sheet.shape, 8 * sheet.itemsize
         end = len(out) + (8 + 8 * 20 + 8 if big else 2 + 8 * 12 + 4)
-        tags = {256: width, 257: height, 258: depth, 259: 1, 262: photometric, 273: end, 278: height, 279: sheet.nbytes}
+        tags = {
+            256: width,
+            257: height,
+            258: depth,
+            259: 1,
+            262: photometric,
+            273: end,
+            278: height,
+            279: sheet.nbytes,
+        }
         out += struct.pack(order + ("Q" if big else "H"), len(tags))
         for tag, value in tags.items():
             kind = 4 if tag in (273, 279) else 3
@@ -294,9 +343,13 @@ def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photomet
 SHEETS = st.lists(st.integers(1, 12), min_size=2, max_size=4)
 
 
-@given(SHEETS, st.sampled_from("<>"), st.booleans(), st.sampled_from([np.uint8, np.uint16]), st.data())
+@given(
+    SHEETS, st.sampled_from("<>"), st.booleans(), st.sampled_from([np.uint8, np.uint16]), st.data()
+)
 def test_a_damaged_page_is_an_error_in_its_place(heights, order, big, depth, data):
-    sheets = [NOISE[:height, :, 0].astype(depth) << (8 * (depth == np.uint16)) for height in heights]
+    sheets = [
+        NOISE[:height, :, 0].astype(depth) << (8 * (depth == np.uint16)) for height in heights
+    ]
     whole, places = tiff(sheets, order, big)
     damaged = bytearray(whole)
     bad = data.draw(st.sets(st.integers(0, len(sheets) - 1)))
@@ -337,7 +390,12 @@ def test_pages_that_lead_in_a_circle_come_once():
 
 def test_missing_pages_keep_their_rows():
     data, places = tiff([stripes("ab"), stripes("a"), stripes("b")])
-    read = [*recognize([("a.tif", data[: places[2] + 5]), ("b.png", png(stripes("b")))], [Member(StripesRunner())])]
+    read = [
+        *recognize(
+            [("a.tif", data[: places[2] + 5]), ("b.png", png(stripes("b")))],
+            [ModelWithDecoder(StripesRunner())],
+        )
+    ]
     assert [(row.name, row.text) for row in read] == [
         ("a.tif#1", "ab"),
         ("a.tif#2", "a"),
@@ -368,7 +426,9 @@ def test_white_may_be_zero_in_black_and_white():
         at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
         assert data[at] == 1
         data[at] = 0
-        assert np.array_equal(images.decode(bytes(data), 1, "a"), 255 - np.asarray(image.convert("L")))
+        assert np.array_equal(
+            images.decode(bytes(data), 1, "a"), 255 - np.asarray(image.convert("L"))
+        )
 
 
 def test_threads_decode_alike():
@@ -380,7 +440,13 @@ def test_threads_decode_alike():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([32, 48, 80]), st.sampled_from([8, 32]), st.booleans())
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from([32, 48, 80]),
+    st.sampled_from([8, 32]),
+    st.booleans(),
+)
 def test_to_height_keeps_the_law_of_widths_and_flat_colours(rows, columns, height, least, color):
     scaling = Scaling(height, least, 80)
     image = np.full((rows, columns, 3) if color else (rows, columns), 77, np.uint8)
@@ -414,9 +480,13 @@ COLOURED = {
     "PNG": lambda rgb: file(Image.fromarray(rgb), "PNG"),
     "palette": lambda rgb: file(Image.fromarray(rgb).quantize(64), "PNG"),
     "opaque": lambda rgb: file(Image.fromarray(rgb).convert("RGBA"), "PNG"),
-    "16 bits": lambda rgb: cv2.imencode(".png", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
+    "16 bits": lambda rgb: cv2.imencode(".png", rgb[..., ::-1].astype(np.uint16) * 257)[
+        1
+    ].tobytes(),
     "TIFF": lambda rgb: file(Image.fromarray(rgb), "TIFF"),
-    "TIFF of 16 bits": lambda rgb: cv2.imencode(".tiff", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
+    "TIFF of 16 bits": lambda rgb: cv2.imencode(".tiff", rgb[..., ::-1].astype(np.uint16) * 257)[
+        1
+    ].tobytes(),
     "BMP": lambda rgb: file(Image.fromarray(rgb), "BMP"),
     "WEBP": lambda rgb: file(Image.fromarray(rgb), "WEBP"),
     "JPEG": lambda rgb: file(Image.fromarray(rgb), "JPEG"),
@@ -489,19 +559,25 @@ def transparent(value: int, alpha: np.ndarray, kind: str) -> bytes:
             samples = np.dstack([np.full_like(alpha, value)] * 3 + [alpha]).astype(np.uint16) * 257
             return cv2.imencode(".png", samples)[1].tobytes()
         case "BMP":
-            return cv2.imencode(".bmp", np.dstack([np.full_like(alpha, value)] * 3 + [alpha]))[1].tobytes()
+            return cv2.imencode(".bmp", np.dstack([np.full_like(alpha, value)] * 3 + [alpha]))[
+                1
+            ].tobytes()
         case "1" | "L" | "P" | "RGB":
             opaque = Image.fromarray(np.where(alpha > 127, value, 0).astype(np.uint8)).convert(kind)
             return file(opaque, "PNG", transparency=(0, 0, 0) if kind == "RGB" else 0)
     return file(grey.convert("RGBA"), kind)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "grey", "16 bits", "1", "L", "P", "RGB", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "grey", "16 bits", "1", "L", "P", "RGB", "WEBP", "TIFF", "BMP"]
+)
 @pytest.mark.parametrize("value", [250, 255])
 def test_ink_that_white_hides_lies_on_black(value, kind):
     data = transparent(value, INK, kind)
     assert shows_the_ink(images.decode(data, 1, "a"))
-    assert kind == "BMP" or shows_the_ink(images.decode(data, 3, "a"))  # its alpha counts where there is nothing else
+    assert kind == "BMP" or shows_the_ink(
+        images.decode(data, 3, "a")
+    )  # its alpha counts where there is nothing else
 
 
 @pytest.mark.parametrize("kind", ["PNG", "grey", "16 bits", "WEBP", "TIFF"])
@@ -515,7 +591,9 @@ def test_sixteen_bits_of_which_few_are_used(bits, suffix):
     grey = INK.astype(np.uint16) << (bits - 8)
     for values in (grey, np.dstack([grey] * 3)):
         seen = images.decode(cv2.imencode(suffix, values)[1].tobytes(), 1, "a")
-        assert np.array_equal(seen, grey >> 8 if bits == 14 else INK)  # of 14 the upper ones show it
+        assert np.array_equal(
+            seen, grey >> 8 if bits == 14 else INK
+        )  # of 14 the upper ones show it
 
 
 @settings(max_examples=60, deadline=None)
@@ -537,7 +615,9 @@ def test_grey_that_shows_something_stays(seed, part, format):
 @given(
     st.tuples(*[st.integers(0, 255)] * 3),
     st.floats(0, 6),
-    st.sampled_from([("PNG", {}), ("BMP", {}), ("JPEG", {"quality": 30}), ("JPEG", {"quality": 90})]),
+    st.sampled_from(
+        [("PNG", {}), ("BMP", {}), ("JPEG", {"quality": 30}), ("JPEG", {"quality": 90})]
+    ),
     st.integers(0, 9),
 )
 def test_blank_paper_stays_blank(color, noise, written, seed):
@@ -548,7 +628,9 @@ def test_blank_paper_stays_blank(color, noise, written, seed):
     data = file(Image.fromarray(rgb), format, **options)
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert np.array_equal(images.decode(data, 1, "a"), plain)
-    assert np.array_equal(contrast.with_channels(rgb, 1), np.rint(rgb @ np.array([0.299, 0.587, 0.114])))
+    assert np.array_equal(
+        contrast.with_channels(rgb, 1), np.rint(rgb @ np.array([0.299, 0.587, 0.114]))
+    )
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 128, 255])

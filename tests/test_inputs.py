@@ -15,16 +15,24 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from crnn_cli import modelling, sources
-from crnn_cli.building import Build, BuildOptions
-from crnn_cli.commands import rows
+from crnn_cli import language_models, sources
+from crnn_cli.commands import row_formats
 from crnn_cli.config import ModelConfig
 from crnn_cli.data import labels, limits, tables
 from crnn_cli.data.alphabet import read_alphabet
+from crnn_cli.data.build import Build, BuildOptions
 from crnn_cli.data.store import Writer
-from crnn_cli.errors import ConfigError, CrnnError, ImageError, LabelError, ModelError, StoreError, UsageFault
-from crnn_cli.inputs import expand
-from crnn_cli.pages import Preparation
+from crnn_cli.errors import (
+    ConfigError,
+    CrnnError,
+    ImageError,
+    LabelError,
+    ModelError,
+    StoreError,
+    UsageFault,
+)
+from crnn_cli.reading.inputs import expand
+from crnn_cli.reading.preprocess import Preparation
 from crnn_cli.sources import read_text
 from tests.conftest import png
 from tests.models import stripes
@@ -77,11 +85,17 @@ def test_a_file_is_read_when_its_turn_comes(folder):
 
 
 def test_names_keep_their_order_and_files_may_have_any_suffix(folder):
-    assert names("in/b.png", "in/a/notes.txt", "in/b.png") == ["in/b.png", "in/a/notes.txt", "in/b.png"]
+    assert names("in/b.png", "in/a/notes.txt", "in/b.png") == [
+        "in/b.png",
+        "in/a/notes.txt",
+        "in/b.png",
+    ]
 
 
 def test_patterns_that_the_shell_left_are_matched_sorted(folder):
-    assert names("in/*/*.[Jt]*") == [str(Path(p)) for p in ("in/a/10.tiff", "in/a/2.JPG", "in/a/notes.txt")]
+    assert names("in/*/*.[Jt]*") == [
+        str(Path(p)) for p in ("in/a/10.tiff", "in/a/2.JPG", "in/a/notes.txt")
+    ]
     assert names("in/**/2.JPG") == [str(Path("in/a/2.JPG"))]
     assert faults("in/*.gif") == ["in/*.gif: no file matches"]
 
@@ -113,8 +127,15 @@ def test_a_dataset_stands_for_its_records_counted_from_one(folder, given):
 
 
 def test_a_dataset_in_one_file_stands_for_its_records(folder):
-    with lmdb.open("set.lmdb", subdir=False) as environment, environment.begin(write=True) as transaction:
-        for key, value in {b"num-samples": b"1", b"image-000000001": b"bytes", b"label-000000001": b"a"}.items():
+    with (
+        lmdb.open("set.lmdb", subdir=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for key, value in {
+            b"num-samples": b"1",
+            b"image-000000001": b"bytes",
+            b"label-000000001": b"a",
+        }.items():
             transaction.put(key, value)
     ((name, source),) = expand(["set.lmdb"])
     assert (name, source()) == ("set.lmdb:1", b"bytes")
@@ -132,7 +153,11 @@ def test_a_damaged_dataset_keeps_a_place(folder):
     ("listed", "null", "expected"),
     [
         (b"in/b.png\nin/a\n", False, ["in/b.png", "in/a/10.tiff", "in/a/2.JPG"]),
-        (b"in/b.png\r\n\r\nin/*.png", False, ["in/b.png", "in/*.png"]),  # the list of Windows; no patterns in lists
+        (
+            b"in/b.png\r\n\r\nin/*.png",
+            False,
+            ["in/b.png", "in/*.png"],
+        ),  # the list of Windows; no patterns in lists
         (b"one\ntwo.png\0in/b.png\0", True, ["one\ntwo.png", "in/b.png"]),
         (b"\xef\xbb\xbfin/b.png\nx.png\n", False, ["in/b.png", "x.png"]),  # the mark of Windows
         (b"caf\xe9.png\n", False, [os.fsdecode(b"caf\xe9.png")]),
@@ -208,11 +233,17 @@ def test_what_would_be_waited_for_is_refused(folder):
         listening.bind("in/socket.png")
     for name in ("in/pipe.png", "in/socket.png", "/dev/zero"):
         ((_, source),) = expand([name])
-        with pytest.raises(ImageError, match=rf"^{name}: a pipe, a socket or a device, not a file$"):
+        with pytest.raises(
+            ImageError, match=rf"^{name}: a pipe, a socket or a device, not a file$"
+        ):
             source()
     assert "in/pipe.png" in names("in")
     text = partial(read_text, remedy="give another")
-    for read, fault in ((text, UsageFault), (read_alphabet, ConfigError), (modelling.read, ModelError)):
+    for read, fault in (
+        (text, UsageFault),
+        (read_alphabet, ConfigError),
+        (language_models.read, ModelError),
+    ):
         with pytest.raises(fault, match="a pipe, a socket or a device, not a file"):
             read("in/pipe.png")
     with pytest.raises(OSError, match="a pipe, a socket or a device, not a file"):
@@ -251,11 +282,16 @@ def test_what_the_shell_opened_is_read_however_it_is_spelled(folder, spelled):
 def test_of_what_the_shell_opened_no_more_is_read_than_a_file_may_have(folder, monkeypatch):
     monkeypatch.setattr(limits, "FILE_BYTES", 4)
     monkeypatch.setattr(sources, "_ENDLESS", 4)
-    for read in (lambda name: expand([name]).__next__()[1](), lambda name: labels.read(Path(name), Path("in"))):
+    for read in (
+        lambda name: expand([name]).__next__()[1](),
+        lambda name: labels.read(Path(name), Path("in")),
+    ):
         reading, writing = os.pipe()
         os.write(writing, b"a\tbcd")
         os.close(writing)
-        with pytest.raises((ImageError, OSError), match="no file, and more than 4 bytes come out of it"):
+        with pytest.raises(
+            (ImageError, OSError), match="no file, and more than 4 bytes come out of it"
+        ):
             read(f"/dev/fd/{reading}")
         os.close(reading)
 
@@ -264,7 +300,9 @@ def test_a_file_of_no_image_size_is_refused_before_it_is_read(folder):
     with Path("large.png").open("wb") as file:
         file.truncate(2**40)
     ((_, source),) = expand(["large.png"])
-    with pytest.raises(ImageError, match=r"^large\.png: 1,099,511,627,776 bytes are too many for one image file"):
+    with pytest.raises(
+        ImageError, match=r"^large\.png: 1,099,511,627,776 bytes are too many for one image file"
+    ):
         source()
 
 
@@ -279,7 +317,8 @@ def test_a_folder_that_cannot_be_read_keeps_a_place(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refused)
     assert names("in") == [
-        str(Path(name)) for name in ("in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d", "in/z[1].bmp")
+        str(Path(name))
+        for name in ("in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d", "in/z[1].bmp")
     ]
     assert faults("in") == [f"{closed}: this folder cannot be read (Permission denied)"]
     with pytest.raises(LabelError, match="this folder cannot be read"):
@@ -309,7 +348,8 @@ def test_links_in_circles_end(folder):
 
 
 @pytest.mark.parametrize(
-    "fault", [PermissionError(13, "Permission denied"), ValueError("odd"), StoreError("set.lmdb: x")]
+    "fault",
+    [PermissionError(13, "Permission denied"), ValueError("odd"), StoreError("set.lmdb: x")],
 )
 @pytest.mark.parametrize("kind", ["lmdb", "parquet"])
 def test_a_dataset_that_cannot_be_opened_leaves_the_others(folder, monkeypatch, fault, kind):
@@ -325,7 +365,9 @@ def test_a_dataset_that_cannot_be_opened_leaves_the_others(folder, monkeypatch, 
 
 
 @pipes
-@pytest.mark.parametrize("name", [b"tab\there.png", b"line\nfeed.png", b"caf\xe9.png", b"\xff\n\t.png", b"cr\r.png"])
+@pytest.mark.parametrize(
+    "name", [b"tab\there.png", b"line\nfeed.png", b"caf\xe9.png", b"\xff\n\t.png", b"cr\r.png"]
+)
 def test_names_of_any_bytes_are_kept(folder, name):
     (folder / "odd").mkdir()
     with open(os.path.join(os.fsencode(folder / "odd"), name), "wb") as file:  # noqa: PTH118, PTH123
@@ -336,8 +378,8 @@ def test_names_of_any_bytes_are_kept(folder, name):
     (row,) = Preparation([ModelConfig("ab")], True, False)((found, source)).pages
     assert row.name == found
     assert row.error.startswith(f"{found}: cannot be decoded")
-    assert rows.to_tsv(row).count(b"\n") == rows.to_json(row).count(b"\n") == 1
-    assert rows._from_tsv(rows.to_tsv(row)[:-1]) == (found, True)
+    assert row_formats.to_tsv(row).count(b"\n") == row_formats.to_json(row).count(b"\n") == 1
+    assert row_formats._from_tsv(row_formats.to_tsv(row)[:-1]) == (found, True)
 
 
 def test_large_row_groups_are_refused_and_large_values_come_one_by_one(folder, monkeypatch):
@@ -346,7 +388,9 @@ def test_large_row_groups_are_refused_and_large_values_come_one_by_one(folder, m
     pq.write_table(pa.table({"bytes": images}), "t.parquet")
     for largest in (2**28, 1):  # bytes of the rows that are read at once
         monkeypatch.setattr(tables, "_LARGE", largest)
-        assert list(expand(["t.parquet"])) == [(f"t.parquet:{n}", image) for n, image in enumerate(images, start=1)]
+        assert list(expand(["t.parquet"])) == [
+            (f"t.parquet:{n}", image) for n, image in enumerate(images, start=1)
+        ]
     monkeypatch.setattr(tables, "_LARGEST", 99)
     ((name, fault),) = expand(["t.parquet"])
     assert (name, "a row group of" in str(fault)) == ("t.parquet", True)

@@ -26,8 +26,12 @@ from tests.models import save_stripes_onnx, save_untrained
 
 
 def test_the_papers_network_costs_what_the_paper_says():
-    network = CRNN(ModelConfig(string.digits + string.ascii_lowercase, backbone="vgg", channels=3)).eval()
-    model = inspection.Model("", Header(network.config), 100, tuple(inspection.layers(network, 100)))
+    network = CRNN(
+        ModelConfig(string.digits + string.ascii_lowercase, backbone="vgg", channels=3)
+    ).eval()
+    model = inspection.Model(
+        "", Header(network.config), 100, tuple(inspection.layers(network, 100))
+    )
     assert model.totals("backbone.") == (5_551_232, 636_772_352)
     assert model.totals()[0] == 8_331_173
     features = [layer for layer in model.layers if layer.name.startswith("backbone.")][-1]
@@ -54,7 +58,9 @@ def test_every_parameter_stands_in_the_table(backbone, rnn):
 def model(tmp_path):
     network = CRNN(ModelConfig("ab漢", units=8, direction="rtl"))
     path = tmp_path / "model.safetensors"
-    checkpoint.save(path, Header(network.config, {"images": 12, "val": {"cer": 0.25}}), network.state_dict())
+    checkpoint.save(
+        path, Header(network.config, {"images": 12, "val": {"cer": 0.25}}), network.state_dict()
+    )
     return path
 
 
@@ -115,7 +121,17 @@ def words(tmp_path):
 def test_a_dataset_is_counted(words):
     found = inspection.dataset(Reader(words))
     assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
-    assert found.characters == {"a": 63, "b": 3, "c": 1, "l": 1, "o": 1, "s": 1, "t": 1, "字": 1, "漢": 1}
+    assert found.characters == {
+        "a": 63,
+        "b": 3,
+        "c": 1,
+        "l": 1,
+        "o": 1,
+        "s": 1,
+        "t": 1,
+        "字": 1,
+        "漢": 1,
+    }
     assert found.lengths.tolist() == [4, 3, 0, 2, 60, 4]
     assert found.widths.tolist() == [80] * 6  # all are narrow, and widened
 
@@ -167,6 +183,8 @@ def test_what_is_not_there_is_named(tmp_path, crnn):
 def test_a_histogram_holds_every_value_in_adjacent_ranges(values):
     ranges = inspection.histogram(np.array(values))
     assert 1 <= len(ranges) <= 12
-    assert [n for _, _, n in ranges] == [sum(low <= v <= high for v in values) for low, high, _ in ranges]
+    assert [n for _, _, n in ranges] == [
+        sum(low <= v <= high for v in values) for low, high, _ in ranges
+    ]
     assert sum(n for _, _, n in ranges) == len(values)
     assert all(high + 1 == low for (_, high, _), (low, _, _) in pairwise(ranges))

@@ -55,7 +55,11 @@ FORMATS = ["tab", "space", "icdar", "jsonl", "csv", "csv with header", "csv;"]
 
 
 @settings(max_examples=40, deadline=None)
-@given(texts=st.lists(TEXT, min_size=1, max_size=6), bom=st.sampled_from(["", "\ufeff"]), crlf=st.booleans())
+@given(
+    texts=st.lists(TEXT, min_size=1, max_size=6),
+    bom=st.sampled_from(["", "\ufeff"]),
+    crlf=st.booleans(),
+)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_format_by_name_gives_the_rows_written(tmp_path_factory, format, texts, bom, crlf):
     if format == "icdar":
@@ -71,7 +75,11 @@ def test_a_format_by_name_gives_the_rows_written(tmp_path_factory, format, texts
     assert reading.files == [str(images / path) for path, _ in rows]
 
 
-WORDS = [("a.png", "Hello"), ("b.png", 'it\'s "so", they say'), ("sub/c.png", "two  words; and more")]
+WORDS = [
+    ("a.png", "Hello"),
+    ("b.png", 'it\'s "so", they say'),
+    ("sub/c.png", "two  words; and more"),
+]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -87,7 +95,9 @@ def test_the_format_is_found_out(tmp_path, format):
 
 
 def test_pairs(tmp_path):
-    images = folder_of(tmp_path, ["b.png", "a.png", "sub/c.bin.png", "d.jpg", "unlabelled.png", "notes.txt"])
+    images = folder_of(
+        tmp_path, ["b.png", "a.png", "sub/c.bin.png", "d.jpg", "unlabelled.png", "notes.txt"]
+    )
     for name, text in {"a": "A \r\n", "b": "\ufeffB", "sub/c": "C\n", "d.jpg": "D\n"}.items():
         (images / f"{name}.gt.txt").write_bytes(text.encode())
     reading = read(None, images)
@@ -105,7 +115,11 @@ def test_pairs_name_what_stands_alone(tmp_path):
     for name in ("a", "sub/c", "lone", ".e"):
         (images / f"{name}.gt.txt").write_text("two\nlines\n" if name == "lone" else "A\n")
     reading = read(None, images)
-    assert [row.path for row in reading.rows] == ["a.png", "lone.gt.txt", str(Path("sub", "c.gt.txt"))]
+    assert [row.path for row in reading.rows] == [
+        "a.png",
+        "lone.gt.txt",
+        str(Path("sub", "c.gt.txt")),
+    ]
     assert reading.files == [str(images / "a.png"), None, None]
     assert reading.rows[1].where == f"{images / 'lone.gt.txt'}:1"
     assert [(row.path, row.where) for row in reading.unlabelled] == [
@@ -161,13 +175,18 @@ def test_csv_texts_over_several_lines(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text('path,text\na.png,"one\ntwo"\nb.png,three\n')
     reading = read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
-    assert [(row.text, row.where.rpartition(":")[2]) for row in reading.rows] == [("one\ntwo", "2"), ("three", "4")]
+    assert [(row.text, row.where.rpartition(":")[2]) for row in reading.rows] == [
+        ("one\ntwo", "2"),
+        ("three", "4"),
+    ]
 
 
 def test_blanks_before_a_csv_text_count_within_quotes_alone(tmp_path):
     labels = tmp_path / "labels"
     names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
-    labels.write_text('a.png,  one\nb.png,"  two"\nc.png, "three, 3"\nd.png,four \ne.png,"""five"""\n')
+    labels.write_text(
+        'a.png,  one\nb.png,"  two"\nc.png, "three, 3"\nd.png,four \ne.png,"""five"""\n'
+    )
     reading = read(labels, folder_of(tmp_path, names), "csv")
     assert [row.text for row in reading.rows] == ["one", "  two", "three, 3", "four ", '"five"']
     assert reading.cut == 1
@@ -187,7 +206,13 @@ def test_a_tie_shows_two_rows_as_each_reads_them(tmp_path):
         read(labels, images)
     message = str(fault.value)
     assert "several formats find 2 images: say which is right with --format" in message
-    for shown in ("as tab:", "path 'a.png x', text '1'", "path 'b.png y', text '2'", "as space:", r"text 'x\t1'"):
+    for shown in (
+        "as tab:",
+        "path 'a.png x', text '1'",
+        "path 'b.png y', text '2'",
+        "as space:",
+        r"text 'x\t1'",
+    ):
         assert shown in message
     assert [row.path for row in read(labels, images, "space").rows] == ["a.png", "b.png"]
 
@@ -226,10 +251,22 @@ def test_a_reading_without_two_rows_shows_its_complaint(tmp_path):
         ("icdar", "b.png, x", 'expected path, "text", got'),
         ("jsonl", '{"file": "b.png"', "expected a JSON object, got one that is damaged"),
         ("jsonl", "[1]", "expected a JSON object, got"),
-        ("jsonl", '{"file": "b.png", "size": 3}', "expected the keys \"path\" and \"text\", got 'file', 'size'"),
+        (
+            "jsonl",
+            '{"file": "b.png", "size": 3}',
+            "expected the keys \"path\" and \"text\", got 'file', 'size'",
+        ),
         ("jsonl", '{"file": "b.png", "text": 3}', "expected path and text to be strings"),
-        ("jsonl", '{"file": "b.png", "text": ' + "[" * 100_000, "expected a JSON object, got one that is damaged"),
-        ("jsonl", '{"file": "b.png", "text": ' + "9" * 5000 + "}", "expected a JSON object, got one that is damaged"),
+        (
+            "jsonl",
+            '{"file": "b.png", "text": ' + "[" * 100_000,
+            "expected a JSON object, got one that is damaged",
+        ),
+        (
+            "jsonl",
+            '{"file": "b.png", "text": ' + "9" * 5000 + "}",
+            "expected a JSON object, got one that is damaged",
+        ),
         ("jsonl", "{" + ", ".join(f'"{n}": 0' for n in range(10**5)) + "}", "expected the keys"),
         ("icdar", "b" + " " * 10**5 + '"', 'expected path, "text", got \'b  '),
         ("icdar", 'b.png, "' + "\\" * 2**21, 'expected path, "text", got \'b.png'),
@@ -250,7 +287,9 @@ def test_encodings(tmp_path):
     images = folder_of(tmp_path, ["a.png", "b.png"])
     labels = tmp_path / "labels"
     labels.write_bytes("a.png\tA\nb.png\tÄ\n".encode("latin-1"))
-    with pytest.raises(LabelError, match=r"labels:2: not utf-8 \(byte 0xC4\): name the right --encoding"):
+    with pytest.raises(
+        LabelError, match=r"labels:2: not utf-8 \(byte 0xC4\): name the right --encoding"
+    ):
         read(labels, images)
     assert read(labels, images, encoding="latin-1").rows[1].text == "Ä"
     whole = labels.read_bytes()
@@ -282,7 +321,9 @@ def test_hidden_files_are_no_pairs(tmp_path):
     """An archive made on a Mac has `__MACOSX/._a.png` and `._a.gt.txt` for every file."""
     images = folder_of(tmp_path, ["a.png", "._a.png", "__MACOSX/._a.png", ".thumbnails/a.png"])
     for text in images.rglob("*.png"):
-        text.with_suffix(".gt.txt").write_bytes(b"A" if text.name == "a.png" else b"\x00\x05\x16\xff")
+        text.with_suffix(".gt.txt").write_bytes(
+            b"A" if text.name == "a.png" else b"\x00\x05\x16\xff"
+        )
     assert [row.path for row in read(None, images).rows] == ["a.png"]
 
 

@@ -75,17 +75,22 @@ def test_a_long_alignment_costs_the_distance(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"), [("Don't!", "dont"), ("CAFÉ 24", "caf24"), ("---", ""), ("ﬁn", "n"), ("ß٣", ""), ("", "")]
+    ("text", "kept"),
+    [("Don't!", "dont"), ("CAFÉ 24", "caf24"), ("---", ""), ("ﬁn", "n"), ("ß٣", ""), ("", "")],
 )
 def test_the_protocol_keeps_lower_case_ascii_letters_and_digits(text: str, kept: str) -> None:
     assert alphanumeric(text) == kept
 
 
 def test_scores_of_a_worked_example() -> None:
-    scores = score([("Hello World", "hello world"), ("abc", "abd"), ("!?", "!"), ("", "x"), ("12", "12")])
+    scores = score(
+        [("Hello World", "hello world"), ("abc", "abd"), ("!?", "!"), ("", "x"), ("12", "12")]
+    )
     assert scores.samples == 5
     assert scores.exact.value == pytest.approx(1 / 5)
-    assert scores.alphanumeric.value == pytest.approx(3 / 5)  # "!?" is empty on both sides and stays in the count
+    assert scores.alphanumeric.value == pytest.approx(
+        3 / 5
+    )  # "!?" is empty on both sides and stays in the count
     assert scores.cer.value == pytest.approx((2 + 1 + 1 + 1 + 0) / (11 + 3 + 2 + 0 + 2))
     assert scores.wer.value == pytest.approx((2 + 1 + 1 + 1 + 0) / (2 + 1 + 1 + 0 + 1))
     assert scores.one_minus_ned.value == pytest.approx(1 - (2 / 11 + 1 / 3 + 1 / 2 + 1 + 0) / 5)
@@ -134,7 +139,11 @@ def test_samples_are_resampled_whole() -> None:
 
 def test_confusions_are_counted_and_ranked() -> None:
     pairs = [("cat", "cut"), ("hat", "hut"), ("tin", "ti"), ("a", "ab"), ("same", "same")]
-    assert confusions(pairs, 10) == [Confusion("a", "u", 2), Confusion("", "b", 1), Confusion("n", "", 1)]
+    assert confusions(pairs, 10) == [
+        Confusion("a", "u", 2),
+        Confusion("", "b", 1),
+        Confusion("n", "", 1),
+    ]
     assert confusions(pairs, 1) == [Confusion("a", "u", 2)]
 
 

@@ -35,7 +35,9 @@ def noise(*shape):
 
 @pytest.mark.parametrize("backbone", get_args(Backbone))
 @pytest.mark.parametrize(("height", "channels", "rnn", "layers"), SHAPES)
-def test_an_image_reads_alike_alone_and_beside_one_twice_as_wide(backbone, height, channels, rnn, layers):
+def test_an_image_reads_alike_alone_and_beside_one_twice_as_wide(
+    backbone, height, channels, rnn, layers
+):
     model = built(backbone=backbone, height=height, channels=channels, rnn=rnn, layers=layers)
     images = noise(2, channels, height, 122)  # noise in the padding, too
     with torch.no_grad():
@@ -79,10 +81,15 @@ def test_map_to_sequence_gives_a_vector_a_column():
 
 @pytest.mark.parametrize(("kind", "torchs"), [("lstm", nn.LSTM), ("gru", nn.GRU)])
 def test_recurrence_reads_as_torch_does_with_packed_sequences(kind, torchs):
-    ours, reference = Recurrent(kind, 6, 5, linear=False), torchs(6, 5, batch_first=True, bidirectional=True)
+    ours, reference = (
+        Recurrent(kind, 6, 5, linear=False),
+        torchs(6, 5, batch_first=True, bidirectional=True),
+    )
     for name, parameter in reference.named_parameters():
         half = ours.backwards if name.endswith("_reverse") else ours.forwards
-        half.load_state_dict({**half.state_dict(), name.removesuffix("_reverse"): parameter.detach()})
+        half.load_state_dict(
+            {**half.state_dict(), name.removesuffix("_reverse"): parameter.detach()}
+        )
     x, lengths = torch.randn(3, 9, 6), torch.tensor([9, 4, 1])
     packed, _ = reference(pack_padded_sequence(x, lengths, batch_first=True))
     expected, _ = pad_packed_sequence(packed, batch_first=True)

@@ -11,19 +11,50 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli import modelling
+from crnn_cli import language_models
 from crnn_cli.core.arpa import from_arpa, to_arpa
 from crnn_cli.core.codec import Alphabet
-from crnn_cli.core.decoding import Grammar, LanguageModel, Scaled, beam_search, grammar, native, score
+from crnn_cli.core.decoding import (
+    Grammar,
+    LanguageModel,
+    Scaled,
+    beam_search,
+    grammar,
+    native,
+    score,
+)
 from crnn_cli.core.decoding.language import _Graph
 from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate
 from crnn_cli.errors import ModelError, UsageFault
 from tests.test_beam import noise
 
 TEXTS = [
-    *("the cat sat", "the hat", "a cat at that", "t", "that cat has a hat", "at the", "the the the", "as a hat, that")
+    *(
+        "the cat sat",
+        "the hat",
+        "a cat at that",
+        "t",
+        "that cat has a hat",
+        "at the",
+        "the the the",
+        "as a hat, that",
+    )
     * 2,
-    *("dog", "do go", "odd", "good god", "cog", "gold", "old dog", "told", "cold", "hold it", "it is", "is it", "this"),
+    *(
+        "dog",
+        "do go",
+        "odd",
+        "good god",
+        "cog",
+        "gold",
+        "old dog",
+        "told",
+        "cold",
+        "hold it",
+        "it is",
+        "is it",
+        "this",
+    ),
 ]
 
 
@@ -35,7 +66,8 @@ def reference(texts, order):
     """P(token | context) by the formula, with dictionaries: the conditional distribution as a function."""
     lines = [[BEGIN, *("<space>" if c == " " else c for c in text), END] for text in texts if text]
     raw = [
-        Counter(tuple(line[i : i + n]) for line in lines for i in range(len(line) - n + 1)) for n in range(1, order + 1)
+        Counter(tuple(line[i : i + n]) for line in lines for i in range(len(line) - n + 1))
+        for n in range(1, order + 1)
     ]
     vocabulary = {token for line in lines for token in line} - {BEGIN} | {UNKNOWN}
     levels = []
@@ -104,7 +136,10 @@ def test_the_estimate_is_the_formula(order):
         sums = 0.0
         for token in vocabulary:
             expected = probability(token, context)
-            assert looked_up(model, token, context) == pytest.approx(expected, rel=1e-6), (context, token)
+            assert looked_up(model, token, context) == pytest.approx(expected, rel=1e-6), (
+                context,
+                token,
+            )
             sums += expected
         assert sums == pytest.approx(1)
 
@@ -127,10 +162,17 @@ def test_what_adds_little_is_left_out():
     full, pruned = entries(estimate(TEXTS, 4)), entries(estimate(TEXTS, 4, prune=1.0))
     assert 1.2 * len(pruned) < len(full)
     raw = Counter(
-        tuple(line[i : i + n]) for line in map(tokens_of, TEXTS) for n in range(2, 5) for i in range(len(line) - n + 1)
+        tuple(line[i : i + n])
+        for line in map(tokens_of, TEXTS)
+        for n in range(2, 5)
+        for i in range(len(line) - n + 1)
     )
     for ngram, (probability, _) in full.items():
-        shorter = math.log10(10 ** full[ngram[:-1]][1] * looked_up(full, ngram[-1], ngram[1:-1])) if raw[ngram] else 0
+        shorter = (
+            math.log10(10 ** full[ngram[:-1]][1] * looked_up(full, ngram[-1], ngram[1:-1]))
+            if raw[ngram]
+            else 0
+        )
         needed = any(longer[:-1] == ngram or longer[1:] == ngram for longer in pruned)
         worth = len(ngram) == 1 or raw[ngram] * (probability - shorter) >= 1.0
         assert (ngram in pruned) == (worth or needed), ngram
@@ -141,37 +183,41 @@ def test_what_adds_little_is_left_out():
 def test_packed_there_and_back(tmp_path, prune):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     for name in ("a.arpa", "a.npz"):
-        modelling.build([tmp_path / "texts.txt"], tmp_path / name, 4, prune)
-    text, packed = (entries(modelling.read(tmp_path / name)) for name in ("a.arpa", "a.npz"))
+        language_models.build([tmp_path / "texts.txt"], tmp_path / name, 4, prune)
+    text, packed = (entries(language_models.read(tmp_path / name)) for name in ("a.arpa", "a.npz"))
     assert packed.keys() == text.keys()
     for ngram, values in text.items():
         assert packed[ngram] == pytest.approx(values, rel=1e-3, abs=1e-3)
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-30], lambda data: data[:900] + data[950:], lambda data: b"PK"])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-30], lambda data: data[:900] + data[950:], lambda data: b"PK"]
+)
 def test_a_damaged_packed_file_is_named(tmp_path, change):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
-    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 3)
+    language_models.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 3)
     (tmp_path / "a.npz").write_bytes(change((tmp_path / "a.npz").read_bytes()))
     with pytest.raises(ModelError, match=r"a\.npz: no language model"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
 
 
 def test_a_packed_file_of_something_else_is_named(tmp_path):
-    np.savez(tmp_path / "a.npz", vocabulary=np.array(["a"]), tokens1=np.zeros(3), counts1=np.zeros(1))
+    np.savez(
+        tmp_path / "a.npz", vocabulary=np.array(["a"]), tokens1=np.zeros(3), counts1=np.zeros(1)
+    )
     with pytest.raises(ModelError, match=r"a\.npz: no language model"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("name", ["tokens1", "counts1", "probability1", "weight1"])
 def test_a_packed_file_of_other_kinds_is_named(tmp_path, name):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
-    modelling.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 1)
+    language_models.build([tmp_path / "texts.txt"], tmp_path / "a.npz", 1)
     with np.load(tmp_path / "a.npz") as file:
         arrays = dict(file)
     np.savez(tmp_path / "a.npz", **(arrays | {name: np.full(arrays[name].shape, "x")}))
     with pytest.raises(ModelError, match=r"a\.npz: no language model"):
-        modelling.read(tmp_path / "a.npz")
+        language_models.read(tmp_path / "a.npz")
 
 
 def test_arpa_there_and_back():
@@ -195,7 +241,12 @@ def test_arpa_of_others_is_read():
         "-99 <s>",
     ]
     model = from_arpa([*lines, "", "\\2-grams:", "-0.125\ta a", "", "\\end\\", "more"], "x.arpa")
-    assert entries(model) == {("<unk>",): (-1, 0), ("a",): (-0.5, -0.25), ("<s>",): (-99, 0), ("a", "a"): (-0.125, 0)}
+    assert entries(model) == {
+        ("<unk>",): (-1, 0),
+        ("a",): (-0.5, -0.25),
+        ("<s>",): (-99, 0),
+        ("a", "a"): (-0.125, 0),
+    }
 
 
 @pytest.mark.parametrize(
@@ -213,13 +264,29 @@ def test_a_damaged_file_is_named(change, why):
 
 
 def test_an_ngram_without_its_beginning_is_named():
-    lines = ["\\data\\", "ngram 1=1", "ngram 2=1", "", "\\1-grams:", "-1 a", "", "\\2-grams:", "-1 b a", "", "\\end\\"]
+    lines = [
+        "\\data\\",
+        "ngram 1=1",
+        "ngram 2=1",
+        "",
+        "\\1-grams:",
+        "-1 a",
+        "",
+        "\\2-grams:",
+        "-1 b a",
+        "",
+        "\\end\\",
+    ]
     with pytest.raises(ModelError, match="n-grams with `b`"):
         from_arpa(lines, "x.arpa")
 
 
 def test_no_text_is_no_model():
-    for texts, order, why in (([], 3, "no text"), (["", ""], 3, "no text"), (["a"], 0, "order is 0")):
+    for texts, order, why in (
+        ([], 3, "no text"),
+        (["", ""], 3, "no text"),
+        (["a"], 0, "order is 0"),
+    ):
         with pytest.raises(UsageFault, match=why):
             estimate(texts, order)
     with pytest.raises(UsageFault, match="prune is -1"):
@@ -233,7 +300,10 @@ def test_the_automaton_says_how_likely_a_text_is():
     automaton = Scaled(LanguageModel(model, alphabet), 0.7)
     for text in ("the cat", "tat", "godXhat ", "a", ""):
         known = [token if token in model.vocabulary else UNKNOWN for token in tokens_of(text)]
-        chances = (looked_up(entries(model), known[i], tuple(known[max(0, i - 3) : i])) for i in range(1, len(known)))
+        chances = (
+            looked_up(entries(model), known[i], tuple(known[max(0, i - 3) : i]))
+            for i in range(1, len(known))
+        )
         expected = sum(map(math.log, chances))
         assert weighed(automaton, map(alphabet.label, text)) == pytest.approx(0.7 * expected)
 
@@ -248,7 +318,10 @@ def odd_models(draw):
         levels.append([(text, draw(st.sampled_from([0.0, -0.3]))) for text in above])
     lines = ["\\data\\", *(f"ngram {n}={len(level)}" for n, level in enumerate(levels, start=1))]
     for n, level in enumerate(levels, start=1):
-        lines += [f"\\{n}-grams:", *(f"-{n}.5\t{' '.join(text)}\t{weight}" for text, weight in level)]
+        lines += [
+            f"\\{n}-grams:",
+            *(f"-{n}.5\t{' '.join(text)}\t{weight}" for text, weight in level),
+        ]
     return from_arpa([*lines, "\\end\\"], "odd")
 
 
@@ -266,10 +339,14 @@ def test_a_search_adds_it_to_what_the_image_says():
     model = estimate(["ab", "ab", "ba", "aab"], 2)
     alphabet = Alphabet("ab")
     log_probs, frames = noise(2, 4, 3, sharpness=0.5), np.array([4])
-    (found,) = beam_search(log_probs, frames, Grammar(3, [LanguageModel(model, alphabet)], bonus=0.3), 500, None)
+    (found,) = beam_search(
+        log_probs, frames, Grammar(3, [LanguageModel(model, alphabet)], bonus=0.3), 500, None
+    )
     assert found
     for hypothesis in found:
-        added = weighed(LanguageModel(model, alphabet), hypothesis.labels) + 0.3 * len(hypothesis.labels)
+        added = weighed(LanguageModel(model, alphabet), hypothesis.labels) + 0.3 * len(
+            hypothesis.labels
+        )
         own = score(log_probs, frames, [hypothesis.labels])[0]
         assert hypothesis.score == pytest.approx(own + added, abs=1e-5)
     best = max(

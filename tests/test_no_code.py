@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import crnn_cli
-from crnn_cli import modelling
+from crnn_cli import language_models
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import DecodeOptions
 from crnn_cli.data.store import Writer
@@ -27,7 +27,18 @@ from tests.models import STRIPES, save_stripes_onnx, stripes
 
 ROOT = Path(crnn_cli.__file__).parent
 
-MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml", "runpy", "subprocess", "ctypes"}
+MODULES = {
+    "pickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "shelve",
+    "yaml",
+    "runpy",
+    "subprocess",
+    "ctypes",
+}
 CALLS = {
     "eval", "exec", "compile", "__import__", "import_module", "sympify", "os.system", "os.popen", "execv", "execve",
     "torch.load", "torch.export.load", "torch.jit.load", "np.load", "numpy.load", "onnx.load",
@@ -39,15 +50,19 @@ ALLOWED = {
     ("__init__.py", "__getattr__", "import_module"): "names of this package",
     ("app.py", "_command", "import_module"): "names of this package's verbs",
     ("core/decoding/pattern.py", "", "importlib.import_module"): "a name of the standard library",
-    ("core/decoding/native.py", "library", "ctypes.CDLL"): "the compiled part, installed with the package",
+    (
+        "core/decoding/native.py",
+        "library",
+        "ctypes.CDLL",
+    ): "the compiled part, installed with the package",
     ("devices.py", "cuda_devices", "ctypes.CDLL"): "the driver of CUDA",
     ("synth/fonts.py", "_installed", "subprocess.run"): "fontconfig's list of fonts",
-    ("exporting.py", "_program", "torch.export.load"): "bytes that this process has just made",
-    ("training/record.py", "load_state", "torch.load"): "weights_only=True, see below",
-    ("cluster.py", "recognize", "pickle.loads"): "between the processes of one cluster",
-    ("cluster.py", "__call__", "pickle.loads"): "between the processes of one cluster",
-    ("cluster.py", "__call__", "pickle.dumps"): "between the processes of one cluster",
-    ("cluster.py", "_shares", "pickle.dumps"): "between the processes of one cluster",
+    ("export/export.py", "_program", "torch.export.load"): "bytes that this process has just made",
+    ("training/run_folder.py", "load_state", "torch.load"): "weights_only=True, see below",
+    ("reading/ray_engine.py", "recognize", "pickle.loads"): "between the processes of one cluster",
+    ("reading/ray_engine.py", "__call__", "pickle.loads"): "between the processes of one cluster",
+    ("reading/ray_engine.py", "__call__", "pickle.dumps"): "between the processes of one cluster",
+    ("reading/ray_engine.py", "_shares", "pickle.dumps"): "between the processes of one cluster",
 }
 
 
@@ -58,9 +73,16 @@ def calls(tree: ast.AST, function: str = "") -> Iterator[tuple[str, str, set[str
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             keywords = {f"{key.arg}={ast.unparse(key.value)}" for key in node.keywords}
-            known = name in CALLS or (name.rsplit(".", 1)[-1] in CALLS and not name.startswith("re."))
-            method = isinstance(node.func, ast.Attribute) and node.func.attr == "eval" and not node.args  # of a module
-            pointers = name.startswith("ctypes.") and name not in ("ctypes.CDLL", "ctypes.cdll.LoadLibrary")
+            known = name in CALLS or (
+                name.rsplit(".", 1)[-1] in CALLS and not name.startswith("re.")
+            )
+            method = (
+                isinstance(node.func, ast.Attribute) and node.func.attr == "eval" and not node.args
+            )  # of a module
+            pointers = name.startswith("ctypes.") and name not in (
+                "ctypes.CDLL",
+                "ctypes.cdll.LoadLibrary",
+            )
             if ((known and not method) or name.split(".")[0] in MODULES) and not pointers:
                 yield inside, name, keywords
             if any(key.startswith("allow_pickle") for key in keywords):
@@ -78,7 +100,7 @@ def test_what_could_run_code_is_used_where_it_is_known_to_be_safe():
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
                 pytest.fail(f"{path}: from {node.module} import ...: import the module itself")
     assert found.keys() == ALLOWED.keys()
-    assert "weights_only=True" in found["training/record.py", "load_state", "torch.load"]
+    assert "weights_only=True" in found["training/run_folder.py", "load_state", "torch.load"]
 
 
 @pytest.mark.parametrize(
@@ -187,13 +209,17 @@ def outside(path: Path, location: str) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"])
+@pytest.mark.parametrize(
+    "location", ["weights.bin", "../weights.bin", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"]
+)
 def test_an_onnx_model_opens_no_other_file(tmp_path, monkeypatch, location):
     (tmp_path / "folder").mkdir()
     for folder in (tmp_path, tmp_path / "folder"):
         monkeypatch.chdir(folder)
         outside(folder / "model.onnx", location)
-        with pytest.raises(ModelError, match=r"model\.onnx: .*a tensor whose data is in another file"):
+        with pytest.raises(
+            ModelError, match=r"model\.onnx: .*a tensor whose data is in another file"
+        ):
             crnn_cli.load("model.onnx", device="cpu")
 
 
@@ -213,7 +239,9 @@ ELSEWHERE = field(1, b"location") + field(2, b"weights.bin")
 ATTRIBUTE = field(1, b"axis") + b"\xa0\x01\x02\x18\x01"
 
 
-def graph(node: bytes = ADD, tensor: bytes = WEIGHT + field(9, bytes(8)), more: bytes = b"") -> bytes:
+def graph(
+    node: bytes = ADD, tensor: bytes = WEIGHT + field(9, bytes(8)), more: bytes = b""
+) -> bytes:
     return b"\x08\x08" + field(7, field(1, node) + field(2, b"g") + field(5, tensor) + more)
 
 
@@ -257,11 +285,15 @@ def in_the_format_of_onnx_runtime(path: Path) -> bytes:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath, options.log_severity_level = str(path), 3
     options.add_session_config_entry("session.save_model_format", "ORT")
-    onnxruntime.InferenceSession(save_stripes_onnx(path), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        save_stripes_onnx(path), options, providers=["CPUExecutionProvider"]
+    )
     return path.read_bytes()
 
 
-def test_a_model_in_the_format_of_onnx_runtime_is_refused_by_the_check_and_by_its_session(tmp_path, monkeypatch):
+def test_a_model_in_the_format_of_onnx_runtime_is_refused_by_the_check_and_by_its_session(
+    tmp_path, monkeypatch
+):
     data = in_the_format_of_onnx_runtime(tmp_path / "bad.onnx")
     assert data[4:8] == b"ORTM"
     with pytest.raises(ModelError, match=r"bad\.onnx: .*the format of ONNX Runtime"):
@@ -278,10 +310,10 @@ def test_pickles_in_language_models_and_weights_are_not_unpacked(tmp_path, canar
     for arrays in ({"vocabulary": attack}, {"vocabulary": np.array(["a"]), "tokens1": attack}):
         np.savez(tmp_path / "a.npz", **arrays)
         with pytest.raises(ModelError, match=r"a\.npz: no language model"):
-            modelling.read(tmp_path / "a.npz")
+            language_models.read(tmp_path / "a.npz")
     (tmp_path / "b.npz").write_bytes(pickled(Attack(canary)))  # a zip archive, too
     with pytest.raises(ModelError, match=r"b\.npz: no language model"):
-        modelling.read(tmp_path / "b.npz")
+        language_models.read(tmp_path / "b.npz")
     for name in ("c.safetensors", "c.onnx"):
         (tmp_path / name).write_bytes(pickled(Attack(canary)))
         with pytest.raises(ModelError, match=name):

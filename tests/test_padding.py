@@ -62,7 +62,9 @@ def test_batch_norm_trains_on_the_valid_columns_alone(garbage, after):
 LAYERS = [
     nn.Conv2d(4, 5, 3, 1, 1),
     nn.Conv2d(4, 5, 3, 2, 1),
-    nn.Sequential(nn.Conv2d(4, 5, 3, (2, 1), 1), nn.Hardswish(), nn.Conv2d(5, 4, (2, 3), 1, (0, 1))),
+    nn.Sequential(
+        nn.Conv2d(4, 5, 3, (2, 1), 1), nn.Hardswish(), nn.Conv2d(5, 4, (2, 3), 1, (0, 1))
+    ),
     nn.MaxPool2d(2),
     nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, (2, 1), (0, 1))),
     nn.InstanceNorm2d(4, affine=True),
@@ -88,7 +90,9 @@ def test_a_layer_gives_an_image_what_it_gives_it_alone_and_pads_with_zeros(layer
         torch.testing.assert_close(gradient[row : row + 1, ..., :width], alone)
 
 
-@pytest.mark.parametrize("layer", LAYERS[:1] + LAYERS[3:4] + LAYERS[5:6], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "layer", LAYERS[:1] + LAYERS[3:4] + LAYERS[5:6], ids=lambda layer: type(layer).__name__
+)
 def test_an_image_alone_meets_the_layer_itself(layer):
     x = batch()[:1]
     torch.testing.assert_close(padding.run(layer, x, WIDTHS[:1])[0], layer(x))

@@ -45,7 +45,9 @@ def unescape(field):
     return re.sub(r"\\(.)", lambda m: {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}[m[1]], field)
 
 
-@pytest.mark.parametrize("text", ["", "plain", "a\tb\nc\rd\\e", "\\t", "\\\\n", "tail\\", "é\u2028\x85"])
+@pytest.mark.parametrize(
+    "text", ["", "plain", "a\tb\nc\rd\\e", "\\t", "\\\\n", "tail\\", "é\u2028\x85"]
+)
 def test_an_escaped_field_is_one_field_and_comes_back(text):
     assert not set("\t\n\r") & set(escape(text))
     assert unescape(escape(text)) == text
@@ -54,7 +56,12 @@ def test_an_escaped_field_is_one_field_and_comes_back(text):
 def test_a_row_an_image_in_input_order(here, crnn):
     code, out, err = crnn("predict", "bba.png", "a.png", "ab.png", "a.png")
     assert code == 0
-    assert [row[:2] for row in rows(out)] == [["bba.png", "bba"], ["a.png", "a"], ["ab.png", "ab"], ["a.png", "a"]]
+    assert [row[:2] for row in rows(out)] == [
+        ["bba.png", "bba"],
+        ["a.png", "a"],
+        ["ab.png", "ab"],
+        ["a.png", "a"],
+    ]
     assert all(re.fullmatch(r"[01]\.\d{4}", row[2]) for row in rows(out))
     assert err == f"model: {here / 'stripes.onnx'} ($CRNN_MODEL), on cpu\n"
 
@@ -64,7 +71,10 @@ def test_json_lines_carry_characters_and_places(here, crnn):
     found, gone = map(json.loads, out.splitlines())
     assert code == 1
     assert (found["path"], found["text"], found["error"]) == ("ab.png", "ab", None)
-    assert [(c["text"], c["start"], c["end"]) for c in found["characters"]] == [("a", 4, 8), ("b", 12, 16)]
+    assert [(c["text"], c["start"], c["end"]) for c in found["characters"]] == [
+        ("a", 4, 8),
+        ("b", 12, 16),
+    ]
     assert all(0.99 < c["confidence"] <= 1 for c in found["characters"])
     assert gone == {
         "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [], "turned": 0,
@@ -92,7 +102,11 @@ def test_an_image_without_text_is_no_error(here, crnn):
 
 
 def test_names_of_every_kind_come_through(here, crnn):
-    hard = ["with space.png", "tab\tnewline\nback\\slash.png", "日本.png"] if os.name == "posix" else ["with space.png"]
+    hard = (
+        ["with space.png", "tab\tnewline\nback\\slash.png", "日本.png"]
+        if os.name == "posix"
+        else ["with space.png"]
+    )
     for name in hard:
         (here / name).write_bytes(png(stripes("ab")))
     code, out, _ = crnn("predict", *hard)
@@ -117,7 +131,10 @@ def test_the_bytes_of_an_undecodable_path_are_kept(here, crnn):
 
 def test_pages_of_a_tiff_have_rows_of_their_own(here, crnn):
     cv2.imwritemulti("pages.tif", [stripes("ab"), stripes("b")])
-    assert [row[:2] for row in rows(crnn("predict", "pages.tif").out)] == [["pages.tif#1", "ab"], ["pages.tif#2", "b"]]
+    assert [row[:2] for row in rows(crnn("predict", "pages.tif").out)] == [
+        ["pages.tif#1", "ab"],
+        ["pages.tif#2", "b"],
+    ]
 
 
 def test_what_folders_have_besides_images_is_counted(here, crnn):
@@ -176,8 +193,14 @@ def test_a_run_that_cannot_start_leaves_no_file(here, crnn):
 def test_the_model_that_is_used_is_named(here, crnn, monkeypatch):
     monkeypatch.delenv("CRNN_MODEL")
     save_untrained(here / "model.safetensors")
-    assert "model: model.safetensors (./model.safetensors), on cpu" in crnn("predict", "a.png", "--device", "cpu").err
-    assert "model: stripes.onnx (--model), on cpu" in crnn("predict", "a.png", "--model", "stripes.onnx").err
+    assert (
+        "model: model.safetensors (./model.safetensors), on cpu"
+        in crnn("predict", "a.png", "--device", "cpu").err
+    )
+    assert (
+        "model: stripes.onnx (--model), on cpu"
+        in crnn("predict", "a.png", "--model", "stripes.onnx").err
+    )
 
 
 def test_without_a_model_the_places_are_named(here, crnn, monkeypatch):
@@ -195,7 +218,9 @@ def test_cuda_on_a_machine_without_it(here, crnn, monkeypatch):
     for model in ("stripes.onnx", "model.safetensors"):
         code, out, err = crnn("predict", "a.png", "--model", model, "--device", "cuda")
         assert (code, out) == (2, "")
-        assert err == "error: device cuda: this machine has no CUDA GPU or driver: use --device cpu\n"
+        assert (
+            err == "error: device cuda: this machine has no CUDA GPU or driver: use --device cpu\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -215,12 +240,24 @@ def test_unknown_values_of_options_exit_2(here, crnn, option, value, message):
 def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
     cv2.imwritemulti("pages.tif", [stripes("ab"), stripes("b")])
     (here / "odd\tname.png").write_bytes(png(stripes("ab")))
-    inputs = ["bba.png", "pages.tif", "gone.png", "odd\tname.png", "a.png", "pages.tif", "a.png", "pages.tif"]
+    inputs = [
+        "bba.png",
+        "pages.tif",
+        "gone.png",
+        "odd\tname.png",
+        "a.png",
+        "pages.tif",
+        "a.png",
+        "pages.tif",
+    ]
 
     def brief(output):
         """Of each row what does not depend on the images that were read with it."""
         lines = output.decode().splitlines()
-        values = [[*json.loads(row).values()][:2] if row.startswith("{") else row.split("\t")[:2] for row in lines]
+        values = [
+            [*json.loads(row).values()][:2] if row.startswith("{") else row.split("\t")[:2]
+            for row in lines
+        ]
         return [[text if isinstance(text, str) else "" for text in row] for row in values]
 
     for options in ((), ("--json",)):
@@ -244,7 +281,11 @@ def test_other_files_are_not_gone_on_with(here, crnn, content):
     (here / "out").write_text(content)
     for options in ((), ("--json",)):
         code, _, err = crnn("predict", "a.png", "-o", "out", "--resume", *options)
-        assert (code, "out:1: no whole row of predict" in err, (here / "out").read_text()) == (2, True, content)
+        assert (code, "out:1: no whole row of predict" in err, (here / "out").read_text()) == (
+            2,
+            True,
+            content,
+        )
 
 
 def test_resume_needs_a_file(here, crnn):
@@ -256,7 +297,10 @@ def test_shards_are_the_whole(here, crnn):
     inputs = ["bba.png", "a.png", "ab.png", "a.png", "bba.png"]
     whole = crnn("predict", *inputs).out.splitlines()
     for n in (1, 2, 3, 7):
-        parts = [crnn("predict", *inputs, "--shard", f"{i}/{n}").out.splitlines() for i in range(1, n + 1)]
+        parts = [
+            crnn("predict", *inputs, "--shard", f"{i}/{n}").out.splitlines()
+            for i in range(1, n + 1)
+        ]
         assert parts == [whole[i::n] for i in range(n)]
     for shard in ("0/2", "3/2", "1", "a/b", "1/0"):
         code, _, err = crnn("predict", "a.png", "--shard", shard)
@@ -268,8 +312,12 @@ def test_fast_is_for_checkpoints(here, crnn):
     assert (code, [row[1] for row in rows(out)]) == (0, ["a", "ab"])
     assert f"--fast changes nothing for {here / 'stripes.onnx'} on cpu" in err
     save_untrained(here / "own.safetensors")
-    code, out, err = crnn("predict", "a.png", "--fast", "--model", "own.safetensors", "--device", "cpu")
+    code, out, err = crnn(
+        "predict", "a.png", "--fast", "--model", "own.safetensors", "--device", "cpu"
+    )
     assert (code, len(rows(out))) == (0, 1)
     assert (", on cpu, in bfloat16" in err) == devices.supports_bf16(torch.device("cpu"))
     assert ("changes nothing" in err) != (", in bfloat16" in err)
-    assert crnn_cli.load("own.safetensors", "cpu", fast=True).members[0].runner.fast == (", in bfloat16" in err)
+    assert crnn_cli.load("own.safetensors", "cpu", fast=True).members[0].runner.fast == (
+        ", in bfloat16" in err
+    )

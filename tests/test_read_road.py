@@ -43,7 +43,12 @@ def python(folder, code, *args, **options):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CRNN_MODEL": "model.onnx"}
     command = [sys.executable, "-W", "error", "-c", code, *args]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
     )
 
 
@@ -52,14 +57,20 @@ def test_an_exported_model_reads_without_torch(folder):
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     rows = [line.split("\t")[:2] for line in out.decode().splitlines()]
-    assert [(Path(path).name, text) for path, text in rows] == [("a.png", "a"), ("ab.png", "ab"), ("bba.png", "bba")]
+    assert [(Path(path).name, text) for path, text in rows] == [
+        ("a.png", "a"),
+        ("ab.png", "ab"),
+        ("bba.png", "bba"),
+    ]
 
 
 def test_an_exported_model_is_scored_without_torch(folder):
     with Writer(folder / "set.lmdb") as writer:
         for text in ("ab", "bba"):
             writer.add(png(stripes(text)), text, 8 * len(text) + 8, 32, f"{text}.png")
-    with python(folder, WITHOUT_TORCH, "evaluate", "set.lmdb", "--model", "model.onnx", "--json") as process:
+    with python(
+        folder, WITHOUT_TORCH, "evaluate", "set.lmdb", "--model", "model.onnx", "--json"
+    ) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     assert json.loads(out)["overall"]["exact"]["value"] == 1

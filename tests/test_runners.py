@@ -43,7 +43,10 @@ def test_exported_models_give_what_was_exported_on_shapes_not_seen(files):
     assert runner.device == "cpu"
     for texts in (["ab", "", "babab"], ["a" * 30]):
         images, widths = collate([stripes(text)[None] for text in texts])
-        (log_probs, frames), (expected, lengths) = runner(images, widths), StripesRunner()(images, widths)
+        (log_probs, frames), (expected, lengths) = (
+            runner(images, widths),
+            StripesRunner()(images, widths),
+        )
         assert log_probs.dtype == np.float32
         assert frames.dtype == np.int64
         np.testing.assert_allclose(log_probs, expected, atol=1e-4)
@@ -90,7 +93,9 @@ def test_a_missing_model_is_named(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("data", [b"", b"no model at all, but some text that is long enough to be taken for one"])
+@pytest.mark.parametrize(
+    "data", [b"", b"no model at all, but some text that is long enough to be taken for one"]
+)
 def test_a_foreign_file_is_refused(tmp_path, suffix, data):
     path = tmp_path / f"foreign{suffix}"
     path.write_bytes(data)
@@ -109,7 +114,9 @@ def test_a_truncated_model_is_refused(files, tmp_path, suffix, share):
 
 
 def test_exports_of_other_programs_are_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"other\.onnx: an ONNX model, but not one that `crnn export` wrote"):
+    with pytest.raises(
+        ModelError, match=r"other\.onnx: an ONNX model, but not one that `crnn export` wrote"
+    ):
         runners.load(save_stripes_onnx(tmp_path / "other.onnx", description=""))
 
 

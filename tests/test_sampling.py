@@ -15,7 +15,9 @@ def sampler(n: int, batch_size: int, seed: int = 0) -> Sampler:
 
 
 @given(n=st.integers(1, 200), batch_size=st.integers(1, 40), epochs=st.integers(1, 4))
-def test_batches_are_full_and_samples_drawn_equally_often(n: int, batch_size: int, epochs: int) -> None:
+def test_batches_are_full_and_samples_drawn_equally_often(
+    n: int, batch_size: int, epochs: int
+) -> None:
     source = sampler(n, batch_size)
     draws = [draw for number in range(epochs) for draw in source.epoch(number)]
     assert {len(draw.samples) for draw in draws} == {batch_size}
@@ -40,7 +42,10 @@ def test_an_epoch_is_a_function_of_seed_and_number() -> None:
 
 def test_like_widths_meet() -> None:
     source = sampler(2000, 16)
-    columns = [(source.widths[draw.samples].sum(), 16 * source.widths[draw.samples].max()) for draw in source.epoch(0)]
+    columns = [
+        (source.widths[draw.samples].sum(), 16 * source.widths[draw.samples].max())
+        for draw in source.epoch(0)
+    ]
     used, padded = np.sum(columns, axis=0)
     assert used / padded > 0.9
 

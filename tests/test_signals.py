@@ -42,7 +42,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("signum", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["INT", "TERM"]
+    ("signum", "kind"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+    ids=["INT", "TERM"],
 )
 def test_the_first_signal_raises_and_one_that_comes_later_ends_the_process(
     clock: list[float], signum: signal.Signals, kind: type[BaseException]
@@ -98,7 +100,9 @@ run()
 
 
 @posix
-@pytest.mark.parametrize(("program", "status"), [(SWALLOWED, 130), (IMPORTED, 143)], ids=["destructor", "import"])
+@pytest.mark.parametrize(
+    ("program", "status"), [(SWALLOWED, 130), (IMPORTED, 143)], ids=["destructor", "import"]
+)
 def test_an_exception_that_would_be_lost_ends_the_process_without_a_word(
     tmp_path: Path, program: str, status: int
 ) -> None:
@@ -125,7 +129,9 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[Path]:
     return found
 
 
-@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="/proc of Linux")
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="/proc of Linux"
+)
 def test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "face.ttf").write_bytes(ImageFont.load_default(32).font_bytes)
     line = ["synth", "-o", "w.lmdb", "-n", "9000", "--fonts", ".", "--workers", "1"]
@@ -139,7 +145,9 @@ def test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c(tmp_path: Path) -
             time.sleep(0.05)
         status = (workers[0] / "status").read_text()
         process.kill()
-    blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk"))
+    blocked = next(
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk")
+    )
     assert blocked & 1 << (signal.SIGINT - 1)
     while workers[0].exists() and "Z (" not in (workers[0] / "status").read_text():
         assert time.monotonic() < end

@@ -29,7 +29,8 @@ SAMPLES = st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
         st.integers(1, 9999),
         st.integers(1, 9999),
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just(os.fsdecode(b"\xff.png")),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+        | st.just(os.fsdecode(b"\xff.png")),
         st.sampled_from(["", "a mark"]),
     ),
     min_size=1,
@@ -56,7 +57,10 @@ def simple(count: int, text: str = "text") -> list:
 
 def foreign(path: Path, items: dict[bytes, bytes], subdir: bool = True) -> Path:
     """A dataset as other programs write it: no keys of ours."""
-    with lmdb.open(str(path), subdir=subdir) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), subdir=subdir) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         for key, value in items.items():
             transaction.put(key, value)
     return path
@@ -109,7 +113,10 @@ def test_the_layout_is_the_fields(tmp_path):
 def test_a_store_without_our_keys_is_read_through(tmp_path):
     image = png(render("abc"))
     items = {b"image-000000001": image, b"label-000000001": b"abc", b"num-samples": b"1"}
-    for path in (foreign(tmp_path / "a", items), foreign(tmp_path / "single.lmdb", items, subdir=False)):
+    for path in (
+        foreign(tmp_path / "a", items),
+        foreign(tmp_path / "single.lmdb", items, subdir=False),
+    ):
         height, width = render("abc").shape
         assert read(path) == [(image, "abc", width, height, f"{path}:1", "")]
     write(tmp_path / "a", simple(1), append=True)
@@ -118,7 +125,12 @@ def test_a_store_without_our_keys_is_read_through(tmp_path):
 
 def test_training_skips_and_names_an_image_too_wide_for_a_line(tmp_path):
     """9000 x 1 would be 288,000 pixels wide at a height of 32, and more than memory in a batch."""
-    words = [png(render("ab")), png(np.full((1, 9000), 255, np.uint8)), png(np.full((9, 9000), 255, np.uint8)), b"none"]
+    words = [
+        png(render("ab")),
+        png(np.full((1, 9000), 255, np.uint8)),
+        png(np.full((9, 9000), 255, np.uint8)),
+        b"none",
+    ]
     items = {b"image-%09d" % number: word for number, word in enumerate(words, start=1)}
     items |= {b"label-%09d" % number: b"ab" for number in range(1, 5)}
     path = foreign(tmp_path / "wide", items | {b"num-samples": b"4"})
@@ -229,7 +241,10 @@ def test_what_is_in_the_way_is_not_replaced(tmp_path):
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     with pytest.raises(StoreError, match="exists: --overwrite replaces it, --append adds to it"):
         Writer(tmp_path / "a.lmdb")
-    for name, told in (("file", "is no dataset folder but a file"), ("folder", "is no dataset, so it is not replaced")):
+    for name, told in (
+        ("file", "is no dataset folder but a file"),
+        ("folder", "is no dataset, so it is not replaced"),
+    ):
         with pytest.raises(StoreError, match=told):
             Writer(tmp_path / name, overwrite=True)
     with pytest.raises(StoreError, match="no dataset to append to"):
@@ -239,7 +254,12 @@ def test_what_is_in_the_way_is_not_replaced(tmp_path):
 
 
 def test_leftovers_of_this_output_alone_are_removed(tmp_path):
-    for name in (".a.lmdb.12.partial", ".a.lmdb.b.12.partial", ".b.lmdb.12.partial", "a.lmdb.12.partial"):
+    for name in (
+        ".a.lmdb.12.partial",
+        ".a.lmdb.b.12.partial",
+        ".b.lmdb.12.partial",
+        "a.lmdb.12.partial",
+    ):
         (tmp_path / name).mkdir()
     write(tmp_path / "a.lmdb", simple(1))
     assert not (tmp_path / ".a.lmdb.12.partial").exists()
@@ -275,7 +295,9 @@ def test_samples_that_another_program_adds_meanwhile_are_not_lost(tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was_asked_for(tmp_path, overwrite):
+def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was_asked_for(
+    tmp_path, overwrite
+):
     path = tmp_path / "a.lmdb"
     slow = Writer(path, overwrite=overwrite)
     slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
@@ -348,7 +370,9 @@ def test_what_is_no_dataset_is_named(tmp_path):
         tmp_path / "folder": r"no data\.mdb in this folder",
         damaged(tmp_path / "empty", b""): "no LMDB, or a damaged one",
         damaged(tmp_path / "junk", b"junk" * 5000): "no LMDB, or a damaged one",
-        damaged(tmp_path / "half", whole[: len(whole) // 2]): r"truncated \([\d,]+ of [\d,]+ bytes\)",
+        damaged(
+            tmp_path / "half", whole[: len(whole) // 2]
+        ): r"truncated \([\d,]+ of [\d,]+ bytes\)",
         foreign(tmp_path / "other", {b"key": b"value"}): "no text dataset: it has no num-samples",
         foreign(tmp_path / "odd", {b"num-samples": b"None"}): "no text dataset",
         foreign(tmp_path / "zero", {b"num-samples": b"0"}): "has no samples",
@@ -377,7 +401,9 @@ def test_missing_and_unreadable_records_are_named(tmp_path):
 def test_a_copied_dataset_is_the_same(tmp_path):
     write(tmp_path / "a.lmdb", simple(5))
     shutil.copytree(tmp_path / "a.lmdb", tmp_path / "b.lmdb")
-    assert np.array_equal(Reader(tmp_path / "a.lmdb").hashes(), Reader(tmp_path / "b.lmdb").hashes())
+    assert np.array_equal(
+        Reader(tmp_path / "a.lmdb").hashes(), Reader(tmp_path / "b.lmdb").hashes()
+    )
 
 
 @needs_locks
@@ -420,7 +446,10 @@ def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
         assert (path / "data.mdb").read_bytes() == before
     write(tmp_path / "a.lmdb", simple(1))
     whole = (tmp_path / "a.lmdb" / "data.mdb").read_bytes()
-    for name, data in {"cut": whole[:9000], "spoiled": whole[:8192] + bytes(len(whole) - 8192)}.items():
+    for name, data in {
+        "cut": whole[:9000],
+        "spoiled": whole[:8192] + bytes(len(whole) - 8192),
+    }.items():
         write(damaged(tmp_path / name, data), simple(1, "new"), overwrite=True)
         assert Reader(tmp_path / name).label(0) == "new0"
 
@@ -429,7 +458,10 @@ def test_of_a_link_the_target_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     link = tmp_path / "link.lmdb"
     link.symlink_to(tmp_path / "disk" / "a.lmdb")
-    for options, told in (({}, "exists"), ({"overwrite": True}, "is no dataset folder but a link to nothing")):
+    for options, told in (
+        ({}, "exists"),
+        ({"overwrite": True}, "is no dataset folder but a link to nothing"),
+    ):
         with pytest.raises(StoreError, match=told):
             Writer(link, **options)
     write(tmp_path / "disk" / "a.lmdb", simple(1, "old"))

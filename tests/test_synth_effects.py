@@ -82,7 +82,9 @@ def test_kinds_come_in_their_shares() -> None:
 def test_backgrounds_grow_with_the_height() -> None:
     draw = Backgrounds(only_kind("leaves"), "cpu")
     small, large = draw(32, 100, keys(6)), draw(64, 200, keys(6))
-    torch.testing.assert_close(F.avg_pool2d(large, 2).mean(dim=(2, 3)), small.mean(dim=(2, 3)), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        F.avg_pool2d(large, 2).mean(dim=(2, 3)), small.mean(dim=(2, 3)), atol=0.02, rtol=0
+    )
     assert float((F.avg_pool2d(large, 2) - small).abs().mean()) < 0.02
 
 
@@ -104,7 +106,9 @@ def test_photographs_become_backgrounds_and_unreadable_ones_are_named(tmp_path: 
 
 def test_photographs_are_bounded(tmp_path: Path) -> None:
     for grey in range(6):
-        cv2.imencode(".png", np.full((20, 90), 40 * grey, np.uint8))[1].tofile(tmp_path / f"{grey}.png")
+        cv2.imencode(".png", np.full((20, 90), 40 * grey, np.uint8))[1].tofile(
+            tmp_path / f"{grey}.png"
+        )
     draw = Backgrounds(only_kind("photo", photos=(str(tmp_path),), photo_limit=4), "cpu")
     assert draw._textures["photo"].shape == (4, SIDE, SIDE)
 
@@ -163,9 +167,16 @@ def test_an_effect_goes_from_mild_to_harsh(name: str) -> None:
     changes = []
     for share in (0.0, 0.5, 1.0):
         changed = Degrader(only_effect(name, share), "cpu")(x, widths, keys(16))
-        assert bool(changed.isfinite().all()) and float(changed.min()) >= 0 and float(changed.max()) <= 1
+        assert (
+            bool(changed.isfinite().all())
+            and float(changed.min()) >= 0
+            and float(changed.max()) <= 1
+        )
         changes.append(float(((changed - x).abs() * own).mean()))
-    if name in ("contrast", "binarise"):  # the level is drawn anew; a hard threshold changes all wherever it lies
+    if name in (
+        "contrast",
+        "binarise",
+    ):  # the level is drawn anew; a hard threshold changes all wherever it lies
         assert changes[2] > 0
     else:
         assert changes[0] < changes[1] < changes[2]
@@ -217,10 +228,14 @@ def test_light_ink_is_harmed_like_dark_ink(name: str) -> None:
     """Letters lighter than their ground are what the negative of dark ones is."""
     x, widths = batch("Some 42", "words", repeat=4)
     degrade = Degrader(only_effect(name, 0.7), "cpu")
-    torch.testing.assert_close(degrade(1 - x, widths, keys(8)), 1 - degrade(x, widths, keys(8)), atol=STEP, rtol=0)
+    torch.testing.assert_close(
+        degrade(1 - x, widths, keys(8)), 1 - degrade(x, widths, keys(8)), atol=STEP, rtol=0
+    )
 
 
-@pytest.mark.parametrize(("name", "sign"), [("streaks", -1), ("fade", -1), ("worn", -1), ("swell", 1), ("smudge", 1)])
+@pytest.mark.parametrize(
+    ("name", "sign"), [("streaks", -1), ("fade", -1), ("worn", -1), ("swell", 1), ("smudge", 1)]
+)
 def test_ink_is_lost_or_gained(name: str, sign: int) -> None:
     x, widths = batch("Some 42", repeat=8)
     gained = x - Degrader(only_effect(name, 0.7), "cpu")(x, widths, keys(8))  # dark ink
@@ -230,7 +245,10 @@ def test_ink_is_lost_or_gained(name: str, sign: int) -> None:
 
 def test_faded_ink_can_still_be_seen() -> None:
     x, widths = batch("Some 42", repeat=8)
-    for config in (only_effect("fade", 1.0), replace(only_effect("fade"), fade=Chance(1.0, 1.0, 1.0))):
+    for config in (
+        only_effect("fade", 1.0),
+        replace(only_effect("fade"), fade=Chance(1.0, 1.0, 1.0)),
+    ):
         faded = Degrader(config, "cpu")(x, widths, keys(8))
         assert float((faded.amax(dim=(1, 2, 3)) - faded.amin(dim=(1, 2, 3))).min()) > 0.1
 
@@ -239,7 +257,9 @@ def test_faded_ink_can_still_be_seen() -> None:
 def test_jpeg_is_that_of_libjpeg(quality: int) -> None:
     image = render("JPEG 42")[:, :80]
     none = torch.zeros(1, dtype=torch.int64)
-    ours = filters.jpeg(torch.from_numpy(image)[None, None] / 255, torch.tensor([float(quality)]), none, none)
+    ours = filters.jpeg(
+        torch.from_numpy(image)[None, None] / 255, torch.tensor([float(quality)]), none, none
+    )
     coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     theirs = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
     difference = np.abs((ours[0, 0].numpy() * 255).round() - theirs)
@@ -259,7 +279,10 @@ def test_blurs_keep_the_light() -> None:
     point = torch.zeros(3, 1, 33, 33)
     point[:, :, 16, 16] = 1
     size = torch.tensor([1.0, 3.0, 9.0])
-    for blurred in (filters.disc_blur(point, size / 2, 5.0), filters.motion_blur(point, size, size, 9.0)):
+    for blurred in (
+        filters.disc_blur(point, size / 2, 5.0),
+        filters.motion_blur(point, size, size, 9.0),
+    ):
         torch.testing.assert_close(blurred.sum(dim=(1, 2, 3)), torch.ones(3))
         covered = (blurred > 0.001).sum(dim=(1, 2, 3))
         assert covered[0] < covered[1] < covered[2]
@@ -269,7 +292,9 @@ def test_scaling_down_takes_the_mean_of_areas() -> None:
     x = torch.rand(2, 1, 32, 64, generator=torch.Generator().manual_seed(0))
     back = filters.rescaled(x, torch.tensor([0.25, 1.0]), torch.tensor([4.0, 1.0]), 0.25)
     expected = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4, mode="bilinear")
-    torch.testing.assert_close(back[0, :, 2:-2, 2:-2], expected[0, :, 2:-2, 2:-2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        back[0, :, 2:-2, 2:-2], expected[0, :, 2:-2, 2:-2], atol=1e-4, rtol=0
+    )
     torch.testing.assert_close(back[1], x[1], atol=1e-4, rtol=0)
 
 

@@ -52,7 +52,9 @@ def letter(character: str) -> list[Box]:
     for row, pixels in enumerate(glyph.inked[1:-1]):
         edges = [x for x in range(1, len(pixels)) if pixels[x] != pixels[x - 1]]
         top = (glyph.top - row) * 15
-        boxes += [(a * 15, top - 15, b * 15, top) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        boxes += [
+            (a * 15, top - 15, b * 15, top) for a, b in zip(edges[::2], edges[1::2], strict=True)
+        ]
     return boxes
 
 
@@ -69,7 +71,9 @@ def build(
     builder.setupGlyphOrder([".notdef", *names.values()])
     builder.setupCharacterMap({ord(c): glyph for c, glyph in names.items()})
     missing = outline((50, 0, 500, 700))
-    builder.setupGlyf({".notdef": missing, **{glyph: outline(*draw(c)) for c, glyph in names.items()}})
+    builder.setupGlyf(
+        {".notdef": missing, **{glyph: outline(*draw(c)) for c, glyph in names.items()}}
+    )
     builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names.values()], (advance, 0)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
     builder.setupNameTable({"familyName": name, "styleName": "Regular", "fullName": name})
@@ -84,7 +88,9 @@ def build(
 def plain(tmp_path_factory) -> str:
     """A face of every letter and digit, a full stop, and an exclamation mark without ink."""
     path = tmp_path_factory.mktemp("fonts") / "plain.ttf"
-    return build(path, string.ascii_letters + string.digits + " .!", lambda c: [] if c == "!" else letter(c))
+    return build(
+        path, string.ascii_letters + string.digits + " .!", lambda c: [] if c == "!" else letter(c)
+    )
 
 
 def left_out(path: str, alphabet: str = ALPHABET) -> str:
@@ -108,13 +114,19 @@ def test_a_face_has_the_characters_that_it_draws_and_no_others(plain):
 
 
 def test_what_is_drawn_as_the_missing_glyph_is_not_there(tmp_path):
-    path = build(tmp_path / "f.ttf", string.ascii_letters, lambda c: [(50, 0, 500, 700)] if c == "q" else letter(c))
+    path = build(
+        tmp_path / "f.ttf",
+        string.ascii_letters,
+        lambda c: [(50, 0, 500, 700)] if c == "q" else letter(c),
+    )
     assert only(path).characters == set(string.ascii_letters) - {"q"}
 
 
 def test_signs_that_share_one_drawing_are_not_there(tmp_path):
     twins = {")": "(", "|": "l", "`": "'"}
-    path = build(tmp_path / "f.ttf", string.ascii_letters + "(|)`'/", lambda c: letter(twins.get(c, c)))
+    path = build(
+        tmp_path / "f.ttf", string.ascii_letters + "(|)`'/", lambda c: letter(twins.get(c, c))
+    )
     assert only(path, ALPHABET + "(|)`'/").characters == set(string.ascii_letters + "'/")
 
 
@@ -138,12 +150,19 @@ def test_small_letters_that_are_capitals_are_not_there(tmp_path):
 
 
 def dotted(c: str) -> list[Box]:
-    return [(x, y, x + 60, y + 60) for x in range(40, 500, 90) for y in range(0, 300 + 4 * ord(c), 90)]
+    return [
+        (x, y, x + 60, y + 60) for x in range(40, 500, 90) for y in range(0, 300 + 4 * ord(c), 90)
+    ]
 
 
 def outlined(c: str) -> list[Box]:
     right, top = 300 + ord(c), 400 + 2 * ord(c)
-    return [(0, 0, right, 40), (0, top, right, top + 40), (0, 40, 40, top), (right - 40, 40, right, top)]
+    return [
+        (0, 0, right, 40),
+        (0, top, right, top + 40),
+        (0, 40, 40, top),
+        (right - 40, 40, right, top),
+    ]
 
 
 UNREADABLE: dict[str, Callable[[str], list[Box]]] = {
@@ -208,7 +227,9 @@ def test_the_cache_spares_work_and_follows_the_files(plain, tmp_path, monkeypatc
     assert [face.name for face in find_faces([folder], ALPHABET)[0]] == ["Second one"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe", b'{"PATH": ["STAMP", [{"path": 1}]]}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe", b'{"PATH": ["STAMP", [{"path": 1}]]}']
+)
 def test_a_damaged_cache_is_no_harm(plain, tmp_path, damage):
     before = find_faces([plain], ALPHABET)
     (cache,) = (tmp_path / "cache").rglob("faces-*.json")
@@ -232,7 +253,9 @@ def test_processes_change_nothing(plain, tmp_path, monkeypatch):
     assert find_faces(folders, ALPHABET, workers=2) == alone
 
 
-def test_installed_faces_are_those_of_the_usual_folders_without_fontconfig(plain, tmp_path, monkeypatch):
+def test_installed_faces_are_those_of_the_usual_folders_without_fontconfig(
+    plain, tmp_path, monkeypatch
+):
     fonts_folder = tmp_path / ".local" / "share" / "fonts"
     fonts_folder.mkdir(parents=True)
     (fonts_folder / "mine.ttf").write_bytes(Path(plain).read_bytes())

@@ -43,9 +43,12 @@ def test_the_more_uneven_the_type_the_more_its_letters_differ():
     def spread(uneven: float) -> float:
         """Mean deviation of the letters' ink, as a share of what each has in the drawing."""
         kept = [
-            np.add.reduceat(typed(INK, STARTS, uneven, rng(seed)).sum(0), [*map(int, STARTS)]) for seed in range(20)
+            np.add.reduceat(typed(INK, STARTS, uneven, rng(seed)).sum(0), [*map(int, STARTS)])
+            for seed in range(20)
         ]
-        return float((np.array(kept) / np.add.reduceat(INK.sum(0), [*map(int, STARTS)])).std(1).mean())
+        return float(
+            (np.array(kept) / np.add.reduceat(INK.sum(0), [*map(int, STARTS)])).std(1).mean()
+        )
 
     assert spread(0.0) < spread(0.3) < spread(0.7)
 
@@ -68,7 +71,9 @@ def test_a_hand_never_breaks_a_stroke(seed, wild):
     line = np.zeros((40, 400), np.uint8)
     line[24:32] = 255
     drawn, above = written(line, 32, 40, wild, rng(seed))
-    assert cv2.connectedComponents((drawn > 60).astype(np.uint8))[0] == 2  # the paper and one stroke
+    assert (
+        cv2.connectedComponents((drawn > 60).astype(np.uint8))[0] == 2
+    )  # the paper and one stroke
     assert above == 32 + 20
     assert not drawn[0].any() and not drawn[-1].any()
 

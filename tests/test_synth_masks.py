@@ -26,8 +26,18 @@ from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, MASKS, Mask, MaskConfig,
 from tests.test_synth_fonts import build, letter
 
 ALPHABET = string.ascii_letters + string.digits + " ."
-PLAIN = MaskConfig(bold=0, stretched=0, spaced=0, jittered=0, mixed=0, dotted=0, typed=0, written=0, lined=0)
-WILD = MaskConfig(bold=1, stretched=1, spaced=1, jittered=1, mixed=1, lined=1, **{"pens": get_args(Kind), "written": 1})
+PLAIN = MaskConfig(
+    bold=0, stretched=0, spaced=0, jittered=0, mixed=0, dotted=0, typed=0, written=0, lined=0
+)
+WILD = MaskConfig(
+    bold=1,
+    stretched=1,
+    spaced=1,
+    jittered=1,
+    mixed=1,
+    lined=1,
+    **{"pens": get_args(Kind), "written": 1},
+)
 PRESSED = MaskConfig(bold=1, stretched=1, spaced=1, jittered=1, mixed=1, dotted=1, typed=1, lined=1)
 TEXTS = st.text(ALPHABET, min_size=1, max_size=40).filter(str.strip)
 
@@ -98,7 +108,11 @@ def test_no_installed_face_is_used_for_a_character_that_its_file_lacks():
 
 
 @settings(max_examples=40)
-@given(text=TEXTS, seed=st.integers(0, 2**32), config=st.sampled_from([PLAIN, WILD, PRESSED, *MASKS.values()]))
+@given(
+    text=TEXTS,
+    seed=st.integers(0, 2**32),
+    config=st.sampled_from([PLAIN, WILD, PRESSED, *MASKS.values()]),
+)
 def test_a_mask_is_tight_and_says_where_its_ink_is(faces, text, seed, config):
     check(draw(config, faces, text, seed))
 
@@ -146,13 +160,19 @@ def test_what_cannot_be_drawn_is_none(faces):
 def with_kinds(face: Face, **counts: int) -> list[Face]:
     """Copies of `face`, so many of each kind, each kind in a folder of its own."""
     kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
-    return [replace(face, kind=kinds[k], path=f"/{k}/{i}.ttf") for k, n in counts.items() for i in range(n)]
+    return [
+        replace(face, kind=kinds[k], path=f"/{k}/{i}.ttf")
+        for k, n in counts.items()
+        for i in range(n)
+    ]
 
 
 def test_kinds_are_drawn_by_their_shares_however_many_faces_they_have(faces):
     many = with_kinds(faces[0], sans=1, display=40, serif=3)
     choice = MaskDrawer(MaskConfig(), many)._choice
-    counts = Counter(f.kind for u in np.random.default_rng(0).random((4000, 2)) if (f := choice("word", *u)))
+    counts = Counter(
+        f.kind for u in np.random.default_rng(0).random((4000, 2)) if (f := choice("word", *u))
+    )
     assert counts["sans"] / 4000 == pytest.approx(30 / 80, abs=0.03)
     assert counts["display"] / 4000 == pytest.approx(30 / 80, abs=0.03)
     assert counts["serif"] / 4000 == pytest.approx(20 / 80, abs=0.03)
@@ -171,7 +191,9 @@ def test_a_large_folder_is_held_back(faces, crowding, share):
     many = [replace(faces[0], path=f"/{'large' if i else 'small'}/{i}.ttf") for i in range(10)]
     choice = MaskDrawer(MaskConfig(crowding=crowding), many)._choice
     drawn = [choice("word", a, b) for a, b in np.random.default_rng(0).random((3000, 2))]
-    assert np.mean([f is not None and "large" in f.path for f in drawn]) == pytest.approx(share, abs=0.03)
+    assert np.mean([f is not None and "large" in f.path for f in drawn]) == pytest.approx(
+        share, abs=0.03
+    )
 
 
 def test_effects_do_what_they_say(faces):
@@ -206,7 +228,9 @@ def of_kind(face: Face, kind: Kind, **effect: object) -> np.ndarray:
 )
 def test_needles_typewriters_and_pens_have_faces_of_their_own(faces, effect, kinds):
     for kind in get_args(Kind):
-        changed = not np.array_equal(of_kind(faces[0], kind), of_kind(faces[0], kind, **{effect: 1.0}))
+        changed = not np.array_equal(
+            of_kind(faces[0], kind), of_kind(faces[0], kind, **{effect: 1.0})
+        )
         assert changed == (kind in kinds)
 
 
@@ -214,7 +238,9 @@ def test_needles_typewriters_and_pens_have_faces_of_their_own(faces, effect, kin
 def test_a_capital_has_about_as_many_dots_as_are_asked_for(faces, dots):
     config = replace(PLAIN, dotted=1.0, dots=(dots, dots))
     mono = [replace(faces[0], kind="mono")]
-    rows = [draw(config, mono, "HHH", seed).image.max(1).astype(int) for seed in range(10)]  # apart or run together
+    rows = [
+        draw(config, mono, "HHH", seed).image.max(1).astype(int) for seed in range(10)
+    ]  # apart or run together
     peaks = max(np.count_nonzero((row[1:-1] > row[:-2]) & (row[1:-1] >= row[2:])) for row in rows)
     assert abs(peaks - dots) <= 1
 

@@ -19,13 +19,41 @@ from crnn_cli.synth.degrade import Chance, DegradeConfig
 from crnn_cli.synth.draws import rows_of
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.placement import GeometryConfig
-from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, Look, StyleConfig, Stylist, agreement
+from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, Style, StyleConfig, Stylist, agreement
 from crnn_cli.synth.tiles import tiles
-from crnn_cli.synth.warping import bent, homography, project, straightened, text_box, unwrapped, wrapped
+from crnn_cli.synth.warping import (
+    bent,
+    homography,
+    project,
+    straightened,
+    text_box,
+    unwrapped,
+    wrapped,
+)
 from tests.conftest import blocks_of, render
 
-TEXTS = ("one", "Two", "a line of many words that goes on for long", "I", "-", "Fortythree", "qwerty", "4.50")
-MAINS = ("plain", "rotate", "shear_x", "shear_y", "perspective", "arc", "sine", "oblique", "ring", "pillar")
+TEXTS = (
+    "one",
+    "Two",
+    "a line of many words that goes on for long",
+    "I",
+    "-",
+    "Fortythree",
+    "qwerty",
+    "4.50",
+)
+MAINS = (
+    "plain",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "perspective",
+    "arc",
+    "sine",
+    "oblique",
+    "ring",
+    "pillar",
+)
 LENGTHS = torch.tensor([len(text) for text in TEXTS])
 
 
@@ -56,7 +84,9 @@ def keys_of(seed: int, count: int = len(TEXTS)) -> np.ndarray:
 def only(main: str, **settings: object) -> GeometryConfig:
     """One main transform and nothing besides but what is named."""
     nothing = dict.fromkeys(("loose", "neighbour", "behind", "elastic", "dotted", "tiled"), 0.0)
-    return replace(GeometryConfig(), **{**dict.fromkeys(MAINS, 0.0), **nothing, main: 1.0, **settings})
+    return replace(
+        GeometryConfig(), **{**dict.fromkeys(MAINS, 0.0), **nothing, main: 1.0, **settings}
+    )
 
 
 def alone(stylist: Stylist, row: int, keys: np.ndarray) -> torch.Tensor:
@@ -76,7 +106,9 @@ RARE = replace(  # all that few samples have, often
     SCENE,
     clean=0.0,
     geometry=replace(SCENE.geometry, oblique=1.0, ring=1.0, pillar=1.0, dotted=0.4, tiled=0.4),
-    colour=replace(SCENE.colour, neon=0.4, outline=0.2, texture=0.6, hatched=0.8, dim=0.2, matched=0.2),
+    colour=replace(
+        SCENE.colour, neon=0.4, outline=0.2, texture=0.6, hatched=0.8, dim=0.2, matched=0.2
+    ),
 )
 ALIKE = {**STYLES, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,))}
 
@@ -90,11 +122,15 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(name, seed):
     for row in range(len(TEXTS)):
         own = alone(stylist, row, keys)
         assert own.shape[2] == int(widths[row])
-        torch.testing.assert_close(own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0)
+        torch.testing.assert_close(
+            own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0
+        )
 
 
-def without_jpeg(look: Look) -> Look:
-    return replace(look, degrade=replace(look.degrade, jpeg=replace(look.degrade.jpeg, probability=0.0)))
+def without_jpeg(look: Style) -> Style:
+    return replace(
+        look, degrade=replace(look.degrade, jpeg=replace(look.degrade.jpeg, probability=0.0))
+    )
 
 
 @pytest.mark.parametrize("name", STYLES)
@@ -105,7 +141,9 @@ def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name, seed):
     images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
     for row in range(len(TEXTS)):
         own = alone(stylist, row, keys_of(seed))
-        torch.testing.assert_close(own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0)
+        torch.testing.assert_close(
+            own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", STYLES)
@@ -144,10 +182,14 @@ def test_images_end_in_zeros(height):
 
 def test_faint_ink_is_placed_by_its_box():
     """An image of ink too faint to count is as wide as one whose ink fills its mask."""
-    geometry = Geometry(only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), Scaling(32, 8), 1, "cpu")
+    geometry = Geometry(
+        only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), Scaling(32, 8), 1, "cpu"
+    )
     masks = torch.zeros(2, 1, 64, 300, dtype=torch.uint8)
     masks[0, :, :, :200], masks[1, :, :, :200] = 255, 30
-    placed = geometry(masks, torch.tensor([[0, 64, 200]] * 2), LENGTHS[:2], NONE[:2], keys_of(15, 2))
+    placed = geometry(
+        masks, torch.tensor([[0, 64, 200]] * 2), LENGTHS[:2], NONE[:2], keys_of(15, 2)
+    )
     assert placed.widths.tolist() == [100, 100]
     assert bool((placed.ink[1, 0, 1:-1, 1:99] > 0.1).all())
 
@@ -164,7 +206,9 @@ def test_another_key_is_another_image():
 def test_the_crop_is_that_of_the_ink(main):
     """With room at each side no ink touches the image's edge; without, it comes near to each, but for a dash's."""
     for room, touches in ((0.12, False), (0.0, True)):
-        geometry = Geometry(only(main, padding=(room, room), curve=(20.0, 200.0)), Scaling(32, 8), 1, "cpu")
+        geometry = Geometry(
+            only(main, padding=(room, room), curve=(20.0, 200.0)), Scaling(32, 8), 1, "cpu"
+        )
         placed = geometry(MASKS, BOXES, LENGTHS, NONE, keys_of(7))
         for text, ink, width in zip(TEXTS, placed.ink[:, 0], placed.widths.tolist(), strict=True):
             image, depth = ink[:, :width], 5 if touches else 1
@@ -180,9 +224,18 @@ def test_bending_is_taken_back(a, b, bend, way):
     torch.testing.assert_close(back, place, atol=1e-4, rtol=0)
 
 
-@given(st.floats(-2, 2), st.floats(-0.5, 0.5), st.floats(2, 9), st.floats(-0.5, 0.5), st.floats(-0.3, 0.3))
+@given(
+    st.floats(-2, 2),
+    st.floats(-0.5, 0.5),
+    st.floats(2, 9),
+    st.floats(-0.5, 0.5),
+    st.floats(-0.3, 0.3),
+)
 def test_going_around_a_pillar_is_taken_back(a, b, radius, middle, bulge):
-    place, pillar = (torch.tensor(a), torch.tensor(b)), [torch.tensor(value) for value in (radius, middle, bulge)]
+    place, pillar = (
+        (torch.tensor(a), torch.tensor(b)),
+        [torch.tensor(value) for value in (radius, middle, bulge)],
+    )
     back = unwrapped(*wrapped(*place, *pillar), *pillar)
     torch.testing.assert_close(back, place, atol=1e-3, rtol=0)
 
@@ -202,7 +255,9 @@ def test_long_text_stays_level(main):
     bar[:, :, :16] = bar[:, :, 48:] = 0
     boxes = torch.tensor([[16, 48, 40 * 32]]).expand(20, -1)
     geometry = Geometry(only(main), Scaling(32, 8), 1, "cpu")
-    placed = geometry(bar, boxes, torch.zeros(20, dtype=torch.int64), NONE[:1].expand(20), keys_of(8, 20))
+    placed = geometry(
+        bar, boxes, torch.zeros(20, dtype=torch.int64), NONE[:1].expand(20), keys_of(8, 20)
+    )
     for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
         assert ink[:, :width].sum(0).median() > 12
 
@@ -230,7 +285,13 @@ def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
     count = len(masks)
     config = only(main, padding=(0.0, 0.0), tilt=0.0, reach=3.0)
     geometry = Geometry(config, Scaling(32, 8), 1, "cpu")
-    placed = geometry(masks, boxes, torch.zeros(count, dtype=torch.int64), NONE[:1].expand(count), keys_of(seed, count))
+    placed = geometry(
+        masks,
+        boxes,
+        torch.zeros(count, dtype=torch.int64),
+        NONE[:1].expand(count),
+        keys_of(seed, count),
+    )
     assert float(placed.pixels.min()) > 32 / 3.0 / 1.35
     assert bool((placed.pixels[2:5] < 25).all())
     assert float(placed.pixels[-1]) > 32 / 1.8
@@ -239,7 +300,9 @@ def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
 def test_oblique_words_lie_in_near_square_images():
     masks, boxes = bars(*[3.0] * 60)
     geometry = Geometry(only("oblique", padding=(0.0, 0.0), squeeze=1.0), Scaling(32, 8), 1, "cpu")
-    placed = geometry(masks, boxes, torch.zeros(60, dtype=torch.int64), NONE[:1].expand(60), keys_of(16, 60))
+    placed = geometry(
+        masks, boxes, torch.zeros(60, dtype=torch.int64), NONE[:1].expand(60), keys_of(16, 60)
+    )
     assert 32 < float(placed.widths.float().median()) < 64
     assert int(placed.widths.max()) < 90
 
@@ -255,7 +318,10 @@ def test_letters_on_a_pillar_narrow_towards_its_edges():
     ratios = []
     for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
         row = (ink[32, :width] > 0.5).int()
-        starts, ends = ((row.diff(prepend=row[:1] * 0, append=row[:1] * 0) == way).nonzero()[:, 0] for way in (1, -1))
+        starts, ends = (
+            (row.diff(prepend=row[:1] * 0, append=row[:1] * 0) == way).nonzero()[:, 0]
+            for way in (1, -1)
+        )
         shown = ends - starts
         assert len(shown) == 7
         ratios.append(int(shown.max()) / int(shown.min()))
@@ -329,13 +395,26 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
 
 
 PAINT = ColourConfig(
-    texture=0, hatched=0, shadow=0, extrusion=0, border=0, outline=0, neon=0, dim=0, matched=0, see_through=0
+    texture=0,
+    hatched=0,
+    shadow=0,
+    extrusion=0,
+    border=0,
+    outline=0,
+    neon=0,
+    dim=0,
+    matched=0,
+    see_through=0,
 )
 
 
-def painted(config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5):
+def painted(
+    config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5
+):
     """Images, ink, and what is around it, of text on a flat background, or on a busy one."""
-    placed = Geometry(only("plain", behind=0.0), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(seed))
+    placed = Geometry(only("plain", behind=0.0), Scaling(32, 8), 1, "cpu")(
+        MASKS, BOXES, LENGTHS, NONE, keys_of(seed)
+    )
     shape = placed.ink.shape
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     background = noise if ground is None else torch.full(shape, ground)
@@ -356,13 +435,15 @@ def test_text_differs_from_what_is_around_it(seed):
 def test_polarity_is_the_configs():
     for dark in (0.0, 1.0):
         images, ink, around = painted(replace(PAINT, dark=dark))
-        lighter = (images * ink).sum((1, 2, 3)) / ink.sum((1, 2, 3)) > (images * around).sum((1, 2, 3)) / around.sum(
+        lighter = (images * ink).sum((1, 2, 3)) / ink.sum((1, 2, 3)) > (images * around).sum(
             (1, 2, 3)
-        )
+        ) / around.sum((1, 2, 3))
         assert bool((lighter == (dark == 0)).all())
 
 
-@pytest.mark.parametrize("effect", ["texture", "shadow", "extrusion", "border", "outline", "neon", "see_through"])
+@pytest.mark.parametrize(
+    "effect", ["texture", "shadow", "extrusion", "border", "outline", "neon", "see_through"]
+)
 def test_an_effect_changes_the_samples_that_draw_it(effect):
     config = replace(PAINT, contrast=(0.15, 0.3))
     ground = None if effect == "see_through" else 0.5
@@ -377,11 +458,17 @@ def test_an_effect_changes_the_samples_that_draw_it(effect):
 @pytest.mark.parametrize("seed", range(3))
 def test_dim_and_matched_samples_differ_little_but_do(seed):
     for effect, least, most in (("dim", 0.07, 0.22), ("matched", 0.05, 0.12)):
-        images, ink, around = painted(replace(PAINT, **{effect: 1.0, f"{effect}_contrast": (least, most)}), seed)
+        images, ink, around = painted(
+            replace(PAINT, **{effect: 1.0, f"{effect}_contrast": (least, most)}), seed
+        )
         for image, letters, edge in zip(images, ink, around, strict=True):
             if (letters > 0.99).any():
-                difference = abs(float(image[letters > 0.99].mean()) - float((image * edge).sum() / edge.sum()))
-                assert 0.6 * least < difference < most + 0.01  # where letters are close, edges hold some of their ink
+                difference = abs(
+                    float(image[letters > 0.99].mean()) - float((image * edge).sum() / edge.sum())
+                )
+                assert (
+                    0.6 * least < difference < most + 0.01
+                )  # where letters are close, edges hold some of their ink
             assert effect == "matched" or float(image.max()) < 0.15 + most + 0.01
 
 
@@ -389,7 +476,9 @@ def test_lit_letters_are_light_on_dark_ground():
     images, ink, _ = painted(replace(PAINT, neon=1.0, dark=1.0))
     far = F.max_pool2d(ink, 15, 1, 7) < 0.01
     for image, letters, ground in zip(images, ink, far, strict=True):
-        assert float(image[letters > 0.5].mean()) > 0.3 + float(image[ground].mean() if ground.any() else 0)
+        assert float(image[letters > 0.5].mean()) > 0.3 + float(
+            image[ground].mean() if ground.any() else 0
+        )
 
 
 def test_hatching_stays_within_the_letters():
@@ -401,14 +490,18 @@ def test_hatching_stays_within_the_letters():
 
 
 def test_agreement_is_low_where_nothing_can_be_seen():
-    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(
+        MASKS, BOXES, LENGTHS, NONE, keys_of(13)
+    )
     within = torch.arange(placed.ink.shape[3]) < placed.widths[:, None, None, None]
     assert float(agreement(0.5 + 0.006 * placed.ink, placed.ink, within).max()) < 0.5
     assert float(agreement(0.5 + 0.06 * placed.ink, placed.ink, within).min()) > 0.65
 
 
 def test_agreement_is_high_for_uneven_light_and_low_for_noise_whatever_stands_in_the_padding():
-    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(MASKS, BOXES, LENGTHS, NONE, keys_of(13))
+    placed = Geometry(only("plain"), Scaling(32, 8), 1, "cpu")(
+        MASKS, BOXES, LENGTHS, NONE, keys_of(13)
+    )
     ink = placed.ink
     within = torch.arange(ink.shape[3]) < placed.widths[:, None, None, None]
     noise = torch.rand(ink.shape, generator=torch.Generator().manual_seed(0))
@@ -433,7 +526,12 @@ def test_a_sample_that_drowns_gets_back_what_it_was():
         )
     ]
     untouched, kept, drowned = styled
-    assert bool(((kept - untouched).abs().mean((1, 2, 3)) < 0.9 * (drowned - untouched).abs().mean((1, 2, 3))).all())
+    assert bool(
+        (
+            (kept - untouched).abs().mean((1, 2, 3))
+            < 0.9 * (drowned - untouched).abs().mean((1, 2, 3))
+        ).all()
+    )
 
 
 def test_clean_samples_are_sharp_text_on_flat_ground():
@@ -441,7 +539,10 @@ def test_clean_samples_are_sharp_text_on_flat_ground():
     images, widths = Stylist(config, 32, "cpu")(MASKS, BOXES, keys_of(11), LENGTHS)
     for text, image, width in zip(TEXTS, images[:, 0], widths.tolist(), strict=True):
         counts = image[:, :width].int().flatten().bincount(minlength=256)
-        assert counts.sort(descending=True).values[:2].sum() > (0.4 if len(text) > 1 else 0.2) * counts.sum()
+        assert (
+            counts.sort(descending=True).values[:2].sum()
+            > (0.4 if len(text) > 1 else 0.2) * counts.sum()
+        )
         assert int(image[:, :width].max()) - int(image[:, :width].min()) > 100
 
 

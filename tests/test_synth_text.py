@@ -42,7 +42,12 @@ def drawn(source: TextSource, count: int, seed: int = 0) -> list[str]:
 
 def only(kind: Kind, **settings) -> TextConfig:
     """Texts of one kind, as they are written and without punctuation around them."""
-    plain = {"cases": {"written": 1}, "line_cases": {"written": 1}, "punctuation": 0.0, "uniform": 0.0}
+    plain = {
+        "cases": {"written": 1},
+        "line_cases": {"written": 1},
+        "punctuation": 0.0,
+        "uniform": 0.0,
+    }
     return TextConfig(shares={kind: 1}, **{**plain, **settings})
 
 
@@ -81,12 +86,16 @@ def test_receipts_are_in_capitals_mostly_full_of_digits_and_put_blanks_before_co
 
 @settings(max_examples=15)
 @given(
-    alphabet=st.sets(st.sampled_from(PRESETS["latin"]), min_size=1).filter(lambda found: found != {" "}),
+    alphabet=st.sets(st.sampled_from(PRESETS["latin"]), min_size=1).filter(
+        lambda found: found != {" "}
+    ),
     shortest=st.integers(1, 30),
     room=st.integers(0, 60),
 )
 def test_any_alphabet_and_any_lengths_are_kept_to(alphabet, shortest, room):
-    config = TextConfig(alphabet="".join(sorted(alphabet)), min_length=shortest, max_length=shortest + room)
+    config = TextConfig(
+        alphabet="".join(sorted(alphabet)), min_length=shortest, max_length=shortest + room
+    )
     source = TextSource(config)
     assert all(lawful(text, config) for text in drawn(source, 50))
 
@@ -178,7 +187,9 @@ def test_letters_of_a_chain_follow_each_other_as_in_words():
     strings = [chain.draw(rng, 8) for _ in range(200)]
     assert all(len(string) == 8 for string in strings)
     pairs = {string[k : k + 2] for string in strings for k in range(7)}
-    followed = {pair for pair in pairs if pair[0] != "e"}  # nothing follows e: a chain begins anew there
+    followed = {
+        pair for pair in pairs if pair[0] != "e"
+    }  # nothing follows e: a chain begins anew there
     assert followed == {"ab", "bc", "ca", "cd", "de"}
     assert {pair[1] for pair in pairs - followed} == set("abcde")
 
@@ -230,7 +241,9 @@ def test_printers_marks_have_their_probability_and_need_an_alphabet_that_has_the
 
 def test_capitals_of_other_languages_are_those_that_print_has(tmp_path):
     words = (written(tmp_path, "straße\ncœur\nþú\n"),)
-    config = only("word", words=words, alphabet=PRESETS["european"], cases={"upper": 1}, typographic=0)
+    config = only(
+        "word", words=words, alphabet=PRESETS["european"], cases={"upper": 1}, typographic=0
+    )
     assert set(drawn(TextSource(config), 100)) == {"STRASSE", "CŒUR", "ÞÚ"}
 
 
@@ -242,7 +255,12 @@ def test_a_cut_word_has_lost_up_to_three_letters_at_an_end(tmp_path):
 
 def test_cases_have_their_shares(tmp_path):
     words = (written(tmp_path, "iPhone\n"),)
-    for case, expected in {"upper": "IPHONE", "capital": "IPhone", "lower": "iphone", "written": "iPhone"}.items():
+    for case, expected in {
+        "upper": "IPHONE",
+        "capital": "IPhone",
+        "lower": "iphone",
+        "written": "iPhone",
+    }.items():
         assert set(drawn(TextSource(only("word", words=words, cases={case: 1})), 20)) == {expected}
     mixed = drawn(TextSource(only("word", words=words, cases={"mixed": 1})), 50)
     assert {text.lower() for text in mixed} == {"iphone"} and len(set(mixed)) > 20
@@ -260,7 +278,9 @@ def test_running_text_is_cut_at_word_boundaries(tmp_path):
     source = TextSource(only("line", texts=(written(tmp_path, TEXT),), running=1, max_length=30))
     lines = drawn(source, 400)
     whole = [line for line in lines if any(f" {line} " in paragraph for paragraph in paragraphs)]
-    hyphenated = [line for line in lines if any(f" {line.removesuffix('-')}" in p for p in paragraphs)]
+    hyphenated = [
+        line for line in lines if any(f" {line.removesuffix('-')}" in p for p in paragraphs)
+    ]
     assert len(whole) > 300
     assert set(lines) == {*whole, *hyphenated}
     phrases = drawn(TextSource(only("phrase", texts=(written(tmp_path, TEXT),), running=1)), 200)
@@ -293,11 +313,18 @@ def test_only_english_words_get_an_english_clitic(tmp_path):
     for name, some in {"english": "the 5\ndog 3\n", "german": "der 5\nhund 3\n"}.items():
         config = only("line", words=(written(tmp_path, some, name),), running=0)
         lines = drawn(TextSource(config), 500)
-        assert any("dog's" in line for line in lines) if name == "english" else not any("'s" in line for line in lines)
+        assert (
+            any("dog's" in line for line in lines)
+            if name == "english"
+            else not any("'s" in line for line in lines)
+        )
 
 
 def test_words_outside_the_alphabet_are_left_out_and_counted(tmp_path):
-    words, text = written(tmp_path, "plain 9\ncafé 5\nnaïve 2\n"), written(tmp_path, "où est la gare", "text.txt")
+    words, text = (
+        written(tmp_path, "plain 9\ncafé 5\nnaïve 2\n"),
+        written(tmp_path, "où est la gare", "text.txt"),
+    )
     source = TextSource(only("word", words=(words,), texts=(text,)))
     assert source.left_out == {words: 2, text: 1}
     assert set(drawn(source, 50)) == {"plain"}
@@ -316,7 +343,9 @@ def test_an_alphabet_of_one_case_turns_texts_into_it(alphabet):
 
 
 def test_kinds_that_cannot_be_drawn_are_named_and_the_others_take_over():
-    source = TextSource(TextConfig(alphabet=string.digits, shares={"word": 5, "line": 1, "number": 1, "email": 0}))
+    source = TextSource(
+        TextConfig(alphabet=string.digits, shares={"word": 5, "line": 1, "number": 1, "email": 0})
+    )
     assert source.impossible == ["word", "line"]
     assert all(text.isdigit() for text in drawn(source, 100))
 
@@ -326,7 +355,9 @@ def test_other_languages(language):
     path = LISTS / f"{language}_50k.txt"
     if not path.is_file():
         pytest.skip(f"no {path.name}")
-    letters = Counter("".join(line.split()[0] for line in path.read_text(encoding="utf-8").splitlines()))
+    letters = Counter(
+        "".join(line.split()[0] for line in path.read_text(encoding="utf-8").splitlines())
+    )
     lower = "".join(c for c, n in letters.items() if n > 1000 and c.isalpha())
     alphabet = "".join(sorted({*lower, *lower.upper(), *string.digits, *" .,;:!?-'\"()%€"}))
     config = TextConfig(words=(str(path),), alphabet=alphabet)
@@ -340,7 +371,12 @@ def test_other_languages(language):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "No such file"), (b"\xff\xfea\0", "not UTF-8"), (b"\n \n", "empty"), ("слово 5\n".encode(), "no word of")],
+    [
+        (None, "No such file"),
+        (b"\xff\xfea\0", "not UTF-8"),
+        (b"\n \n", "empty"),
+        ("слово 5\n".encode(), "no word of"),
+    ],
 )
 def test_an_unusable_word_list_is_named(tmp_path, content, problem):
     path = tmp_path / "my words.txt"

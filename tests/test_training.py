@@ -37,7 +37,20 @@ from crnn_cli.errors import (
 from crnn_cli.training.run import steps_between_validations
 from tests.conftest import Result, png, render
 
-WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +76,11 @@ def words(tmp_path: Path) -> Path:
 
 
 def settings(
-    data: Path, model: ModelConfig | None = None, workers: int = 1, init: str | None = None, **train: object
+    data: Path,
+    model: ModelConfig | None = None,
+    workers: int = 1,
+    init: str | None = None,
+    **train: object,
 ) -> training.Settings:
     options: dict[str, object] = {"epochs": 4, "batch_size": 8, "precision": "fp32", **train}
     return training.Settings(
@@ -77,7 +94,7 @@ def settings(
 def run(
     wanted: training.Settings, output: Path, resume: bool = False, stop_at: int | None = None
 ) -> list[training.Event]:
-    record = training.Record(output)
+    record = training.RunFolder(output)
     state = record.load_state() if resume else None
     if not resume:
         record.create()
@@ -116,17 +133,20 @@ def test_a_stopped_and_resumed_run_gives_the_weights_of_one_never_stopped(
     run(settings(words, model, workers=3), torn, resume=True)
     assert_same(whole, torn)
     logs = [
-        [json.loads(x)["step"] for x in training.Record(p).log_file.read_text().splitlines()] for p in (whole, torn)
+        [json.loads(x)["step"] for x in training.RunFolder(p).log_file.read_text().splitlines()]
+        for p in (whole, torn)
     ]
     assert logs[0] == logs[1]
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 4, "epo', b"\0" * 40])
-def test_a_log_line_that_a_kill_cut_short_is_written_again_whole(words: Path, tmp_path: Path, torn: bytes) -> None:
+def test_a_log_line_that_a_kill_cut_short_is_written_again_whole(
+    words: Path, tmp_path: Path, torn: bytes
+) -> None:
     output = tmp_path / "m.safetensors"
     with pytest.raises(Interrupted):
         run(settings(words), output, stop_at=12)
-    log = training.Record(output).log_file
+    log = training.RunFolder(output).log_file
     whole = log.read_bytes()
     log.write_bytes(whole + torn)
     run(settings(words), output, resume=True)
@@ -138,10 +158,14 @@ def test_a_log_line_that_a_kill_cut_short_is_written_again_whole(words: Path, tm
 
 @pytest.mark.parametrize("epoch", [1, 5, 40, 300, 5000, 100_000])
 @pytest.mark.parametrize("held", [1, 5, 40, 300, 5000, 100_000])
-def test_a_validation_comes_every_epoch_but_never_takes_longer_than_the_training(epoch: int, held: int) -> None:
+def test_a_validation_comes_every_epoch_but_never_takes_longer_than_the_training(
+    epoch: int, held: int
+) -> None:
     between = steps_between_validations(epoch, held)
     assert between >= held
-    assert between <= max(epoch, held, 8)  # 8: a state written at every step would cost more than the step
+    assert between <= max(
+        epoch, held, 8
+    )  # 8: a state written at every step would cost more than the step
     if epoch >= 8 * held:
         assert between >= 8 * held
         assert between <= max(8 * held, 2000)
@@ -151,9 +175,16 @@ def test_a_validation_set_greater_than_the_training_set_does_not_keep_the_model_
     words: Path, tmp_path: Path
 ) -> None:
     held = build(tmp_path / "held.lmdb", WORDS * 8)  # 12 batches; an epoch has 5
-    wanted = replace(settings(words, epochs=8), data=replace(settings(words).data, val=(str(held),)))
+    wanted = replace(
+        settings(words, epochs=8), data=replace(settings(words).data, val=(str(held),))
+    )
     events = run(wanted, tmp_path / "m.safetensors")
-    assert [event.step for event in events if isinstance(event, training.Validated)] == [12, 24, 36, 40]
+    assert [event.step for event in events if isinstance(event, training.Validated)] == [
+        12,
+        24,
+        36,
+        40,
+    ]
 
 
 def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> None:
@@ -164,16 +195,24 @@ def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> N
 
 def test_it_learns(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
-    events = run(settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors")
+    events = run(
+        settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors"
+    )
     last = [event for event in events if isinstance(event, training.Validated)][-1]
     assert last.outcome.cer < 0.2
 
 
-def test_the_log_has_a_line_a_validation_and_the_model_its_record(words: Path, tmp_path: Path) -> None:
+def test_the_log_has_a_line_a_validation_and_the_model_its_record(
+    words: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "m.safetensors"
     events = run(settings(words), output)
-    lines = [json.loads(line) for line in (tmp_path / "m.run" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [e.step for e in events if isinstance(e, training.Validated)]
+    lines = [
+        json.loads(line) for line in (tmp_path / "m.run" / "log.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in lines] == [
+        e.step for e in events if isinstance(e, training.Validated)
+    ]
     header = checkpoint.read_header(output)
     assert header.config.alphabet == "".join(sorted(set("".join(WORDS))))
     assert header.config.temperature in TEMPERATURES
@@ -184,7 +223,7 @@ def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Pa
     output = tmp_path / "m.safetensors"
     wanted = settings(words, epochs=None, steps=2, optimizer="adadelta", precision="auto")
     with training.join(torch.device("cpu")) as world:
-        record = training.Record(output)
+        record = training.RunFolder(output)
         record.create()
         under_way = training.Run(wanted, training.begin(wanted), record, world)
         used = [event.lr for event in training.fit(under_way) if isinstance(event, training.Step)]
@@ -193,7 +232,14 @@ def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Pa
     assert max(used) <= kept["lr"]
     precise = {torch.float32: "fp32", torch.bfloat16: "bf16"}[under_way.precision]
     assert kept["precision"] == precise
-    options = {"lr": None, "precision": "auto", "epochs": None, "units": None, "alphabet": "abc", "device": "auto"}
+    options = {
+        "lr": None,
+        "precision": "auto",
+        "epochs": None,
+        "units": None,
+        "alphabet": "abc",
+        "device": "auto",
+    }
     written = resolved(options, under_way.model.config, under_way.config)
     assert written == {
         "lr": 1.0, "precision": precise, "epochs": None, "units": 16, "alphabet": "abc", "device": "auto",
@@ -230,14 +276,21 @@ def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) 
     data = build(tmp_path / "d.lmdb", WORDS)
     with Writer(data, append=True) as writer:
         writer.add(b"no image at all", "bad", 64, 32, "bad.png")
-    wanted = replace(settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),)))
-    notes = [e.message for e in run(wanted, tmp_path / "m.safetensors") if isinstance(e, training.Note)]
+    wanted = replace(
+        settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),))
+    )
+    notes = [
+        e.message for e in run(wanted, tmp_path / "m.safetensors") if isinstance(e, training.Note)
+    ]
     assert [note for note in notes if "d.lmdb:13" in note and "cannot be read" in note]
 
 
 def test_an_unreadable_image_of_a_foreign_dataset_is_named(tmp_path: Path) -> None:
     data = tmp_path / "foreign.lmdb"
-    with lmdb.open(str(data), map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(data), map_size=1 << 24) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         for number, word in enumerate(WORDS, start=1):
             image = b"no image" if number == 7 else png(render(word))
             transaction.put(b"image-%09d" % number, image)
@@ -257,17 +310,21 @@ def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
     monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
     before = training.begin(settings(words)).model.state_dict()
     events: list[training.Event] = []
-    record = training.Record(tmp_path / "m.safetensors")
+    record = training.RunFolder(tmp_path / "m.safetensors")
     record.create()
     with training.join(torch.device("cpu")) as world:
         under_way = training.Run(settings(words), training.begin(settings(words)), record, world)
         with pytest.raises(TrainingError, match=r"10 steps in a row.*--lr"):
             events.extend(training.fit(under_way))
     after = under_way.model.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)  # batch statistics included
+    assert all(
+        torch.equal(after[name], before[name]) for name in before
+    )  # batch statistics included
 
 
-def test_the_skipped_step_names_its_samples(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_skipped_step_names_its_samples(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from crnn_cli.core.ctc import ctc_loss
 
     calls = iter(range(1000))
@@ -308,8 +365,12 @@ def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     "fault",
     [
         MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to ..."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to ..."
+        ),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."
+        ),
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
     ],
 )
@@ -348,7 +409,11 @@ def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path
     assert set(alphabet) == set("etn#") | set("".join(WORDS))
     assert torch.equal(start.model.head.weight[:5], old.head.weight)
     assert torch.equal(start.model.backbone[0].weight, old.backbone[0].weight)
-    chosen = replace(wanted, model=replace(wanted.model, alphabet="nxe"), data=replace(wanted.data, drop_unknown=True))
+    chosen = replace(
+        wanted,
+        model=replace(wanted.model, alphabet="nxe"),
+        data=replace(wanted.data, drop_unknown=True),
+    )
     fresh = training.begin(chosen)
     assert torch.equal(fresh.model.head.weight[[0, 1, 3]], old.head.weight[[0, 3, 1]])
 
@@ -364,9 +429,13 @@ def test_a_frozen_backbone_stays(words: Path, tmp_path: Path) -> None:
     assert not torch.equal(before["head.weight"], after["head.weight"])
 
 
-def test_another_architecture_than_the_initial_models_is_refused(words: Path, tmp_path: Path) -> None:
+def test_another_architecture_than_the_initial_models_is_refused(
+    words: Path, tmp_path: Path
+) -> None:
     config = ModelConfig("abc", units=8)
-    checkpoint.save(tmp_path / "old.safetensors", checkpoint.Header(config), CRNN(config).state_dict())
+    checkpoint.save(
+        tmp_path / "old.safetensors", checkpoint.Header(config), CRNN(config).state_dict()
+    )
     with pytest.raises(UsageFault, match="units 8, this run asks for 16"):
         training.begin(settings(words, init=str(tmp_path / "old.safetensors")))
 
@@ -375,7 +444,9 @@ def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
     with Writer(tmp_path / "d.lmdb") as writer:
         for number in range(60):
             image = render(WORDS[number % 12])
-            writer.add(png(image), WORDS[number % 12], image.shape[1], image.shape[0], f"{number}.png")
+            writer.add(
+                png(image), WORDS[number % 12], image.shape[1], image.shape[0], f"{number}.png"
+            )
     start = training.begin(settings(tmp_path / "d.lmdb"))
     assert len(start.held) % 5 == 0
     assert len(start.held) > 0
@@ -389,17 +460,23 @@ def refused(fault: type[CrnnError], match: str, wanted: training.Settings) -> No
 
 def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Path) -> None:
     alphabet = ModelConfig("onetwhr", units=16)
-    refused(AlphabetError, r"'f' \(U\+0066\).*words.lmdb:4.*--drop-unknown", settings(words, alphabet))
+    refused(
+        AlphabetError, r"'f' \(U\+0066\).*words.lmdb:4.*--drop-unknown", settings(words, alphabet)
+    )
     refused(StoreError, "missing.lmdb", settings(tmp_path / "missing.lmdb"))
     refused(StoreError, "every label is empty", settings(build(tmp_path / "empty.lmdb", ["", ""])))
     refused(StoreError, "--val", settings(build(tmp_path / "one.lmdb", ["one"])))
-    dropped = replace(settings(words, alphabet), data=replace(settings(words).data, drop_unknown=True))
+    dropped = replace(
+        settings(words, alphabet), data=replace(settings(words).data, drop_unknown=True)
+    )
     assert any("'f' (U+0066) 6 times" in note for note in training.begin(dropped).notes)
 
 
 def test_a_validation_set_is_never_trimmed_silently(words: Path, tmp_path: Path) -> None:
     held = build(tmp_path / "held.lmdb", ["one", "", "two"])
-    start = training.begin(replace(settings(words), data=replace(settings(words).data, val=(str(held),))))
+    start = training.begin(
+        replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
+    )
     assert len(start.held) == 2
     assert any(note.startswith("validation: 1 samples with an empty label") for note in start.notes)
 
@@ -408,8 +485,12 @@ def test_unknown_characters_of_validation_labels_count_as_errors_and_the_note_sa
     words: Path, tmp_path: Path
 ) -> None:
     held = build(tmp_path / "held.lmdb", ["one!"])
-    start = training.begin(replace(settings(words), data=replace(settings(words).data, val=(str(held),))))
-    assert any(note.startswith("validation: ") and "'!' (U+0021) 1 times" in note for note in start.notes)
+    start = training.begin(
+        replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
+    )
+    assert any(
+        note.startswith("validation: ") and "'!' (U+0021) 1 times" in note for note in start.notes
+    )
     assert any("count as errors in validation" in note for note in start.notes)
     assert start.held.text(0) == "one!"  # what a reading is compared with
 
@@ -421,18 +502,28 @@ def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Pa
     wanted = replace(settings(words), data=DataConfig(sources=sources, val=(str(held),)))
     start = training.begin(wanted)
     with training.join(torch.device("cpu")) as world:
-        under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
-    drawn = np.concatenate([draw.samples for number in range(4) for draw in under_way.sampler.epoch(number)])
+        under_way = training.Run(
+            wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+        )
+    drawn = np.concatenate(
+        [draw.samples for number in range(4) for draw in under_way.sampler.epoch(number)]
+    )
     assert start.train.sources[drawn].mean() == pytest.approx(0.75, abs=0.01)
     empty = replace(
-        wanted, data=replace(wanted.data, sources=((str(words), 1.0), (str(build(tmp_path / "e", [""])), 1.0)))
+        wanted,
+        data=replace(
+            wanted.data, sources=((str(words), 1.0), (str(build(tmp_path / "e", [""])), 1.0))
+        ),
     )
     refused(StoreError, "has weight 1, but none of its samples", empty)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
-    events = run(settings(data, epochs=None, steps=3000, lr=3e-3, ema=0.9, patience=2), tmp_path / "m.safetensors")
+    events = run(
+        settings(data, epochs=None, steps=3000, lr=3e-3, ema=0.9, patience=2),
+        tmp_path / "m.safetensors",
+    )
     validated = [event for event in events if isinstance(event, training.Validated)]
     assert validated[-1].step < 3000
     cers = [event.outcome.cer for event in validated]
@@ -454,8 +545,16 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
     taken = crnn(*base, "-o", "new.safetensors")
     assert taken.code == 0, taken.err
     new = checkpoint.read_header("new.safetensors").config
-    assert (new.backbone, new.height, new.rnn, new.units, new.widen_below) == ("small", 48, "gru", 8, 0)
-    assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(encoding="utf-8")  # it knows where text stands
+    assert (new.backbone, new.height, new.rnn, new.units, new.widen_below) == (
+        "small",
+        48,
+        "gru",
+        8,
+        0,
+    )
+    assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(
+        encoding="utf-8"
+    )  # it knows where text stands
     again = crnn("train", "--config", "new.run/config.toml", "-o", "again.safetensors")
     assert again.code == 0, again.err
     refused_default = crnn(*base, "-o", "other.safetensors", "--height", 32)
@@ -475,22 +574,28 @@ def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> 
     run(settings(words, steps=1), output)
     before = output.read_bytes()
     with pytest.raises(ModelError, match=r"--resume.*--overwrite"):
-        training.Record(output).check(overwrite=False)
+        training.RunFolder(output).check(overwrite=False)
     assert output.read_bytes() == before
 
 
-def test_where_nothing_can_be_written_is_said_before_the_work_and_nothing_is_left(tmp_path: Path) -> None:
+def test_where_nothing_can_be_written_is_said_before_the_work_and_nothing_is_left(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"m.safetensors: cannot be written \(.*\): choose another -o"):
-        training.Record(tmp_path / "file" / "m.safetensors").check(overwrite=True)
-    training.Record(tmp_path / "new" / "m.safetensors").check(overwrite=False)
+    with pytest.raises(
+        OutputError, match=r"m.safetensors: cannot be written \(.*\): choose another -o"
+    ):
+        training.RunFolder(tmp_path / "file" / "m.safetensors").check(overwrite=True)
+    training.RunFolder(tmp_path / "new" / "m.safetensors").check(overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux in which nothing can be made")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="a folder of Linux in which nothing can be made"
+)
 def test_a_folder_that_takes_no_files_is_refused_by_the_models_name() -> None:
     with pytest.raises(OutputError, match=r"/proc/m.safetensors: cannot be written"):
-        training.Record(Path("/proc/m.safetensors")).check(overwrite=False)
+        training.RunFolder(Path("/proc/m.safetensors")).check(overwrite=False)
 
 
 def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
@@ -501,8 +606,10 @@ def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_ended_before_its_first_state_is_not_in_the_way(words: Path, tmp_path: Path) -> None:
-    record = training.Record(tmp_path / "m.safetensors")
+def test_a_run_that_ended_before_its_first_state_is_not_in_the_way(
+    words: Path, tmp_path: Path
+) -> None:
+    record = training.RunFolder(tmp_path / "m.safetensors")
     record.create()
     record.config.touch()
     record.check(overwrite=False)
@@ -516,11 +623,11 @@ def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> 
     run(settings(words, steps=1), output)
     other = build(tmp_path / "other.lmdb", WORDS)
     with pytest.raises(TrainingError, match="training samples"):
-        training.begin(settings(other), training.Record(output).load_state())
+        training.begin(settings(other), training.RunFolder(output).load_state())
 
 
 def test_a_damaged_state_is_refused(words: Path, tmp_path: Path) -> None:
-    record = training.Record(tmp_path / "m.safetensors")
+    record = training.RunFolder(tmp_path / "m.safetensors")
     run(settings(words, steps=1), record.model)
     record.state.write_bytes(record.state.read_bytes()[:1000])
     with pytest.raises(TrainingError, match="damaged"):
@@ -539,12 +646,16 @@ def test_the_schedule_ends_annealed() -> None:
         assert shares[top:] == sorted(shares[top:], reverse=True)
 
 
-def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(words: Path, tmp_path: Path) -> None:
+def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(
+    words: Path, tmp_path: Path
+) -> None:
     with training.join(torch.device("cpu")) as world:
         for steps, over in ((100, 10), (20, 4)):
             wanted = settings(words, epochs=None, steps=steps, flat_start=10)
             start = training.begin(wanted)
-            under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
+            under_way = training.Run(
+                wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+            )
             weights = []
             for under_way.step in range(steps):
                 weights.append(under_way.flat)
@@ -555,10 +666,14 @@ def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) ->
     """Without the second loss that layer learns from the flat start alone."""
     learned = []
     for flat_start in (0, 100):
-        wanted = settings(words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start)
+        wanted = settings(
+            words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start
+        )
         start = training.begin(wanted)
         with training.join(torch.device("cpu")) as world:
-            under_way = training.Run(wanted, start, training.Record(tmp_path / "m.safetensors"), world)
+            under_way = training.Run(
+                wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+            )
             before = under_way.shortcut.weight.detach().clone()
             under_way.learn(next(under_way.loader.load(under_way.sampler.epoch(0))))
         learned.append(not torch.equal(before, under_way.shortcut.weight))
@@ -570,20 +685,22 @@ def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -
     events = run(settings(words, epochs=None, max_minutes=0.05), output)
     rates = [event.lr for event in events if isinstance(event, training.Step)]
     assert rates[-1] < 0.5 * max(rates)
-    assert training.Record(output).load_state()["elapsed"] >= 3
+    assert training.RunFolder(output).load_state()["elapsed"] >= 3
     assert isinstance(events[-1], training.Validated)
 
 
-def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(words: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(
+    words: Path, tmp_path: Path
+) -> None:
     output, wanted = tmp_path / "m.safetensors", settings(words, epochs=None, max_minutes=0.08)
     with pytest.raises(Interrupted):
         run(wanted, output, stop_at=3)
-    spent = training.Record(output).load_state()["elapsed"]
+    spent = training.RunFolder(output).load_state()["elapsed"]
     events = run(wanted, output, resume=True)
     steps = [event for event in events if isinstance(event, training.Step)]
     assert spent > 0
     assert steps[0].fraction > spent / 4.8
-    assert training.Record(output).load_state()["elapsed"] >= 4.8
+    assert training.RunFolder(output).load_state()["elapsed"] >= 4.8
     assert steps[-1].lr < steps[0].lr
 
 
@@ -592,13 +709,15 @@ def test_predictions_that_stay_blank_are_explained(
 ) -> None:
     outcome = training.validation.Outcome(1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True)
     monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
-    record = training.Record(tmp_path / "m.safetensors")
+    record = training.RunFolder(tmp_path / "m.safetensors")
     record.create()
     wanted = settings(words, epochs=None, steps=301)
     with training.join(torch.device("cpu")) as world:
         under_way = training.Run(wanted, training.begin(wanted), record, world)
         under_way.step = 300
-        notes = [event.message for event in training.fit(under_way) if isinstance(event, training.Note)]
+        notes = [
+            event.message for event in training.fit(under_way) if isinstance(event, training.Note)
+        ]
     assert notes
     assert all("still blank" in note for note in notes)
 
@@ -618,7 +737,9 @@ def test_train_evaluates_its_options_config_and_resume(
     assert "--overwrite" in again.err
     config = Path("model.run/config.toml").read_text()
     assert "units = 16" in config
-    other = crnn("train", "--config", "model.run/config.toml", "--seed", 3, "-o", "other.safetensors")
+    other = crnn(
+        "train", "--config", "model.run/config.toml", "--seed", 3, "-o", "other.safetensors"
+    )
     assert other.code == 0, other.err
     record = checkpoint.read_header("other.safetensors").record["settings"]["train"]
     assert (record["epochs"], record["batch_size"], record["seed"]) == (1, 8, 3)
@@ -693,7 +814,11 @@ def test_an_unknown_setting_in_a_file_is_named(
     ],
 )
 def test_a_fault_in_a_settings_file_names_the_file_and_the_key(
-    crnn: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+    crnn: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run.toml").write_text(f"seed = 1\n{line}\n")
@@ -715,10 +840,15 @@ def test_a_resumed_run_says_what_it_has(
     crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = crnn("train", words, "--units", 16, "--batch-size", 36, "--epochs", 1, "--device", "cpu")
+    first = crnn(
+        "train", words, "--units", 16, "--batch-size", 36, "--epochs", 1, "--device", "cpu"
+    )
     assert first.code == 0, first.err
     assert "lr = 0.002" in Path("model.run/config.toml").read_text()
-    for options, said in ((("--lr", 1), "--lr 1.0: the run that is resumed has 0.002"), (("--steps", 9), "has none")):
+    for options, said in (
+        (("--lr", 1), "--lr 1.0: the run that is resumed has 0.002"),
+        (("--steps", 9), "has none"),
+    ):
         changed = crnn("train", "--resume", *options)
         assert (changed.code, said in changed.err) == (2, True), changed.err
     same = crnn("train", "--resume", "--lr", 0.002)
@@ -743,14 +873,16 @@ def wait_for_a_validation(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(words: Path, tmp_path: Path, signum: signal.Signals, code: int) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(
+    words: Path, tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
     process = start_process(tmp_path)
     wait_for_a_validation(process)
     process.send_signal(signum)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "--resume" in err
-    assert training.Record(tmp_path / "model.safetensors").load_state()["step"] > 0
+    assert training.RunFolder(tmp_path / "model.safetensors").load_state()["step"] > 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -760,13 +892,15 @@ def test_kill_9_leaves_the_last_model_and_state_whole(words: Path, tmp_path: Pat
     process.kill()
     process.communicate(timeout=60)
     checkpoint.load_model(tmp_path / "model.safetensors")
-    assert training.Record(tmp_path / "model.safetensors").load_state()["step"] > 0
+    assert training.RunFolder(tmp_path / "model.safetensors").load_state()["step"] > 0
 
 
 def test_two_processes_under_torchrun_learn_as_one_does_and_one_writes(tmp_path: Path) -> None:
     build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
     program = tmp_path / "go.py"
-    program.write_text("import torch; torch.set_num_threads(1)\nfrom crnn_cli.main import run\nrun()\n")
+    program.write_text(
+        "import torch; torch.set_num_threads(1)\nfrom crnn_cli.main import run\nrun()\n"
+    )
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program),

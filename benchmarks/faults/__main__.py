@@ -59,7 +59,7 @@ def warm() -> None:
     import torch
 
     import crnn_cli.main
-    import crnn_cli.recognizer
+    import crnn_cli.reading.recognizer
     import crnn_cli.training  # noqa: F401
 
     torch.set_num_threads(1)
@@ -67,15 +67,29 @@ def warm() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "parts", nargs="+", choices=[*PARTS, "kills"], metavar="PART", help=", ".join([*PARTS, "kills"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=positive, help="cases of each part (default: what the part is made for)")
+    parser.add_argument(
+        "parts",
+        nargs="+",
+        choices=[*PARTS, "kills"],
+        metavar="PART",
+        help=", ".join([*PARTS, "kills"]),
+    )
+    parser.add_argument(
+        "--count", type=positive, help="cases of each part (default: what the part is made for)"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="number of the first case")
-    parser.add_argument("--verb", choices=VERBS, action="append", help="of kills; may be given again (default: all)")
-    parser.add_argument("--keep", type=Path, default=Path("faults"), help="folder for what failed (default faults)")
+    parser.add_argument(
+        "--start", type=int, default=0, metavar="N", help="number of the first case"
+    )
+    parser.add_argument(
+        "--verb", choices=VERBS, action="append", help="of kills; may be given again (default: all)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, default=Path("faults"), help="folder for what failed (default faults)"
+    )
     given = parser.parse_args()
     # a shell's background job would hand on that SIGINT is ignored; a campaign that is stopped tells what it has
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,7 +112,11 @@ def main() -> int:
                 count = given.count or COUNTS.get(part, VERBS.get(part.removeprefix("kills "), 500))
                 run(sources, work, tallies[-1], count, given.seed, given.start)
                 shutil.rmtree(work)
-                print(f"{part}: {tallies[-1].found.total()} broken promises", file=sys.stderr, flush=True)
+                print(
+                    f"{part}: {tallies[-1].found.total()} broken promises",
+                    file=sys.stderr,
+                    flush=True,
+                )
     finally:  # a stopped campaign tells what it has
         print(markdown(HEADS, [tally.row() for tally in tallies]), end="", flush=True)
     return int(any(tally.found for tally in tallies))

@@ -95,7 +95,9 @@ def _riff(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
-def _safetensors(entries: dict[str, object], header: bytes | None = None, length: int | None = None) -> bytes:
+def _safetensors(
+    entries: dict[str, object], header: bytes | None = None, length: int | None = None
+) -> bytes:
     text = json.dumps(entries).encode() if header is None else header
     return struct.pack("<Q", len(text) if length is None else length) + text
 
@@ -156,7 +158,10 @@ def _npz(shape: str) -> bytes:
 
 
 def _dataset(folder: Path, count: bytes) -> None:
-    with lmdb.open(str(folder / "bomb.lmdb")) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(folder / "bomb.lmdb")) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.put(b"image-000000001", b"no image")
         transaction.put(b"label-000000001", b"ab")
         transaction.put(b"num-samples", count)
@@ -230,7 +235,13 @@ def _huge_jpeg() -> bytes:
 
 
 def _counts() -> dict[str, bytes]:
-    return {"10^12": b"1" + b"0" * 12, "-1": b"-1", "10^5000": b"1" + b"0" * 5000, "no number": b"many", "2": b"2"}
+    return {
+        "10^12": b"1" + b"0" * 12,
+        "-1": b"-1",
+        "10^5000": b"1" + b"0" * 5000,
+        "no number": b"many",
+        "2": b"2",
+    }
 
 
 def bombs(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
@@ -239,7 +250,9 @@ def bombs(sources: Sources, work: Path, tally: Tally, count: int, seed: int, sta
     for name, (files, lines) in _all(sources).items():
         made[name] = lambda folder, files=files, lines=lines: _written(folder, files, lines)  # type: ignore[misc]
     for name, number in _counts().items():
-        made[f"a dataset of {name} samples"] = lambda folder, number=number: _counted(folder, number)  # type: ignore[misc]
+        made[f"a dataset of {name} samples"] = lambda folder, number=number: _counted(
+            folder, number
+        )  # type: ignore[misc]
     for place, (name, make) in enumerate(made.items()):
         if not start <= place < start + count:
             continue
@@ -255,7 +268,12 @@ def bombs(sources: Sources, work: Path, tally: Tally, count: int, seed: int, sta
             for fault in faults(ended):
                 repeat = f"python benchmarks/faults bombs --start {place} --count 1"
                 tally.broken(
-                    fault._replace(said=f"{name}: {fault.said}"), f"{place:05d}", folder, line, repeat, ended.err
+                    fault._replace(said=f"{name}: {fault.said}"),
+                    f"{place:05d}",
+                    folder,
+                    line,
+                    repeat,
+                    ended.err,
                 )
         tally.case(worst)
         shutil.rmtree(folder)

@@ -66,7 +66,12 @@ class Child:
         stdout: int | None = None,
     ) -> None:
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
-        variables = {MARK: self.mark, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})}
+        variables = {
+            MARK: self.mark,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            **(environment or {}),
+        }
         self._files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115
         self._files[0].write(stdin)
         self._files[0].seek(0)
@@ -113,12 +118,21 @@ class Child:
         for file in self._files:
             file.close()
         code = os.waitstatus_to_exitcode(status)
-        return Ended(code, texts[0], texts[1].decode("utf-8", "replace"), seconds, usage.ru_maxrss << 10, hung)
+        return Ended(
+            code,
+            texts[0],
+            texts[1].decode("utf-8", "replace"),
+            seconds,
+            usage.ru_maxrss << 10,
+            hung,
+        )
 
     def left(self, seconds: float = 30.0) -> list[str]:
         """The command lines of processes that the child left behind, and that are there after `seconds`."""
         until = time.perf_counter() + seconds
-        while (found := list(_marked(f"{MARK}={self.mark}".encode()))) and time.perf_counter() < until:
+        while (
+            found := list(_marked(f"{MARK}={self.mark}".encode()))
+        ) and time.perf_counter() < until:
             time.sleep(0.1)
         for pid, _ in found:
             os.kill(pid, signal.SIGKILL)
@@ -134,7 +148,9 @@ class Child:
             os.close(watch)
 
 
-def call(arguments: Sequence[str], folder: Path, *, stdin: bytes = b"", patience: float = WALL) -> Ended:
+def call(
+    arguments: Sequence[str], folder: Path, *, stdin: bytes = b"", patience: float = WALL
+) -> Ended:
     """Run a command to its end."""
     return Child(arguments, folder, stdin=stdin).wait(patience)
 
@@ -145,7 +161,10 @@ def _marked(mark: bytes) -> Iterator[tuple[int, str]]:
         if place.name.isdigit():
             try:
                 if mark in (place / "environ").read_bytes().split(b"\0"):
-                    yield int(place.name), (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    yield (
+                        int(place.name),
+                        (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(),
+                    )
             except OSError:
                 continue  # it has ended, or is another user's
 

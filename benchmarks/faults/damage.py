@@ -60,7 +60,9 @@ def labels(draw: Random, sources: Sources, folder: Path) -> Case:
         culprit = ""
     else:
         head = draw.choice(("", "path,text\n", "Text;File\n")) if form == "csv" else ""
-        rows = [_WRITERS[form](image.name, text) for image, text in zip(images, _LABELS, strict=True)]
+        rows = [
+            _WRITERS[form](image.name, text) for image, text in zip(images, _LABELS, strict=True)
+        ]
         (folder / "labels.txt").write_bytes(_text(draw, head + "".join(rows)))
         line.append("labels.txt")
         culprit = "labels"
@@ -72,7 +74,9 @@ def labels(draw: Random, sources: Sources, folder: Path) -> Case:
 def _text(draw: Random, text: str) -> bytes:
     fate = draw.random()
     if fate < 0.15:
-        return text.encode(draw.choice(("utf-16", "utf-16-le", "utf-8-sig", "utf-32", "cp1252")), "replace")
+        return text.encode(
+            draw.choice(("utf-16", "utf-16-le", "utf-8-sig", "utf-32", "cp1252")), "replace"
+        )
     if fate < 0.3:
         old, new = draw.choice((("\n", "\r"), ("\n", "\0\n"), ("\n", "\n\n"), (" ", "\u2028"), ("a", '"'), ("\t", ""),
                                 (",", ";"), ("text", "\ud800"), ("{", nested()), ("a", "a" * 1_000_000)))  # fmt: skip
@@ -87,7 +91,11 @@ def datasets(draw: Random, sources: Sources, folder: Path) -> Case:
     page = 4096
     if draw.random() < 0.4:  # damage to the head of a page, where the tree is
         place = page * draw.randrange(len(data) // page)
-        data = data[:place] + damaged(draw, data[place : place + 64]).ljust(64, b"\0")[:64] + data[place + 64 :]
+        data = (
+            data[:place]
+            + damaged(draw, data[place : place + 64]).ljust(64, b"\0")[:64]
+            + data[place + 64 :]
+        )
     else:
         data = damaged(draw, data)
     (folder / "bad.lmdb" / "data.mdb").write_bytes(data)
@@ -95,7 +103,18 @@ def datasets(draw: Random, sources: Sources, folder: Path) -> Case:
         [
             ["inspect", "bad.lmdb"],
             ["predict", "bad.lmdb", "--model", str(sources.onnx)],
-            ["train", "bad.lmdb", "-o", "new.safetensors", "--units", "8", "--steps", "1", "--batch-size", "4"],
+            [
+                "train",
+                "bad.lmdb",
+                "-o",
+                "new.safetensors",
+                "--units",
+                "8",
+                "--steps",
+                "1",
+                "--batch-size",
+                "4",
+            ],
         ],
         "bad.lmdb",
     )
@@ -120,7 +139,11 @@ def models(draw: Random, sources: Sources, folder: Path) -> Case:
 def _odd_safetensors(draw: Random, data: bytes) -> bytes:
     (length,) = struct.unpack("<Q", data[:8])
     values = json.loads(data[8 : 8 + length])
-    values = {**values, "__metadata__": odd(draw, values["__metadata__"])} if draw.random() < 0.7 else odd(draw, values)
+    values = (
+        {**values, "__metadata__": odd(draw, values["__metadata__"])}
+        if draw.random() < 0.7
+        else odd(draw, values)
+    )
     header = json.dumps(values).encode()
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
@@ -132,7 +155,9 @@ def _odd_onnx(draw: Random, data: bytes) -> bytes:
     graph = model.graph
     fate = draw.randrange(6)
     if fate < 3:
-        model.metadata_props[0].value = json.dumps(odd(draw, json.loads(model.metadata_props[0].value)))
+        model.metadata_props[0].value = json.dumps(
+            odd(draw, json.loads(model.metadata_props[0].value))
+        )
     elif fate == 3:
         tensor = draw.choice(graph.initializer)
         tensor.dims[draw.randrange(len(tensor.dims))] = draw.choice((0, -1, 2, 4, 2**31, 2**62))
@@ -162,20 +187,35 @@ def lms(draw: Random, sources: Sources, folder: Path) -> Case:
             data = text.replace(old, new, draw.choice((1, -1))).encode()
     else:
         name = "bad.npz"
-        data = damaged(draw, sources.packed.read_bytes()) if draw.random() < 0.4 else _odd_packed(draw, sources.packed)
+        data = (
+            damaged(draw, sources.packed.read_bytes())
+            if draw.random() < 0.4
+            else _odd_packed(draw, sources.packed)
+        )
     (folder / name).write_bytes(data)
     images = [str(path) for path in sorted(sources.words.glob("*.png"))[:4]]
-    return Case([["predict", *images, "--model", str(sources.onnx), "--lm", name, "--lm-sure", "1"]], name)
+    return Case(
+        [["predict", *images, "--model", str(sources.onnx), "--lm", name, "--lm-sure", "1"]], name
+    )
 
 
 def _odd_packed(draw: Random, path: Path) -> bytes:
     arrays: dict[str, Any] = dict(np.load(path))
     name = draw.choice(list(arrays))
     array = arrays[name]
-    other: list[Any] = [array[:-1], np.append(array, array[:1]), array[::-1], array.reshape(1, -1), array[:0]]
+    other: list[Any] = [
+        array[:-1],
+        np.append(array, array[:1]),
+        array[::-1],
+        array.reshape(1, -1),
+        array[:0],
+    ]
     if array.dtype.kind in "uf":
         other += [array.astype(dtype) for dtype in ("i8", "f8", "u8", "c16", "S3", "?")]
-        other += [np.full_like(array, np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max), array * 0]
+        other += [
+            np.full_like(array, np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max),
+            array * 0,
+        ]
     arrays[name] = draw.choice(other)
     if draw.random() < 0.1:
         del arrays[name]
@@ -184,7 +224,18 @@ def _odd_packed(draw: Random, path: Path) -> bytes:
     return file.getvalue()
 
 
-RUN = ("--units", "8", "--steps", "30", "--batch-size", "4", "--val-fraction", "0.1", "--workers", "1")
+RUN = (
+    "--units",
+    "8",
+    "--steps",
+    "30",
+    "--batch-size",
+    "4",
+    "--val-fraction",
+    "0.1",
+    "--workers",
+    "1",
+)
 
 
 def made_run(sources: Sources) -> Path:
@@ -217,10 +268,18 @@ def runs(draw: Random, sources: Sources, folder: Path) -> Case:
     return Case([["train", str(sources.dataset), "-o", "m.safetensors", *RUN, "--resume"]], "run")
 
 
-MAKERS: dict[str, Maker] = {"labels": labels, "datasets": datasets, "models": models, "lms": lms, "runs": runs}
+MAKERS: dict[str, Maker] = {
+    "labels": labels,
+    "datasets": datasets,
+    "models": models,
+    "lms": lms,
+    "runs": runs,
+}
 
 
-def run_part(part: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
+def run_part(
+    part: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int
+) -> None:
     """Try `count` damaged inputs of a kind."""
     for number in range(start, start + count):
         folder = work / f"{number:05d}"

@@ -28,7 +28,15 @@ from tally import Fault, Tally, faults, outcome
 
 from crnn_cli import checkpoint
 
-_STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
+_STARTS = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "subprocess.Popen",
+    "socket.connect",
+    "ctypes.dlopen",
+)
 _IN_OPEN, _NONBLOCK = 0x20, 0o4000
 
 
@@ -108,11 +116,15 @@ def _audit(record: Path) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal within
-        if within or not (event == "open" or event == "pickle.find_class" or event.startswith(_STARTS)):
+        if within or not (
+            event == "open" or event == "pickle.find_class" or event.startswith(_STARTS)
+        ):
             return
         within = True
         try:
-            subject = ".".join(map(str, arguments)) if event == "pickle.find_class" else arguments[0]
+            subject = (
+                ".".join(map(str, arguments)) if event == "pickle.find_class" else arguments[0]
+            )
             if event != "open" or isinstance(subject, (str, bytes)):
                 name = os.path.realpath(os.fsdecode(subject)) if event == "open" else subject
                 file.write(json.dumps([event, str(name)]) + "\n")
@@ -128,7 +140,13 @@ def _events(record: Path, scene: Scene) -> Iterator[Fault]:
         event, subject = json.loads(line)
         if event == "open" and Path(subject) in (scene.canary, scene.secret):
             yield Fault("canary", f"opened {subject}")
-        elif event == "pickle.find_class" and subject.split(".")[0] in ("os", "posix", "nt", "builtins", "subprocess"):
+        elif event == "pickle.find_class" and subject.split(".")[0] in (
+            "os",
+            "posix",
+            "nt",
+            "builtins",
+            "subprocess",
+        ):
             yield Fault("canary", f"unpickled {subject}")
         elif event.startswith(_STARTS[:5]):
             yield Fault("canary", f"{event} {subject[:100]}")
@@ -147,7 +165,9 @@ def _all(sources: Sources, work: Path) -> dict[str, Callable[[Scene], Lines]]:
         cases[f"an ONNX with external data: {location}"] = partial(_external, location=location)
     for field in ("lm", "pattern", "lexicon", "lexicons"):
         for suffix in (".safetensors", ".onnx"):
-            cases[f"a {suffix} that names a file as its {field}"] = partial(_decoding, field=field, suffix=suffix)
+            cases[f"a {suffix} that names a file as its {field}"] = partial(
+                _decoding, field=field, suffix=suffix
+            )
     for kind in ("code", "path"):
         cases[f"a .pt2 with {kind}"] = partial(_exported, kind=kind)
     return cases
@@ -183,11 +203,21 @@ def _names(scene: Scene) -> Lines:
         "-o.png",
         "--help.png",
     ]
-    names += ["%s%n.png", "{0.__class__}.png", "[bold]a.png", "\x1b[31m.png", "http:x.png", "0.png#1"]
+    names += [
+        "%s%n.png",
+        "{0.__class__}.png",
+        "[bold]a.png",
+        "\x1b[31m.png",
+        "http:x.png",
+        "0.png#1",
+    ]
     for name in names:
         shutil.copy(_images(scene)[0], scene.folder / name)
         (scene.folder / f"{name}.gt.txt").write_text("ab")
-    return [["predict", ".", "--model", str(scene.sources.onnx)], ["build-lmdb", ".", "-o", "a.lmdb"]]
+    return [
+        ["predict", ".", "--model", str(scene.sources.onnx)],
+        ["build-lmdb", ".", "-o", "a.lmdb"],
+    ]
 
 
 def _pickled(scene: Scene, suffix: str) -> Lines:
@@ -200,7 +230,11 @@ def _pickled(scene: Scene, suffix: str) -> Lines:
             (scene.folder / name).write_bytes(pickle.dumps(Payload(scene.canary)))
         else:
             torch.save({"state": Payload(scene.canary)}, scene.folder / name)
-        lines += [["inspect", name], ["predict", *_images(scene), "--model", name], ["export", name, "-o", "a.onnx"]]
+        lines += [
+            ["inspect", name],
+            ["predict", *_images(scene), "--model", name],
+            ["export", name, "-o", "a.onnx"],
+        ]
     return lines
 
 
@@ -209,7 +243,11 @@ def _external(scene: Scene, location: str) -> Lines:
 
     model = onnx.load(str(scene.sources.onnx))
     tensor = model.graph.initializer[0]
-    place = {"secret": str(scene.secret), "relative": f"../{scene.secret.name}", "link": "inside.bin"}[location]
+    place = {
+        "secret": str(scene.secret),
+        "relative": f"../{scene.secret.name}",
+        "link": "inside.bin",
+    }[location]
     (scene.folder / "inside.bin").symlink_to(scene.secret)
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
@@ -266,7 +304,10 @@ def _exported(scene: Scene, kind: str) -> Lines:
                 if kind == "code":
                     archive.writestr(member, file.getvalue() if member == victim else data)
                 else:
-                    archive.writestr(member, data.replace(b"weights/", b"../../../") if member == victim else data)
+                    archive.writestr(
+                        member,
+                        data.replace(b"weights/", b"../../../") if member == victim else data,
+                    )
             if kind == "path":
                 archive.writestr(f"model/../../../{scene.canary.name}", b"")
         lines += [["inspect", name], ["predict", *_images(scene), "--model", name]]

@@ -27,7 +27,9 @@ def damaged(seed: int, number: int) -> Picture:
     every = pictures()
     source = draw.choice(every)
     data = picture(draw, source.data, [own.data for own in every])
-    return Picture(source.name, draw.choice(_SUFFIXES) if draw.random() < 0.1 else source.suffix, data)
+    return Picture(
+        source.name, draw.choice(_SUFFIXES) if draw.random() < 0.1 else source.suffix, data
+    )
 
 
 def images(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
@@ -83,7 +85,9 @@ class _Batch:
         """Broken promises so far but for lines of libraries, whose images are not searched for."""
         return self.tally.found.total() - self.tally.found["noise"]
 
-    def _keep(self, found: Sequence[Fault], names: Sequence[str], listed: bytes, ended: Ended) -> None:
+    def _keep(
+        self, found: Sequence[Fault], names: Sequence[str], listed: bytes, ended: Ended
+    ) -> None:
         first = names[0].partition(".")[0]
         alone = self.folder / first
         for fault in found:
@@ -96,7 +100,11 @@ class _Batch:
 
 
 def _rows(
-    ended: Ended, names: Sequence[str], whole: Sequence[str], expected: Sequence[str], outcomes: Counter[str]
+    ended: Ended,
+    names: Sequence[str],
+    whole: Sequence[str],
+    expected: Sequence[str],
+    outcomes: Counter[str],
 ) -> Iterator[Fault]:
     """Hold the rows against the inputs."""
     try:
@@ -114,7 +122,10 @@ def _rows(
             place += 1
         paths = [row["path"] for row in own]
         if paths not in ([name], [f"{name}#{page}" for page in range(1, len(own) + 1)]) or not own:
-            yield Fault("rows", f"{name}: rows {paths[:5]}, then {[row['path'] for row in rows[place : place + 2]]}")
+            yield Fault(
+                "rows",
+                f"{name}: rows {paths[:5]}, then {[row['path'] for row in rows[place : place + 2]]}",
+            )
             return
         failed = [row["error"] for row in own if row["error"] is not None]
         bad += len(failed)
@@ -127,7 +138,9 @@ def _rows(
     if place != len(rows):
         yield Fault("rows", f"{len(rows) - place} rows too many, such as {rows[place]['path']}")
     if ended.status != bool(bad):
-        yield Fault("other", f"status {ended.status} with {bad} rows of images that could not be read")
+        yield Fault(
+            "other", f"status {ended.status} with {bad} rows of images that could not be read"
+        )
 
 
 def _of(path: str, name: str) -> bool:

@@ -46,7 +46,9 @@ class Target:
 VERBS = {"build-lmdb": 200, "predict": 200, "train": 60, "synth": 60, "export": 60}
 
 
-def kills(verb: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
+def kills(
+    verb: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int
+) -> None:
     """Stop `verb` `count` times."""
     targets = _TARGETS[verb](sources)
     lasting: dict[str, float] = {}
@@ -72,7 +74,9 @@ def kills(verb: str, sources: Sources, work: Path, tally: Tally, count: int, see
         tally.case(f"{target.name}: {outcome(ended)}")
         for broken in found:
             repeat = f"python benchmarks/faults kills --verb {verb} --seed {seed} --start {number} --count 1"
-            said = broken._replace(said=f"{target.name}, {signum.name} after {moment:.2f} s: {broken.said}")
+            said = broken._replace(
+                said=f"{target.name}, {signum.name} after {moment:.2f} s: {broken.said}"
+            )
             tally.broken(said, f"{number:05d}", folder, target.line, repeat, ended.err)
         shutil.rmtree(folder)
 
@@ -101,7 +105,9 @@ def _stopped(ended: Ended, signum: signal.Signals, running: bool) -> Iterator[Fa
         yield Fault("other", f"{len(lines)} lines on stderr: {lines[-1][:200]}")
 
 
-def _again(line: Sequence[str], folder: Path, said: list[str], statuses: Sequence[int] = (0,)) -> Iterator[Fault]:
+def _again(
+    line: Sequence[str], folder: Path, said: list[str], statuses: Sequence[int] = (0,)
+) -> Iterator[Fault]:
     """Run a command to its end, which has to come; add what it says to `said`."""
     ended = call(line, folder, patience=_PATIENCE)
     said.append(ended.err)
@@ -135,7 +141,10 @@ def _build_targets(sources: Sources) -> list[Target]:
     lines["append"] = [*lines["new"], "--append"]
     whole = sources.folder / "whole"
     whole.mkdir()
-    ended = call(["build-lmdb", str(sources.words), str(sources.words / "labels.tsv"), "-o", str(first)], whole)
+    ended = call(
+        ["build-lmdb", str(sources.words), str(sources.words / "labels.tsv"), "-o", str(first)],
+        whole,
+    )
     if ended.status:
         raise SystemExit(ended.err)
     old = samples(first)
@@ -155,21 +164,33 @@ def _build_targets(sources: Sources) -> list[Target]:
             right = wanted if ended.status == 0 else [] if kind == "new" else old
             if there not in (right, wanted):
                 yield Fault(
-                    "rows", f"{len(there)} samples, neither the {len(right)} before nor the {len(wanted)} after"
+                    "rows",
+                    f"{len(there)} samples, neither the {len(right)} before nor the {len(wanted)} after",
                 )
         elif kind != "new" or ended.status == 0:
             yield Fault("store", "the dataset is gone")
         done = path.exists() and samples(path) == wanted
-        line = lines[kind] if kind == "append" or not path.exists() else [*lines["new"], "--overwrite"]
-        yield from _again(line, folder, said, (0, 1) if done and kind == "append" else (0,))  # 1: nothing to add
+        line = (
+            lines[kind] if kind == "append" or not path.exists() else [*lines["new"], "--overwrite"]
+        )
+        yield from _again(
+            line, folder, said, (0, 1) if done and kind == "append" else (0,)
+        )  # 1: nothing to add
         if samples(path) != wanted:
             yield Fault("rows", f"{len(samples(path))} samples of {len(wanted)} after another run")
-        listed = (folder / "a.rejected.tsv").read_text(encoding="utf-8") if kind != "append" else "nothing.png"
+        listed = (
+            (folder / "a.rejected.tsv").read_text(encoding="utf-8")
+            if kind != "append"
+            else "nothing.png"
+        )
         if "nothing.png" not in listed:
             yield Fault("other", "a.rejected.tsv lacks the image that is missing")
         yield from _leftovers(folder, said)
 
-    return [Target(f"build-lmdb {kind}", lines[kind], partial(before, kind), partial(after, kind)) for kind in lines]
+    return [
+        Target(f"build-lmdb {kind}", lines[kind], partial(before, kind), partial(after, kind))
+        for kind in lines
+    ]
 
 
 def _many(folder: Path, sources: Sources, count: int) -> None:
@@ -208,20 +229,27 @@ def _predict_targets(sources: Sources) -> list[Target]:
         path = folder / "a.tsv"
         there = path.read_bytes() if path.exists() else None
         if kind != "resume" and there not in (wanted, None if kind == "new" else b"mine\n"):
-            yield Fault("rows", f"a.tsv of {len(there or b'')} bytes, neither the old nor the whole new one")
+            yield Fault(
+                "rows", f"a.tsv of {len(there or b'')} bytes, neither the old nor the whole new one"
+            )
         named = re.findall(r"rows so far are in (\S+)", ended.err)
         if kind != "resume" and named:  # what a message named can be gone on with
             (folder / named[0]).replace(path)
             yield from _again(lines["resume"], folder, said, (1,))
         else:
-            yield from _again(lines["resume"] if kind == "resume" else lines["overwrite"], folder, said, (1,))
+            yield from _again(
+                lines["resume"] if kind == "resume" else lines["overwrite"], folder, said, (1,)
+            )
         if path.read_bytes() != wanted:
             rows, right = path.read_bytes().splitlines(), wanted.splitlines()
             lost, more = len(set(right) - set(rows)), len(rows) - len(set(rows))
             yield Fault("rows", f"{lost} rows lost, {more} doubled, of {len(right)}")
         yield from _leftovers(folder, said)
 
-    return [Target(f"predict {kind}", lines[kind], partial(before, kind), partial(after, kind)) for kind in lines]
+    return [
+        Target(f"predict {kind}", lines[kind], partial(before, kind), partial(after, kind))
+        for kind in lines
+    ]
 
 
 # train
@@ -230,7 +258,18 @@ _STEPS = 30
 
 
 def _train_targets(sources: Sources) -> list[Target]:
-    line = ["train", str(sources.dataset), "-o", "m.safetensors", "--units", "8", "--batch-size", "4", "--workers", "1"]
+    line = [
+        "train",
+        str(sources.dataset),
+        "-o",
+        "m.safetensors",
+        "--units",
+        "8",
+        "--batch-size",
+        "4",
+        "--workers",
+        "1",
+    ]
     line += ["--steps", str(_STEPS), "--val-fraction", "0.1"]
     whole = sources.folder / "trained"
     whole.mkdir()
@@ -257,7 +296,10 @@ def _train_targets(sources: Sources) -> list[Target]:
 def _log(folder: Path) -> list[tuple[Any, ...]]:
     """The step and the figures of every validation; the loss is a mean since the last start."""
     lines = (folder / "m.run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [tuple(json.loads(line)[name] for name in ("step", "epoch", "cer", "accuracy", "best")) for line in lines]
+    return [
+        tuple(json.loads(line)[name] for name in ("step", "epoch", "cer", "accuracy", "best"))
+        for line in lines
+    ]
 
 
 # synth
@@ -287,7 +329,9 @@ def _synth_targets(sources: Sources) -> list[Target]:
             there = samples(path)
             if there != wanted[: len(there)] or (ended.status == 0 and there != wanted):
                 yield Fault("rows", f"{len(there)} samples that are not the first of the run")
-        again = Child([*line, *(["--resume"] if path.exists() else [])], folder, fresh=True).wait(_PATIENCE)
+        again = Child([*line, *(["--resume"] if path.exists() else [])], folder, fresh=True).wait(
+            _PATIENCE
+        )
         said.append(again.err)
         if again.status:
             yield Fault("other", f"afterwards ends with {again.status}: {again.err[-300:]}")
@@ -320,11 +364,16 @@ def _export_targets(sources: Sources) -> list[Target]:
         yield from _again(lines["overwrite"], folder, said)
         yield from _again(["inspect", "a.onnx"], folder, said)
         yield from _leftovers(folder, said)
-        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith((".", "a.onnx")))
+        others = sorted(
+            path.name for path in folder.iterdir() if not path.name.startswith((".", "a.onnx"))
+        )
         if others:
             yield Fault("other", f"left behind: {', '.join(others)}")
 
-    return [Target(f"export {kind}", lines[kind], partial(before, kind), partial(after, kind)) for kind in lines]
+    return [
+        Target(f"export {kind}", lines[kind], partial(before, kind), partial(after, kind))
+        for kind in lines
+    ]
 
 
 _TARGETS: dict[str, Callable[[Sources], list[Target]]] = {

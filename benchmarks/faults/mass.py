@@ -32,7 +32,13 @@ def scale(sources: Sources, work: Path, tally: Tally, count: int, seed: int, sta
 
 
 def _measure(
-    name: str, inputs: list[str], stdin: bytes, sources: Sources, work: Path, tally: Tally, count: int
+    name: str,
+    inputs: list[str],
+    stdin: bytes,
+    sources: Sources,
+    work: Path,
+    tally: Tally,
+    count: int,
 ) -> None:
     output = work / "rows.tsv"
     line = ["predict", *inputs, "--model", str(sources.onnx), "-o", str(output), "--overwrite"]
@@ -49,7 +55,12 @@ def _measure(
         folder.mkdir(exist_ok=True)
         (folder / "seen.tsv").write_text("".join(f"{size}\t{memory}\n" for size, memory in seen))
         tally.broken(
-            fault._replace(said=f"{name}: {fault.said}"), name.replace(" ", "-"), folder, line, repeat, ended.err
+            fault._replace(said=f"{name}: {fault.said}"),
+            name.replace(" ", "-"),
+            folder,
+            line,
+            repeat,
+            ended.err,
         )
 
 
@@ -73,5 +84,9 @@ def _flat(ended: Ended, output: Path, seen: list[tuple[int, int]], count: int) -
     known = [step for step in steps if step]
     warm = max((m for s, m in seen if s / size <= _WARM), default=0)
     if warm and max(known) > _GROWTH * warm:
-        found.append(Fault("memory", f"grows: {', '.join(f'{step >> 20}' for step in steps)} MB at the tenths"))
+        found.append(
+            Fault(
+                "memory", f"grows: {', '.join(f'{step >> 20}' for step in steps)} MB at the tenths"
+            )
+        )
     return found

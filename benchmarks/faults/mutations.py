@@ -74,7 +74,15 @@ def extreme(draw: Random, data: bytes) -> bytes:
     return (data[:place] + field + data[place + size :])[: max(len(data), place + size)]
 
 
-MUTATIONS: tuple[Callable[[Random, bytes], bytes], ...] = (flips, run, cut, insertion, hole, extreme, extreme)
+MUTATIONS: tuple[Callable[[Random, bytes], bytes], ...] = (
+    flips,
+    run,
+    cut,
+    insertion,
+    hole,
+    extreme,
+    extreme,
+)
 
 
 def damaged(draw: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:

@@ -109,24 +109,45 @@ def png_of(header: bytes, *parts: tuple[bytes, bytes]) -> bytes:
     """A PNG of an IHDR and further chunks, with right checksums."""
     data = b"\x89PNG\r\n\x1a\n"
     for kind, content in ((b"IHDR", header), *parts, (b"IEND", b"")):
-        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        data += (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
     return data
 
 
 def _interlaced(image: NDArray[np.uint8]) -> bytes:
     """A PNG in the seven passes of Adam7."""
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    passes = (
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    )
     lines = b""
     for top, left, down, right in passes:
         lines += b"".join(b"\0" + line.tobytes() for line in image[top::down, left::right])
     height, width = image.shape
-    return png_of(struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1), (b"IDAT", zlib.compress(lines)))
+    return png_of(
+        struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1), (b"IDAT", zlib.compress(lines))
+    )
 
 
 def tiff(tags: Sequence[tuple[int, int, int, int]], data: bytes) -> bytes:
     """A TIFF of one page: its tags as (tag, type, count, value), and data that begins at byte 8."""
     entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
-    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(data))
+        + data
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
 
 
 def _tiled(image: NDArray[np.uint8], side: int = 16) -> bytes:
@@ -191,7 +212,9 @@ class Sources(NamedTuple):
         with Writer(own.dataset) as writer:
             for place, text in enumerate(texts):
                 image = stripes(text)
-                image = np.where(image == 255, 255 - (place % 50), image).astype(np.uint8)  # each of its own content
+                image = np.where(image == 255, 255 - (place % 50), image).astype(
+                    np.uint8
+                )  # each of its own content
                 (own.words / f"{place:03d}.png").write_bytes(png(image))
                 writer.add(png(image), text, image.shape[1], image.shape[0], f"{place:03d}.png")
         rows = "".join(f"{place:03d}.png\t{text}\n" for place, text in enumerate(texts))

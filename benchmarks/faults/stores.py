@@ -26,7 +26,9 @@ def samples(path: Path) -> list[Sample]:
             count = int(transaction.get(b"num-samples") or b"-1")
             found = []
             for number in range(1, count + 1):
-                image, label = (transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label"))
+                image, label = (
+                    transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label")
+                )
                 if image is None or label is None:
                     raise ValueError(f"{path.name}: sample {number} of {count} is missing")
                 found.append((bytes(image), bytes(label)))
@@ -47,4 +49,6 @@ def faults_of_store(path: Path) -> Iterator[Fault]:
 
 def hidden(folder: Path) -> Iterator[Path]:
     """The hidden files and folders under `folder` in which outputs grow."""
-    return (path for path in folder.rglob(".*") if "partial" in path.name or path.name.endswith(".tmp"))
+    return (
+        path for path in folder.rglob(".*") if "partial" in path.name or path.name.endswith(".tmp")
+    )

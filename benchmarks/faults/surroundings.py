@@ -47,7 +47,9 @@ class Surrounding(NamedTuple):
     folder: Callable[[Path], Callable[[], object]] | None = None
 
 
-def surroundings(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
+def surroundings(
+    sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int
+) -> None:
     """Try every command in every surrounding; `count` and `start` choose among the cases."""
     commands = _commands(sources)
     cases: list[tuple[str, Callable[[Path], Iterator[tuple[Command, Ended, Fault | None]]]]] = []
@@ -80,7 +82,9 @@ def _commands(sources: Sources) -> dict[str, Command]:
     words, dataset, model = str(sources.words), str(sources.dataset), ["--model", str(sources.onnx)]
     small = ["--units", "8", "--steps", "2", "--batch-size", "4", "--workers", "1"]
     return {
-        "build-lmdb": Command(["build-lmdb", words, f"{words}/labels.tsv", "-o", "a.lmdb"], "a.lmdb"),
+        "build-lmdb": Command(
+            ["build-lmdb", words, f"{words}/labels.tsv", "-o", "a.lmdb"], "a.lmdb"
+        ),
         "predict": Command(["predict", words, *model], ""),
         "predict -o": Command(["predict", words, *model, "-o", "a.tsv"], "a.tsv"),
         "predict --resume": Command(["predict", words, *model, "-o", "a.tsv", "--resume"], "a.tsv"),
@@ -95,12 +99,22 @@ def _commands(sources: Sources) -> dict[str, Command]:
 
 
 def _surroundings() -> dict[str, Surrounding]:
-    found = {f"files of at most {size} bytes": Surrounding(partial(_limit, size)) for size in (2048, 65536)}
+    found = {
+        f"files of at most {size} bytes": Surrounding(partial(_limit, size))
+        for size in (2048, 65536)
+    }
     found["a full disk"] = Surrounding(folder=partial(_tmpfs, "size=64k"))
     found["a disk without inodes"] = Surrounding(folder=partial(_tmpfs, "size=32m,nr_inodes=2"))
     found["a read-only folder"] = Surrounding(_drop, folder=_read_only)
-    for name, closed in (("stdin", [0]), ("stdout", [1]), ("stderr", [2]), ("every standard stream", [0, 1, 2])):
-        found[f"{name} closed"] = Surrounding(partial(_close, closed), lost=closed, mute=2 in closed)
+    for name, closed in (
+        ("stdin", [0]),
+        ("stdout", [1]),
+        ("stderr", [2]),
+        ("every standard stream", [0, 1, 2]),
+    ):
+        found[f"{name} closed"] = Surrounding(
+            partial(_close, closed), lost=closed, mute=2 in closed
+        )
     for name, full in (("stdout", [1]), ("stderr", [2])):
         found[f"{name} full"] = Surrounding(partial(_full, full), lost=full, mute=2 in full)
         found[f"{name} torn"] = Surrounding(partial(_torn, full), lost=full, mute=True)
@@ -110,7 +124,9 @@ def _surroundings() -> dict[str, Surrounding]:
     found["no TMPDIR"] = Surrounding(environment={"TMPDIR": None})
     found["a TMPDIR that is not there"] = Surrounding(environment={"TMPDIR": "/nowhere"})
     found["a TMPDIR that is read-only"] = Surrounding(_drop, {"TMPDIR": "/proc"})
-    found["an ASCII locale"] = Surrounding(environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    found["an ASCII locale"] = Surrounding(
+        environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    )
     return found
 
 
@@ -159,10 +175,14 @@ def _tmpfs(options: str, folder: Path) -> Callable[[], object]:
 Results = Iterator[tuple[Command, Ended, Fault | None]]
 
 
-def _alone(command: Command, around: Surrounding, wanted: dict[str, bytes | None], folder: Path) -> Results:
+def _alone(
+    command: Command, around: Surrounding, wanted: dict[str, bytes | None], folder: Path
+) -> Results:
     right = _right(command, folder, wanted)
     restore = around.folder(folder) if around.folder else lambda: None
-    child = Child(command.line, folder, fresh=True, prepare=around.prepare, environment=around.environment)
+    child = Child(
+        command.line, folder, fresh=True, prepare=around.prepare, environment=around.environment
+    )
     ended = child.wait(_PATIENCE)
     found = [*_judged(ended, around), *_whole(command, folder, ended, right)]
     if 1 in around.lost and not command.output and ended.status == 0:
@@ -182,7 +202,11 @@ def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -
             yield command, ended, fault
     last = min(every, key=lambda ended: abs(ended.status))
     if last.status:
-        yield command, last, Fault("other", f"both end with {[ended.status for ended in every]}: {last.err[-200:]}")
+        yield (
+            command,
+            last,
+            Fault("other", f"both end with {[ended.status for ended in every]}: {last.err[-200:]}"),
+        )
     told = replace(last, err="".join(ended.err for ended in every))
     for fault in _whole(command, folder, told, right):
         yield command, last, fault
@@ -193,7 +217,9 @@ def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -
 def _judged(ended: Ended, around: Surrounding) -> Iterator[Fault]:
     statuses = (0, 1, 2, 141, -13) if around.lost else (0, 1, 2)
     yield from (
-        fault for fault in faults(ended, statuses=statuses) if not (around.mute and "without a message" in fault.said)
+        fault
+        for fault in faults(ended, statuses=statuses)
+        if not (around.mute and "without a message" in fault.said)
     )
 
 
@@ -220,7 +246,11 @@ def _whole(command: Command, folder: Path, ended: Ended, right: bytes | None) ->
                 samples(path)
             except ValueError as fault:
                 yield Fault("store", str(fault))
-        elif right is not None and path.read_bytes() != right and not _resumable(command, path, right):
+        elif (
+            right is not None
+            and path.read_bytes() != right
+            and not _resumable(command, path, right)
+        ):
             yield Fault("rows", f"{path.name} has {path.stat().st_size} bytes of {len(right)}")
         elif not path.stat().st_size and "--resume" not in command.line:
             yield Fault("store", f"{path.name} is empty")
@@ -238,7 +268,10 @@ def _resumable(command: Command, path: Path, right: bytes) -> bool:
 
 def _odd_outputs(command: Command) -> dict[str, Command]:
     """Names for the output that a file system takes; of a folder of samples its suffix is kept."""
-    if not command.output or command.line[0] in ("synth", "export"):  # they are slow, and write as the others do
+    if not command.output or command.line[0] in (
+        "synth",
+        "export",
+    ):  # they are slow, and write as the others do
         return {}
     suffix = Path(command.output).suffix
     names = {
@@ -249,7 +282,8 @@ def _odd_outputs(command: Command) -> dict[str, Command]:
     }
     return {
         kind: Command(
-            [name if part == command.output else part for part in command.line], name if "256" not in kind else ""
+            [name if part == command.output else part for part in command.line],
+            name if "256" not in kind else "",
         )
         for kind, name in names.items()
     }
@@ -271,7 +305,14 @@ def _names(sources: Sources, folder: Path) -> Results:
         b"'\".png",
         b"*.png",
     ]
-    names += [b"[0].png", "ä日本.png".encode(), "a\u0308.png".encode(), b"a" * 251 + b".png", b"#1.tif.png", b"-.png"]
+    names += [
+        b"[0].png",
+        "ä日本.png".encode(),
+        "a\u0308.png".encode(),
+        b"a" * 251 + b".png",
+        b"#1.tif.png",
+        b"-.png",
+    ]
     for name in names:
         Path(os.fsdecode(os.path.join(os.fsencode(words), name))).write_bytes(image)  # noqa: PTH118
     read = Command(["predict", "words", "--model", str(sources.onnx), "--json"], "")
@@ -280,7 +321,13 @@ def _names(sources: Sources, folder: Path) -> Results:
         yield read, ended, fault
     rows = [json.loads(line) for line in ended.out.splitlines()]
     if len(rows) != len(names) or any(row["error"] for row in rows):
-        yield read, ended, Fault("rows", f"{len(rows)} rows of {len(names)}; {[r for r in rows if r['error']][:2]}")
+        yield (
+            read,
+            ended,
+            Fault(
+                "rows", f"{len(rows)} rows of {len(names)}; {[r for r in rows if r['error']][:2]}"
+            ),
+        )
     yield read, ended, None
     for name in names[:-3]:
         Path(os.fsdecode(os.path.join(os.fsencode(words), name[:-4] + b".gt.txt"))).write_text("ab")  # noqa: PTH118
@@ -289,5 +336,9 @@ def _names(sources: Sources, folder: Path) -> Results:
     for fault in (*faults(ended), *_whole(build, folder, ended, None)):
         yield build, ended, fault
     if (folder / "a.lmdb").exists() and len(samples(folder / "a.lmdb")) != len(names) - 3:
-        yield build, ended, Fault("rows", f"{len(samples(folder / 'a.lmdb'))} samples of {len(names) - 3}")
+        yield (
+            build,
+            ended,
+            Fault("rows", f"{len(samples(folder / 'a.lmdb'))} samples of {len(names) - 3}"),
+        )
     yield build, ended, None

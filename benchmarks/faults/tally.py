@@ -45,7 +45,9 @@ def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) 
     """
     said = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
     if ended.hung:
-        yield Fault("hang", f"over {PATIENCE:.0f} s of the processor or {WALL:.0f} of the clock: {said}")
+        yield Fault(
+            "hang", f"over {PATIENCE:.0f} s of the processor or {WALL:.0f} of the clock: {said}"
+        )
     elif ended.status < 0 and ended.status not in statuses:
         yield Fault("crash", f"{signal.Signals(-ended.status).name}: {said}")
     elif ended.status not in statuses:
@@ -53,12 +55,17 @@ def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) 
     elif ended.status in (1, 2) and not re.search(r"(?im)^(error|warning): |^Usage", ended.err):
         yield Fault("other", f"status {ended.status} without a message: {said}")
     elif "fault of crnn itself" in ended.err:
-        yield Fault("traceback", next(line for line in ended.err.splitlines() if "fault of crnn itself" in line)[:300])
+        yield Fault(
+            "traceback",
+            next(line for line in ended.err.splitlines() if "fault of crnn itself" in line)[:300],
+        )
     elif ended.status in (1, 2) and culprit and culprit not in ended.err:
         yield Fault("other", f"the message does not name {culprit}: {said}")
     if "Traceback (most recent call last)" in ended.err:
         yield Fault("traceback", said)
-    if noise := [line for line in ended.err.splitlines() if _FOREIGN.search(line) and not _ours(line)]:
+    if noise := [
+        line for line in ended.err.splitlines() if _FOREIGN.search(line) and not _ours(line)
+    ]:
         yield Fault("noise", f"{len(noise)} line(s) of a library on stderr: {noise[0][:200]}")
     if ended.memory > MEMORY:
         yield Fault("memory", f"{ended.memory >> 20:,} MB: {said}")
@@ -88,7 +95,13 @@ class Tally:
         return ended
 
     def broken(
-        self, fault: Fault, name: str, folder: Path, line: Sequence[str], repeat: str = "", err: str = ""
+        self,
+        fault: Fault,
+        name: str,
+        folder: Path,
+        line: Sequence[str],
+        repeat: str = "",
+        err: str = "",
     ) -> None:
         """Count, tell and keep a broken promise of the command `line`, which ran in `folder`."""
         self.found[fault.kind] += 1
@@ -100,13 +113,22 @@ class Tally:
         with (target / "repeat.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(told)
         said = fault.said.encode("utf-8", "backslashreplace").decode()
-        print(f"{self.part} {name}: {fault.kind}: {said}\n    {repeat}", file=sys.stderr, flush=True)
+        print(
+            f"{self.part} {name}: {fault.kind}: {said}\n    {repeat}", file=sys.stderr, flush=True
+        )
 
     def row(self) -> tuple[str, ...]:
         outcomes = ", ".join(f"{count:,} {name}" for name, count in self.outcomes.most_common())
         counts = (str(self.found[kind]) for kind in KINDS)
         seconds = time.perf_counter() - self._start
-        return (self.part, f"{self.cases:,}", outcomes, *counts, f"{self.memory >> 20:,}", f"{seconds:,.0f}")
+        return (
+            self.part,
+            f"{self.cases:,}",
+            outcomes,
+            *counts,
+            f"{self.memory >> 20:,}",
+            f"{seconds:,.0f}",
+        )
 
 
 def outcome(ended: Ended) -> str:
@@ -115,4 +137,6 @@ def outcome(ended: Ended) -> str:
         return "hung"
     if ended.status < 0:
         return f"ended by {signal.Signals(-ended.status).name}"
-    return {0: "done", 1: "refused", 2: "refused as an option"}.get(ended.status, f"status {ended.status}")
+    return {0: "done", 1: "refused", 2: "refused as an option"}.get(
+        ended.status, f"status {ended.status}"
+    )

@@ -13,34 +13,54 @@ from crnn_cli.config import Backbone, DataConfig, ModelConfig
 from crnn_cli.data.labels import Format, read
 
 if TYPE_CHECKING:
-    from crnn_cli.building import Build, Infeasible
+    from crnn_cli.data.build import Build, Infeasible
 
 _OUTPUT = Path(DataConfig.sources[0][0])
 _SHOWN = 3  # infeasible rows named on stderr
 
 
 def command(
-    images: Annotated[Path, typer.Argument(help="Folder that the images' paths start from.", show_default=False)],
+    images: Annotated[
+        Path, typer.Argument(help="Folder that the images' paths start from.", show_default=False)
+    ],
     labels: Annotated[
         Path | None,
-        typer.Argument(help="Label file; left out where a .gt.txt stands beside each image.", show_default=False),
+        typer.Argument(
+            help="Label file; left out where a .gt.txt stands beside each image.",
+            show_default=False,
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.")] = _OUTPUT,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.")
+    ] = _OUTPUT,
     format: Annotated[
         Format | None,
-        typer.Option(help="Format of the label file.", show_default="the one that finds most images"),
+        typer.Option(
+            help="Format of the label file.", show_default="the one that finds most images"
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the label file.")] = "utf-8",
-    height: Annotated[int, typer.Option(help="Model height for which labels are checked.")] = ModelConfig.height,
+    height: Annotated[
+        int, typer.Option(help="Model height for which labels are checked.")
+    ] = ModelConfig.height,
     backbone: Annotated[
         Backbone, typer.Option(help="Model backbone for which labels are checked.")
     ] = ModelConfig.backbone,
-    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a row cannot be used.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the dataset if it exists, once the new one is whole.")
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if a row cannot be used.")
     ] = False,
-    append: Annotated[bool, typer.Option("--append", help="Add to the dataset that is there.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Threads that verify images.", show_default="one a core")] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the dataset if it exists, once the new one is whole."
+        ),
+    ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to the dataset that is there.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that verify images.", show_default="one a core")
+    ] = None,
 ) -> None:
     """Build a dataset (LMDB) from images and their labels.
 
@@ -50,10 +70,15 @@ def command(
 
         crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
     """
-    from crnn_cli import building
+    from crnn_cli.data import build
 
-    options = building.BuildOptions(
-        height=height, backbone=backbone, strict=strict, overwrite=overwrite, append=append, workers=workers
+    options = build.BuildOptions(
+        height=height,
+        backbone=backbone,
+        strict=strict,
+        overwrite=overwrite,
+        append=append,
+        workers=workers,
     )
     reading = read(labels, images, format, encoding)
     console.note(
@@ -63,34 +88,39 @@ def command(
         console.warn(
             f"{labels}: {reading.cut:,} texts lost the blanks before them: set quotes around a text to keep them"
         )
-    build = building.Build(reading, output, options)
-    for _ in console.progress(build, "building", len(build)):
+    building = build.Build(reading, output, options)
+    for _ in console.progress(building, "building", len(building)):
         pass
-    for leftover in build.leftovers:
+    for leftover in building.leftovers:
         console.note(f"{leftover}: left by a build that was killed: removed")
-    _summarize(build, output)
+    _summarize(building, output)
 
 
-def _summarize(build: Build, output: Path) -> None:
-    from crnn_cli import building
+def _summarize(building: Build, output: Path) -> None:
+    from crnn_cli.data import build
 
-    for cause, count in build.causes().most_common():
+    for cause, count in building.causes().most_common():
         console.warn(f"{count:,} skipped: {cause}")
-    if build.rejected:
-        console.note(f"they are listed in {building.rejected_path(output)}")
-    if build.infeasible:
-        console.warn(_infeasible(build.infeasible, building.infeasible_path(output)))
-    stored = f"{build.stored:,} images " + (
-        f"added, {build.before + build.stored:,} in all" if build.before else "stored"
+    if building.rejected:
+        console.note(f"they are listed in {build.rejected_path(output)}")
+    if building.infeasible:
+        console.warn(_infeasible(building.infeasible, build.infeasible_path(output)))
+    stored = f"{building.stored:,} images " + (
+        f"added, {building.before + building.stored:,} in all" if building.before else "stored"
     )
-    console.note(f"{output}: {stored}, {len(build.characters):,} different characters")
+    console.note(f"{output}: {stored}, {len(building.characters):,} different characters")
 
 
 def _infeasible(rows: list[Infeasible], path: Path) -> str:
     named = "".join(
-        f"\n  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}" for row in rows[:_SHOWN]
+        f"\n  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}"
+        for row in rows[:_SHOWN]
     )
-    more = f"\n  and {len(rows) - _SHOWN:,} more, listed in {path}" if len(rows) > _SHOWN else f"\n  listed in {path}"
+    more = (
+        f"\n  and {len(rows) - _SHOWN:,} more, listed in {path}"
+        if len(rows) > _SHOWN
+        else f"\n  listed in {path}"
+    )
     return (
         f"{len(rows):,} infeasible: label needs more frames than the image's width gives; kept, but training skips it"
         f"{named}{more}\n  remedy: {_remedy(rows)}"

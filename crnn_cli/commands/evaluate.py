@@ -10,66 +10,82 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crnn_cli import files
-from crnn_cli.commands import decoding, options, rows
+from crnn_cli.commands import decode_options, options, row_formats
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DataConfig, DecodeOptions
 from crnn_cli.core import tsv
 from crnn_cli.errors import UsageFault
-from crnn_cli.evaluation import EvaluateOptions
-from crnn_cli.prediction import ReadOptions
+from crnn_cli.reading.evaluation import EvaluateOptions
+from crnn_cli.reading.pipeline import ReadOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import Reader
-    from crnn_cli.evaluation import Report, Sample, SetReport
-    from crnn_cli.recognizer import Recognizer
+    from crnn_cli.reading.evaluation import Report, Sample, SetReport
+    from crnn_cli.reading.recognizer import Recognizer
     from crnn_cli.runners import Runner
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of a language model, that --tune tries
 BONUSES = (0.0, 0.2, 0.4, 0.7, 1.0)
-FIGURES = {"exact": "exact", "alphanumeric": "alnum", "cer": "CER", "wer": "WER", "one_minus_ned": "1-NED"}
+FIGURES = {
+    "exact": "exact",
+    "alphanumeric": "alnum",
+    "cer": "CER",
+    "wer": "WER",
+    "one_minus_ned": "1-NED",
+}
 
 
 def command(
     context: typer.Context,
     data: Annotated[
-        list[str] | None, typer.Argument(help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}.")
+        list[str] | None,
+        typer.Argument(help=f"Datasets (LMDB). Without any: ./{DataConfig.sources[0][0]}."),
     ] = None,
     model: options.Models = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object instead of tables.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one JSON object instead of tables.")
+    ] = False,
     predictions: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write a TSV of name, label, reading, confidence and path.", show_default=False
+            metavar="FILE",
+            help="Write a TSV of name, label, reading, confidence and path.",
+            show_default=False,
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst readings to show.")] = EvaluateOptions.worst,
+    worst: Annotated[
+        int, typer.Option(min=0, help="How many of the worst readings to show.")
+    ] = EvaluateOptions.worst,
     confusions: Annotated[
         int, typer.Option(min=0, help="How many of the most frequent confusions to show.")
     ] = EvaluateOptions.confusions,
     device: options.Device = "auto",
     fast: options.Fast = False,
     batch_size: options.BatchSize = ReadOptions.batch_size,
-    turn: options.Turn = ReadOptions.turn,
+    turn: options.Orientation = ReadOptions.turn,
     tta: options.TTA = False,
     second_look: options.SecondLook = ReadOptions.second_look,
-    decoder: decoding.Method = DecodeOptions.decoder,
-    beam: decoding.Beam = DecodeOptions.beam,
-    lexicon: decoding.Lexicon = None,
-    lexicons: decoding.Lexicons = None,
-    delta: decoding.Delta = DecodeOptions.delta,
-    outside: decoding.Outside = DecodeOptions.outside,
-    ignore_case: decoding.IgnoreCase = DecodeOptions.ignore_case,
-    allow: decoding.Allow = DecodeOptions.allow,
-    deny: decoding.Deny = DecodeOptions.deny,
-    pattern: decoding.Pattern = DecodeOptions.pattern,
-    lm: decoding.LM = DecodeOptions.lm,
-    lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
-    lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
-    lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
+    decoder: decode_options.Method = DecodeOptions.decoder,
+    beam: decode_options.Beam = DecodeOptions.beam,
+    lexicon: decode_options.Lexicon = None,
+    lexicons: decode_options.Lexicons = None,
+    delta: decode_options.Delta = DecodeOptions.delta,
+    outside: decode_options.Outside = DecodeOptions.outside,
+    ignore_case: decode_options.IgnoreCase = DecodeOptions.ignore_case,
+    allow: decode_options.Allow = DecodeOptions.allow,
+    deny: decode_options.Deny = DecodeOptions.deny,
+    pattern: decode_options.Pattern = DecodeOptions.pattern,
+    lm: decode_options.LM = DecodeOptions.lm,
+    lm_weight: decode_options.LMWeight = DecodeOptions.lm_weight,
+    lm_bonus: decode_options.LMBonus = DecodeOptions.lm_bonus,
+    lm_sure: decode_options.LMSure = DecodeOptions.lm_sure,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Look for the best --lm-weight and --lm-bonus on this data first.")
+        bool,
+        typer.Option(
+            "--tune", help="Look for the best --lm-weight and --lm-bonus on this data first."
+        ),
     ] = False,
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
@@ -84,27 +100,36 @@ def command(
 
         crnn evaluate test.lmdb --predictions readings.tsv --json
     """
-    from crnn_cli import console, evaluation
+    from crnn_cli import console
     from crnn_cli.data.store import Reader
+    from crnn_cli.reading import evaluation
 
     how = ReadOptions(batch_size, turn=turn, tta=tta, second_look=second_look)
-    search, datasets = decoding.asked(context), data or [DataConfig.sources[0][0]]
+    search, datasets = decode_options.asked(context), data or [DataConfig.sources[0][0]]
     if predictions is not None:
         files.check_output(predictions, overwrite, [*datasets, *options.sources(context)])
     readers = {reader.name: reader for reader in map(Reader, datasets)}
-    paths, runners = decoding.loaded(model, device, fast)
-    known = decoding.Knowledge(lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {})
+    paths, runners = decode_options.loaded(model, device, fast)
+    known = decode_options.DecodingAssets(
+        lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {}
+    )
     if tune and (tta or len(runners) > 1):
-        raise UsageFault("--tune is for one model that looks once: leave --tta out, and give one --model")
+        raise UsageFault(
+            "--tune is for one model that looks once: leave --tta out, and give one --model"
+        )
     if tune:
         recognizer = _tuned(list(readers.values()), runners, search, known, how)
     else:
-        recognizer = decoding.recognizer(runners, search, known)
+        recognizer = decode_options.recognizer(runners, search, known)
     samples = {
-        name: list(console.progress(evaluation.read(reader, recognizer, how), f"reading {name}", len(reader)))
+        name: list(
+            console.progress(
+                evaluation.read(reader, recognizer, how), f"reading {name}", len(reader)
+            )
+        )
         for name, reader in readers.items()
     }
-    decoding.say_without(recognizer)
+    decode_options.say_without(recognizer)
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)
@@ -114,25 +139,34 @@ def command(
                 out.write(b"".join(_row(sample) for part in samples.values() for sample in part))
     finally:  # the report is not lost with them
         table = "\n".join(_lines(report))
-        files.write_stdout(rows.json_line({"models": paths, **asdict(report)}, "the report") if as_json else table)
+        files.write_stdout(
+            row_formats.json_line({"models": paths, **asdict(report)}, "the report")
+            if as_json
+            else table
+        )
 
 
 def _tuned(
     readers: Sequence[Reader],
     runners: Sequence[Runner],
     search: Mapping[str, Any],
-    known: decoding.Knowledge,
+    known: decode_options.DecodingAssets,
     how: ReadOptions,
 ) -> Recognizer:
     """The recogniser of `search` with the weight and the bonus of the language model that give the least CER."""
-    from crnn_cli import console, evaluation
+    from crnn_cli import console
     from crnn_cli.core import metrics
-    from crnn_cli.prediction import Member
-    from crnn_cli.recognizer import Recognizer
+    from crnn_cli.reading import evaluation
+    from crnn_cli.reading.pipeline import ModelWithDecoder
+    from crnn_cli.reading.recognizer import Recognizer
 
     (runner,) = runners
-    several = [{**search, "lm_weight": weight, "lm_bonus": bonus} for weight in WEIGHTS for bonus in BONUSES]
-    found = decoding.decoders(runner, several, known)
+    several = [
+        {**search, "lm_weight": weight, "lm_bonus": bonus}
+        for weight in WEIGHTS
+        for bonus in BONUSES
+    ]
+    found = decode_options.decoders(runner, several, known)
     if found[0].options.lm is None:
         raise UsageFault("--tune is about a language model: give --lm FILE")
     pairs: list[list[tuple[str, str]]] = [[] for _ in several]
@@ -140,18 +174,22 @@ def _tuned(
         for own, more in zip(pairs, evaluation.tune(reader, runner, found, how), strict=True):
             own += more
     rates = [metrics.score(own, resamples=1).cer.value for own in pairs]
-    best = found[rates.index(min(rates))]  # of equals the one that leans least on the language model
+    best = found[
+        rates.index(min(rates))
+    ]  # of equals the one that leans least on the language model
     rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in BONUSES))]
     for place, weight in enumerate(WEIGHTS):
         line = rates[place * len(BONUSES) : (place + 1) * len(BONUSES)]
         rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in line)))
     console.note("\n".join(columns(rows, right=range(1, 1 + len(BONUSES)))))
-    console.note(f"best: --lm-weight {best.options.lm_weight:g} --lm-bonus {best.options.lm_bonus:g}")
-    return Recognizer(Member(runner, best))
+    console.note(
+        f"best: --lm-weight {best.options.lm_weight:g} --lm-bonus {best.options.lm_bonus:g}"
+    )
+    return Recognizer(ModelWithDecoder(runner, best))
 
 
 def _row(sample: Sample) -> bytes:
-    sure = rows.confidence(sample.name, sample.confidence, sample.error)
+    sure = row_formats.confidence(sample.name, sample.confidence, sample.error)
     return tsv.row(sample.name, sample.reference, sample.reading, sure, sample.path)
 
 
@@ -161,13 +199,19 @@ def _say(part: SetReport) -> None:
     from crnn_cli.core.codec import show
 
     for name, path, why in part.unreadable:
-        console.warn(f"{_found_at(name, path)}: {why.removeprefix(f'{name}: ')} (counts as read empty)")
+        console.warn(
+            f"{_found_at(name, path)}: {why.removeprefix(f'{name}: ')} (counts as read empty)"
+        )
     unknown, count = part.unknown
     if count:
         shown = ", ".join(map(show, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
-        console.warn(f"{part.name}: {count:,} labels have characters that the model's alphabet lacks: {shown}")
+        console.warn(
+            f"{part.name}: {count:,} labels have characters that the model's alphabet lacks: {shown}"
+        )
     if part.without_alphanumerics:
-        names = ", ".join(part.without_alphanumerics[:5]) + (" ..." if len(part.without_alphanumerics) > 5 else "")
+        names = ", ".join(part.without_alphanumerics[:5]) + (
+            " ..." if len(part.without_alphanumerics) > 5 else ""
+        )
         console.note(
             f"{part.name}: {len(part.without_alphanumerics):,} labels have nothing of 0-9 and a-z; alnum counts them, "
             f"and as right where the reading has nothing of it either: {names}"
@@ -175,9 +219,14 @@ def _say(part: SetReport) -> None:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    parts = [(part.name, part.scores, part.calibration_error, part.looked_again) for part in report.sets]
+    parts = [
+        (part.name, part.scores, part.calibration_error, part.looked_again) for part in report.sets
+    ]
     if len(parts) > 1:
-        again = sum(part.looked_again * part.scores.samples for part in report.sets) / report.overall.samples
+        again = (
+            sum(part.looked_again * part.scores.samples for part in report.sets)
+            / report.overall.samples
+        )
         parts.append(("overall", report.overall, report.calibration_error, again))
     yield from _table(parts)
     if report.confusions:

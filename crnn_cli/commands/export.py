@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crnn_cli import console, files, weights
-from crnn_cli.commands import decoding, options
+from crnn_cli.commands import decode_options, options
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
-    from crnn_cli.exporting import Judged
-    from crnn_cli.precision import Precision
+    from crnn_cli.export.export import Judged
+    from crnn_cli.export.quantize import Precision
 
 
 def command(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(help="What `crnn train` wrote, or `base` or `tiny`.")] = Path(
-        "model.safetensors"
-    ),
+    model: Annotated[
+        Path, typer.Argument(help="What `crnn train` wrote, or `base` or `tiny`.")
+    ] = Path("model.safetensors"),
     output: Annotated[
         Path | None,
         typer.Option(
@@ -34,7 +34,9 @@ def command(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    int8: Annotated[bool, typer.Option("--int8", help="ONNX with convolutions of 8-bit integers, for CPUs.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="ONNX with convolutions of 8-bit integers, for CPUs.")
+    ] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="ONNX in float16, for GPUs.")] = False,
     data: Annotated[
         list[Path],
@@ -44,20 +46,22 @@ def command(
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    decoder: decoding.Method = DecodeOptions.decoder,
-    beam: decoding.Beam = DecodeOptions.beam,
-    allow: decoding.Allow = DecodeOptions.allow,
-    deny: decoding.Deny = DecodeOptions.deny,
-    pattern: decoding.Pattern = DecodeOptions.pattern,
+    decoder: decode_options.Method = DecodeOptions.decoder,
+    beam: decode_options.Beam = DecodeOptions.beam,
+    allow: decode_options.Allow = DecodeOptions.allow,
+    deny: decode_options.Deny = DecodeOptions.deny,
+    pattern: decode_options.Pattern = DecodeOptions.pattern,
     lm: Annotated[
         str | None,
         typer.Option(
-            "--lm", help="A language model that comes with this package, `english`, or `none`.", show_default=False
+            "--lm",
+            help="A language model that comes with this package, `english`, or `none`.",
+            show_default=False,
         ),
     ] = DecodeOptions.lm,
-    lm_weight: decoding.LMWeight = DecodeOptions.lm_weight,
-    lm_bonus: decoding.LMBonus = DecodeOptions.lm_bonus,
-    lm_sure: decoding.LMSure = DecodeOptions.lm_sure,
+    lm_weight: decode_options.LMWeight = DecodeOptions.lm_weight,
+    lm_bonus: decode_options.LMBonus = DecodeOptions.lm_bonus,
+    lm_sure: decode_options.LMSure = DecodeOptions.lm_sure,
 ) -> None:
     """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
     with its weights in float16, or in float32 where that is too coarse for them.
@@ -79,9 +83,9 @@ def command(
 
         crnn export plates.safetensors --pattern AA-999-AA
     """
-    from crnn_cli import exporting
-    from crnn_cli import precision as fewer
     from crnn_cli.data.store import Reader
+    from crnn_cli.export import export
+    from crnn_cli.export import quantize as fewer
 
     if int8 and fp16:
         raise UsageFault("--int8 and --fp16: give one of them")
@@ -89,15 +93,20 @@ def command(
     if data and precision == "fp32":
         raise UsageFault("--data is for --int8 and --fp16")
     if (source := weights.path(model)) != model:
-        model, output = source, output or Path(f"{model}{fewer.suffix(precision)}")  # not into the package's own folder
+        model, output = (
+            source,
+            output or Path(f"{model}{fewer.suffix(precision)}"),
+        )  # not into the package's own folder
     readers = [Reader(path) for path in data]
-    exported = exporting.export(model, output, overwrite, decoding.asked(context), precision, readers)
+    exported = export.export(
+        model, output, overwrite, decode_options.asked(context), precision, readers
+    )
     agrees = f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} % over"
     if precision == "int8":
         agrees = f"gives the frames that {model} gives for"
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the export works "
-        f"with {exporting.TESTED}); {agrees} {exported.images} images in {exported.batches} batches of mixed widths"
+        f"with {export.TESTED}); {agrees} {exported.images} images in {exported.batches} batches of mixed widths"
     )
     if exported.remark:
         console.warn(f"{exported.path}: {exported.remark}")

@@ -11,7 +11,7 @@ from unicodedata import bidirectional, category
 import typer
 
 from crnn_cli import console, files, weights
-from crnn_cli.commands import options, rows
+from crnn_cli.commands import options, row_formats
 from crnn_cli.commands.columns import columns
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
@@ -24,13 +24,22 @@ _SHOWN = 100  # characters of an alphabet listed with their counts
 
 
 def command(
-    path: Annotated[Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")
+    ],
     width: Annotated[
-        int, typer.Option(min=8, max=2**16, help="Pixels of the image that a model's table is made for.")
+        int,
+        typer.Option(
+            min=8, max=2**16, help="Pixels of the image that a model's table is made for."
+        ),
     ] = 100,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a PNG of sample images with their labels.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Write a PNG of sample images with their labels.",
+            show_default=False,
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
@@ -65,13 +74,19 @@ def command(
         png, shown = inspection.sheet(reader)
         files.write_whole(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
-        undrawn = [f"  {index + 1} {_printable(shortened(label))}" for index, label in shown if not label.isascii()]
+        undrawn = [
+            f"  {index + 1} {_printable(shortened(label))}"
+            for index, label in shown
+            if not label.isascii()
+        ]
         if undrawn:
             console.note("\n".join(("labels that stand there as numbers:", *undrawn)))
 
 
 def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:
-    files.write_stdout(rows.json_line(result, str(path)) if isinstance(result, dict) else "\n".join(result))
+    files.write_stdout(
+        row_formats.json_line(result, str(path)) if isinstance(result, dict) else "\n".join(result)
+    )
 
 
 def _model_lines(model: Model) -> Iterable[str]:
@@ -119,9 +134,14 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
         "alphabet": _alphabet(dataset.characters),
     }
     yield from columns(counts.items())
-    for title, values in (("characters in a label", dataset.lengths), ("width in pixels at height 32", dataset.widths)):
+    for title, values in (
+        ("characters in a label", dataset.lengths),
+        ("width in pixels at height 32", dataset.widths),
+    ):
         yield f"\n{title}"
-        rows = [(str(low) if low == high else f"{low}-{high}", n) for low, high, n in histogram(values)]
+        rows = [
+            (str(low) if low == high else f"{low}-{high}", n) for low, high, n in histogram(values)
+        ]
         yield from _bars(rows)
     frequent = sorted(dataset.characters.items(), key=lambda pair: -pair[1])
     yield "\nfrequency of characters"
@@ -137,7 +157,9 @@ def _alphabet(characters: Iterable[str]) -> str:
     shown = [_visible(character) for character in characters]
     apart = [text for text in shown if len(text) > 1 or bidirectional(text) in ("R", "AL")]
     together = "".join(text for text in shown if text not in apart)
-    return f"{len(shown):,} characters: {' '.join(filter(None, [together, *sorted(apart, key=len)]))}"
+    return (
+        f"{len(shown):,} characters: {' '.join(filter(None, [together, *sorted(apart, key=len)]))}"
+    )
 
 
 def _visible(character: str) -> str:
@@ -159,7 +181,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as `data.sources: ...`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
     return flat
 
 
@@ -171,4 +195,6 @@ def _bars(rows: Sequence[tuple[str, int]]) -> Iterable[str]:
 def _told(decode: DecodeOptions) -> dict[str, Any]:
     """What the file says of decoding, where that is not what every file does."""
     usual = asdict(DecodeOptions())
-    return {f"decoding.{name}": value for name, value in asdict(decode).items() if value != usual[name]}
+    return {
+        f"decoding.{name}": value for name, value in asdict(decode).items() if value != usual[name]
+    }

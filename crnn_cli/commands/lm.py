@@ -14,15 +14,19 @@ from crnn_cli.commands import options
 def command(
     texts: Annotated[
         list[Path],
-        typer.Argument(help="Text files, a text a line, and datasets, whose labels count.", show_default=False),
+        typer.Argument(
+            help="Text files, a text a line, and datasets, whose labels count.", show_default=False
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model to write.")] = Path(
-        "model.arpa"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The model to write.")
+    ] = Path("model.arpa"),
     order: Annotated[int, typer.Option(help="Characters of the longest n-grams.")] = 6,
     prune: Annotated[
         float,
-        typer.Option(help="Leave out n-grams that add less to log10 of the probability of all texts; 0: none."),
+        typer.Option(
+            help="Leave out n-grams that add less to log10 of the probability of all texts; 0: none."
+        ),
     ] = 0.0,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -36,7 +40,9 @@ def command(
 
         crnn predict scans/ --lm train.arpa
     """
-    from crnn_cli import modelling
+    from crnn_cli import language_models
 
-    built = modelling.build(texts, output, order, prune, overwrite)
-    console.note(f"{built.path}: {built.ngrams:,} n-grams of {built.characters:,} characters in {built.lines:,} lines")
+    built = language_models.build(texts, output, order, prune, overwrite)
+    console.note(
+        f"{built.path}: {built.ngrams:,} n-grams of {built.characters:,} characters in {built.lines:,} lines"
+    )

@@ -19,16 +19,26 @@ Models = Annotated[
 ]
 TTA = Annotated[
     bool,
-    typer.Option("--tta", help="Read each image in five views, a little shifted and stretched; five times as slow."),
+    typer.Option(
+        "--tta",
+        help="Read each image in five views, a little shifted and stretched; five times as slow.",
+    ),
 ]
 SecondLook = Annotated[
     bool,
-    typer.Option(help="Read an image whose reading is doubtful again in further views, and combine the readings."),
+    typer.Option(
+        help="Read an image whose reading is doubtful again in further views, and combine the readings."
+    ),
 ]
-Turn = Annotated[
-    bool, typer.Option(help="Read images that are much taller than wide turned, too: the surest reading counts.")
+Orientation = Annotated[
+    bool,
+    typer.Option(
+        help="Read images that are much taller than wide turned, too: the surest reading counts."
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps.")
+]
 Fast = Annotated[
     bool,
     typer.Option(

@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
 
-_NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # these say what to do with a run, not what it is
-_NOT_IN_FILES = {"overwrite", "resume"}  # what is replaced or gone on with is said where crnn is called
+_NO_SETTINGS = {
+    "output",
+    "overwrite",
+    "resume",
+    "config",
+}  # these say what to do with a run, not what it is
+_NOT_IN_FILES = {
+    "overwrite",
+    "resume",
+}  # what is replaced or gone on with is said where crnn is called
 _LARGEST = 2**20  # bytes of a settings file, far more than any has
 _FREE_ON_RESUME = {"device", "workers"}
 
@@ -49,14 +57,20 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
         ConfigError: no such file, no TOML, a key that is no option of the verb, or a value that its option cannot take.
     """
     given = _parsed(path)
-    known = {parameter.name: parameter for parameter in context.command.params if parameter.name != "config"}
+    known = {
+        parameter.name: parameter
+        for parameter in context.command.params
+        if parameter.name != "config"
+    }
     unknown = [key for key in given if key.replace("-", "_") not in known]
     if unknown:
         some = ", ".join(key if key.isprintable() else ascii(key) for key in unknown[:5])
         some += ", ..." if len(unknown) > 5 else ""
         raise ConfigError(f"{path}: {some}: no option of crnn {context.info_name} (see --help)")
     if forbidden := sorted(_NOT_IN_FILES.intersection(given)):
-        raise ConfigError(f"{path}: {', '.join(forbidden)}: not taken from a file: give it on the command line")
+        raise ConfigError(
+            f"{path}: {', '.join(forbidden)}: not taken from a file: give it on the command line"
+        )
     values = {}
     try:
         for key, value in given.items():
@@ -77,7 +91,9 @@ def _parsed(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise ConfigError(f"{path}: more than {_LARGEST:,} bytes: no settings file, give another")
+            raise ConfigError(
+                f"{path}: more than {_LARGEST:,} bytes: no settings file, give another"
+            )
         values: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as fault:
         raise ConfigError(f"{path}: {fault.strerror}: give a TOML file") from None
@@ -119,7 +135,9 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
 
 def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:
     """The options as a run's settings file keeps them: those of `configs` as the run has them, paths as text."""
-    kept = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS}
+    kept = {
+        k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS
+    }
     real = {f.name: getattr(config, f.name) for config in configs for f in fields(config)}
     return kept | {k: v for k, v in real.items() if k in kept and k != "alphabet"}
 
@@ -132,9 +150,13 @@ def hold_to(path: Path, context: typer.Context) -> None:
         UsageFault: an option that would change the run.
     """
     if not path.is_file() and path.with_name("state.pt").exists():
-        raise TrainingError(f"{path}: missing, so the run's settings are not known: bring it back, or use --overwrite")
+        raise TrainingError(
+            f"{path}: missing, so the run's settings are not known: bring it back, or use --overwrite"
+        )
     if not path.is_file():
-        raise TrainingError(f"{path}: no such run, so there is nothing to resume: train without --resume")
+        raise TrainingError(
+            f"{path}: no such run, so there is nothing to resume: train without --resume"
+        )
     kept = read(path, context)
     for name, mine in context.params.items():
         given, theirs = options.given(context, name), kept.get(name, "none")
@@ -172,7 +194,9 @@ def settle(context: typer.Context) -> None:
 
 def _settle_flat_start(values: dict[str, Any]) -> None:
     if values["flat_start"] is None:
-        values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start  # a model knows where characters stand
+        values["flat_start"] = (
+            0 if values["init"] else TrainConfig.flat_start
+        )  # a model knows where characters stand
 
 
 def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:
@@ -188,8 +212,12 @@ def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> 
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:
-        chosen = {f.name: values[f.name] for f in fields(ModelConfig) if options.given(context, f.name)}
-        model = replace(checkpoint.read_header(weights.path(init)).config, **(chosen | {"alphabet": ""}))
+        chosen = {
+            f.name: values[f.name] for f in fields(ModelConfig) if options.given(context, f.name)
+        }
+        model = replace(
+            checkpoint.read_header(weights.path(init)).config, **(chosen | {"alphabet": ""})
+        )
     else:
         model = _pick(ModelConfig, values, alphabet="")
     if values["alphabet"] and state is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crnn_cli import console, files
-from crnn_cli.commands import options, rendering
+from crnn_cli.commands import options, synth_options
 from crnn_cli.config import Preset
 from crnn_cli.errors import UsageFault
 
@@ -21,35 +21,54 @@ _SHEET = 60  # samples of a preview
 def command(
     context: typer.Context,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.", show_default=False)
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="LMDB", help="The dataset to make.", show_default=False
+        ),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)] = 100_000,
+    count: Annotated[
+        int, typer.Option("-n", "--count", help="Samples of the dataset.", min=1)
+    ] = 100_000,
     preset: Annotated[
         Preset,
         typer.Option(
             help="Texts and pictures: signs and labels, print and scans, receipts, handwriting; all: the first two."
         ),
     ] = "all",
-    fonts: rendering.Fonts = [],  # noqa: B006
-    words: rendering.Words = [],  # noqa: B006
-    text: rendering.Text = [],  # noqa: B006
-    photos: rendering.Photos = [],  # noqa: B006
+    fonts: synth_options.Fonts = [],  # noqa: B006
+    words: synth_options.Words = [],  # noqa: B006
+    text: synth_options.Text = [],  # noqa: B006
+    photos: synth_options.Photos = [],  # noqa: B006
     alphabet: Annotated[
-        str, typer.Option(help="digits, alnum, ascii, european, latin, or a UTF-8 file: the only characters written.")
+        str,
+        typer.Option(
+            help="digits, alnum, ascii, european, latin, or a UTF-8 file: the only characters written."
+        ),
     ] = "ascii",
-    min_length: Annotated[int | None, typer.Option(help="Least characters. [default: the preset's]")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Most characters. [default: the preset's]")] = None,
+    min_length: Annotated[
+        int | None, typer.Option(help="Least characters. [default: the preset's]")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Most characters. [default: the preset's]")
+    ] = None,
     height: Annotated[int, typer.Option(help="Pixels of the images.")] = 32,
     seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
     masks: Annotated[
         bool,
-        typer.Option("--masks", help="Store the text alone; training then gives it another look every time."),
+        typer.Option(
+            "--masks", help="Store the text alone; training then gives it another look every time."
+        ),
     ] = False,
     preview: Annotated[
-        Path | None, typer.Option(metavar="PNG", help=f"Draw the first {_SHEET} samples and their texts to look at.")
+        Path | None,
+        typer.Option(
+            metavar="PNG", help=f"Draw the first {_SHEET} samples and their texts to look at."
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run, or make it longer.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a stopped run, or make it longer.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes. [default: one a core]")] = None,
 ) -> None:
     """Render labelled images of text into a dataset.
@@ -62,23 +81,30 @@ def command(
         crnn synth -o words.lmdb -n 1000000 --preset scene --words english.txt
     """
     if output is None and preview is None:
-        raise UsageFault("say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture to look at")
+        raise UsageFault(
+            "say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture to look at"
+        )
     if preview is not None:
         files.check_output(preview, overwrite)
-    synthesis = rendering.load()
+    synthesis = synth_options.load()
     own = {"min_length": min_length, "max_length": max_length, "height": height, "masks": masks}
-    wanted = rendering.options_of(context.params, preset, **own)
+    wanted = synth_options.options_of(context.params, preset, **own)
     if preview is not None:
         _preview(wanted, preview)
     if output is not None:
         with files.sole(output):
-            rendering.show(synthesis.Synthesis(output, count, wanted, overwrite, resume, workers))
+            synth_options.show(
+                synthesis.Synthesis(output, count, wanted, overwrite, resume, workers)
+            )
 
 
 def _preview(wanted: SynthOptions, path: Path) -> None:
-    from crnn_cli import inspection, synthesis
+    from crnn_cli import inspection
+    from crnn_cli.synth import dataset
 
-    samples = synthesis.first_samples(wanted, _SHEET)
-    png = inspection.draw_sheet((f"{k}", sample.image, sample.text) for k, sample in enumerate(samples, start=1))
+    samples = dataset.first_samples(wanted, _SHEET)
+    png = inspection.draw_sheet(
+        (f"{k}", sample.image, sample.text) for k, sample in enumerate(samples, start=1)
+    )
     files.write_whole(path, png)
     console.note(f"{path}: {len(samples)} samples")

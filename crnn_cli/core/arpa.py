@@ -23,7 +23,9 @@ LINE = 100_000  # characters of a line, at most
 def to_arpa(model: Ngrams) -> Iterator[str]:
     """The lines of the ARPA form, without their ends."""
     yield "\\data\\"
-    yield from (f"ngram {length}={len(level.tokens)}" for length, level in enumerate(model.levels, start=1))
+    yield from (
+        f"ngram {length}={len(level.tokens)}" for length, level in enumerate(model.levels, start=1)
+    )
     length = 0
     for ngram, probability, weight in model:
         if len(ngram) > length:
@@ -46,11 +48,15 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
     ended = False
     for number, line in enumerate((line.strip(_BLANKS) for line in lines), start=1):
         if len(line) > LINE:
-            raise ModelError(f"{where}:{number}: a line of more than {LINE:,} characters: no ARPA file")
+            raise ModelError(
+                f"{where}:{number}: a line of more than {LINE:,} characters: no ARPA file"
+            )
         if found := re.fullmatch(r"ngram ([0-9]{1,18})\s*=\s*([0-9]{1,18})", line):
             told[int(found[1])] = int(found[2])
             if int(found[1]) > LONGEST:
-                raise ModelError(f"{where}:{number}: n-grams of more than {LONGEST} tokens: take a shorter model")
+                raise ModelError(
+                    f"{where}:{number}: n-grams of more than {LONGEST} tokens: take a shorter model"
+                )
         elif found := re.fullmatch(r"\\([0-9]{1,18})-grams:", line):
             length = int(found[1])
         elif line == "\\end\\":
@@ -61,7 +67,9 @@ def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
             entries.setdefault(length, {})[ngram] = values
     counted = {length: len(entries.get(length, ())) for length in told}
     if not ended or not told or counted != told or sorted(told) != list(range(1, len(told) + 1)):
-        raise ModelError(f"{where}: no ARPA file, or one that was cut short (line {number}): build it again")
+        raise ModelError(
+            f"{where}: no ARPA file, or one that was cut short (line {number}): build it again"
+        )
     return _ordered([entries.get(length, {}) for length in sorted(told)], where)
 
 
@@ -92,11 +100,17 @@ def _ordered(entries: Sequence[dict[Ngram, _Values]], where: str) -> Ngrams:
         try:
             order = sorted(own, key=lambda ngram: (places[ngram[:-1]], numbers[ngram[-1]]))
         except KeyError as fault:
-            lacking = (fault.args[0] if isinstance(fault.args[0], str) else " ".join(fault.args[0]))[:80]
-            raise ModelError(f"{where}: n-grams with `{lacking}`, which is not there itself: build it again") from None
+            lacking = (
+                fault.args[0] if isinstance(fault.args[0], str) else " ".join(fault.args[0])
+            )[:80]
+            raise ModelError(
+                f"{where}: n-grams with `{lacking}`, which is not there itself: build it again"
+            ) from None
         contexts = [places[ngram[:-1]] for ngram in order]
         values = np.array([own[ngram] for ngram in order], np.float64).reshape(-1, 2)
         tokens = np.array([numbers[ngram[-1]] for ngram in order], np.int64)
-        levels.append(Level(tokens, np.searchsorted(contexts, np.arange(len(places) + 1)), *values.T))
+        levels.append(
+            Level(tokens, np.searchsorted(contexts, np.arange(len(places) + 1)), *values.T)
+        )
         places = {ngram: place for place, ngram in enumerate(order)}
     return Ngrams(vocabulary, tuple(levels))

@@ -21,7 +21,9 @@ def build(name: Backbone, channels: int) -> tuple[nn.Module, int]:
     return _BUILDERS[name](channels)
 
 
-def _conv(inside: int, out: int, kernel: int | Pair = 3, stride: int | Pair = 1, pad: int = 1) -> list[nn.Module]:
+def _conv(
+    inside: int, out: int, kernel: int | Pair = 3, stride: int | Pair = 1, pad: int = 1
+) -> list[nn.Module]:
     """Convolution, batch norm, ReLU."""
     conv = nn.Conv2d(inside, out, kernel, stride, pad, bias=False)
     return [conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
@@ -91,7 +93,9 @@ class Residual(nn.Module):
         self.body = nn.Sequential(*_conv(inside, out, stride=stride), *_conv(out, out)[:-1])
         self.shortcut: nn.Module = nn.Identity()
         if inside != out or stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
         self.relu = nn.ReLU(inplace=True)
 
 
@@ -151,7 +155,13 @@ _BUILDERS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "base": base,
     "small": small,
     "resnet": resnet,
-    "mobilenet_v3_small": lambda channels: _torchvision("mobilenet_v3_small", channels, 576, _mobilenet_stages),
-    "mobilenet_v3_large": lambda channels: _torchvision("mobilenet_v3_large", channels, 960, _mobilenet_stages),
-    "shufflenet_v2_x1_0": lambda channels: _torchvision("shufflenet_v2_x1_0", channels, 1024, _shufflenet_stages),
+    "mobilenet_v3_small": lambda channels: _torchvision(
+        "mobilenet_v3_small", channels, 576, _mobilenet_stages
+    ),
+    "mobilenet_v3_large": lambda channels: _torchvision(
+        "mobilenet_v3_large", channels, 960, _mobilenet_stages
+    ),
+    "shufflenet_v2_x1_0": lambda channels: _torchvision(
+        "shufflenet_v2_x1_0", channels, 1024, _shufflenet_stages
+    ),
 }

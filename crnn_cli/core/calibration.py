@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPERATURES: tuple[float, ...] = tuple(2 ** (k / 4) for k in range(9))  # 1 to 4: no confidence is ever raised
+TEMPERATURES: tuple[float, ...] = tuple(
+    2 ** (k / 4) for k in range(9)
+)  # 1 to 4: no confidence is ever raised
 _ENOUGH = 50  # readings
 _LEAST = 1e-4  # of a probability in the log loss, so that a wrong label does not decide alone
 
@@ -27,7 +29,9 @@ def best_temperature(confidences: NDArray[np.float64], correct: NDArray[np.bool_
     return TEMPERATURES[int(losses.argmin())]
 
 
-def calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15) -> float:
+def calibration_error(
+    confidences: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15
+) -> float:
     """The expected calibration error, 0 to 1: how far confidence and accuracy lie apart, averaged over samples.
 
     Samples are sorted into bins of equal width by their confidence; a bin's gap counts by its samples (Guo et al.,

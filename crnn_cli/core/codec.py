@@ -39,7 +39,9 @@ LETTERS: dict[str, str] = {
     "sv": "åäöàéü",
 }
 _PRINT = "“”‘’„«»‹›–—…•·†‡§¶©®™°ºª½¼¾¹²³×÷±¡¿£€¥¢"
-_EUROPEAN = "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ"
+_EUROPEAN = (
+    "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ"
+)
 
 PRESETS: dict[str, str] = {
     "digits": string.digits,
@@ -70,7 +72,9 @@ class Alphabet(Sequence[str]):
             raise UsageFault("the alphabet is empty: give it at least one character")
         if len(self._labels) < len(self.characters):
             twice = [show(c) for c, n in Counter(self.characters).items() if n > 1]
-            raise UsageFault(f"the alphabet names {', '.join(twice[:5])} more than once: keep one of each")
+            raise UsageFault(
+                f"the alphabet names {', '.join(twice[:5])} more than once: keep one of each"
+            )
 
     @classmethod
     def derived(cls, texts: Iterable[str]) -> Alphabet:
@@ -142,7 +146,8 @@ class Codec:
     def like(self, other: Codec) -> bool:
         """Whether both write the same texts with the same labels."""
         return all(
-            getattr(self, name) == getattr(other, name) for name in ("alphabet", "normalization", "direction", "case")
+            getattr(self, name) == getattr(other, name)
+            for name in ("alphabet", "normalization", "direction", "case")
         )
 
     def clean(self, text: str) -> str:
@@ -163,7 +168,9 @@ class Codec:
         """
         unknown = "" if drop_unknown else self.unknown(text)
         if unknown:
-            raise AlphabetError(f"{text!r} has {', '.join(map(show, unknown))}, which the alphabet lacks")
+            raise AlphabetError(
+                f"{text!r} has {', '.join(map(show, unknown))}, which the alphabet lacks"
+            )
         visual = self._visual(self.clean(text))
         return [self.alphabet.label(c) for c in visual if c in self.alphabet]
 
@@ -192,7 +199,9 @@ def normalize(text: str, normalization: Normalization, case: Case = "keep") -> s
 
 def visual_order(text: str) -> str:
     """One line in the order in which it is drawn from left to right, its base direction right to left (UAX #9)."""
-    from bidi.algorithm import get_display  # late: only right-to-left models need it; this one mirrors brackets
+    from bidi.algorithm import (
+        get_display,  # late: only right-to-left models need it; this one mirrors brackets
+    )
 
     return cast(str, get_display(text, base_dir="R"))
 
@@ -205,7 +214,8 @@ def _logical_order(visual: str) -> str:
     """
     mirrored = "".join(_MIRRORED.get(c, c) for c in reversed(visual))
     turned = "".join(
-        "".join(run) if leftward else "".join(run)[::-1] for leftward, run in groupby(mirrored, key=_reads_leftward)
+        "".join(run) if leftward else "".join(run)[::-1]
+        for leftward, run in groupby(mirrored, key=_reads_leftward)
     )
     candidates = (visual_order(visual), turned)
     return next((c for c in candidates if visual_order(c) == visual), candidates[0])

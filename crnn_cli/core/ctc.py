@@ -12,7 +12,9 @@ from torch import Tensor
 from crnn_cli.core.codec import BLANK
 
 
-def ctc_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor, focal: bool = False) -> Tensor:
+def ctc_loss(
+    log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor, focal: bool = False
+) -> Tensor:
     """The loss of each sample, in float32 whatever the precision of the forward pass.
 
     Args:
@@ -52,7 +54,9 @@ def flat_start_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: 
     numbers = places.long().minimum(lengths[:, None] - 1)
     firsts = lengths.cumsum(0) - lengths
     inner = ((places - numbers - 0.5).abs() < 0.25) & (lengths > 0)[:, None]
-    known = torch.cat((labels, labels.new_zeros(1)))  # one more, so that images without text have a place to look at
+    known = torch.cat(
+        (labels, labels.new_zeros(1))
+    )  # one more, so that images without text have a place to look at
     wanted = torch.where(inner, known[(firsts[:, None] + numbers).clamp(min=0)], BLANK)
     losses = -log_probs.float().gather(2, wanted[:, :, None])[:, :, 0]
     return torch.where(times < frames[:, None], losses, 0).sum(1)

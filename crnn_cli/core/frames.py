@@ -45,7 +45,10 @@ _MOBILE = Windows((_HALF,) * 5, (_HALF,) * 2)
 
 BACKBONES: dict[str, Windows] = {
     # the paper's last two poolings are 2x2, stride (2, 1), padding (0, 1); its last convolution is 2x2 without padding
-    "vgg": Windows((_POOL,) * 4 + (Window(2, 1, 0),), (_POOL,) * 2 + (Window(2, 1, 1),) * 2 + (Window(2, 1, 0),)),
+    "vgg": Windows(
+        (_POOL,) * 4 + (Window(2, 1, 0),),
+        (_POOL,) * 2 + (Window(2, 1, 1),) * 2 + (Window(2, 1, 0),),
+    ),
     "tiny": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
     "base": Windows((_HALF,) * 4 + (Window(2, 1, 0),), (_HALF,) * 2),
     "small": Windows((_HALF,) * 3, (_HALF,) * 2),

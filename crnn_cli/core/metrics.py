@@ -23,14 +23,18 @@ def distance(reference: Sequence[Hashable], reading: Sequence[Hashable]) -> int:
     """Levenshtein distance of two strings, or of two lists of words: fewest insertions, deletions, substitutions."""
     if reference == reading:
         return 0
-    longer, shorter = (reference, reading) if len(reference) >= len(reading) else (reading, reference)
+    longer, shorter = (
+        (reference, reading) if len(reference) >= len(reading) else (reading, reference)
+    )
     rises, falls = (1 << len(longer)) - 1, 0
     for rises, falls in _columns(longer, shorter):  # noqa: B007 - the last column is what counts
         pass
     return len(shorter) + rises.bit_count() - falls.bit_count()
 
 
-def align(reference: Sequence[Item], reading: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
+def align(
+    reference: Sequence[Item], reading: Sequence[Item]
+) -> list[tuple[Item | None, Item | None]]:
     """One cheapest alignment, from left to right: (item of the reference, item of the reading).
 
     None stands in the reference for an insertion and in the reading for a deletion; as many pairs have two different
@@ -70,7 +74,9 @@ def _columns(pattern: Sequence[Hashable], text: Sequence[Hashable]) -> Iterator[
     rises, falls = every, 0
     for item in text:
         equal = places.get(item, 0)
-        diagonal = ((((equal & rises) + rises) ^ rises) | equal | falls) & every  # where a diagonal step costs nothing
+        diagonal = (
+            (((equal & rises) + rises) ^ rises) | equal | falls
+        ) & every  # where a diagonal step costs nothing
         right_rises = falls | (every & ~(diagonal | rises))
         right_falls = diagonal & rises
         right_rises = (right_rises << 1 | 1) & every
@@ -123,7 +129,9 @@ def score(pairs: Iterable[tuple[str, str]], resamples: int = 1000, seed: int = 0
     counts = np.array([_counts(*pair) for pair in pairs], dtype=np.float64).reshape(-1, 8)
     point = _figures(counts.sum(0, keepdims=True))[0]
     low, high = bootstrap(counts, resamples, seed)
-    return Scores(len(counts), *(Estimate(*map(float, e)) for e in zip(point, low, high, strict=True)))
+    return Scores(
+        len(counts), *(Estimate(*map(float, e)) for e in zip(point, low, high, strict=True))
+    )
 
 
 def _counts(reference: str, reading: str) -> tuple[float, ...]:

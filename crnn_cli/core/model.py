@@ -25,7 +25,9 @@ class CRNN(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        assert config.layers is not None and config.units is not None  # filled in by ModelConfig itself
+        assert (
+            config.layers is not None and config.units is not None
+        )  # filled in by ModelConfig itself
         self.config = config
         self.backbone, channels = backbones.build(config.backbone, config.channels)
         features = self.feature_size = channels * feature_height(config.height, config.backbone)

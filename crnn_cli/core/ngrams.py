@@ -19,7 +19,9 @@ from crnn_cli.errors import UsageFault
 BEGIN, END, UNKNOWN, SPACE = "<s>", "</s>", "<unk>", "<space>"
 NEVER = -99.0  # log10 of a probability of 0, by convention
 LONGEST = 20  # tokens of an n-gram, at most
-LARGEST = 1000.0  # log10 of a probability or weight of files that others wrote, at most, of either sign
+LARGEST = (
+    1000.0  # log10 of a probability or weight of files that others wrote, at most, of either sign
+)
 
 _FALLBACK = (0.5, 1.0, 1.5)  # discounts where the texts are too few to estimate them
 
@@ -110,9 +112,14 @@ def estimate(texts: Iterable[str], order: int = 6, prune: float = 0.0) -> Ngrams
         raise UsageFault("there is no text to learn from: give some")
     vocabulary = [BEGIN, END, *sorted(set().union(*lines)), UNKNOWN]
     numbers = {token: number for number, token in enumerate(vocabulary)}
-    sequence = np.array([n for line in lines for n in (0, *map(numbers.__getitem__, line), 1)], np.int64)
+    sequence = np.array(
+        [n for line in lines for n in (0, *map(numbers.__getitem__, line), 1)], np.int64
+    )
     counted = list(_counted(sequence, len(vocabulary), order))
-    chances, weights = [np.array([1 / (len(vocabulary) - 1)])], []  # alike: every token but the beginning
+    chances, weights = (
+        [np.array([1 / (len(vocabulary) - 1)])],
+        [],
+    )  # alike: every token but the beginning
     for own in counted:
         found, weight = _smoothed(own, chances[-1])
         chances.append(found)
@@ -121,8 +128,15 @@ def estimate(texts: Iterable[str], order: int = 6, prune: float = 0.0) -> Ngrams
         counted, chances, weights = _pruned(counted, chances, weights, prune)
     weights.append(np.ones(len(chances[-1])))
     levels = [
-        Level(own.tokens, np.searchsorted(own.context, np.arange(len(below) + 1)), _log10(chance), _log10(weight))
-        for own, below, chance, weight in zip(counted, chances, chances[1:], weights[1:], strict=False)
+        Level(
+            own.tokens,
+            np.searchsorted(own.context, np.arange(len(below) + 1)),
+            _log10(chance),
+            _log10(weight),
+        )
+        for own, below, chance, weight in zip(
+            counted, chances, chances[1:], weights[1:], strict=False
+        )
     ]
     return Ngrams(tuple(SPACE if token == " " else token for token in vocabulary), tuple(levels))
 
@@ -135,9 +149,13 @@ def _counted(sequence: Integers, size: int, order: int) -> Iterator[_Counted]:
         places = places[places + length <= len(sequence)]
         places = places[(sequence[places + length - 1] != 0) | (length == 1)]
         keys = ids[places] * size + sequence[places + length - 1]
-        unique, first, own, times = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        unique, first, own, times = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
         start = places[first]
-        level = _Counted(unique % size, sequence[start] == 0, ids[start], ids[start + 1], times, times)
+        level = _Counted(
+            unique % size, sequence[start] == 0, ids[start], ids[start + 1], times, times
+        )
         if length == 1:
             level = _with_unknown(level, size)
         if pending is not None:
@@ -153,7 +171,9 @@ def _counted(sequence: Integers, size: int, order: int) -> Iterator[_Counted]:
 
 def _with_unknown(level: _Counted, size: int) -> _Counted:
     """The single tokens and, as the last, the unknown, which never occurs."""
-    none = {name: np.append(getattr(level, name), 0) for name in ("context", "suffix", "times", "count")}
+    none = {
+        name: np.append(getattr(level, name), 0) for name in ("context", "suffix", "times", "count")
+    }
     return _Counted(np.append(level.tokens, size - 1), np.append(level.begins, False), **none)
 
 
@@ -164,8 +184,12 @@ def _smoothed(level: _Counted, below: Floats) -> tuple[Floats, Floats]:
     totals = np.bincount(level.context, counts, len(below))
     left = np.bincount(level.context, discounts, len(below))
     weights = np.divide(left, totals, out=np.ones(len(below)), where=totals > 0)
-    shares = np.divide(counts - discounts, totals[level.context], out=np.zeros(len(counts)), where=counts > 0)
-    return np.where(level.tokens == 0, 0.0, shares + weights[level.context] * below[level.suffix]), weights
+    shares = np.divide(
+        counts - discounts, totals[level.context], out=np.zeros(len(counts)), where=counts > 0
+    )
+    return np.where(
+        level.tokens == 0, 0.0, shares + weights[level.context] * below[level.suffix]
+    ), weights
 
 
 def _discounts(counts: Integers) -> tuple[float, ...]:
@@ -185,7 +209,9 @@ def _pruned(
     kept = [np.ones(len(chance), dtype=bool) for chance in chances]
     for length in range(len(counted), 1, -1):
         own, shorter = counted[length - 1], chances[length - 1][counted[length - 1].suffix]
-        gain = own.times * (_log10(chances[length]) - _log10(weights[length - 1][own.context] * shorter))
+        gain = own.times * (
+            _log10(chances[length]) - _log10(weights[length - 1][own.context] * shorter)
+        )
         kept[length] = gain >= least
         if length < len(counted):
             longer = counted[length]
@@ -201,7 +227,9 @@ def _pruned(
         below = chances[length - 1][kept[length - 1]]
         spent = 1 - np.bincount(own.context, chances[length][mask], len(below))
         lower = 1 - np.bincount(own.context, below[own.suffix] * (own.tokens != 0), len(below))
-        new_weights.append(np.divide(spent, lower, out=np.ones(len(below)), where=(spent > 0) & (lower > 1e-9)))
+        new_weights.append(
+            np.divide(spent, lower, out=np.ones(len(below)), where=(spent > 0) & (lower > 1e-9))
+        )
     return left, [chance[mask] for chance, mask in zip(chances, kept, strict=True)], new_weights
 
 

@@ -131,7 +131,11 @@ def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor, relu: bool = F
     out, mean, variance = _BatchNorm.apply(x, widths, layer.weight, layer.bias, layer.eps, relu)
     count = x.shape[2] * int(widths.sum())
     with torch.no_grad():
-        assert layer.running_mean is not None and layer.running_var is not None and layer.momentum is not None
+        assert (
+            layer.running_mean is not None
+            and layer.running_var is not None
+            and layer.momentum is not None
+        )
         layer.running_mean.lerp_(mean, layer.momentum)
         layer.running_var.lerp_(variance * (count / max(1, count - 1)), layer.momentum)
         if layer.num_batches_tracked is not None:
@@ -157,7 +161,9 @@ class _BatchNorm(torch.autograd.Function):
         if mask is not None:
             x[..., first:].mul_(mask)
         if x.device.type in ("cpu", "cuda"):
-            unused = torch.zeros_like(weight)  # given so that the statistics are float32 whatever x is
+            unused = torch.zeros_like(
+                weight
+            )  # given so that the statistics are float32 whatever x is
             mean, variance = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
         else:
             variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
@@ -170,7 +176,9 @@ class _BatchNorm(torch.autograd.Function):
             out.relu_()
         if mask is not None:
             out[..., first:].mul_(mask)
-        ctx.save_for_backward(x, mean, torch.rsqrt(variance + eps), weight, mask, out if relu else None)
+        ctx.save_for_backward(
+            x, mean, torch.rsqrt(variance + eps), weight, mask, out if relu else None
+        )
         ctx.first, ctx.cells, ctx.more, ctx.eps = first, cells, more, eps
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
@@ -179,7 +187,9 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale, weight, mask, out = ctx.saved_tensors
         if out is not None:
-            gradient = torch.ops.aten.threshold_backward(gradient, out, 0)  # zero in the padding, as `out` is
+            gradient = torch.ops.aten.threshold_backward(
+                gradient, out, 0
+            )  # zero in the padding, as `out` is
         elif mask is not None:
             gradient = gradient.clone()
             gradient[..., ctx.first :].mul_(mask)
@@ -187,7 +197,16 @@ class _BatchNorm(torch.autograd.Function):
         # that goes with x, a constant a channel the other
         root = ctx.more**0.5
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight / root, None, None, mean, scale * root, True, ctx.eps, [True, True, True]
+            gradient,
+            x,
+            weight / root,
+            None,
+            None,
+            mean,
+            scale * root,
+            True,
+            ctx.eps,
+            [True, True, True],
         )
         if mask is not None:
             constant = to_bias * weight * scale * ((1 - ctx.more) / ctx.cells)

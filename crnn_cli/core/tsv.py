@@ -14,7 +14,9 @@ def escape(text: str) -> str:
 
 def unescape(field: str) -> str:
     """The inverse of `escape`; a backslash before anything else stays."""
-    return re.sub(r"\\([\\tnr])", lambda found: {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}[found[1]], field)
+    return re.sub(
+        r"\\([\\tnr])", lambda found: {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}[found[1]], field
+    )
 
 
 def row(*fields: str) -> bytes:

@@ -23,5 +23,7 @@ def read_alphabet(given: str) -> str:
             f"--alphabet {given}: neither one of {presets} nor a readable file ({fault.strerror})"
         ) from None
     except UnicodeDecodeError as fault:
-        raise ConfigError(f"--alphabet {given}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8") from None
+        raise ConfigError(
+            f"--alphabet {given}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8"
+        ) from None
     return Alphabet("".join(text.splitlines())).characters

@@ -103,7 +103,9 @@ class Augmenter:
         x = self._warp(images, widths, new_widths, drawn)
         return self._recolour(x, drawn).clamp_(0, 255), new_widths
 
-    def _stretched(self, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]) -> Tensor:
+    def _stretched(
+        self, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]
+    ) -> Tensor:
         assert self.strength is not None
         factor = torch.from_numpy(stretch_factors(keys, self.strength.stretch))
         least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
@@ -117,23 +119,32 @@ class Augmenter:
         out_width = int(new_widths.max())
         signed = (2 * drawn - 1).to(self.device)
         unit = drawn.to(self.device)
-        old, new = widths.to(self.device).float()[:, None, None], new_widths.to(self.device).float()[:, None, None]
+        old, new = (
+            widths.to(self.device).float()[:, None, None],
+            new_widths.to(self.device).float()[:, None, None],
+        )
 
         def per_sample(column: int, bound: float, source: Tensor = signed) -> Tensor:
             return (source[:, column] * bound)[:, None, None]
 
         # centred pixel coordinates of the output, in the input's scale
         y = torch.arange(height, device=self.device).float()[None, :, None] - (height - 1) / 2
-        x = (torch.arange(out_width, device=self.device).float()[None, None, :] - (new - 1) / 2) * (old / new)
+        x = (torch.arange(out_width, device=self.device).float()[None, None, :] - (new - 1) / 2) * (
+            old / new
+        )
         scale = torch.exp(per_sample(1, math.log(s.low), unit))
         # long lines turn less: their ends shall stay within the image
         angle = per_sample(2, math.radians(s.rotation)) * (3 * height / old).clamp(max=1)
-        bend = self._smooth_field(height, out_width, drawn[:, 3]) * (unit[:, 4, None, None, None] * (s.bend * height))
+        bend = self._smooth_field(height, out_width, drawn[:, 3]) * (
+            unit[:, 4, None, None, None] * (s.bend * height)
+        )
         y_from = y * scale + x * torch.tan(angle) + per_sample(6, s.shift * height) + bend[:, 1]
         x_from = x + y * per_sample(7, s.shear) + per_sample(8, s.shift * height) + bend[:, 0]
         x_from = (x_from + (old - 1) / 2).clamp(min=0).minimum(old - 1)  # never into the padding
         y_from = (y_from + (height - 1) / 2).clamp(0, height - 1)
-        grid = torch.stack((x_from * (2 / max(1, width - 1)) - 1, y_from * (2 / (height - 1)) - 1), dim=3)
+        grid = torch.stack(
+            (x_from * (2 / max(1, width - 1)) - 1, y_from * (2 / (height - 1)) - 1), dim=3
+        )
         return F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=True)
 
     def _recolour(self, x: Tensor, drawn: Tensor) -> Tensor:
@@ -155,12 +166,18 @@ class Augmenter:
         columns = width // step + 2
         coarse = self._noise((2, 5, columns), drawn)
         size = 4 * step + 1, (columns - 1) * step + 1
-        return F.interpolate(coarse, size, mode="bilinear", align_corners=True)[:, :, :height, :width]
+        return F.interpolate(coarse, size, mode="bilinear", align_corners=True)[
+            :, :, :height, :width
+        ]
 
     def _noise(self, shape: Sequence[int], drawn: Tensor) -> Tensor:
         """Normal noise (N, *shape): each row of a sample is a piece of one long stored line of it."""
         channels, height, _ = shape
-        step = 3 * _NOISE // (4 * channels * height)  # rows start this far apart, whatever the batch's width
+        step = (
+            3 * _NOISE // (4 * channels * height)
+        )  # rows start this far apart, whatever the batch's width
         steps = height * step, step, 1
         starts = (drawn * (_NOISE // 4)).long().tolist()
-        return torch.stack([self._stored.as_strided(tuple(shape), steps, start) for start in starts])
+        return torch.stack(
+            [self._stored.as_strided(tuple(shape), steps, start) for start in starts]
+        )

@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
-_FLAT = 5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
-_TIMES = 3  # the contrast of grey that another channel must have to be taken: noise and shades have less
+_FLAT = (
+    5  # standard deviation, of 255, below which ink may have vanished: base still reads words of 4
+)
+_TIMES = (
+    3  # the contrast of grey that another channel must have to be taken: noise and shades have less
+)
 _BORDER = 0.2  # share of each side that frames and margins may take
-_COMPARED = 32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
+_COMPARED = (
+    32  # pixels of the lesser side, at most, of what is compared, so that noise is averaged out
+)
 _STRIP = 2**20  # pixels that are converted at once where that takes many bytes for each
 
 

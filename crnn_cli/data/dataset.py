@@ -36,7 +36,9 @@ class Skipped:
     lost_in_reordering: list[str] = field(default_factory=list)
     characters: dict[str, int] = field(default_factory=dict)  # that the alphabet lacks
 
-    def cause(self, readable: bool, line: bool, labelled: bool, survives: bool, feasible: bool) -> list[str] | None:
+    def cause(
+        self, readable: bool, line: bool, labelled: bool, survives: bool, feasible: bool
+    ) -> list[str] | None:
         """The list that a sample belongs to, or None if it takes part."""
         if not readable:
             return self.unreadable
@@ -55,13 +57,22 @@ class Skipped:
             (self.too_wide, "an image too wide for a line of text"),
             (self.empty, "an empty label"),
             (self.control, "a control character in the label"),
-            (self.infeasible, "a label that needs more frames than the image gives (try a greater --height)"),
-            (self.lost_in_reordering, "a label that does not survive the way to visual order and back"),
+            (
+                self.infeasible,
+                "a label that needs more frames than the image gives (try a greater --height)",
+            ),
+            (
+                self.lost_in_reordering,
+                "a label that does not survive the way to visual order and back",
+            ),
         ):
             if rows:
                 yield f"{len(rows):,} samples with {cause} left out: {_some(rows)}"
         if self.characters:
-            named = (f"{show(c)} {n:,} times" for c, n in sorted(self.characters.items(), key=lambda p: -p[1]))
+            named = (
+                f"{show(c)} {n:,} times"
+                for c, n in sorted(self.characters.items(), key=lambda p: -p[1])
+            )
             some = _some(list(named))
             yield f"characters outside the alphabet are not learned, and count as errors in validation: {some}"
 
@@ -76,7 +87,9 @@ class _Cache:
 
     def __init__(self) -> None:
         self._images: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        self._room = _CACHE_BYTES // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes share it
+        self._room = _CACHE_BYTES // int(
+            os.environ.get("LOCAL_WORLD_SIZE", "1")
+        )  # torchrun's processes share it
 
     def get(self, key: tuple[int, int]) -> NDArray[np.uint8] | None:
         return self._images.get(key)
@@ -105,7 +118,9 @@ class Samples:
         self.config = config
         made = [store.about().get("synthetic") for store in stores]
         self.rendered = [bool(how) for how in made]
-        self.masks: list[dict[str, Any] | None] = [how if how and how.get("masks") else None for how in made]
+        self.masks: list[dict[str, Any] | None] = [
+            how if how and how.get("masks") else None for how in made
+        ]
         self.widths = np.zeros(0, np.int64)
         self.sources = np.zeros(0, np.int64)
         self.rows = np.zeros(0, np.int64)
@@ -148,7 +163,9 @@ class Samples:
         kept = self._looks.get(key, self._cache.get(key))
         if kept is not None:
             return kept
-        decoded = images.decode(self.stores[key[0]].image(key[1]), self.config.channels, self.name(index))
+        decoded = images.decode(
+            self.stores[key[0]].image(key[1]), self.config.channels, self.name(index)
+        )
         is_mask = self.masks[key[0]] is not None
         prepared = decoded[None] if is_mask else images.to_height(decoded, self.config.scaling)
         self._cache.keep(key, prepared)
@@ -203,10 +220,14 @@ def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
         return Alphabet.derived(texts)
     except UsageFault:
         names = ", ".join(store.name for store in stores)
-        raise StoreError(f"{names}: every label is empty or has control characters, so there is no alphabet") from None
+        raise StoreError(
+            f"{names}: every label is empty or has control characters, so there is no alphabet"
+        ) from None
 
 
-def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) -> tuple[Samples, Skipped]:
+def encode(
+    stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool
+) -> tuple[Samples, Skipped]:
     """The samples that can be learned from, and what was left out.
 
     Raises:
@@ -230,7 +251,9 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
                 continue
             for character in codec.unknown(clean):
                 if drop_unknown:
-                    skipped.characters[character] = skipped.characters.get(character, 0) + clean.count(character)
+                    skipped.characters[character] = skipped.characters.get(
+                        character, 0
+                    ) + clean.count(character)
                 else:
                     count, first = refused.get(character, (0, name))
                     refused[character] = count + 1, first
@@ -259,7 +282,9 @@ def encode(stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool) ->
 
 
 def _unknown_characters(refused: dict[str, tuple[int, str]]) -> AlphabetError:
-    named = [f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())]
+    named = [
+        f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())
+    ]
     return AlphabetError(
         f"labels have {len(refused)} characters that the alphabet lacks: {_some(named, 10)}; "
         "add them to --alphabet, or drop them from labels with --drop-unknown"
@@ -278,7 +303,9 @@ def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
     hashes = samples.hashes()
     distinct = np.unique(hashes)
     if len(distinct) < 2:
-        raise StoreError("too few different images to split off a validation part: give one with --val")
+        raise StoreError(
+            "too few different images to split off a validation part: give one with --val"
+        )
     bound = np.sort(hashes)[wanted - 1]
     bound = min(bound, distinct[-2])  # something is left to train on
     held = hashes <= bound
@@ -292,7 +319,9 @@ def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, li
         StoreError: a store that cannot be used, or nothing left to train on.
         AlphabetError: see `encode`.
     """
-    samples, skipped = encode(open_stores(path for path, _ in data.sources), config, data.drop_unknown)
+    samples, skipped = encode(
+        open_stores(path for path, _ in data.sources), config, data.drop_unknown
+    )
     notes = list(skipped.summary())
     if data.val:
         held, skipped = encode(open_stores(data.val), config, drop_unknown=True)
@@ -303,5 +332,7 @@ def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, li
         samples, held = split(samples, data.val_fraction)
     for number, (path, weight) in enumerate(data.sources):
         if weight is not None and not (samples.sources == number).any():
-            raise StoreError(f"{path}: has weight {weight:g}, but none of its samples is left to train on")
+            raise StoreError(
+                f"{path}: has weight {weight:g}, but none of its samples is left to train on"
+            )
     return samples, held, notes

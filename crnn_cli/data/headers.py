@@ -29,12 +29,20 @@ _ALONE = frozenset((0xFF01, *range(0xFFD0, 0xFFD8)))  # markers of segments with
 _START_OF_SCAN, _FILL, _EXIF_MARKER = 0xFFDA, 0xFFFF, 0xFFE1
 _OTHERS = (0xFFC4, 0xFFDB, 0xFFE0)  # of tables and of JFIF, which most segments are
 _EXIF = b"Exif\0\0"
-_MOST_SEGMENTS = 2**16  # before the first scan; a colour profile and the like have some hundred at most
+_MOST_SEGMENTS = (
+    2**16
+)  # before the first scan; a colour profile and the like have some hundred at most
 _FILLS = re.compile(rb"\xff+")
 
 _SEGMENT, _CHUNK, _CHECKSUM = struct.Struct(">HH"), struct.Struct(">I4s"), struct.Struct(">I")
 
-_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
+_PNG_DEPTHS = {
+    0: (1, 2, 4, 8, 16),
+    2: (8, 16),
+    3: (1, 2, 4, 8),
+    4: (8, 16),
+    6: (8, 16),
+}  # by colour type
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # the chunks that make the pixels, and the one that turns them
 _PNG_PARTS = (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS")
@@ -117,7 +125,9 @@ def _jpeg_segments(data: bytes, where: str) -> Iterator[tuple[int, int]]:
         else:
             yield marker, at
             at += 2 + length
-    raise ImageError(f"{where}: more than {_MOST_SEGMENTS:,} segments before the pixels of the JPEG: save it again")
+    raise ImageError(
+        f"{where}: more than {_MOST_SEGMENTS:,} segments before the pixels of the JPEG: save it again"
+    )
 
 
 class Png(NamedTuple):
@@ -163,10 +173,18 @@ def png(data: bytes, where: str) -> Png:
     parts, pixels, order = _png_chunks(data, where)
     header = parts[b"IHDR"]
     width, height, depth, color, *methods = struct.unpack(">IIBBBBB", header)
-    if depth not in _PNG_DEPTHS.get(color, ()) or methods not in ([0, 0, 0], [0, 0, 1]) or not (width and height):
-        raise ImageError(f"{where}: damaged: the PNG has no bits, no pixels, or is of no known kind")
+    if (
+        depth not in _PNG_DEPTHS.get(color, ())
+        or methods not in ([0, 0, 0], [0, 0, 1])
+        or not (width and height)
+    ):
+        raise ImageError(
+            f"{where}: damaged: the PNG has no bits, no pixels, or is of no known kind"
+        )
     if max(width, height) > _PNG_LONGEST:
-        raise ImageError(f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines")
+        raise ImageError(
+            f"{where}: {width:,} x {height:,} pixels are no line of text: cut it into lines"
+        )
     if b"IDAT" not in parts:
         raise ImageError(f"{where}: damaged: the PNG has no pixels")
     if order.count(b"PLTE") > 1:
@@ -178,7 +196,10 @@ def png(data: bytes, where: str) -> Png:
         needed = [b"IHDR", *(kind for kind, _ in made), b"IDAT", b"IEND"]
         if order != needed or any(len(own) < len(parts[kind]) for kind, own in made):
             plain = bytearray(PNG)
-            for part in (*_png_chunk(b"IHDR", header), *(part for own in made for part in _png_chunk(*own))):
+            for part in (
+                *_png_chunk(b"IHDR", header),
+                *(part for own in made for part in _png_chunk(*own)),
+            ):
                 plain += part
             for start, end in pixels:
                 plain += memoryview(data)[start:end]
@@ -211,10 +232,16 @@ def _png_palette(
 
 
 def _png_chunk(kind: bytes, body: memoryview) -> tuple[bytes | memoryview, ...]:
-    return struct.pack(">I4s", len(body), kind), body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+    return (
+        struct.pack(">I4s", len(body), kind),
+        body,
+        struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))),
+    )
 
 
-def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, memoryview], list[tuple[int, int]], list[bytes]]:
+def _png_chunks(
+    data: bytes, where: str
+) -> tuple[dict[bytes, memoryview], list[tuple[int, int]], list[bytes]]:
     """The chunks of a PNG.
 
     Returns:
@@ -248,7 +275,9 @@ def _png_chunks(data: bytes, where: str) -> tuple[dict[bytes, memoryview], list[
             if kind == b"IEND":
                 break
         else:
-            raise ImageError(f"{where}: more than {_PNG_MOST:,} chunks are too many for a PNG: save it again")
+            raise ImageError(
+                f"{where}: more than {_PNG_MOST:,} chunks are too many for a PNG: save it again"
+            )
     except struct.error:
         raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
     order = order[1:]
@@ -375,7 +404,9 @@ def tiff_directories(tiff: bytes | bytearray) -> Iterator[Directory]:
         count = number(place, layout.count_size)
         entries = tiff[first : first + size * min(count, _MOST_ENTRIES)]
         values: dict[int, int] = {}
-        for tag, kind, length, inline in struct.iter_unpack(layout.entry, entries[: len(entries) // size * size]):
+        for tag, kind, length, inline in struct.iter_unpack(
+            layout.entry, entries[: len(entries) // size * size]
+        ):
             if tag in _TAGS and kind in _TAG_SIZES and length:
                 values.setdefault(tag, value(kind, length, inline))
         end = first + size * count

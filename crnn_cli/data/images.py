@@ -29,13 +29,20 @@ from crnn_cli.data.contrast import Pixels, Samples
 from crnn_cli.errors import ImageError, reason
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-WIDEST = 2**16  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
+WIDEST = (
+    2**16
+)  # pixels of a scaled image: what is wider is no line of text, and would not fit into memory
 
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _MOST_SCANNED = 32 * limits.PIXELS  # pixels of all scans of a JPEG; libjpeg writes 10
 _DAMAGED = ("Corrupt JPEG data", "Premature end")  # how libjpeg's words of lost pixels begin
-_EXTRA = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")  # padding, or pixels that are lost
-_PADDING, _LEAST_PADDING = 2**16, 3  # bytes before the end of a JPEG; the decoder itself passes over fewer
+_EXTRA = re.compile(
+    r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9"
+)  # padding, or pixels that are lost
+_PADDING, _LEAST_PADDING = (
+    2**16,
+    3,
+)  # bytes before the end of a JPEG; the decoder itself passes over fewer
 _COPIES = 3  # times the samples that are stored, and the pixels that come of them: bytes that decoding takes
 
 # A damaged file is for the caller to report. The function's place differs: cv2.setLogLevel before OpenCV 5.
@@ -174,7 +181,9 @@ def to_height(image: Pixels, scaling: Scaling, stretch: float = 1.0) -> Pixels:
     if (rows, columns) != (height, width):
         interpolation = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
         image = cast(Pixels, cv2.resize(image, (width, height), interpolation=interpolation))
-    return np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))  # (C, H, W)
+    return np.ascontiguousarray(
+        image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    )  # (C, H, W)
 
 
 def _jpeg(data: bytes, where: str) -> EncodedImage:
@@ -186,18 +195,24 @@ def _jpeg(data: bytes, where: str) -> EncodedImage:
         limits.check(width, height, samples, where)
         scans = data.count(_START_OF_SCAN)
         if scans * width * height > _MOST_SCANNED:
-            raise ImageError(f"{where}: {scans:,} scans of a JPEG are too many to decode: save it again")
+            raise ImageError(
+                f"{where}: {scans:,} scans of a JPEG are too many to decode: save it again"
+            )
     stored, read = width * height * samples, partial(_read_jpeg, data, header, where)
     held = 2 * stored if header.whole else 0  # bytes of its coefficients
     return EncodedImage(where, width, height, stored, read, reducible=True, held=held)
 
 
-def _read_jpeg(data: bytes, header: headers.Jpeg, where: str, channels: int, reduction: int) -> Pixels:
+def _read_jpeg(
+    data: bytes, header: headers.Jpeg, where: str, channels: int, reduction: int
+) -> Pixels:
     width, height = (-(-side // reduction) for side in (header.width, header.height))
     limits.check(width, height, header.components, where)
 
     def strictly(color: str) -> Pixels:
-        decoded = partial(simplejpeg.decode_jpeg, colorspace=color, min_height=height, min_width=width)
+        decoded = partial(
+            simplejpeg.decode_jpeg, colorspace=color, min_height=height, min_width=width
+        )
         try:
             return cast(Pixels, decoded(data))
         except ValueError as fault:
@@ -212,7 +227,9 @@ def _read_jpeg(data: bytes, header: headers.Jpeg, where: str, channels: int, red
             pixels = strictly(color)
         except ValueError as fault:
             if str(fault).startswith(_DAMAGED):
-                raise ImageError(f"{where}: damaged or truncated ({fault}): make or copy it again") from None
+                raise ImageError(
+                    f"{where}: damaged or truncated ({fault}): make or copy it again"
+                ) from None
             pixels = _odd_jpeg(data, color, (width, height), where)
         return _upright(pixels[..., 0] if color == "GRAY" else pixels, header.orientation)
 
@@ -246,19 +263,25 @@ def _odd_jpeg(data: bytes, color: str, size: tuple[int, int], where: str) -> Pix
             opened.draft(None, size)
             pixels = np.asarray(opened.convert("L" if color == "GRAY" else "RGB"))
     except Exception as fault:  # Pillow has many
-        raise ImageError(f"{where}: cannot be decoded: its data is damaged ({reason(fault)})") from None
+        raise ImageError(
+            f"{where}: cannot be decoded: its data is damaged ({reason(fault)})"
+        ) from None
     return pixels[..., None] if color == "GRAY" else pixels[..., :: 1 if color == "RGB" else -1]
 
 
 def _png(data: bytes, where: str) -> EncodedImage:
     header = headers.png(data, where)
     stored = limits.check(header.width, header.height, header.pixel_bytes, where)
-    return EncodedImage(where, header.width, header.height, stored, partial(_read_png, header, where))
+    return EncodedImage(
+        where, header.width, header.height, stored, partial(_read_png, header, where)
+    )
 
 
 def _read_png(header: headers.Png, where: str, channels: int, _: int) -> Pixels:
     if not header.transparent:
-        return _upright(_opaque(header.plain, channels, where, cv2.IMREAD_ANYDEPTH), header.orientation)
+        return _upright(
+            _opaque(header.plain, channels, where, cv2.IMREAD_ANYDEPTH), header.orientation
+        )
     image = _imdecode(header.plain, cv2.IMREAD_UNCHANGED, where)
     if image.ndim == 2 and header.key:
         shown = int.from_bytes(header.key, "big") * (255 // (2**header.depth - 1) or 1)
@@ -271,7 +294,9 @@ def _bmp(data: bytes, where: str) -> EncodedImage:
     width, height, bits = headers.bmp_size(data, where)
     stored = limits.check(width, height, max(bits, 8) / 8, where)
     # with alpha, which these may have
-    return EncodedImage(where, width, height, stored, lambda n, _: _opaque(data, n, where, cv2.IMREAD_UNCHANGED))
+    return EncodedImage(
+        where, width, height, stored, lambda n, _: _opaque(data, n, where, cv2.IMREAD_UNCHANGED)
+    )
 
 
 def _webp(data: bytes, where: str) -> EncodedImage:
@@ -306,14 +331,18 @@ def _tiff(data: bytes, where: str) -> Iterator[EncodedImage | ImageError]:
             yield fault
 
 
-def _tiff_page(tiff: bytes | bytearray, directory: headers.Directory, where: str, page: int) -> EncodedImage:
+def _tiff_page(
+    tiff: bytes | bytearray, directory: headers.Directory, where: str, page: int
+) -> EncodedImage:
     values = directory.values
     width, height = values.get(headers.WIDTH, 0), values.get(headers.HEIGHT, 0)
     if not (width and height):
         raise ImageError(f"{where}: truncated or damaged: the page of the TIFF has no size")
     samples, bits = values.get(headers.SAMPLES, 1), values.get(headers.BITS, 1)
     tile = values.get(headers.TILE_WIDTH, width), values.get(headers.TILE_HEIGHT, height)
-    stored = max(limits.check(*size, samples * max(bits, 8) / 8, where) for size in ((width, height), tile))
+    stored = max(
+        limits.check(*size, samples * max(bits, 8) / 8, where) for size in ((width, height), tile)
+    )
     white = values.get(headers.PHOTOMETRIC) == headers.WHITE_IS_ZERO
 
     def read(channels: int, _: int) -> Pixels:
@@ -348,7 +377,9 @@ def _opaque(data: bytes | bytearray, channels: int, where: str, flags: int) -> P
         flags: with which it is decoded again where grey shows nothing; `IMREAD_COLOR` and others.
     """
     if channels == 3:
-        return cast(Pixels, cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR, where), cv2.COLOR_BGR2RGB))
+        return cast(
+            Pixels, cv2.cvtColor(_imdecode(data, cv2.IMREAD_COLOR, where), cv2.COLOR_BGR2RGB)
+        )
     grey = cast(Pixels, _imdecode(data, cv2.IMREAD_GRAYSCALE, where))
     if not contrast.is_flat(grey):
         return grey
@@ -368,7 +399,9 @@ def _imdecode(data: bytes | bytearray, flags: int, where: str) -> Samples:
 
 def _known_depth(image: NDArray[np.generic], where: str) -> Samples:
     if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{where}: samples of type {image.dtype} are not supported: convert it to 8 or 16 bits")
+        raise ImageError(
+            f"{where}: samples of type {image.dtype} are not supported: convert it to 8 or 16 bits"
+        )
     return cast(Samples, image)
 
 

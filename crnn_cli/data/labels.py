@@ -26,7 +26,18 @@ from crnn_cli.sources import read_bytes
 
 Format = Literal["tab", "space", "csv", "icdar", "jsonl", "pairs"]
 
-_PATH_NAMES = ("path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "img", "imgpath")
+_PATH_NAMES = (
+    "path",
+    "file",
+    "filename",
+    "filepath",
+    "image",
+    "imagepath",
+    "imagename",
+    "imagefile",
+    "img",
+    "imgpath",
+)
 _TEXT_NAMES = (
     "text",
     "label",
@@ -42,7 +53,9 @@ _TEXT_NAMES = (
 # Nothing in a stripped line can be matched in two ways, so that no line takes long.
 _ICDAR = re.compile(r'(.+?),\s*"([^"\\]*(?:\\"?[^"\\]*)*)"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # category Cc: line ends, tabs, NUL; no image shows them
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f]"
+)  # category Cc: line ends, tabs, NUL; no image shows them
 _PAIR = ".gt.txt"
 
 
@@ -86,10 +99,16 @@ class Reading(NamedTuple):
 
     def labelled(self) -> list[tuple[str | None, str]]:
         """(file, text) of the rows that have an image."""
-        return [(file, row.text) for file, row in zip(self.files, self.rows, strict=True) if file is not None]
+        return [
+            (file, row.text)
+            for file, row in zip(self.files, self.rows, strict=True)
+            if file is not None
+        ]
 
 
-def read(labels: Path | None, images: Path, format: Format | None = None, encoding: str = "utf-8") -> Reading:
+def read(
+    labels: Path | None, images: Path, format: Format | None = None, encoding: str = "utf-8"
+) -> Reading:
     """The rows of the file `labels`, or, where it is None, of the `.gt.txt` files under `images`.
 
     Without a `format` it is the one that finds most images. Paths are tried under `images`, then under the label file's
@@ -139,7 +158,9 @@ def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool
     if best.found < (1 if named else total / 2):
         shown = [reading for reading in readings if reading.found == best.found]
         shown.sort(key=lambda reading: -len(reading.rows))
-        remedy = "give the folder that the paths start from" + ("" if named else ", or the right --format")
+        remedy = "give the folder that the paths start from" + (
+            "" if named else ", or the right --format"
+        )
         raise LabelError(
             f"{labels}: {best.found:,} of {total:,} images found under {images} or {labels.parent}: {remedy}\n"
             + "\n".join(map(_shown, shown))
@@ -155,8 +176,13 @@ def _choose(readings: Sequence[Reading], labels: Path, images: Path, named: bool
 
 def _shown(reading: Reading) -> str:
     """Two rows as they were read, or the first complaint."""
-    rows = [f"{row.where}: path {shortened(row.path)!r}, text {shortened(row.text)!r}" for row in reading.rows[:2]]
-    return "\n  ".join([f"as {reading.format}:", *rows, *reading.faults[: 2 - len(rows) if rows else 1]])
+    rows = [
+        f"{row.where}: path {shortened(row.path)!r}, text {shortened(row.text)!r}"
+        for row in reading.rows[:2]
+    ]
+    return "\n  ".join(
+        [f"as {reading.format}:", *rows, *reading.faults[: 2 - len(rows) if rows else 1]]
+    )
 
 
 def _decoded(path: Path, encoding: str) -> str:
@@ -167,15 +193,25 @@ def _decoded(path: Path, encoding: str) -> str:
             text = data.decode(encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as fault:
             line = _line_feeds(data[: fault.start].decode(encoding, "ignore")).count("\n") + 1
-            likely = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+            likely = (
+                "utf-16"
+                if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+                else "cp1252"
+            )
             found = f"not {encoding} (byte 0x{data[fault.start]:02X})"
-            raise LabelError(f"{path}:{line}: {found}: name the right --encoding, such as {likely}") from None
+            raise LabelError(
+                f"{path}:{line}: {found}: name the right --encoding, such as {likely}"
+            ) from None
     except (LookupError, UnicodeError):  # UnicodeError: of codecs that are for something else
-        raise UsageFault(f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252") from None
+        raise UsageFault(
+            f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252"
+        ) from None
     text = _line_feeds(text)
     if half := _SURROGATE.search(text):  # of encodings such as utf-7
         line = text.count("\n", 0, half.start()) + 1
-        raise LabelError(f"{path}:{line}: half a surrogate pair is no character: name the right --encoding")
+        raise LabelError(
+            f"{path}:{line}: half a surrogate pair is no character: name the right --encoding"
+        )
     return text
 
 
@@ -201,11 +237,13 @@ class Fields(NamedTuple):
     cut: bool = False
 
 
-Record = Fields | str  # or a complaint
-Splitter = Callable[[str], Iterator[tuple[int, Record]]]
+RunFolder = Fields | str  # or a complaint
+Splitter = Callable[[str], Iterator[tuple[int, RunFolder]]]
 
 
-def _parse(text: str, name: str, format: Format, split: Splitter, folders: Sequence[str]) -> Reading:
+def _parse(
+    text: str, name: str, format: Format, split: Splitter, folders: Sequence[str]
+) -> Reading:
     rows, faults, cut = [], [], 0
     for line, record in split(text):
         if isinstance(record, str):
@@ -229,8 +267,8 @@ def _locate(path: str, folders: Sequence[str]) -> str | None:
     return None
 
 
-def _linewise(split: Callable[[str], Record]) -> Splitter:
-    def records(text: str) -> Iterator[tuple[int, Record]]:
+def _linewise(split: Callable[[str], RunFolder]) -> Splitter:
+    def records(text: str) -> Iterator[tuple[int, RunFolder]]:
         for number, line in enumerate(text.split("\n"), start=1):
             if line and not line.isspace():
                 yield number, split(line)
@@ -238,26 +276,26 @@ def _linewise(split: Callable[[str], Record]) -> Splitter:
     return records
 
 
-def _tab(line: str) -> Record:
+def _tab(line: str) -> RunFolder:
     path, tab, text = line.partition("\t")
     return Fields(path, text) if tab else "expected path<TAB>text, got 1 field"
 
 
-def _space(line: str) -> Record:
+def _space(line: str) -> RunFolder:
     path, blank, text = line.partition(" ")
     if text.lstrip(" ").startswith("\t"):
         return "expected path, blank, text, got a tab behind the path"
     return Fields(path, text) if blank else "expected path, blank, text, got 1 field"
 
 
-def _icdar(line: str) -> Record:
+def _icdar(line: str) -> RunFolder:
     match = _ICDAR.fullmatch(line.strip()) if len(line) < _LONGEST else None  # it takes memory
     if not match or not match[1].strip():
         return f'expected path, "text", got {shortened(line)!r}'
     return Fields(match[1].strip(), match[2].replace('\\"', '"'))
 
 
-def _jsonl(line: str) -> Record:
+def _jsonl(line: str) -> RunFolder:
     try:
         values = json.loads(line) if line.lstrip().startswith("{") else None
     except (ValueError, RecursionError) as fault:
@@ -276,7 +314,7 @@ def _jsonl(line: str) -> Record:
 
 
 def _csv(separator: str) -> Splitter:
-    def records(text: str) -> Iterator[tuple[int, Record]]:
+    def records(text: str) -> Iterator[tuple[int, RunFolder]]:
         columns, width = (0, 1), 2
         for number, (line, fields, source) in enumerate(_csv_fields(text, separator)):
             if isinstance(fields, str):
@@ -284,10 +322,18 @@ def _csv(separator: str) -> Splitter:
             elif number == 0 and _columns(fields):
                 columns, width = _columns(fields) or columns, len(fields)
             elif len(fields) != width:
-                yield line, f"expected {width} fields, got {len(fields)}: quote a text that has a {separator!r}"
+                yield (
+                    line,
+                    f"expected {width} fields, got {len(fields)}: quote a text that has a {separator!r}",
+                )
             else:
                 label = fields[columns[1]]
-                yield line, Fields(fields[columns[0]], label, _is_cut(label, source, separator, columns[1]))
+                yield (
+                    line,
+                    Fields(
+                        fields[columns[0]], label, _is_cut(label, source, separator, columns[1])
+                    ),
+                )
 
     return records
 
@@ -303,7 +349,9 @@ def _is_cut(label: str, source: str, separator: str, column: int) -> bool:
 def _csv_fields(text: str, separator: str) -> Iterator[tuple[int, list[str] | str, str]]:
     """(first line, fields or complaint, source) of every record that is not blank."""
     lines = text.split("\n")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
     while True:
         line = reader.line_num + 1
         try:
@@ -355,30 +403,42 @@ def _pairs(images: Path, encoding: str) -> Reading:
             else:
                 rows.append(Row(path, *_single_line(file.with_name(text), encoding)))
                 files.append(str(file))
-        for name in sorted({name for name in visible if name.endswith(_PAIR)}.difference(partners.values())):
+        for name in sorted(
+            {name for name in visible if name.endswith(_PAIR)}.difference(partners.values())
+        ):
             file = Path(folder, name)
             rows.append(Row(str(file.relative_to(images)), "", f"{file}:1"))
             files.append(None)
     if not any(files):
         seen = len(unlabelled)
-        problem = f"none of its {seen:,} images has a {_PAIR} file beside it" if seen else "there are no images in it"
+        problem = (
+            f"none of its {seen:,} images has a {_PAIR} file beside it"
+            if seen
+            else "there are no images in it"
+        )
         raise LabelError(f"{images}: {problem}: give the folder of the images and the label file")
     return Reading("pairs", rows, files, [], unlabelled)
 
 
 def _refuse_folder(fault: OSError) -> None:
-    raise LabelError(f"{fault.filename}: this folder cannot be read ({fault.strerror}): its images would be missing")
+    raise LabelError(
+        f"{fault.filename}: this folder cannot be read ({fault.strerror}): its images would be missing"
+    )
 
 
 def _partners(names: Sequence[str]) -> dict[str, str | None]:
     """Of the files of a folder, each image's text; None where there is none."""
-    from crnn_cli.data.images import SUFFIXES  # late: it imports cv2, and a command's --help asks here for Format
+    from crnn_cli.data.images import (
+        SUFFIXES,  # late: it imports cv2, and a command's --help asks here for Format
+    )
 
     present = frozenset(names)
     found: dict[str, str | None] = {}
     for name in names:
         if Path(name).suffix.lower() in SUFFIXES:
-            texts = [base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)]
+            texts = [
+                base + _PAIR for base in (name.rpartition(".")[0], name.partition(".")[0], name)
+            ]
             found[name] = next((text for text in texts if text in present), None)
     return found
 

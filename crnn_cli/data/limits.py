@@ -34,7 +34,9 @@ def check(width: int, height: int, pixel_bytes: float, where: str) -> int:
 def check_file(size: int, where: str) -> None:
     """Raises ImageError where a file of so many bytes is none that is read."""
     if size > FILE_BYTES:
-        raise ImageError(f"{where}: {size:,} bytes are too many for one image file: cut it into lines, or into pages")
+        raise ImageError(
+            f"{where}: {size:,} bytes are too many for one image file: cut it into lines, or into pages"
+        )
 
 
 class Room:

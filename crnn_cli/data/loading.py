@@ -66,7 +66,9 @@ class Loader:
         workers: threads; None: half of the cores, at most 8.
     """
 
-    def __init__(self, samples: Samples, rank: int = 0, size: int = 1, workers: int | None = None) -> None:
+    def __init__(
+        self, samples: Samples, rank: int = 0, size: int = 1, workers: int | None = None
+    ) -> None:
         self.samples = samples
         self.rank, self.size = rank, size
         self.workers = max(1, min(8, cores() // (2 * size))) if workers is None else max(1, workers)
@@ -88,7 +90,10 @@ class Loader:
 
     def make(self, draw: Draw) -> Batch:
         """This process's part of a draw; what cannot be read is left out, and named the first time."""
-        found: tuple[list[tuple[int, NDArray[np.uint8]]], ...] = ([], [])  # images and masks, with their places
+        found: tuple[list[tuple[int, NDArray[np.uint8]]], ...] = (
+            [],
+            [],
+        )  # images and masks, with their places
         unreadable = []
         for place in range(self.rank, len(draw.samples), self.size):
             index = int(draw.samples[place])
@@ -98,7 +103,9 @@ class Loader:
                 if index not in self._known_bad:  # named once
                     self._known_bad.add(index)
                     unreadable.append(self.samples.name(index))
-        (images, widths), (masks, mask_widths) = (_padded([image for _, image in part]) for part in found)
+        (images, widths), (masks, mask_widths) = (
+            _padded([image for _, image in part]) for part in found
+        )
         kept = [place for part in found for place, _ in part]
         indices = draw.samples[kept]
         labels = [self.samples.labels[int(i)] for i in indices]

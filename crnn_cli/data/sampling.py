@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 
-_WINDOW = 64  # batches that are sorted by width together: like widths meet, yet no two epochs batch alike
+_WINDOW = (
+    64  # batches that are sorted by width together: like widths meet, yet no two epochs batch alike
+)
 _LEAST_STRETCH = 1.1  # samples are sorted as if stretched so far at least, or epochs of few widths would batch alike
 
 
@@ -61,7 +63,9 @@ class Sampler:
             self._members, self._counts = [np.arange(len(widths))], [draws]
         else:
             self._members = [np.flatnonzero(sources == s) for s in range(len(weights))]
-            counts = np.maximum(1, np.floor(np.array(weights) / np.sum(weights) * draws)).astype(np.int64)
+            counts = np.maximum(1, np.floor(np.array(weights) / np.sum(weights) * draws)).astype(
+                np.int64
+            )
             counts[counts.argmax()] += draws - counts.sum()
             self._counts = counts.tolist()
 
@@ -73,13 +77,20 @@ class Sampler:
         ]
         random = _generator(self.seed, number)
         samples = random.permutation(np.concatenate(pieces))
-        keys = mix(mix(np.uint64(self.seed), np.uint64(number)), samples.astype(np.uint64), _occurrence(samples))
+        keys = mix(
+            mix(np.uint64(self.seed), np.uint64(number)),
+            samples.astype(np.uint64),
+            _occurrence(samples),
+        )
         stretched = self.widths[samples] * stretch_factors(keys, self.stretch)
         window = np.arange(len(samples)) // (_WINDOW * self.batch_size)
         order = np.lexsort((stretched, window))
         samples, keys = samples[order], keys[order]
         size = self.batch_size
-        return [Draw(samples[b * size :][:size], keys[b * size :][:size]) for b in random.permutation(self.batches)]
+        return [
+            Draw(samples[b * size :][:size], keys[b * size :][:size])
+            for b in random.permutation(self.batches)
+        ]
 
     def _piece(self, source: int, members: Integers, start: int, count: int) -> Integers:
         """Places `start` to `start + count` of the endless stream of permutations of `members`."""

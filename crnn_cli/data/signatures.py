@@ -11,7 +11,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BMP = b"BM"
 
-_PROMISED = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|BM|RIFF....WEBP", re.DOTALL)
+_PROMISED = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|BM|RIFF....WEBP", re.DOTALL
+)
 _FOREIGN = {  # patterns of kinds that are named, but not read
     "a GIF": rb"GIF8",
     "an AVIF": rb"....ftypavi[fs]",
@@ -50,4 +52,6 @@ def check(data: bytes, where: str) -> None:
     for kind, pattern in _FOREIGN.items():
         if re.match(pattern, head, re.DOTALL):
             raise ImageError(f"{where}: {kind}, which is not read: convert it to PNG")
-    raise ImageError(f"{where}: cannot be decoded: no PNG, JPEG, TIFF, BMP or WebP, or its first bytes are damaged")
+    raise ImageError(
+        f"{where}: cannot be decoded: no PNG, JPEG, TIFF, BMP or WebP, or its first bytes are damaged"
+    )

@@ -12,8 +12,12 @@ from crnn_cli.errors import StoreError, UsageFault, reason
 from crnn_cli.sources import regular
 
 _IMAGES, _NAMES = ("image", "bytes"), ("path", "name")  # of several columns the first counts
-_ROWS = 64  # that are read at once, and fewer where they may be large; a whole row group is in memory
-_LARGE = 2**28  # bytes that rows read at once may have: one value, stored once, may stand in many rows
+_ROWS = (
+    64  # that are read at once, and fewer where they may be large; a whole row group is in memory
+)
+_LARGE = (
+    2**28
+)  # bytes that rows read at once may have: one value, stored once, may stand in many rows
 _LARGEST = 2**30  # bytes of a row group
 
 
@@ -41,19 +45,32 @@ class Table:
         if not sum(self.groups):
             raise StoreError(f"{path}: the table has no rows")
         if max(self._sizes) > _LARGEST:
-            raise StoreError(f"{path}: a row group of {max(self._sizes):,} bytes: write groups of some hundred images")
-        found = [name for name in _IMAGES if name in schema.names and _holds_bytes(schema.field(name).type)]
+            raise StoreError(
+                f"{path}: a row group of {max(self._sizes):,} bytes: write groups of some hundred images"
+            )
+        found = [
+            name
+            for name in _IMAGES
+            if name in schema.names and _holds_bytes(schema.field(name).type)
+        ]
         if not found:
             there = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            raise StoreError(f"{path}: no column of images: expected `image` or `bytes`, of bytes; there are: {there}")
+            raise StoreError(
+                f"{path}: no column of images: expected `image` or `bytes`, of bytes; there are: {there}"
+            )
         self._columns = [found[0], *[name for name in _NAMES if name in schema.names][:1]]
 
     def rows(self, group: int) -> Iterator[tuple[str, bytes | None]]:
         """The images of a row group with their names: those of a column `path` or `name`, or of the struct; else
         `file:row`, counted from 1. None: there is no image."""
-        number, rows = sum(self.groups[:group]), min(_ROWS, max(1, _LARGE // max(1, self._sizes[group])))
+        number, rows = (
+            sum(self.groups[:group]),
+            min(_ROWS, max(1, _LARGE // max(1, self._sizes[group]))),
+        )
         with _opened(self.name) as file:
-            for batch in file.iter_batches(rows, row_groups=[group], columns=self._columns, use_threads=False):
+            for batch in file.iter_batches(
+                rows, row_groups=[group], columns=self._columns, use_threads=False
+            ):
                 for row in zip(*(batch[column] for column in self._columns), strict=True):
                     image, *name = (value.as_py() for value in row)
                     number += 1
@@ -75,7 +92,9 @@ def _opened(path: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None
     except (ArrowException, OSError, UnicodeDecodeError, KeyError) as fault:
-        raise StoreError(f"{path}: no Parquet, or a damaged one ({reason(fault)}): make or copy it again") from None
+        raise StoreError(
+            f"{path}: no Parquet, or a damaged one ({reason(fault)}): make or copy it again"
+        ) from None
 
 
 def imported() -> Any:
@@ -94,5 +113,7 @@ def imported() -> Any:
 def _holds_bytes(kind: Any) -> bool:
     from pyarrow import types
 
-    kinds = [field.type for field in kind if field.name == "bytes"] if types.is_struct(kind) else [kind]
+    kinds = (
+        [field.type for field in kind if field.name == "bytes"] if types.is_struct(kind) else [kind]
+    )
     return any(types.is_binary(own) or types.is_large_binary(own) for own in kinds)

@@ -32,7 +32,9 @@ def with_margin(image: Pixels, share: float) -> tuple[Pixels, int]:
     height, width = image.shape[:2]
     margin = round(share * height)
     if margin < 0:
-        return cv2.copyMakeBorder(image, *(-margin,) * 4, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False), margin
+        return cv2.copyMakeBorder(image, *(-margin,) * 4, cv2.BORDER_REPLICATE).astype(
+            np.uint8, copy=False
+        ), margin
     if 2 * margin >= min(height, width) - _LEAST_SIDE:
         return image, 0
     return image[margin : height - margin, margin : width - margin], margin
@@ -51,7 +53,9 @@ def shaken(image: Pixels) -> list[Pixels]:
     """`image` as it is, narrower, wider, moved up and moved down; border rows are repeated."""
     height, width = image.shape[:2]
     sizes = [(max(1, round(stretch * width)), height) for stretch in _STRETCHES]
-    stretched = [cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for size in sizes]
+    stretched = [
+        cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for size in sizes
+    ]
     rows = max(1, round(_SHIFT * height))
     sides = ((0, 0),) * (image.ndim - 1)
     raised = np.pad(image[rows:], ((0, rows), *sides), mode="edge") if rows < height else image

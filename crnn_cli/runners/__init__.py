@@ -48,7 +48,11 @@ class Runner(Protocol):
 
 
 def checked(
-    log_probs: NDArray[np.float32], frames: NDArray[np.int64], images: int, config: ModelConfig, path: Path
+    log_probs: NDArray[np.float32],
+    frames: NDArray[np.int64],
+    images: int,
+    config: ModelConfig,
+    path: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Check the output of a network for a number of images, as it was given.
 
@@ -56,7 +60,9 @@ def checked(
         ModelError: these are no log-probabilities of the model's classes, or no lengths; the message names `path`.
     """
     if log_probs.ndim != 3 or frames.shape != (images,) or len(log_probs) != images:
-        found = f"log-probabilities {log_probs.shape} and lengths {frames.shape} for {images} images"
+        found = (
+            f"log-probabilities {log_probs.shape} and lengths {frames.shape} for {images} images"
+        )
     elif log_probs.shape[2] != len(config.alphabet) + 1:
         found = f"{log_probs.shape[2]} classes, its alphabet needs {len(config.alphabet) + 1}"
     elif len(frames) and not 0 <= frames.min() <= frames.max() <= log_probs.shape[1]:
@@ -65,7 +71,9 @@ def checked(
         found = "numbers that are no log-probabilities, such as NaN"
     else:
         return log_probs, frames
-    raise ModelError(f"{path}: the model gives {found}: its file is damaged or was changed: train or export it again")
+    raise ModelError(
+        f"{path}: the model gives {found}: its file is damaged or was changed: train or export it again"
+    )
 
 
 def _are_log_probs(log_probs: NDArray[np.float32]) -> bool:
@@ -107,4 +115,6 @@ def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False)
             f"{path}: a .pt2 file can run code when it is loaded, so crnn does not read it: give the .safetensors that "
             "it was exported from, or a .onnx, which `crnn export` writes"
         )
-    raise ModelError(f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors or .onnx")
+    raise ModelError(
+        f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors or .onnx"
+    )

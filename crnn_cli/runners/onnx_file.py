@@ -13,14 +13,58 @@ from crnn_cli.plain import short
 # The fields of each message (onnx.proto) and what they hold; "*" marks those that may be there several times, "bytes"
 # also stands for messages that are of no consequence. Others are refused.
 _FIELDS = {
-    "model": {1: "number", 2: "bytes", 3: "bytes", 4: "bytes", 5: "number", 6: "bytes", 7: "graph", 8: "bytes*"}
+    "model": {
+        1: "number",
+        2: "bytes",
+        3: "bytes",
+        4: "bytes",
+        5: "number",
+        6: "bytes",
+        7: "graph",
+        8: "bytes*",
+    }
     | {14: "bytes*"},
-    "graph": {1: "node*", 2: "bytes", 5: "tensor*", 10: "bytes", 11: "bytes*", 12: "bytes*", 13: "bytes*"}
+    "graph": {
+        1: "node*",
+        2: "bytes",
+        5: "tensor*",
+        10: "bytes",
+        11: "bytes*",
+        12: "bytes*",
+        13: "bytes*",
+    }
     | {14: "bytes*", 16: "bytes*"},
-    "node": {1: "bytes*", 2: "bytes*", 3: "bytes", 4: "bytes", 5: "attribute*", 6: "bytes", 7: "bytes", 9: "bytes*"},
-    "attribute": {1: "bytes", 2: "float", 3: "number", 4: "bytes", 5: "tensor", 7: "float*", 8: "number*", 9: "bytes*"}
+    "node": {
+        1: "bytes*",
+        2: "bytes*",
+        3: "bytes",
+        4: "bytes",
+        5: "attribute*",
+        6: "bytes",
+        7: "bytes",
+        9: "bytes*",
+    },
+    "attribute": {
+        1: "bytes",
+        2: "float",
+        3: "number",
+        4: "bytes",
+        5: "tensor",
+        7: "float*",
+        8: "number*",
+        9: "bytes*",
+    }
     | {13: "bytes", 20: "number"},
-    "tensor": {1: "number*", 2: "number", 4: "float*", 5: "number*", 6: "bytes*", 7: "number*", 8: "bytes", 9: "bytes"}
+    "tensor": {
+        1: "number*",
+        2: "number",
+        4: "float*",
+        5: "number*",
+        6: "bytes*",
+        7: "number*",
+        8: "bytes",
+        9: "bytes",
+    }
     | {10: "double*", 11: "number*", 12: "bytes", 14: "number", 16: "bytes*"},
 }
 _WIRES = {"number": 0, "double": 1, "float": 5}  # as they stand in the file; all else as bytes
@@ -28,9 +72,17 @@ _BYTES = 2
 _REFUSED = {
     "model": {20: "training steps", 25: "functions"},
     "graph": {15: "sparse tensors"},
-    "attribute": {6: "a graph in a node", 10: "lists of tensors", 11: "graphs in a node", 22: "sparse tensors"}
+    "attribute": {
+        6: "a graph in a node",
+        10: "lists of tensors",
+        11: "graphs in a node",
+        22: "sparse tensors",
+    }
     | {23: "sparse tensors"},
-    "tensor": {13: "a tensor whose data is in another file", 14: "a tensor whose data is in another file"},
+    "tensor": {
+        13: "a tensor whose data is in another file",
+        14: "a tensor whose data is in another file",
+    },
 }
 _GRAPH = 7  # field of a model
 _OPERATOR, _DOMAIN = 4, 7  # fields of a node
@@ -55,7 +107,9 @@ def check(data: bytes) -> None:
     Raises:
         ValueError: it has, or is no whole message; what was found.
     """
-    if data[4:8] == b"ORTM":  # of ONNX Runtime's own format, which may be a message at the same time
+    if (
+        data[4:8] == b"ORTM"
+    ):  # of ONNX Runtime's own format, which may be a message at the same time
         raise ValueError("it is in the format of ONNX Runtime")
     _check("model", memoryview(data))
 
@@ -71,8 +125,14 @@ def _check(kind: str, message: memoryview) -> None:
         content, several = held.rstrip("*"), held.endswith("*")
         plain = _WIRES.get(content, _BYTES)
         # Parsers pass over fields of another kind, and take the last of two or join them: what runs is not seen.
-        if not held or (wire != plain and not (several and wire == _BYTES)) or (number in seen and not several):
-            raise ValueError(f"the field {number} of a {kind} is unknown, of another kind, or there twice")
+        if (
+            not held
+            or (wire != plain and not (several and wire == _BYTES))
+            or (number in seen and not several)
+        ):
+            raise ValueError(
+                f"the field {number} of a {kind} is unknown, of another kind, or there twice"
+            )
         seen.add(number)
         if isinstance(value, int):
             if kind == "tensor" and number == _DIMENSIONS:
@@ -100,7 +160,9 @@ def _text(value: memoryview) -> str:
 def _times(elements: int, length: int, message: memoryview) -> int:
     """The numbers of a tensor that is `length` times as large."""
     if length >= 2**31 or elements * length > 2 * len(message):  # some types have two in a byte
-        raise ValueError(f"it declares {short(elements * length)} numbers where it has {len(message):,} bytes")
+        raise ValueError(
+            f"it declares {short(elements * length)} numbers where it has {len(message):,} bytes"
+        )
     return elements * length
 
 

@@ -28,7 +28,12 @@ class TorchRunner:
     parallel = 1
 
     def __init__(
-        self, network: Network, header: Header, device: torch.device, fast: bool = False, path: Path = Path()
+        self,
+        network: Network,
+        header: Header,
+        device: torch.device,
+        fast: bool = False,
+        path: Path = Path(),
     ) -> None:
         self.network, self.path = network, path
         self.header, self.config = header, header.config
@@ -49,7 +54,10 @@ class TorchRunner:
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         pixels = torch.from_numpy(images).to(self.device)
-        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast):
+        with (
+            torch.inference_mode(),
+            torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast),
+        ):
             log_probs, frames = self.network(pixels, torch.from_numpy(widths))
             found = log_probs.cpu().numpy(), frames.cpu().numpy()
         return runners.checked(*found, len(images), self.config, self.path)

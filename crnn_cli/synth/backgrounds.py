@@ -23,7 +23,18 @@ _SALT = np.uint64(0xBAC6)
 _DRAWS = 12  # numbers a sample
 _FINEST = 32  # pixels of a line at which textures are read about as they are stored
 
-_KINDS = ("flat", "gradient", "noise", "leaves", "stripes", "bricks", "wood", "cloth", "strokes", "photo")
+_KINDS = (
+    "flat",
+    "gradient",
+    "noise",
+    "leaves",
+    "stripes",
+    "bricks",
+    "wood",
+    "cloth",
+    "strokes",
+    "photo",
+)
 
 
 @dataclass(frozen=True)
@@ -68,13 +79,23 @@ class BackgroundConfig:
 
     def shares(self) -> NDArray[np.float64]:
         """Of each kind, as it is drawn: not yet divided by the sum."""
-        return np.array([getattr(self, kind) if kind != "photo" or self.photos else 0.0 for kind in _KINDS])
+        return np.array(
+            [getattr(self, kind) if kind != "photo" or self.photos else 0.0 for kind in _KINDS]
+        )
 
 
 BACKGROUNDS: dict[str, BackgroundConfig] = {
     "scene": BackgroundConfig(),
     "document": BackgroundConfig(
-        flat=0.6, gradient=0.1, noise=0.2, leaves=0, bricks=0, wood=0, strokes=0.03, photo=0, contrast=(0.02, 0.15)
+        flat=0.6,
+        gradient=0.1,
+        noise=0.2,
+        leaves=0,
+        bricks=0,
+        wood=0,
+        strokes=0.03,
+        photo=0,
+        contrast=(0.02, 0.15),
     ),
     "all": BackgroundConfig(flat=0.4, photo=0.4, contrast=(0.03, 0.4)),
 }
@@ -95,10 +116,17 @@ class Backgrounds:
         self.device = torch.device(device)
         self.unreadable: tuple[str, ...] = ()
         noise = fractal(16, 1)
-        stored = {"noise": noise, "wood": noise[10:], "leaves": leaves(16, 2), "strokes": strokes(16, 3)}
+        stored = {
+            "noise": noise,
+            "wood": noise[10:],
+            "leaves": leaves(16, 2),
+            "strokes": strokes(16, 3),
+        }
         if config.photos and config.photo:
             stored["photo"], self.unreadable = photographs(config.photos, config.photo_limit)
-        self._textures = {kind: torch.from_numpy(images).to(self.device) for kind, images in stored.items()}
+        self._textures = {
+            kind: torch.from_numpy(images).to(self.device) for kind, images in stored.items()
+        }
         self._bounds = np.cumsum(config.shares() / config.shares().sum())
 
     def __call__(self, height: int, width: int, keys: NDArray[np.uint64]) -> Tensor:
@@ -133,7 +161,9 @@ class Backgrounds:
         across = torch.cos(angle) * y - torch.sin(angle) * x
         return _PATTERNS[kind](along, across, unit[:, 2:, None, None])[:, None]
 
-    def _window(self, kind: str, height: int, width: int, unit: Tensor, turn: float, along: float = 1.0) -> Tensor:
+    def _window(
+        self, kind: str, height: int, width: int, unit: Tensor, turn: float, along: float = 1.0
+    ) -> Tensor:
         """A window of a texture: anywhere, either way round, at 1/2 to 4 of its pixels a pixel, up to `turn` rounds."""
         textures = self._textures[kind]
         chosen = (unit[:, 1] * len(textures)).long()
@@ -180,7 +210,11 @@ def _cloth(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:
     thick = 0.08 + 0.22 * unit[:, 0] ** 2
     x, y = along / thick + unit[:, 1], across / thick + unit[:, 2]
     over = (x.floor() + y.floor()) % 2 == 0
-    return torch.where(over, torch.sin(math.pi * x).abs(), torch.sin(math.pi * y).abs() * unit[:, 3]) * 2 - 1
+    return (
+        torch.where(over, torch.sin(math.pi * x).abs(), torch.sin(math.pi * y).abs() * unit[:, 3])
+        * 2
+        - 1
+    )
 
 
 _PATTERNS = {"gradient": _gradient, "stripes": _stripes, "bricks": _bricks, "cloth": _cloth}

@@ -21,13 +21,21 @@ class Choice:
         crowding: power of a folder's number of faces by which it is picked; see `MaskConfig`.
     """
 
-    def __init__(self, faces: Sequence[Face], shares: Mapping[Kind, float], crowding: float) -> None:
+    def __init__(
+        self, faces: Sequence[Face], shares: Mapping[Kind, float], crowding: float
+    ) -> None:
         kinds = get_args(Kind)
-        self.faces = sorted(faces, key=lambda face: kinds.index(face.kind))  # stable: by kind, then as given
-        folders = [(face.kind, face.path.replace("\\", "/").rpartition("/")[0]) for face in self.faces]
+        self.faces = sorted(
+            faces, key=lambda face: kinds.index(face.kind)
+        )  # stable: by kind, then as given
+        folders = [
+            (face.kind, face.path.replace("\\", "/").rpartition("/")[0]) for face in self.faces
+        ]
         sizes = {folder: folders.count(folder) for folder in set(folders)}
         self.weights = np.array([sizes[folder] ** (crowding - 1) for folder in folders])
-        self.starts = [sum(kinds.index(f.kind) < k for f in self.faces) for k in range(len(kinds) + 1)]
+        self.starts = [
+            sum(kinds.index(f.kind) < k for f in self.faces) for k in range(len(kinds) + 1)
+        ]
         self.shares = [float(shares[kind]) for kind in kinds]
         self.lacking: dict[str, NDArray[np.bool_]] = {
             character: np.array([character not in face.characters for face in self.faces])

@@ -17,7 +17,11 @@ from crnn_cli.errors import UsageFault
 from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
 from crnn_cli.synth.geometry import Placed
 
-_STEPS = 1 / 8, 1 / 4, 1 / 2  # of an extrusion's depth: each moves all of what those before have made
+_STEPS = (
+    1 / 8,
+    1 / 4,
+    1 / 2,
+)  # of an extrusion's depth: each moves all of what those before have made
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class ColourConfig:
             rising(name, getattr(self, name), 0, 1)
         rising("depth", self.depth, 0, 8)
         if sum(self.effects) > 1:
-            raise UsageFault("shadow, extrusion, border, outline and neon are more than 1 together: take less")
+            raise UsageFault(
+                "shadow, extrusion, border, outline and neon are more than 1 together: take less"
+            )
 
     @property
     def effects(self) -> tuple[float, ...]:
@@ -101,7 +107,9 @@ class Colour:
         under = (background - 0.5) * (2 * self._on(drawn.pattern)) + ground
         if len(placed.rows):
             at = placed.rows.to(self.device)
-            under[at] = torch.lerp(under[at], text[at], placed.behind * self._on(drawn.faint, placed.rows))
+            under[at] = torch.lerp(
+                under[at], text[at], placed.behind * self._on(drawn.faint, placed.rows)
+            )
         if len(placed.tiled):
             at = placed.tiled.to(self.device)
             beside = self._on(drawn.beside, placed.tiled) + 0.3 * (under[at] - ground[at])
@@ -111,7 +119,9 @@ class Colour:
         around = F.max_pool2d(ink, *_window(ink, 1))
         text = self._border(under, text, around, drawn)
         ink = self._neon(under, ink, around, drawn)
-        text = _visible(text, under, around - ink, placed.widths.to(self.device), self._on(drawn.visible))
+        text = _visible(
+            text, under, around - ink, placed.widths.to(self.device), self._on(drawn.visible)
+        )
         painted = self._texture(text, under, placed.widths, drawn, keys)
         return torch.lerp(under, painted, ink * self._on(drawn.opacity)).clamp_(0, 1)
 
@@ -124,11 +134,16 @@ class Colour:
             at = rows.to(self.device)
             cast = _moved(ink[at], drawn.offset[rows].to(self.device) * (ink.shape[2] / 32))
             cast = F.avg_pool2d(F.avg_pool2d(cast, *_window(ink, 1)), *_window(ink, 1))
-            under[at] = torch.lerp(under[at], self._on(drawn.seam, rows), cast * self._on(drawn.shadow, rows))
+            under[at] = torch.lerp(
+                under[at], self._on(drawn.seam, rows), cast * self._on(drawn.shadow, rows)
+            )
 
     def _extrusion(self, under: Tensor, ink: Tensor, drawn: _Drawn) -> None:
         if len(rows := rows_of(drawn.extrusion > 0)):
-            at, offset = rows.to(self.device), drawn.offset[rows].to(self.device) * (ink.shape[2] / 32)
+            at, offset = (
+                rows.to(self.device),
+                drawn.offset[rows].to(self.device) * (ink.shape[2] / 32),
+            )
             side = ink[at]
             for step in _STEPS:
                 side = torch.maximum(side, _moved(side, offset * step))
@@ -150,14 +165,18 @@ class Colour:
         if len(rows := rows_of(drawn.glow > 0)):
             at = rows.to(self.device)
             glow = F.avg_pool2d(F.avg_pool2d(around[at], *_window(ink, 3)), *_window(ink, 3))
-            under[at] = torch.lerp(under[at], self._on(drawn.text, rows), glow * self._on(drawn.glow, rows))
+            under[at] = torch.lerp(
+                under[at], self._on(drawn.text, rows), glow * self._on(drawn.glow, rows)
+            )
         if len(rows := rows_of(drawn.tube)):
             at = rows.to(self.device)
             ink = ink.clone()
             ink[at] = around[at] + F.max_pool2d(-ink[at], *_window(ink, 1))
         return ink
 
-    def _texture(self, text: Tensor, under: Tensor, widths: Tensor, drawn: _Drawn, keys: Keys) -> Tensor:
+    def _texture(
+        self, text: Tensor, under: Tensor, widths: Tensor, drawn: _Drawn, keys: Keys
+    ) -> Tensor:
         """Gradients and clouds within the letters: luminances (N, 1, H, W), or `text` where no sample has any."""
         rows = rows_of(drawn.texture > 0)
         if not len(rows):
@@ -167,7 +186,12 @@ class Colour:
         x = (torch.arange(width, device=self.device) + 0.5) * (2 / self._on(widths, rows)) - 1
         y = (torch.arange(height, device=self.device)[:, None] + 0.5) * (2 / height) - 1
         slope = turn.cos() * x + turn.sin() * y
-        cloud = smooth_field(keys[rows.numpy()], 0xC10D, 1, (height, width), height // 4).to(self.device) / 1.8
+        cloud = (
+            smooth_field(keys[rows.numpy()], 0xC10D, 1, (height, width), height // 4).to(
+                self.device
+            )
+            / 1.8
+        )
         field = torch.where(self._on(drawn.cloudy, rows), cloud, slope)
         x = torch.arange(width, device=self.device) * (32 / height)
         y = torch.arange(height, device=self.device)[:, None] * (32 / height)
@@ -220,7 +244,10 @@ def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
     lit = (effect == 4) | (dotted & u.happens(c.lamps))
     low, difference, hard = _contrast(c, u, plain, lit)
     dark = u.happens(c.dark) & ~lit
-    text, ground = torch.where(dark, low, low + difference), torch.where(dark, low + difference, low)
+    text, ground = (
+        torch.where(dark, low, low + difference),
+        torch.where(dark, low + difference, low),
+    )
     away = torch.where(dark, 1.0, -1.0)
     seam = (text + away * u.between(0.35, 1)).clamp(0, 1)
     angle = u.between(0, 2 * math.pi)
@@ -241,7 +268,10 @@ def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
         outline=effect == 3,
         cloudy=u.happens(0.5),
         offset=torch.stack((angle.cos() * reach, angle.sin() * reach), 1),
-        texture=textured * some * torch.where(hatched, u.between(0.3, 0.8), u.between(0.15, 0.5)) * difference,
+        texture=textured
+        * some
+        * torch.where(hatched, u.between(0.3, 0.8), u.between(0.15, 0.5))
+        * difference,
         turn=u.between(0, 2 * math.pi),
         hatch=hatched * (2 * math.pi) / u.between(2.5, 6),
         visible=torch.where(hard, (0.8 * difference).clamp(max=c.visible), c.visible),
@@ -252,7 +282,9 @@ def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
     )
 
 
-def _contrast(c: ColourConfig, u: Draws, plain: Tensor, lit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _contrast(
+    c: ColourConfig, u: Draws, plain: Tensor, lit: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The darker luminance of text and ground, their difference, and which samples are dim or matched (bool)."""
     difference = u.between(*c.contrast)
     difference = torch.where(plain | lit, difference.clamp(min=0.5), difference)

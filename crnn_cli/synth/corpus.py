@@ -19,7 +19,9 @@ from crnn_cli.sources import read_text
 
 T = TypeVar("T")
 
-BUILT_IN = Path(__file__).with_name("words.txt")  # common English words, counts by Zipf's law of their rank
+BUILT_IN = Path(__file__).with_name(
+    "words.txt"
+)  # common English words, counts by Zipf's law of their rank
 
 MARKS = string.punctuation + "“”‘’„‚«»‹›–—…•·†‡§¡¿"  # may stand around words
 
@@ -44,14 +46,18 @@ class Weighted(Generic[T]):
         self._items = [item for item, weight in weights.items() if weight > 0]
         sums = np.cumsum([weight for weight in weights.values() if weight > 0])
         self._sums = sums[:-1] / sums[-1]
-        self._bounds: list[float] = self._sums.tolist()  # bisected four times as fast as an array is searched
+        self._bounds: list[float] = (
+            self._sums.tolist()
+        )  # bisected four times as fast as an array is searched
 
     def draw(self, rng: np.random.Generator) -> T:
         return self._items[bisect(self._bounds, rng.random())]
 
     def draws(self, rng: np.random.Generator, count: int) -> list[T]:
         """`count` of them, faster than one by one."""
-        return [self._items[k] for k in self._sums.searchsorted(rng.random(count), "right").tolist()]
+        return [
+            self._items[k] for k in self._sums.searchsorted(rng.random(count), "right").tolist()
+        ]
 
 
 class Alphabetic:
@@ -149,7 +155,9 @@ def read_words(path: Path, alphabetic: Alphabetic) -> tuple[Counter[str], int]:
     else:
         counted = [(line, 1) for line in lines]
     if not counted:
-        raise UsageFault(f"{path}: the word list is empty: give one with a word, or a word and its count, a line")
+        raise UsageFault(
+            f"{path}: the word list is empty: give one with a word, or a word and its count, a line"
+        )
     # lower-cased English has an "i" that no text shows so
     english = any(word in ("'m", "i'm") for word, _ in counted)
     words: Counter[str] = Counter()
@@ -190,7 +198,9 @@ def read_passages(path: Path, alphabetic: Alphabetic) -> tuple[list[str], int]:
 
 def count_words(pieces: Iterable[str]) -> Counter[str]:
     """The words of running text without the punctuation around them, and how often each stands there."""
-    return Counter(bare for piece in pieces for word in piece.split() if (bare := word.strip(MARKS)))
+    return Counter(
+        bare for piece in pieces for word in piece.split() if (bare := word.strip(MARKS))
+    )
 
 
 def chances(lists: Iterable[Mapping[str, int]], power: float, uniform: float) -> dict[str, float]:

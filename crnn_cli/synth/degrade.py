@@ -310,8 +310,17 @@ class Degrader:
         return met, np.sqrt(np.maximum(1, met.astype(np.float32) @ counted))
 
     def _given(
-        self, chance: Chance, drawn: NDArray[np.float32], weaker: NDArray[np.float32], widths: Tensor, height: int
+        self,
+        chance: Chance,
+        drawn: NDArray[np.float32],
+        weaker: NDArray[np.float32],
+        widths: Tensor,
+        height: int,
     ) -> Rows:
-        value = torch.from_numpy(chance.mild + (chance.harsh - chance.mild) * drawn[:, 0] / weaker).to(self.device)
+        value = torch.from_numpy(
+            chance.mild + (chance.harsh - chance.mild) * drawn[:, 0] / weaker
+        ).to(self.device)
         unit = torch.from_numpy(drawn[:, 1:]).to(self.device)
-        return Rows(value, max(chance.mild, chance.harsh), unit, widths, height / _LINE, self._stored)
+        return Rows(
+            value, max(chance.mild, chance.harsh), unit, widths, height / _LINE, self._stored
+        )

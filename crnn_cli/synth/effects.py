@@ -19,8 +19,12 @@ from torch import Tensor
 from crnn_cli.synth import filters
 from crnn_cli.synth.textures import SIDE, fractal, windows
 
-_LEAST_RANGE = 0.16  # contrast is not lowered where the darkest and the lightest come closer than this
-_MOST_NOISE = 0.5  # standard deviation of noise, share of the image's own: more would hide what is written
+_LEAST_RANGE = (
+    0.16  # contrast is not lowered where the darkest and the lightest come closer than this
+)
+_MOST_NOISE = (
+    0.5  # standard deviation of noise, share of the image's own: more would hide what is written
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ def _wave(x: Tensor, rows: Rows, length: Tensor) -> Tensor:
 
 def _beyond(x: Tensor, rows: Rows, angle: Tensor) -> Tensor:
     """Signed distance in pixels from a line at (n,) angles through a point drawn inside each sample."""
-    down = torch.arange(x.shape[2], device=x.device)[:, None] - _images(rows.unit[:, 0] * x.shape[2])
+    down = torch.arange(x.shape[2], device=x.device)[:, None] - _images(
+        rows.unit[:, 0] * x.shape[2]
+    )
     right = torch.arange(x.shape[3], device=x.device) - _images(rows.unit[:, 1] * rows.widths)
     return right * torch.cos(_images(angle)) + down * torch.sin(_images(angle))
 
@@ -124,7 +130,9 @@ def paper(x: Tensor, rows: Rows) -> Tensor:
 def blotches(x: Tensor, rows: Rows) -> Tensor:
     # the texture's values lie about 0 with a standard deviation of 0.4
     threshold = 0.4 * math.sqrt(2) * torch.erfinv(1 - 2 * rows.values())
-    cover = ((_fractal_noise(x, rows, 2) - threshold) * 10).clamp_(0, 1) * _images(0.3 + 0.6 * rows.unit[:, 4])
+    cover = ((_fractal_noise(x, rows, 2) - threshold) * 10).clamp_(0, 1) * _images(
+        0.3 + 0.6 * rows.unit[:, 4]
+    )
     return torch.lerp(x, _images(rows.unit[:, 5]).expand_as(x), cover)
 
 
@@ -165,17 +173,23 @@ def streaks(x: Tensor, rows: Rows) -> Tensor:
     step = (0.6 + 2.4 * rows.unit[:, 3]) * rows.pixel
     limit = _images(0.2 + 1.3 * rows.unit[:, 4])
     along, across = (_profile(rows, size, step) for size in (x.shape[3], x.shape[2]))
-    noise = torch.where(_images(rows.unit[:, 5]) < 0.6, along[:, None, None, :], across[:, None, :, None])
+    noise = torch.where(
+        _images(rows.unit[:, 5]) < 0.6, along[:, None, None, :], across[:, None, :, None]
+    )
     lines = ((noise - limit) * 4).clamp(0, 1)
     length = _images((0.3 + 2 * rows.unit[:, 6]) * x.shape[2])
     ground, _ = _ground(x, rows)
-    return torch.lerp(x, ground.expand_as(x), rows.values() * torch.maximum(lines, 0.5 * _wave(x, rows, length)))
+    return torch.lerp(
+        x, ground.expand_as(x), rows.values() * torch.maximum(lines, 0.5 * _wave(x, rows, length))
+    )
 
 
 def fade(x: Tensor, rows: Rows) -> Tensor:
     ground, ink = _ground(x, rows)
     most = 1 - (_LEAST_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
-    lost = torch.minimum(rows.values(), most) * (0.85 + 0.3 * _fractal_noise(x, rows, 2)).clamp(0, 1)
+    lost = torch.minimum(rows.values(), most) * (0.85 + 0.3 * _fractal_noise(x, rows, 2)).clamp(
+        0, 1
+    )
     return torch.lerp(x, ground.expand_as(x), lost)
 
 
@@ -184,7 +198,9 @@ def swell(x: Tensor, rows: Rows) -> Tensor:
     sign = torch.where(ink < ground, -1.0, 1.0)
     uneven = 1 + rows.unit[:, 4, None, None, None] * _fractal_noise(x, rows, 2)
     grown = x * sign
-    for step in range(math.ceil(rows.greatest * rows.pixel)):  # a pixel each, the last one by what is left
+    for step in range(
+        math.ceil(rows.greatest * rows.pixel)
+    ):  # a pixel each, the last one by what is left
         share = (rows.values() * rows.pixel * uneven - step).clamp(0, 1)
         grown = filters.extended(torch.lerp(grown, _grown(grown), share), rows.widths)
     return grown * sign
@@ -198,7 +214,11 @@ def _grown(x: Tensor) -> Tensor:
 def worn(x: Tensor, rows: Rows) -> Tensor:
     ground, ink = _ground(x, rows)
     soft = filters.gaussian_blur(x, (0.3 + 0.5 * rows.unit[:, 4]) * rows.pixel, rows.pixel)
-    share = (soft - ground) / torch.where(ink < ground, -1.0, 1.0) / (ink - ground).abs().clamp(min=1e-3)
+    share = (
+        (soft - ground)
+        / torch.where(ink < ground, -1.0, 1.0)
+        / (ink - ground).abs().clamp(min=1e-3)
+    )
     limit = 0.3 + rows.values() * (0.5 + 0.8 * _fractal_noise(x, rows, 2) + 0.3 * _grain(x, rows))
     hardness = _images(2 + 10 * rows.unit[:, 5] ** 2)
     return torch.lerp(ground.expand_as(x), x, ((share - limit) * hardness + 0.5).clamp(0, 1))
@@ -212,7 +232,9 @@ def smudge(x: Tensor, rows: Rows) -> Tensor:
 
 
 def ramp(x: Tensor, rows: Rows) -> Tensor:
-    length = torch.maximum(rows.widths, torch.full_like(rows.widths, x.shape[2])) * (0.7 + 3 * rows.unit[:, 2])
+    length = torch.maximum(rows.widths, torch.full_like(rows.widths, x.shape[2])) * (
+        0.7 + 3 * rows.unit[:, 2]
+    )
     return x * (1 - rows.values() * _wave(x, rows, _images(length)))
 
 
@@ -257,12 +279,16 @@ def blur(x: Tensor, rows: Rows) -> Tensor:
 
 def low(x: Tensor, rows: Rows) -> Tensor:
     scale = (rows.value / x.shape[2]).clamp(max=1)
-    box = torch.where(rows.unit[:, 0] < 0.7, 1 / scale, torch.ones_like(scale))  # else as the simplest cameras do
+    box = torch.where(
+        rows.unit[:, 0] < 0.7, 1 / scale, torch.ones_like(scale)
+    )  # else as the simplest cameras do
     return filters.rescaled(x, scale, box, 4 / x.shape[2])
 
 
 def smear(x: Tensor, rows: Rows) -> Tensor:
-    x = filters.extended(low(x, rows), rows.widths)  # what lies beyond the width would be blurred into it
+    x = filters.extended(
+        low(x, rows), rows.widths
+    )  # what lies beyond the width would be blurred into it
     pixel = x.shape[2] / rows.value.clamp(max=x.shape[2])  # of the small image
     return filters.gaussian_blur(x, (0.2 + 0.3 * rows.unit[:, 1]) * pixel, x.shape[2] / 8)
 
@@ -272,7 +298,9 @@ def noise(x: Tensor, rows: Rows) -> Tensor:
 
 
 def shot(x: Tensor, rows: Rows) -> Tensor:
-    return x + _grain(x, rows) * x.sqrt() * torch.minimum(rows.values(), _MOST_NOISE * _spread(x, rows.widths))
+    return x + _grain(x, rows) * x.sqrt() * torch.minimum(
+        rows.values(), _MOST_NOISE * _spread(x, rows.widths)
+    )
 
 
 def impulses(x: Tensor, rows: Rows) -> Tensor:

@@ -21,7 +21,9 @@ def extended(x: Tensor, widths: Tensor) -> Tensor:
 def convolved(x: Tensor, kernels: Tensor) -> Tensor:
     """(N, 1, H, W), each sample by its own kernel of (N, h, w), odd sizes."""
     high, wide = kernels.shape[1] // 2, kernels.shape[2] // 2
-    padded = F.pad(x, (wide, wide, high, high), mode="replicate").transpose(0, 1)  # (1, N, H + 2h, W + 2w)
+    padded = F.pad(x, (wide, wide, high, high), mode="replicate").transpose(
+        0, 1
+    )  # (1, N, H + 2h, W + 2w)
     return F.conv2d(padded, kernels[:, None], groups=len(x)).transpose(0, 1)
 
 
@@ -67,7 +69,9 @@ def rescaled(x: Tensor, scale: Tensor, box: Tensor, least: float) -> Tensor:
     for _ in range(2):
         size = x.shape[3]
         step = torch.arange(size + 2, device=x.device) + 0.5
-        x = _averaged(x, step / scale[:, None], box[:, None], margin)  # only its first scale * size + 2 are in use
+        x = _averaged(
+            x, step / scale[:, None], box[:, None], margin
+        )  # only its first scale * size + 2 are in use
         x = _averaged(x, step[:size] * scale[:, None], torch.ones_like(box)[:, None], margin)
         x = x.transpose(2, 3)
     return x
@@ -124,11 +128,19 @@ def jpeg(x: Tensor, quality: Tensor, top: Tensor, left: Tensor) -> Tensor:
     y = (y * 255).round().sub_(128).view(len(x), rows, 8, 8 * columns)
     y = (dct @ y).view(len(x), rows, 8, columns, 8) @ dct.T  # (N, rows, 8, columns, 8)
     steps = quantisation(quality)[:, None, :, None, :]
-    y = (y / steps + 1e-3).round_().mul_(steps) @ dct  # ties, common in flat blocks, are not left to rounding errors
+    y = (y / steps + 1e-3).round_().mul_(
+        steps
+    ) @ dct  # ties, common in flat blocks, are not left to rounding errors
     y = (dct.T @ y.view(len(x), rows, 8, 8 * columns)).view(len(x), 8 * rows, 8 * columns)
     down = torch.arange(height, device=x.device) + top[:, None]
     right = torch.arange(width, device=x.device) + left[:, None]
-    return y[samples, down[:, :, None], right[:, None, :]].add_(128).round_().clamp_(0, 255).div_(255)[:, None]
+    return (
+        y[samples, down[:, :, None], right[:, None, :]]
+        .add_(128)
+        .round_()
+        .clamp_(0, 255)
+        .div_(255)[:, None]
+    )
 
 
 def _dct(device: torch.device) -> Tensor:

@@ -87,14 +87,18 @@ def find_faces(
             if isinstance(one, str):
                 left_out.append((path, one))
                 continue
-            twin = seen.setdefault((one.name, one.characters, round(one.ascent, 2), round(one.descent, 2)), one)
+            twin = seen.setdefault(
+                (one.name, one.characters, round(one.ascent, 2), round(one.descent, 2)), one
+            )
             if twin is one:
                 faces.append(one)
             else:
                 left_out.append((path, f"the same face as {twin.path}"))
     if not faces:
         where = ", ".join(map(str, folders)) or "this system"
-        raise UsageFault(f"{where}: no usable face among {len(files)} font files: name a folder of .ttf or .otf files")
+        raise UsageFault(
+            f"{where}: no usable face among {len(files)} font files: name a folder of .ttf or .otf files"
+        )
     return faces, left_out
 
 
@@ -110,7 +114,9 @@ def _search(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 def _installed() -> Iterator[Path]:
     """Fontconfig's list; without it, what lies in the usual folders of the platform."""
     if program := shutil.which("fc-list"):
-        listed = subprocess.run([program, "--format", "%{file}\n"], capture_output=True, check=False).stdout
+        listed = subprocess.run(
+            [program, "--format", "%{file}\n"], capture_output=True, check=False
+        ).stdout
         paths = [Path(os.fsdecode(line)) for line in listed.splitlines()]
         yield from (path for path in paths if path.suffix.lower() in SUFFIXES)
         return
@@ -128,7 +134,9 @@ def _installed() -> Iterator[Path]:
         home / ".local/share/fonts",
         home / ".fonts",
     ]
-    yield from _search([folder for folder in map(Path, usual.get(sys.platform, unix)) if folder.is_dir()])
+    yield from _search(
+        [folder for folder in map(Path, usual.get(sys.platform, unix)) if folder.is_dir()]
+    )
 
 
 def _examine_all(files: list[str], alphabet: str, workers: int | None) -> list[list[Examined]]:
@@ -151,11 +159,16 @@ def _examine_all(files: list[str], alphabet: str, workers: int | None) -> list[l
 
 def examine(path: str, alphabet: str) -> list[Examined]:
     """Each face of a font file, or why it is left out."""
-    logging.getLogger("fontTools").setLevel(logging.CRITICAL)  # many fonts have small faults that do not matter here
+    logging.getLogger("fontTools").setLevel(
+        logging.CRITICAL
+    )  # many fonts have small faults that do not matter here
     try:
         if Path(path).suffix.lower() in {".ttc", ".otc"}:
             with TTCollection(path, lazy=True) as collection:
-                return [_examine_face(font, path, index, alphabet) for index, font in enumerate(collection)]
+                return [
+                    _examine_face(font, path, index, alphabet)
+                    for index, font in enumerate(collection)
+                ]
         with TTFont(path, lazy=True) as font:
             return [_examine_face(font, path, 0, alphabet)]
     except Exception as broken:  # fontTools and FreeType raise anything on a damaged file
@@ -176,16 +189,28 @@ def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examine
     characters, case = written(drawn)
     characters &= set(alphabet)
     if len(characters & own) < max(1, min(_ENOUGH, len(sought))):
-        return f"{len(characters & own)} letters and digits of the alphabet that look like themselves"
+        return (
+            f"{len(characters & own)} letters and digits of the alphabet that look like themselves"
+        )
     name, words = _names(font, path)
-    kind = kind_of(drawn, words, case, codes.issuperset(map(ord, _ACCENTED)), _is_drawn_by_hand(font))
-    return Face(path, index, name, kind, characters, case, *_measures([drawn[c] for c in characters & own]))
+    kind = kind_of(
+        drawn, words, case, codes.issuperset(map(ord, _ACCENTED)), _is_drawn_by_hand(font)
+    )
+    return Face(
+        path, index, name, kind, characters, case, *_measures([drawn[c] for c in characters & own])
+    )
 
 
 def _measures(glyphs: list[Glyph]) -> tuple[float, float, float]:
     """Ascent, descent and stem of letters and digits, in em; of a few that reach farther nothing is said."""
-    ascent, descent = (np.quantile(reach, 0.9) for reach in ([g.top for g in glyphs], [g.bottom for g in glyphs]))
-    return max(0.0, float(ascent)) / EM, max(0.0, float(descent)) / EM, median([g.stem for g in glyphs]) / EM
+    ascent, descent = (
+        np.quantile(reach, 0.9) for reach in ([g.top for g in glyphs], [g.bottom for g in glyphs])
+    )
+    return (
+        max(0.0, float(ascent)) / EM,
+        max(0.0, float(descent)) / EM,
+        median([g.stem for g in glyphs]) / EM,
+    )
 
 
 def _names(font: TTFont, path: str) -> tuple[str, str]:
@@ -197,7 +222,9 @@ def _names(font: TTFont, path: str) -> tuple[str, str]:
 
 def _is_drawn_by_hand(font: TTFont) -> bool:
     """PANOSE's family 3, or IBM's class 10: scripts and handwriting."""
-    return "OS/2" in font and (font["OS/2"].panose.bFamilyType == 3 or font["OS/2"].sFamilyClass >> 8 == 10)
+    return "OS/2" in font and (
+        font["OS/2"].panose.bFamilyType == 3 or font["OS/2"].sFamilyClass >> 8 == 10
+    )
 
 
 class _Cache:
@@ -205,11 +232,16 @@ class _Cache:
 
     def __init__(self, alphabet: str) -> None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crnn-cli"
-        self._path = folder / f"faces-{_FORMAT}-{zlib.crc32(''.join(sorted(set(alphabet))).encode()):08x}.json"
+        self._path = (
+            folder
+            / f"faces-{_FORMAT}-{zlib.crc32(''.join(sorted(set(alphabet))).encode()):08x}.json"
+        )
         self._entries: dict[str, tuple[str, list[Examined]]] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError, LookupError):
             stored = json.loads(self._path.read_text("utf-8"))
-            self._entries = {path: (stamp, list(map(_unpacked, rows))) for path, (stamp, rows) in stored.items()}
+            self._entries = {
+                path: (stamp, list(map(_unpacked, rows))) for path, (stamp, rows) in stored.items()
+            }
 
     def __contains__(self, path: str) -> bool:
         return path in self._entries and self._entries[path][0] == _stamp(path)
@@ -222,7 +254,10 @@ class _Cache:
 
     def save(self) -> None:
         """Write it whole, where that can be done."""
-        rows = {path: (stamp, list(map(_packed, examined))) for path, (stamp, examined) in self._entries.items()}
+        rows = {
+            path: (stamp, list(map(_packed, examined)))
+            for path, (stamp, examined) in self._entries.items()
+        }
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,8 +274,14 @@ def _stamp(path: str) -> str:
 
 
 def _packed(one: Examined) -> str | dict[str, Any]:
-    return one if isinstance(one, str) else {**asdict(one), "characters": "".join(sorted(one.characters))}
+    return (
+        one
+        if isinstance(one, str)
+        else {**asdict(one), "characters": "".join(sorted(one.characters))}
+    )
 
 
 def _unpacked(row: str | dict[str, Any]) -> Examined:
-    return row if isinstance(row, str) else Face(**{**row, "characters": frozenset(row["characters"])})
+    return (
+        row if isinstance(row, str) else Face(**{**row, "characters": frozenset(row["characters"])})
+    )

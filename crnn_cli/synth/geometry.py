@@ -75,12 +75,16 @@ class Geometry:
             ink there whatever the batch.
     """
 
-    def __init__(self, config: GeometryConfig, scaling: Scaling, pitch: float, device: torch.device | str) -> None:
+    def __init__(
+        self, config: GeometryConfig, scaling: Scaling, pitch: float, device: torch.device | str
+    ) -> None:
         self.config, self.height, self.scaling, self.pitch = config, scaling.height, scaling, pitch
         self.margin = self.height // 4
         self.device = torch.device(device)
 
-    def __call__(self, masks: Tensor, boxes: Tensor, lengths: Tensor, plain: Tensor, keys: Keys) -> Placed:
+    def __call__(
+        self, masks: Tensor, boxes: Tensor, lengths: Tensor, plain: Tensor, keys: Keys
+    ) -> Placed:
         """Place a batch.
 
         Args:
@@ -102,17 +106,27 @@ class Geometry:
         self._dot(ink, masks, text, (a, b, pixels), cell, drawn.radius)
         if len(rows := rows_of(drawn.side > 0)):
             at = rows.to(self.device)
-            ink[at] = torch.maximum(ink[at], pyramid.sample(*_neighbour(a[at], b[at], text, drawn, rows), rows))
+            ink[at] = torch.maximum(
+                ink[at], pyramid.sample(*_neighbour(a[at], b[at], text, drawn, rows), rows)
+            )
         rows = rows_of(drawn.behind[0] > 0)
         at = rows.to(self.device)
         behind = pyramid.sample(*_behind(a[at], b[at], text, drawn, rows), rows)
         tiled = rows_of(drawn.tile[0] > 0)
         at = tiled.to(self.device)
         under = tiles(masks[at], text.of(tiled), a[at], b[at], pixels[tiled], *drawn.tile[:, tiled])
-        return Placed(ink[:, None], behind[:, None], rows, under[:, None], tiled, cell > 0, pixels, widths)
+        return Placed(
+            ink[:, None], behind[:, None], rows, under[:, None], tiled, cell > 0, pixels, widths
+        )
 
     def _dot(
-        self, ink: Tensor, masks: Tensor, text: TextBox, seen: tuple[Tensor, Tensor, Tensor], cell: Tensor, size: Tensor
+        self,
+        ink: Tensor,
+        masks: Tensor,
+        text: TextBox,
+        seen: tuple[Tensor, Tensor, Tensor],
+        cell: Tensor,
+        size: Tensor,
     ) -> None:
         """Turn the ink of the samples that have dots into dots, in place: each is lit where ink is around its centre.
 
@@ -125,12 +139,21 @@ class Geometry:
             coarse = Pyramid(masks[at], text, text.unit * cell)
             side, radius, sharp, area = (
                 t.to(self.device)[:, None, None]
-                for t in (cell, size[rows], cell * seen[2][rows], 255 * text.unit.square() * text.length)
+                for t in (
+                    cell,
+                    size[rows],
+                    cell * seen[2][rows],
+                    255 * text.unit.square() * text.length,
+                )
             )
             a, b = seen[0][at] / side, seen[1][at] / side
             across, down = a.floor() + 0.5, b.floor() + 0.5
-            least = (0.85 * masks[at].sum((1, 2))[:, None, None] / area).clamp(0.08, 0.4)  # thin strokes light dots too
-            lit = (coarse.sample(across * side, down * side, torch.arange(len(rows))) / least - 0.7) * 2
+            least = (0.85 * masks[at].sum((1, 2))[:, None, None] / area).clamp(
+                0.08, 0.4
+            )  # thin strokes light dots too
+            lit = (
+                coarse.sample(across * side, down * side, torch.arange(len(rows))) / least - 0.7
+            ) * 2
             disc = (radius - torch.hypot(a - across, b - down)) * sharp + 0.5
             ink[at] = lit.clamp(0, 1) * disc.clamp(0, 1)
 
@@ -153,7 +176,10 @@ class Geometry:
     def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: Placement, keys: Keys) -> None:
         """Take back arcs, waves and elastic displacements, in place, of the samples that have them."""
         if len(rows := rows_of(drawn.arc != 0)):
-            at, bend = rows.to(self.device), (drawn.arc / text.length)[rows].to(self.device)[:, None, None]
+            at, bend = (
+                rows.to(self.device),
+                (drawn.arc / text.length)[rows].to(self.device)[:, None, None],
+            )
             a[at], b[at] = straightened(a[at], b[at], bend)
         if len(rows := rows_of(drawn.wave[0] > 0)):
             at = rows.to(self.device)
@@ -161,10 +187,14 @@ class Geometry:
             b[at] -= amplitude * torch.sin(frequency * a[at] + phase)
         if len(rows := rows_of(drawn.pillar[0] > 0)):
             at = rows.to(self.device)
-            a[at], b[at] = unwrapped(a[at], b[at], *drawn.pillar[:, rows].to(self.device)[:, :, None, None])
+            a[at], b[at] = unwrapped(
+                a[at], b[at], *drawn.pillar[:, rows].to(self.device)[:, :, None, None]
+            )
         if len(rows := rows_of(drawn.elastic > 0)):
             at, size = rows.to(self.device), (self.height, a.shape[2])
-            field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4).to(self.device)
+            field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4).to(
+                self.device
+            )
             field *= drawn.elastic[rows].to(self.device)[:, None, None, None]
             a[at] += field[:, 0]
             b[at] += field[:, 1]
@@ -180,11 +210,16 @@ def _crops(masks: Tensor, text: TextBox, drawn: Placement) -> Tensor:
     u = torch.stack((left, right, left, right), 1)  # (N, 4, blocks)
     high, low = highest - text.spare[:, None], lowest + text.spare[:, None]
     a = (u - text.across[:, None, None]) / text.unit[:, None, None]
-    b = (torch.stack((high, high, low, low), 1) - text.down[:, None, None]) / text.unit[:, None, None]
+    b = (torch.stack((high, high, low, low), 1) - text.down[:, None, None]) / text.unit[
+        :, None, None
+    ]
     bend = (drawn.arc / text.length)[:, None, None]
     x, y = bent(a, b, torch.where(bend == 0, 1.0, bend))
     amplitude, frequency, phase = drawn.wave[:, :, None, None]
-    x, y = torch.where(bend == 0, a, x), torch.where(bend == 0, b + amplitude * torch.sin(frequency * a + phase), y)
+    x, y = (
+        torch.where(bend == 0, a, x),
+        torch.where(bend == 0, b + amplitude * torch.sin(frequency * a + phase), y),
+    )
     around, middle, bulge = drawn.pillar[:, :, None, None]
     wound = wrapped(a, b, torch.where(around > 0, around, 1.0), middle, bulge)
     x, y = (torch.where(around > 0, there, here) for there, here in zip(wound, (x, y), strict=True))
@@ -203,10 +238,13 @@ def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tens
     return torch.where((cell > 0) & (seen * pixels >= _LEAST_DOT - 1e-3), seen, 0.0)
 
 
-def _neighbour(a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _neighbour(
+    a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor
+) -> tuple[Tensor, Tensor]:
     """Where in its own text, begun elsewhere, a sample's neighbour is found."""
     side, gap, shift, length = (
-        t[rows].to(a.device)[:, None, None] for t in (drawn.side, drawn.gap, drawn.shift, text.length)
+        t[rows].to(a.device)[:, None, None]
+        for t in (drawn.side, drawn.gap, drawn.shift, text.length)
     )
     beside = side % 2 == 1
     a = torch.where(beside, a + (2 - side) * (length + gap), a)
@@ -215,9 +253,13 @@ def _neighbour(a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tens
     return torch.remainder(a + length * (0.5 + shift), length) - length / 2, b
 
 
-def _behind(a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _behind(
+    a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor
+) -> tuple[Tensor, Tensor]:
     """Where in its own text, over and over, what shows through is found."""
     scale, turn, shift, height = drawn.behind[:, rows].to(a.device)[:, :, None, None]
     length = text.length[rows].to(a.device)[:, None, None]
     across = (a * turn.cos() + b * turn.sin()) * scale + length * (0.5 + shift)
-    return torch.remainder(across, length) - length / 2, (b * turn.cos() - a * turn.sin()) * scale + height
+    return torch.remainder(across, length) - length / 2, (
+        b * turn.cos() - a * turn.sin()
+    ) * scale + height

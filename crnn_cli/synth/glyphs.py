@@ -78,12 +78,18 @@ class Glyph:
     @cached_property
     def thumb(self) -> NDArray[np.float32]:
         """(256,) the ink stretched to a small square."""
-        return cv2.resize(self.image, _THUMB, interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
+        return (
+            cv2.resize(self.image, _THUMB, interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
+        )
 
     def same(self, other: Glyph) -> bool:
         """Whether both seem one drawing of one size: within the pixel by which hinting may move an edge."""
         sizes = zip(self.image.shape, other.image.shape, strict=True)
-        return all(abs(own - its) <= 1 for own, its in sizes) and abs(self.top - other.top) <= 1 and self.alike(other)
+        return (
+            all(abs(own - its) <= 1 for own, its in sizes)
+            and abs(self.top - other.top) <= 1
+            and self.alike(other)
+        )
 
     def alike(self, other: Glyph) -> bool:
         """Whether both are one drawing, maybe at two sizes."""
@@ -102,7 +108,9 @@ def draw_glyph(font: ImageFont.FreeTypeFont, character: str) -> Glyph:
     return Glyph(image, _ORIGIN[1] - y, font.getlength(character))
 
 
-def draw_glyphs(font: ImageFont.FreeTypeFont, characters: Iterable[str], lacking: str) -> dict[str, Glyph]:
+def draw_glyphs(
+    font: ImageFont.FreeTypeFont, characters: Iterable[str], lacking: str
+) -> dict[str, Glyph]:
     """The glyph of each of `characters` that truly has one: with ink, and not what the face draws for those it lacks.
 
     A space has no ink but a width.

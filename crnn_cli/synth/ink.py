@@ -17,7 +17,9 @@ Floats = NDArray[np.float32]
 _FAINTEST = 0.45  # share of the ink that every letter keeps, lest a threshold remove it whole
 
 
-def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random.Generator) -> Pixels:
+def typed(
+    pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random.Generator
+) -> Pixels:
     """Strike every letter with a force of its own, heavier at one side, through a woven ribbon; clog some counters.
 
     Args:
@@ -33,12 +35,20 @@ def typed(pixels: Pixels, starts: Sequence[float], uneven: float, rng: np.random
         closed = cv2.morphologyEx(pixels, cv2.MORPH_CLOSE, brush)
         pixels = np.maximum(pixels, closed * (1.6 * clogging - 0.6).clip(0)[letter])
     place = np.arange(width) - edges[letter]
-    across = (place / max(1.0, float(np.median(np.diff(edges)))) - 0.5) if len(edges) > 1 else np.zeros(width)
+    across = (
+        (place / max(1.0, float(np.median(np.diff(edges)))) - 0.5)
+        if len(edges) > 1
+        else np.zeros(width)
+    )
     down = np.linspace(-0.5, 0.5, height)[:, None]
     lost = force**2 + 0.15
-    ink = 1 - uneven * (lost[letter] + (level - 0.5)[letter] * across + (upright - 0.5)[letter] * down)
+    ink = 1 - uneven * (
+        lost[letter] + (level - 0.5)[letter] * across + (upright - 0.5)[letter] * down
+    )
     weave = rng.random((-(-height // 2), -(-width // 2))).astype(np.float32)
-    ink -= uneven * rng.random() * cv2.resize(weave, (width, height), interpolation=cv2.INTER_LINEAR)
+    ink -= (
+        uneven * rng.random() * cv2.resize(weave, (width, height), interpolation=cv2.INTER_LINEAR)
+    )
     struck: Pixels = (pixels * (_FAINTEST + (1 - _FAINTEST) * ink.clip(0, 1))).astype(np.uint8)
     return struck
 
@@ -50,7 +60,9 @@ def dotted(bits: NDArray[np.bool_], pitch: int, rng: np.random.Generator) -> Pix
     """
     width = bits.shape[1]
     radius, faint = pitch * (0.36 + 0.4 * rng.random()), 0.7 * rng.random() ** 2
-    levels = 1 - faint * (0.5 * rng.random(bits.shape) + 0.5 * smooth(width, 20, rng).clip(-1, 1) ** 2)
+    levels = 1 - faint * (
+        0.5 * rng.random(bits.shape) + 0.5 * smooth(width, 20, rng).clip(-1, 1) ** 2
+    )
     if rng.random() < 0.12:
         inked = np.flatnonzero(bits.any(1))
         levels[inked[int(rng.random() * len(inked))] if len(inked) else 0] *= 0.6 * rng.random()
@@ -59,7 +71,9 @@ def dotted(bits: NDArray[np.bool_], pitch: int, rng: np.random.Generator) -> Pix
     return (255 * np.kron(bits * levels, dot)).astype(np.uint8)
 
 
-def written(pixels: Pixels, above: int, em: int, wild: float, rng: np.random.Generator) -> tuple[Pixels, int]:
+def written(
+    pixels: Pixels, above: int, em: int, wild: float, rng: np.random.Generator
+) -> tuple[Pixels, int]:
     """Write as a hand does: letters lean, grow, widen, leave the line and press harder by turns. Strokes stay whole.
 
     Args:
@@ -85,7 +99,9 @@ def written(pixels: Pixels, above: int, em: int, wild: float, rng: np.random.Gen
     down = np.arange(height, dtype=np.float32)[:, None] - base
     across = np.arange(width, dtype=np.float32) + lean * down + aside
     rows = (base + (down - drop) / grow).astype(np.float32)
-    pixels = cv2.remap(pixels, across.astype(np.float32), rows, cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    pixels = cv2.remap(pixels, across.astype(np.float32), rows, cv2.INTER_LINEAR).astype(
+        np.uint8, copy=False
+    )
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     press = (wander(0.4, 0.4) + wild * (1.6 * rng.random() - 0.5)).clip(-0.7, 1)
     heavier, lighter = cv2.dilate(pixels, brush), cv2.erode(pixels, brush)
@@ -97,5 +113,7 @@ def smooth(width: int, step: float, rng: np.random.Generator) -> Floats:
     """(width,) smooth noise that turns about every `step` pixels, standard deviation somewhat below 1."""
     drawn = rng.standard_normal((1, int(width / step) + 4)).astype(np.float32)
     places = np.arange(width, dtype=np.float32)[None] / np.float32(step) + np.float32(1)
-    noise: Floats = cv2.remap(drawn, places, np.zeros_like(places), cv2.INTER_CUBIC)[0].astype(np.float32, copy=False)
+    noise: Floats = cv2.remap(drawn, places, np.zeros_like(places), cv2.INTER_CUBIC)[0].astype(
+        np.float32, copy=False
+    )
     return noise

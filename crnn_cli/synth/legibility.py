@@ -42,7 +42,8 @@ _SCRIPT = re.compile(
     re.IGNORECASE,
 )
 _BLACKLETTER = re.compile(
-    r"fraktur|black ?letter|textura|schwabach|old english|uncial|gamaliel|blankenburg|isabella|gotico", re.IGNORECASE
+    r"fraktur|black ?letter|textura|schwabach|old english|uncial|gamaliel|blankenburg|isabella|gotico",
+    re.IGNORECASE,
 )
 _DISPLAY = re.compile(
     r"display|poster|outline|inline|stencil|shadow|sketch|initials|title|titling|headline|condensed|compressed|narrow"
@@ -60,15 +61,27 @@ def fault(glyphs: Glyphs) -> str | None:
     slimness = float(np.median([g.slimness for g in latin]))
     rules = [
         (height < EM / 8, f"tiny: {height / EM:.2f} em high"),
-        (_mean(g.enclosed for g in _of(glyphs, _UNBROKEN)) > _ENCLOSED, "outlined or patterned letters"),
-        (_mean(g.parts for c, g in glyphs.items() if c in LATIN) > _PARTS, "dotted or broken letters"),
+        (
+            _mean(g.enclosed for g in _of(glyphs, _UNBROKEN)) > _ENCLOSED,
+            "outlined or patterned letters",
+        ),
+        (
+            _mean(g.parts for c, g in glyphs.items() if c in LATIN) > _PARTS,
+            "dotted or broken letters",
+        ),
         (float(np.median([g.stem for g in latin])) < _THINNEST, "hairlines"),
         (_mean(g.inked[1:-1, 1:-1].mean() for g in latin) > _FULLEST, "blocks of ink"),
         (not _NARROWEST <= slimness <= _WIDEST, f"letters {slimness:.2f} times as wide as high"),
-        (float(np.median([g.advance / g.image.shape[1] for g in latin])) < 0.6, "letters that stand on each other"),
+        (
+            float(np.median([g.advance / g.image.shape[1] for g in latin])) < 0.6,
+            "letters that stand on each other",
+        ),
         (_lined(latin) > _LINED, "lines through the letters"),
         (len({g.image.tobytes() for g in latin}) < 0.5 * len(latin), "letters that are all alike"),
-        (recognised(glyphs, LATIN) < _RECOGNISED, "letters that do not look like what they stand for"),
+        (
+            recognised(glyphs, LATIN) < _RECOGNISED,
+            "letters that do not look like what they stand for",
+        ),
         (
             _is_unicase(glyphs) and _capital_forms(glyphs, _TWO_FORMS.upper()) < 0.5,
             "small letters in place of capitals",
@@ -86,13 +99,19 @@ def written(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
     exactly as any other character and Latin letters drawn exactly as one of ASCII are lost: quotes that are straight,
     dashes of the length of a hyphen, letters without their accents.
     """
-    lower = {c for c in glyphs if c != c.upper()}  # not ª and º, which Python counts among the lower-case letters
+    lower = {
+        c for c in glyphs if c != c.upper()
+    }  # not ª and º, which Python counts among the lower-case letters
     kept = frozenset(glyphs) - _double_signs(glyphs) - _double_others(glyphs)
     if _is_unicase(glyphs) or recognised(glyphs, LATIN[:26]) < _RECOGNISED_CASE:
         return kept - lower, "upper"
     if recognised(glyphs, LATIN[26:52]) < _RECOGNISED_CASE:
         return frozenset(c for c in kept if not c.isupper()), "both"
-    twins = {c for c in lower if c.upper() in glyphs and np.array_equal(glyphs[c].image, glyphs[c.upper()].image)}
+    twins = {
+        c
+        for c in lower
+        if c.upper() in glyphs and np.array_equal(glyphs[c].image, glyphs[c.upper()].image)
+    }
     return kept - twins, "upper" if lower and twins == lower else "both"
 
 
@@ -145,7 +164,13 @@ def kind_of(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand:
         return "sans"
     slimness = float(np.median([g.slimness for g in latin]))
     heavy = float(np.median([g.stem for g in latin])) > 0.2 * EM
-    if _DISPLAY.search(name) or case == "upper" or not accents or heavy or not 0.5 < slimness < 1.05:
+    if (
+        _DISPLAY.search(name)
+        or case == "upper"
+        or not accents
+        or heavy
+        or not 0.5 < slimness < 1.05
+    ):
         return "display"
     feet = [g.foot for g in _of(glyphs, _STEMMED)]
     return "serif" if feet and float(np.median(feet)) > 1.4 else "sans"
@@ -169,8 +194,13 @@ def recognised(glyphs: Glyphs, characters: str) -> float:
 
 def _is_unicase(glyphs: Glyphs) -> bool:
     """Whether small letters are drawn as their capitals, maybe smaller, or have their forms."""
-    pairs = [(glyphs[c], glyphs[c.upper()]) for c in LATIN[:26] if c in glyphs and c.upper() in glyphs]
-    return _mean(small.alike(capital) for small, capital in pairs) > 0.7 or _capital_forms(glyphs, _TWO_FORMS) >= 0.5
+    pairs = [
+        (glyphs[c], glyphs[c.upper()]) for c in LATIN[:26] if c in glyphs and c.upper() in glyphs
+    ]
+    return (
+        _mean(small.alike(capital) for small, capital in pairs) > 0.7
+        or _capital_forms(glyphs, _TWO_FORMS) >= 0.5
+    )
 
 
 def _capital_forms(glyphs: Glyphs, characters: str) -> float:
@@ -194,7 +224,9 @@ def _likeness(glyphs: list[Glyph]) -> NDArray[np.float32]:
 
 def _lined(latin: list[Glyph]) -> float:
     """The largest share of letters that one row, counted from the baseline, is full of ink in."""
-    rows = [g.top - row for g in latin for row in np.flatnonzero(g.inked[1:-1, 1:-1].mean(1) > 0.97)]
+    rows = [
+        g.top - row for g in latin for row in np.flatnonzero(g.inked[1:-1, 1:-1].mean(1) > 0.97)
+    ]
     return float(np.unique(rows, return_counts=True)[1].max(initial=0)) / len(latin)
 
 
@@ -208,7 +240,11 @@ def _reference() -> NDArray[np.float32]:
     for character in LATIN:
         regular = np.pad(draw_glyph(font, character).image, 4)
         bold = cv2.dilate(regular, brush).astype(np.uint8)
-        images += [_tight(_slanted(image, slope)) for image in (regular, bold) for slope in (0.0, 0.25, 0.5)]
+        images += [
+            _tight(_slanted(image, slope))
+            for image in (regular, bold)
+            for slope in (0.0, 0.25, 0.5)
+        ]
     return _thumbs(images)
 
 
@@ -225,7 +261,10 @@ def _tight(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _thumbs(images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """(n, 400) small blurred copies, of mean 0 and norm 1: their products are correlations."""
-    small = [np.pad(cv2.resize(i, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32), 2) for i in images]
+    small = [
+        np.pad(cv2.resize(i, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32), 2)
+        for i in images
+    ]
     rows = np.stack([cv2.GaussianBlur(image, (0, 0), 1.2).ravel() for image in small])
     rows -= rows.mean(1, keepdims=True)
     normed: NDArray[np.float32] = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)

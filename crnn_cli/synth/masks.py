@@ -28,7 +28,10 @@ BASELINE = 48  # the row that letters stand on: ink above it lies in rows 0 to 4
 
 Pixels = NDArray[np.uint8]
 
-_ABOVE, _BELOW = BASELINE - 2, MASK_HEIGHT - BASELINE - 2  # rows for a face's letters; a little is left for weight
+_ABOVE, _BELOW = (
+    BASELINE - 2,
+    MASK_HEIGHT - BASELINE - 2,
+)  # rows for a face's letters; a little is left for weight
 _LARGEST = 160  # pixels of an em, whatever the face
 _NARROWEST = 12.0  # pixels of a letter and its space
 _HEAVY = 10.0  # pixels of a stroke that is not made bolder
@@ -40,7 +43,10 @@ _STRUCK = 0.004  # share of typed letters under which another one stands
 _DRAWS = 24  # numbers drawn for every text
 
 _RAQM = bool(features.check("raqm"))
-_EXACT = ["-calt", "-clig"]  # nothing may depend on the neighbours but kerning and the usual ligatures
+_EXACT = [
+    "-calt",
+    "-clig",
+]  # nothing may depend on the neighbours but kerning and the usual ligatures
 _CODE = [*_EXACT, "-liga"]  # and in mono faces not even these: they draw != as one sign
 
 
@@ -72,7 +78,14 @@ class MaskConfig:
     """
 
     shares: Mapping[Kind, float] = field(
-        default_factory=lambda: {"sans": 30, "serif": 20, "display": 30, "script": 10, "mono": 7, "blackletter": 3}
+        default_factory=lambda: {
+            "sans": 30,
+            "serif": 20,
+            "display": 30,
+            "script": 10,
+            "mono": 7,
+            "blackletter": 3,
+        }
     )
     crowding: float = 0.5
     bold: float = 0.2
@@ -102,13 +115,30 @@ class MaskConfig:
             0 <= share < math.inf for share in self.shares.values()
         )
         if not usable or not any(self.shares.values()):
-            raise UsageFault(f"shares is {dict(self.shares)}: give each of {', '.join(get_args(Kind))} 0 or more")
-        for name in ("crowding", "bold", "stretched", "spaced", "jittered", "mixed", "lined", "calm"):
+            raise UsageFault(
+                f"shares is {dict(self.shares)}: give each of {', '.join(get_args(Kind))} 0 or more"
+            )
+        for name in (
+            "crowding",
+            "bold",
+            "stretched",
+            "spaced",
+            "jittered",
+            "mixed",
+            "lined",
+            "calm",
+        ):
             within(name, getattr(self, name), 0, 1)
         for name in ("dotted", "typed", "written"):
             within(name, getattr(self, name), 0, 1)
         bounds = {
-            **{"weight": (0, 8), "stretch": (0.5, 2), "spacing": (-0.2, 1), "jitter": (0, 0.3), "small": (0.5, 1)},
+            **{
+                "weight": (0, 8),
+                "stretch": (0.5, 2),
+                "spacing": (-0.2, 1),
+                "jitter": (0, 0.3),
+                "small": (0.5, 1),
+            },
             **{"dots": (5, 16), "uneven": (0, 1), "wild": (0, 1)},
         }
         for name, (least, most) in bounds.items():
@@ -119,7 +149,9 @@ class MaskConfig:
 MASKS: dict[Preset, MaskConfig] = {
     "all": MaskConfig(),
     "scene": MaskConfig(
-        {"sans": 32, "serif": 14, "display": 36, "script": 12, "mono": 3, "blackletter": 3}, spaced=0.3, lined=0.04
+        {"sans": 32, "serif": 14, "display": 36, "script": 12, "mono": 3, "blackletter": 3},
+        spaced=0.3,
+        lined=0.04,
     ),
     "document": MaskConfig(
         {"sans": 32, "serif": 42, "display": 6, "script": 6, "mono": 12, "blackletter": 2},
@@ -219,7 +251,11 @@ class MaskDrawer:
         if plan.wild:
             x, y, width, height = cv2.boundingRect(pixels)
             tight = pixels[y : y + height, x : x + width]
-            pixels, baseline = ink.written(tight, baseline - y, _size(face), plan.wild, rng) if width else (pixels, 0)
+            pixels, baseline = (
+                ink.written(tight, baseline - y, _size(face), plan.wild, rng)
+                if width
+                else (pixels, 0)
+            )
         x, y, width, height = cv2.boundingRect(pixels)
         if not width:
             return None  # nothing but spaces
@@ -229,7 +265,9 @@ class MaskDrawer:
         factor = max(plan.stretch, min(1.0, _NARROWEST * len(text) / pixels.shape[1]))
         if factor != 1:
             size = max(1, round(factor * pixels.shape[1])), pixels.shape[0]
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(
+                np.uint8, copy=False
+            )
         above = baseline - y
         if plan.line is not None:
             pixels, above = _lined(pixels, above, plan.line, u[13:16])
@@ -245,7 +283,9 @@ class MaskDrawer:
         joined = face.kind in ("script", "blackletter")
         light = face.stem * _size(face) < _HEAVY
         low, high = map(math.log, c.stretch)
-        spacing = (c.spacing[1], max(c.spacing[1], c.spacing_tail)) if u[7] < c.spaced / 5 else c.spacing
+        spacing = (
+            (c.spacing[1], max(c.spacing[1], c.spacing_tail)) if u[7] < c.spaced / 5 else c.spacing
+        )
         typed = u[16] < c.typed and face.kind == "mono"
         plain = face.kind in ("sans", "mono") and max(text) <= _LAST_DOTTED
         dotted = u[18] < c.dotted and plain and not typed
@@ -257,14 +297,18 @@ class MaskDrawer:
             small=drawn(c.small, u[10], 1.0) if u[11] < c.mixed * spread else None,
             dots=round(c.dots[0] + (c.dots[1] - c.dots[0]) * u[19]) if dotted else 0,
             uneven=c.uneven[0] + (c.uneven[1] - c.uneven[0]) * u[17] if typed else 0.0,
-            wild=c.wild[0] + (c.wild[1] - c.wild[0]) * u[21] if u[20] < c.written and face.kind in c.pens else 0.0,
+            wild=c.wild[0] + (c.wild[1] - c.wild[0]) * u[21]
+            if u[20] < c.written and face.kind in c.pens
+            else 0.0,
             line=_LINES[int(u[12] / c.lined * len(_LINES))] if u[12] < c.lined else None,
         )
 
 
 def _size(face: Face) -> int:
     """Pixels of an em at which the face's letters and digits fit above and below the baseline."""
-    fitting = (room / max(reach, 1e-3) for room, reach in ((_ABOVE, face.ascent), (_BELOW, face.descent)))
+    fitting = (
+        room / max(reach, 1e-3) for room, reach in ((_ABOVE, face.ascent), (_BELOW, face.descent))
+    )
     return max(8, min(_LARGEST, int(min(fitting))))
 
 
@@ -280,13 +324,21 @@ def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple
         pitch = max(2, round(_CAPITAL * size / plan.dots))
         size = round(plan.dots / _CAPITAL)
     usual = _font(face.path, face.index, size)
-    small = usual if plan.small is None else _font(face.path, face.index, max(8, round(plan.small * size)))
+    small = (
+        usual
+        if plan.small is None
+        else _font(face.path, face.index, max(8, round(plan.small * size)))
+    )
     shaping = (_CODE if face.kind == "mono" else _EXACT) if _RAQM else None
     pieces = [(piece, small if is_small else usual) for piece, is_small in _pieces(text, plan)]
-    advances = [font.getlength(piece, features=shaping) + plan.spacing * size for piece, font in pieces]
+    advances = [
+        font.getlength(piece, features=shaping) + plan.spacing * size for piece, font in pieces
+    ]
     if plan.wild:
         wider = 1 + 2 * rng.random() * plan.wild
-        advances = [a * wider if piece == " " else a for (piece, _), a in zip(pieces, advances, strict=True)]
+        advances = [
+            a * wider if piece == " " else a for (piece, _), a in zip(pieces, advances, strict=True)
+        ]
     shifts = _shifts([piece for piece, _ in pieces], plan, size, rng)
     canvas = Image.new("L", (math.ceil(sum(advances)) + 2 * size, 5 * size // 2))
     board = ImageDraw.Draw(canvas)
@@ -304,7 +356,9 @@ def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple
     return ink.typed(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
 
 
-def _shifts(pieces: Sequence[str], plan: _Plan, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _shifts(
+    pieces: Sequence[str], plan: _Plan, size: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Pixels by which each piece stands below the line."""
     shifts = np.zeros(len(pieces))
     if plan.jitter:
@@ -324,13 +378,17 @@ def _pieces(text: str, plan: _Plan) -> list[tuple[str, bool]]:
     apart = plan.wild > 0 and not _is_shaped(text)
     blank = [apart and character == " " for character in text]  # a hand's words stand farther apart
     groups = groupby(zip(text, small, blank, strict=True), key=itemgetter(1, 2))
-    return [("".join(character for character, _, _ in group), is_small) for (is_small, _), group in groups]
+    return [
+        ("".join(character for character, _, _ in group), is_small)
+        for (is_small, _), group in groups
+    ]
 
 
 def _is_shaped(text: str) -> bool:
     """Whether letters join, combine or run from the right."""
     return not text.isascii() and any(
-        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) in ("R", "AL") for c in text
+        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) in ("R", "AL")
+        for c in text
     )
 
 

@@ -71,5 +71,8 @@ class SynthOptions:
         config = STYLES[self.preset]
         if not self.photos:
             return config
-        looks = (replace(look, background=replace(look.background, photos=self.photos)) for look in config.looks)
+        looks = (
+            replace(look, background=replace(look.background, photos=self.photos))
+            for look in config.looks
+        )
         return replace(config, looks=tuple(looks))

@@ -14,7 +14,9 @@ from crnn_cli.synth.draws import Draws, Keys
 from crnn_cli.synth.warping import homography
 
 _LONG = 8.0  # lengths of text, in units, from which the rise shrinks
-_TURN_OF_SHORT = 0.35  # radians a height of the text's length: single letters turned far are other letters
+_TURN_OF_SHORT = (
+    0.35  # radians a height of the text's length: single letters turned far are other letters
+)
 _PILLAR_EDGE = math.radians(72)  # letters nearer to a pillar's edge would be too narrow
 _SHARES = {"elastic", "loose", "neighbour", "behind", "dotted", "tiled"}
 
@@ -104,7 +106,11 @@ class GeometryConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, tuple):
-                within(field.name, value, *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)))
+                within(
+                    field.name,
+                    value,
+                    *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)),
+                )
         if not 0 < sum(self.mains) < math.inf:
             raise UsageFault("the weights of plain, rotate ... pillar are all 0: take one above 0")
         rising("padding", self.padding, -0.2)
@@ -116,7 +122,15 @@ class GeometryConfig:
 
     @property
     def mains(self) -> tuple[float, ...]:
-        turned = self.plain, self.rotate, self.shear_x, self.shear_y, self.perspective, self.arc, self.sine
+        turned = (
+            self.plain,
+            self.rotate,
+            self.shear_x,
+            self.shear_y,
+            self.perspective,
+            self.arc,
+            self.sine,
+        )
         return *turned, self.oblique, self.ring, self.pillar
 
 
@@ -164,7 +178,9 @@ def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys)
     ]
     rise = c.rise * (_LONG / length).clamp(max=1)
     tail = torch.where(u.happens(0.2), 3.0, 1.0)
-    turn = (rotate * math.radians(c.rotation) * tail * u.signed() + math.radians(c.tilt) * u.signed()) * some
+    turn = (
+        rotate * math.radians(c.rotation) * tail * u.signed() + math.radians(c.tilt) * u.signed()
+    ) * some
     turn = turn.sign() * turn.abs().minimum(torch.atan(rise / length))
     skew = shear_y * u.sign() * u.between(0, c.skew).minimum(rise / length)
     # Oblique text and rings: as far as their letters keep their pixels.
@@ -174,20 +190,30 @@ def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys)
     turn = turn + (oblique - upright) * steep
     skew = skew + upright * torch.tan(steep)
     spanned = _bounded(u, c.ring_curve, (8 * (reach - 1) / length).minimum(0.9 * length))
-    turn = turn + ring * u.signed() * _steepest(*_ring_box(length, spanned), reach).clamp(max=math.radians(40))
+    turn = turn + ring * u.signed() * _steepest(*_ring_box(length, spanned), reach).clamp(
+        max=math.radians(40)
+    )
     far = u.between(c.recession, 1)
     depth = (recede + 0.5 * upright) * u.sign() * (1 - far) / (1 + far)
     sideways = u.happens(0.6).float()
     across = sideways * depth * 2 / length * (_LONG / length).clamp(max=1)
     down = (1 - sideways) * depth * 2 * (3 / length).clamp(max=1)
     to_canvas = homography(turn, shear_x * c.slant * u.signed(), skew, across, down)
-    curve = torch.where(u.happens(0.2), u.between(c.curve[1], c.curve_tail), u.between(*c.curve)) * math.pi / 180
-    curve = curve.minimum(8 * rise / length).minimum(0.9 * length)  # an arc rises by length * curve / 8
+    curve = (
+        torch.where(u.happens(0.2), u.between(c.curve[1], c.curve_tail), u.between(*c.curve))
+        * math.pi
+        / 180
+    )
+    curve = curve.minimum(8 * rise / length).minimum(
+        0.9 * length
+    )  # an arc rises by length * curve / 8
     padding, side, gap = _padding(c, u, some)
     tiled = u.happens(c.tiled).float() * some
     tile = torch.stack((tiled * u.between(0.08, 0.3), u.between(0.5, 1)))
     padding = torch.where((tiled > 0) & (side == 0), padding.maximum(tile[0] - 0.05), padding)
-    wave = torch.stack((sine * u.between(0.3, 1) * c.wave, 2 * math.pi / u.between(3, 8), 6.3 * u.unit()))
+    wave = torch.stack(
+        (sine * u.between(0.3, 1) * c.wave, 2 * math.pi / u.between(3, 8), 6.3 * u.unit())
+    )
     behind = u.happens(c.behind) * some * torch.exp2(u.between(-1.5, 1))
     return Placement(
         to_canvas=to_canvas,
@@ -201,7 +227,9 @@ def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys)
         side=side,
         gap=gap,
         shift=u.between(0.2, 0.8),
-        behind=torch.stack((behind, 0.3 * u.signed() * (4 / length).clamp(max=1), u.unit(), 0.6 * u.signed())),
+        behind=torch.stack(
+            (behind, 0.3 * u.signed() * (4 / length).clamp(max=1), u.unit(), 0.6 * u.signed())
+        ),
         cell=u.happens(c.dotted) * some / u.between(*c.dots),
         radius=u.between(0.36, 0.52),
         tile=tile,
@@ -220,7 +248,9 @@ def _steepest(across: Tensor, down: Tensor, reach: Tensor) -> Tensor:
     return torch.where(diagonal <= reach, math.pi / 2, steepest.clamp(min=0))
 
 
-def _obliqueness(c: GeometryConfig, u: Draws, length: Tensor, reach: Tensor, upright: Tensor) -> Tensor:
+def _obliqueness(
+    c: GeometryConfig, u: Draws, length: Tensor, reach: Tensor, upright: Tensor
+) -> Tensor:
     """The angle of oblique text, radians, either way; of text whose stems stay `upright`, 45 degrees at most."""
     sheared = torch.atan((reach - 1) / length).clamp(max=math.pi / 4)
     most = torch.where(upright, sheared, _steepest(length, torch.ones_like(length), reach))
@@ -231,7 +261,9 @@ def _ring_box(length: Tensor, spanned: Tensor) -> tuple[Tensor, Tensor]:
     """Width and height of text that spans an angle of a ring."""
     radius, half = length / spanned.clamp(min=1e-3), spanned / 2
     cos = half.cos()
-    return 2 * (radius + 0.5) * half.clamp(max=math.pi / 2).sin(), radius + 0.5 - (radius - 0.5 * cos.sign()) * cos
+    return 2 * (radius + 0.5) * half.clamp(max=math.pi / 2).sin(), radius + 0.5 - (
+        radius - 0.5 * cos.sign()
+    ) * cos
 
 
 def _pillar(c: GeometryConfig, u: Draws, length: Tensor) -> Tensor:
@@ -244,7 +276,10 @@ def _pillar(c: GeometryConfig, u: Draws, length: Tensor) -> Tensor:
 def _padding(c: GeometryConfig, u: Draws, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each side (4, N), in the order left, top, right, bottom; the side of a neighbour, 0: none; the gap to it."""
     padding = torch.stack(
-        [torch.where(u.happens(c.loose), u.between(0, c.loose_padding), u.between(*c.padding)) for _ in range(4)]
+        [
+            torch.where(u.happens(c.loose), u.between(0, c.loose_padding), u.between(*c.padding))
+            for _ in range(4)
+        ]
     )
     side = (u.happens(c.neighbour) * some).long() * (1 + u.choice((1, 3, 1, 3)))
     beside = (side % 2).float()

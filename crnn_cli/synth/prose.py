@@ -42,8 +42,17 @@ _ATTACHED: Forms = {  # a word or a phrase that stands alone
     0.3: ("<o>", "/o", "_o_", "{o}", "~o", "|o", "o=", "`o`", "o\\", "o%", "^o"),
     0.2: ("o®", "o™", "©o", "o†", "‹o›", "»o«", "–o", "o—", "§o", "·o"),
 }
-_JOINTS: Forms = {50: ("o",), 18: ("o-",), 9: ("o.", "o&"), 4: ("o/", "o'"), 2: ("o_", "o+", "o:"), 1: ("o@", "o|")}
-_SHORT = either("e.g.|i.e.|etc.|vs.|Mr.|Mrs.|Dr.|St.|Fig.|Eq.|cf.|al.|A|B|C|X|II|III|a.m.|p.m.|&|U.S.|x|y|n")
+_JOINTS: Forms = {
+    50: ("o",),
+    18: ("o-",),
+    9: ("o.", "o&"),
+    4: ("o/", "o'"),
+    2: ("o_", "o+", "o:"),
+    1: ("o@", "o|"),
+}
+_SHORT = either(
+    "e.g.|i.e.|etc.|vs.|Mr.|Mrs.|Dr.|St.|Fig.|Eq.|cf.|al.|A|B|C|X|II|III|a.m.|p.m.|&|U.S.|x|y|n"
+)
 _SIGNS = ("&", "&", "&", "-", "-", ",", "+", "/", "–", "·", "•")  # between the words of a phrase
 _BLOCK = 10  # words drawn together
 _THE = 0.002  # the share of "the" that makes words English
@@ -85,9 +94,13 @@ class Prose:
         chain: makes strings of their letters, in lower case.
     """
 
-    def __init__(self, words: Mapping[str, float], line_words: Mapping[str, float], alphabetic: Alphabetic) -> None:
+    def __init__(
+        self, words: Mapping[str, float], line_words: Mapping[str, float], alphabetic: Alphabetic
+    ) -> None:
         bare = _bare(words)
-        clitics = {word: chance for word, chance in words.items() if word[0] == "'" and word[1:].isalpha()}
+        clitics = {
+            word: chance for word, chance in words.items() if word[0] == "'" and word[1:].isalpha()
+        }
         plain = {word: chance for word, chance in bare.items() if word.isalpha() and len(word) > 1}
         latin = {word: chance for word, chance in plain.items() if word.isascii()}
         self._any = Weighted(words)
@@ -187,11 +200,18 @@ class Prose:
         end = line.rfind(" ", 0, length + 1)
         word = line[end + 1 :].partition(" ")[0]
         room = length - end - 2
-        if 2 <= room <= len(word) - 2 and word.isalpha() and self._alphabetic.has("-") and rng.random() < 0.5:
+        if (
+            2 <= room <= len(word) - 2
+            and word.isalpha()
+            and self._alphabetic.has("-")
+            and rng.random() < 0.5
+        ):
             return f"{line[: length - 1]}-"
         return line[: max(0, end)]
 
-    def _stream(self, rng: np.random.Generator) -> Iterator[tuple[str, tuple[str, str], float, float]]:
+    def _stream(
+        self, rng: np.random.Generator
+    ) -> Iterator[tuple[str, tuple[str, str], float, float]]:
         """Words without end, each with the mark after it and two numbers from 0 to 1."""
         while True:
             words, marked = self._of_lines.draws(rng, _BLOCK), self._marked.draws(rng, _BLOCK)
@@ -224,6 +244,14 @@ def _bare(words: Mapping[str, float]) -> Mapping[str, float]:
 
 def _forms(forms: Forms, alphabetic: Alphabetic) -> Weighted[tuple[str, str]]:
     """What stands before and after the text in each of the forms that the alphabet has; nothing where it has none."""
-    pairs = {(form.partition("o")[0], form.partition("o")[2]): w for w, alike in forms.items() for form in alike}
-    known = {pair: weight for pair, weight in pairs.items() if alphabetic.has("".join(pair).replace(" ", ""))}
+    pairs = {
+        (form.partition("o")[0], form.partition("o")[2]): w
+        for w, alike in forms.items()
+        for form in alike
+    }
+    known = {
+        pair: weight
+        for pair, weight in pairs.items()
+        if alphabetic.has("".join(pair).replace(" ", ""))
+    }
     return Weighted(known or {("", ""): 1.0})

@@ -74,8 +74,26 @@ class TextConfig:
     max_length: int = 120
     shares: Mapping[Kind, float] = field(
         default_factory=lambda: {
-            **{"word": 25, "cut": 8, "joined": 4, "phrase": 11, "line": 19, "entry": 3, "receipt": 2, "name": 2.5},
-            **{"number": 4, "percent": 1, "date": 2, "time": 1, "price": 3, "phone": 1, "code": 1.5, "plate": 1},
+            **{
+                "word": 25,
+                "cut": 8,
+                "joined": 4,
+                "phrase": 11,
+                "line": 19,
+                "entry": 3,
+                "receipt": 2,
+                "name": 2.5,
+            },
+            **{
+                "number": 4,
+                "percent": 1,
+                "date": 2,
+                "time": 1,
+                "price": 3,
+                "phone": 1,
+                "code": 1.5,
+                "plate": 1,
+            },
             **{"email": 0.5, "url": 1, "short": 4, "letters": 5, "random": 1.5, "rare": 1.5},
         }
     )
@@ -94,9 +112,15 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         Alphabet(self.alphabet)  # raises where it is empty or names a character twice
-        unusable = [c for c in self.alphabet if c != " " and (c.isspace() or unicodedata.category(c) in ("Cc", "Cs"))]
+        unusable = [
+            c
+            for c in self.alphabet
+            if c != " " and (c.isspace() or unicodedata.category(c) in ("Cc", "Cs"))
+        ]
         if unusable:
-            raise UsageFault(f"the alphabet has {show(unusable[0])}, which no image shows: leave it out")
+            raise UsageFault(
+                f"the alphabet has {show(unusable[0])}, which no image shows: leave it out"
+            )
         if not self.alphabet.strip():
             raise UsageFault("the alphabet has the space alone: give it other characters")
         if not 1 <= self.min_length <= self.max_length:
@@ -118,7 +142,9 @@ def _check_shares(name: str, shares: Mapping[Any, float], known: tuple[str, ...]
             raise UsageFault(f"{name} names {key!r}: take some of {', '.join(known)}")
         within(f"{name}: the share of {key}", share, 0)
     if not any(shares.values()):
-        raise UsageFault(f"{name} has no share above 0: give one to at least one of {', '.join(known)}")
+        raise UsageFault(
+            f"{name} has no share above 0: give one to at least one of {', '.join(known)}"
+        )
 
 
 TEXTS: dict[Preset, TextConfig] = {
@@ -126,7 +152,16 @@ TEXTS: dict[Preset, TextConfig] = {
         max_length=60,
         shares={
             **{"word": 25, "cut": 12, "joined": 4, "phrase": 15, "line": 5, "entry": 2, "name": 3},
-            **{"number": 4, "percent": 1, "date": 1.5, "time": 1, "price": 3, "phone": 1.5, "code": 1, "plate": 1},
+            **{
+                "number": 4,
+                "percent": 1,
+                "date": 1.5,
+                "time": 1,
+                "price": 3,
+                "phone": 1.5,
+                "code": 1,
+                "plate": 1,
+            },
             **{"email": 0.5, "url": 1.5, "short": 6, "letters": 8.5, "random": 2, "rare": 1.5},
         },
         cases={"upper": 42, "capital": 30, "written": 20, "lower": 3, "mixed": 5},
@@ -135,8 +170,25 @@ TEXTS: dict[Preset, TextConfig] = {
     ),
     "document": TextConfig(
         shares={
-            **{"word": 7, "cut": 1, "joined": 1, "phrase": 8, "line": 58, "entry": 4, "receipt": 7, "name": 3},
-            **{"number": 2, "percent": 0.5, "date": 1.5, "time": 0.5, "price": 2, "phone": 0.5, "code": 1},
+            **{
+                "word": 7,
+                "cut": 1,
+                "joined": 1,
+                "phrase": 8,
+                "line": 58,
+                "entry": 4,
+                "receipt": 7,
+                "name": 3,
+            },
+            **{
+                "number": 2,
+                "percent": 0.5,
+                "date": 1.5,
+                "time": 0.5,
+                "price": 2,
+                "phone": 0.5,
+                "code": 1,
+            },
             **{"email": 0.5, "url": 0.5, "short": 1, "letters": 0.5, "random": 0.5, "rare": 2},
         },
         cases={"upper": 20, "capital": 35, "written": 43, "mixed": 2},
@@ -145,8 +197,25 @@ TEXTS: dict[Preset, TextConfig] = {
     "receipt": TextConfig(
         max_length=60,
         shares={
-            **{"word": 4, "phrase": 5, "line": 4, "entry": 6, "receipt": 70, "name": 2, "number": 2, "percent": 0.5},
-            **{"date": 1, "time": 0.5, "price": 2, "phone": 0.5, "code": 1.5, "random": 1, "rare": 1},
+            **{
+                "word": 4,
+                "phrase": 5,
+                "line": 4,
+                "entry": 6,
+                "receipt": 70,
+                "name": 2,
+                "number": 2,
+                "percent": 0.5,
+            },
+            **{
+                "date": 1,
+                "time": 0.5,
+                "price": 2,
+                "phone": 0.5,
+                "code": 1.5,
+                "random": 1,
+                "rare": 1,
+            },
         },
         cases={"upper": 60, "capital": 32, "written": 8},
         line_cases={"written": 40, "upper": 40, "capital": 20},
@@ -155,7 +224,15 @@ TEXTS: dict[Preset, TextConfig] = {
         max_length=70,
         shares={
             **{"word": 14, "cut": 1, "joined": 1, "phrase": 18, "line": 50, "entry": 3, "name": 6},
-            **{"number": 2, "date": 3, "time": 0.5, "price": 1, "phone": 0.5, "code": 0.5, "rare": 1},
+            **{
+                "number": 2,
+                "date": 3,
+                "time": 0.5,
+                "price": 1,
+                "phone": 0.5,
+                "code": 0.5,
+                "rare": 1,
+            },
         },
         cases={"written": 60, "capital": 36, "upper": 4},
         line_cases={"written": 95, "capital": 4, "upper": 1},

@@ -28,7 +28,7 @@ _UNSEEN = 0.012  # standard deviation of letters and ground that is hardly seen,
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """One kind of picture of text.
 
     Attributes:
@@ -55,7 +55,7 @@ class Look:
             within(f"of a look's weights, {name}", getattr(self, name), 0)
 
 
-SCENE = Look(GeometryConfig(), ColourConfig(), BACKGROUNDS["scene"], DEGRADATIONS["scene"])
+SCENE = Style(GeometryConfig(), ColourConfig(), BACKGROUNDS["scene"], DEGRADATIONS["scene"])
 
 _FLAT = GeometryConfig(
     plain=0.45,
@@ -100,14 +100,14 @@ _PRINT = ColourConfig(
     outline=0.005,
     see_through=0.1,
 )
-DOCUMENT = Look(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"], clean=0.15)
-RECEIPT = Look(
+DOCUMENT = Style(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"], clean=0.15)
+RECEIPT = Style(
     replace(_FLAT, squeeze=1.25, behind=0.01, neighbour=0.15, loose=0.1),
     replace(_PRINT, contrast=(0.25, 1.0), dark=0.98, paper=0.85, see_through=0.05),
     BACKGROUNDS["document"],
     DEGRADATIONS["receipt"],
 )
-CARBON = Look(  # a typed page's copy on thin paper
+CARBON = Style(  # a typed page's copy on thin paper
     replace(_FLAT, behind=0.08),
     replace(_PRINT, contrast=(0.2, 0.55), dark=1.0, paper=0.25),
     BACKGROUNDS["document"],
@@ -115,7 +115,7 @@ CARBON = Look(  # a typed page's copy on thin paper
     clean=0.0,
 )
 
-HAND = Look(  # its letters are small, thin and hard to read as they are: more is left of them
+HAND = Style(  # its letters are small, thin and hard to read as they are: more is left of them
     replace(_FLAT, rotation=1.5, slant=0.3, rise=0.5, neighbour=0.15, behind=0.06),
     replace(_PRINT, dark=0.97, paper=0.45),
     BACKGROUNDS["document"],
@@ -133,12 +133,17 @@ class StyleConfig:
         pitch: least width that a character keeps, pixels for images 32 high, at least 1.
     """
 
-    looks: tuple[Look, ...] = (SCENE,)
+    looks: tuple[Style, ...] = (SCENE,)
     pitch: float = 6.0
 
     def __post_init__(self) -> None:
-        if not (sum(look.words for look in self.looks) > 0 and sum(look.lines for look in self.looks) > 0):
-            raise UsageFault("no look has a weight for words, or none for lines: give one of each more than 0")
+        if not (
+            sum(look.words for look in self.looks) > 0
+            and sum(look.lines for look in self.looks) > 0
+        ):
+            raise UsageFault(
+                "no look has a weight for words, or none for lines: give one of each more than 0"
+            )
         within("pitch", self.pitch, 1, 64)
 
 
@@ -151,9 +156,13 @@ STYLES: dict[Preset, StyleConfig] = {
             replace(CARBON, words=0.12, lines=0.12),
         )
     ),
-    "receipt": StyleConfig((replace(RECEIPT, words=0.85, lines=0.85), replace(DOCUMENT, words=0.15, lines=0.15))),
+    "receipt": StyleConfig(
+        (replace(RECEIPT, words=0.85, lines=0.85), replace(DOCUMENT, words=0.15, lines=0.15))
+    ),
     "hand": StyleConfig((HAND,)),
-    "all": StyleConfig((replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))),
+    "all": StyleConfig(
+        (replace(SCENE, words=0.75, lines=0.3), replace(DOCUMENT, words=0.25, lines=0.7))
+    ),
 }
 
 
@@ -165,7 +174,9 @@ class Stylist:
             pixels, at which images keep their own width.
     """
 
-    def __init__(self, config: StyleConfig, scaling: Scaling | int, device: torch.device | str) -> None:
+    def __init__(
+        self, config: StyleConfig, scaling: Scaling | int, device: torch.device | str
+    ) -> None:
         if isinstance(scaling, int):
             scaling = Scaling(scaling, _NARROWEST)
         self.config, self.height = config, scaling.height
@@ -193,12 +204,16 @@ class Stylist:
         for number, look in enumerate(self._looks):
             rows = rows_of(chosen == number)
             if len(rows):
-                own = look(masks[rows.to(self.device)], boxes[rows], keys[rows.numpy()], lengths[rows])
+                own = look(
+                    masks[rows.to(self.device)], boxes[rows], keys[rows.numpy()], lengths[rows]
+                )
                 parts.append((rows, *own))
         widths = torch.zeros(len(keys), dtype=torch.int64)
         for rows, _, own_widths in parts:
             widths[rows] = own_widths
-        images = torch.zeros(len(keys), 1, self.height, int(widths.max()), dtype=torch.uint8, device=self.device)
+        images = torch.zeros(
+            len(keys), 1, self.height, int(widths.max()), dtype=torch.uint8, device=self.device
+        )
         for rows, own_images, _ in parts:
             images[rows.to(self.device), :, :, : own_images.shape[3]] = own_images
         return images, widths
@@ -214,14 +229,16 @@ class Stylist:
 class _Look:
     """Makes images of one look."""
 
-    def __init__(self, look: Look, scaling: Scaling, pitch: float, device: torch.device) -> None:
+    def __init__(self, look: Style, scaling: Scaling, pitch: float, device: torch.device) -> None:
         self.look, self.height, self.device = look, scaling.height, device
         self._geometry = Geometry(look.geometry, scaling, pitch, device)
         self._colour = Colour(look.colour, device)
         self._backgrounds = Backgrounds(look.background, device)
         self._degrade = Degrader(look.degrade, device)
 
-    def __call__(self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(n, 1, height, W) uint8, 0 to the right of each width, and the widths (n,) on the CPU."""
         keys = mix(keys, np.uint64(0x57F))
         clean = Draws(keys, 0x580, 1).happens(self.look.clean)
@@ -229,11 +246,15 @@ class _Look:
         widths, columns = placed.widths, int(placed.widths.max())
         background = self._backgrounds(self.height, placed.ink.shape[3], keys)
         x = self._colour(placed, background, clean, keys)[:, :, :, :columns]
-        within = torch.arange(columns, device=self.device) < widths.to(self.device)[:, None, None, None]
+        within = (
+            torch.arange(columns, device=self.device) < widths.to(self.device)[:, None, None, None]
+        )
         if len(rows := rows_of(~clean)):
             at = rows.to(self.device)
             degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
-            needed = max(self.look.legible, 1e-6) * (1.25 - 0.25 * (placed.pixels[rows] / self.height).clamp(max=1))
+            needed = max(self.look.legible, 1e-6) * (
+                1.25 - 0.25 * (placed.pixels[rows] / self.height).clamp(max=1)
+            )
             agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at])
             agreed /= needed.to(self.device)[:, None, None, None]
             x[at] = torch.lerp(x[at], degraded, agreed.square().clamp(max=1))
@@ -258,7 +279,9 @@ def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
     x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * within
     image, letters = x[:, :1], x[:, 1:]
     unseen = _UNSEEN**2 * x.shape[2] * within.sum(3, keepdim=True)
-    power = (image.square().sum((2, 3), keepdim=True) + unseen) * letters.square().sum((2, 3), keepdim=True)
+    power = (image.square().sum((2, 3), keepdim=True) + unseen) * letters.square().sum(
+        (2, 3), keepdim=True
+    )
     together = (image * letters).sum((2, 3), keepdim=True).abs()
     return (together / power.sqrt().clamp(min=1e-6)).amax(1, keepdim=True)
 

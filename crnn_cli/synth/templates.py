@@ -30,8 +30,12 @@ _NUMBERS = either(
     "_9|9&9|90,00|9.000,00|9 000|90 000|Vol. 9|Fig. 9.0|Room 900|Page 90|pp. 90-900|Route 90|Exit 90|Size 9|{9}|9|90|"
     "0|900|9000"
 )
-_COUNTS = either("9|9|90|90|900|900|9000|1900|2000|90000|0|00|000|0000|00000|900000|9.00|90.00|9,000|9.0")
-_FIGURES = either("9|90|900|9000|1900|1800|2000|9.0|9,000|90,000|90%|$90|[9]|[90]|(9)|(90)|9th|9)|No.9|9-9|90-90|9/9")
+_COUNTS = either(
+    "9|9|90|90|900|900|9000|1900|2000|90000|0|00|000|0000|00000|900000|9.00|90.00|9,000|9.0"
+)
+_FIGURES = either(
+    "9|90|900|9000|1900|1800|2000|9.0|9,000|90,000|90%|$90|[9]|[90]|(9)|(90)|9th|9)|No.9|9-9|90-90|9/9"
+)
 _PERCENTS = either(
     "9%|90%|90%|90%|9.0%|90.0%|0.00%|90.00%|-90%|+9.0%|100%|90 %|90% OFF|up to 90%|9-90%|90-90%|90%+|(90%)|<9%|>90%|"
     "90%!"
@@ -154,10 +158,14 @@ _TAXES = either("GST|GST|GST|TAX|TAX|VAT|SST|SALES TAX|SERVICE TAX|HST|MWST|TVA"
 _TAX_KINDS = either("SR|SR|ZR|ZRL|S|Z|T|E|A|B|OS|TX|SR*")
 _RATES = either("6%|6%|6%|0%|0%|6.00%|6.0%|0.00%|10%|7%|5%|8%|19%|20%|90%|9.0%|6 %")
 _CURRENCIES = either("RM|RM|RM|RM|$|$|S$|US$|EUR|MYR|SGD|USD|GBP|Rs|THB|CHF|HK$")
-_RECEIPT_AMOUNTS = either("9.00|9.00|9.00|90.00|90.00|90.00|900.00|0.00|0.00|9,000.00|9.90|90.90|0.00|0.00|9.50|90,00")
+_RECEIPT_AMOUNTS = either(
+    "9.00|9.00|9.00|90.00|90.00|90.00|900.00|0.00|0.00|9,000.00|9.90|90.90|0.00|0.00|9.50|90,00"
+)
 _FINES = either("9.0000|0.000|9.000|90.000|0.0000|90.0000")
 _UNITS = either("PCS|PCS|PC|UNIT|SET|BOX|PKT|BTL|CTN|EA|NOS|ROLL|DOZ|PACK|TIN|BAG")
-_SIZES = either('900ML|90ML|9L|9.0L|900G|90G|9KG|90CM|9MM|9 X 90|90S|9\'S|A4|9"X9"|9.0MM|9/9"|9KG/PKT|90X90')
+_SIZES = either(
+    '900ML|90ML|9L|9.0L|900G|90G|9KG|90CM|9MM|9 X 90|90S|9\'S|A4|9"X9"|9.0MM|9/9"|9KG/PKT|90X90'
+)
 _DOCUMENTS = either(
     "INVOICE|INVOICE|INV|RECEIPT|RECEIPT|RCPT|BILL|BILL|DOC|DOCUMENT|CHECK|CHIT|TICKET|ORDER|SLIP|TRANS|TXN|REF|"
     "TAX INVOICE"
@@ -166,11 +174,15 @@ _ITEMS = either(
     "A0000-00|AA00000000|AA-000000|000000|0000000|A00-000|AAA0000|A000000|0000-000000|00000|000-00000000|AA0000/00|"
     "CS00000000|A-00000|00/0000|AA000|00000000|INV-00000|0000|A0|#000000|0000A|00-0000-000"
 )
-_DIGITS = either("000000|0000000|00000000|000000000000|0000000000|00000|0000|900|90000|000000000|000|0000000000000")
+_DIGITS = either(
+    "000000|0000000|00000000|000000000000|0000000000|00000|0000|900|90000|000000000|000|0000000000000"
+)
 _BARCODES = either(
     "9500000000000|9550000000000|8800000000000|4000000000000|0000000000000|00000000|9780000000000|000000000000"
 )
-_REGISTRATIONS = either("900000-A|900000-A|90000-A|9000000-A|000000000A|201900000000|900000-X|900000-V")
+_REGISTRATIONS = either(
+    "900000-A|900000-A|90000-A|9000000-A|000000000A|201900000000|900000-X|900000-V"
+)
 _RECEIPT_PHONES = either(
     "00-00000000|00-0000 0000|00-000 0000|000-0000000|000-000 0000|00-0000000|(00) 000-0000|+60 0-0000 0000|"
     "00 0000 0000|000 000 0000|0000-000000|00-00000000 / 00000000|+00 000 0000"
@@ -187,12 +199,18 @@ _RECEIPT_TIMES = either(
     "{h:02}:{s:02}|{h:02}:{s:02}|{h:02}:{s:02}:{t:02}|{h:02}:{s:02}:{t:02}|{k}:{s:02} PM|{k:02}:{s:02}:{t:02} AM|"
     "{k}:{s:02}PM"
 )
-_CARDS = either("VISA|MASTERCARD|MASTER|DEBIT CARD|CREDIT CARD|AMEX|CARD|E-WALLET|CREDIT|VISA CARD|DEBIT")
-_HEADS = either("QTY|ITEM|PRICE|AMOUNT|AMT|DESC|DESCRIPTION|TAX|U/P|DISC|TOTAL|CODE|RATE|NO|UOM|S/PRICE|NET|RM")
+_CARDS = either(
+    "VISA|MASTERCARD|MASTER|DEBIT CARD|CREDIT CARD|AMEX|CARD|E-WALLET|CREDIT|VISA CARD|DEBIT"
+)
+_HEADS = either(
+    "QTY|ITEM|PRICE|AMOUNT|AMT|DESC|DESCRIPTION|TAX|U/P|DISC|TOTAL|CODE|RATE|NO|UOM|S/PRICE|NET|RM"
+)
 _COLONS = either(" : | : | : | :|: |: |: |:| | ; ")
 _COLONS_AT_END = either(" :| :| :|:|:| : -|.:| ;")
 
-_MONTHS = either("January|February|March|April|May|June|July|August|September|October|November|December")
+_MONTHS = either(
+    "January|February|March|April|May|June|July|August|September|October|November|December"
+)
 _DAYS = either("Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday")
 _ENDS = either("com|com|com|com|org|net|edu|gov|de|fr|co.uk|it|info|io|biz|ca|com.au|ru|eu|tv")
 _TITLES = either("Mr.|Mrs.|Ms.|Dr.|Prof.|Sir|St.|Capt.|Rev.|Hon.|Gen.|Lady|Miss|Mr|Mrs|Dr")
@@ -255,7 +273,9 @@ def date(rng: Random, patterns: tuple[str, ...] = _DATES) -> str:
 def time(rng: Random, patterns: tuple[str, ...] = _TIMES) -> str:
     """Times of the day, opening hours, durations."""
     hour = _upto(rng, 24)
-    return pick(rng, patterns).format(h=hour, k=hour % 12 + 1, d=_upto(rng, 12) + 1, s=_upto(rng, 60), t=_upto(rng, 60))
+    return pick(rng, patterns).format(
+        h=hour, k=hour % 12 + 1, d=_upto(rng, 12) + 1, s=_upto(rng, 60), t=_upto(rng, 60)
+    )
 
 
 def email(rng: Random, word: Word) -> str:
@@ -276,7 +296,9 @@ def name(rng: Random, word: Word) -> str:
 def entry(rng: Random, label: Word) -> str:
     """What forms, tables and receipts have on a row: a label with a value, an item of a list."""
     value = pick(rng, _VALUES)(rng)
-    return pick(rng, _ENTRIES).format(label=label(rng), other=label(rng), value=value, n=1 + _upto(rng, 20))
+    return pick(rng, _ENTRIES).format(
+        label=label(rng), other=label(rng), value=value, n=1 + _upto(rng, 20)
+    )
 
 
 _VALUES = (price, price, price, number, number, date, time, phone, code, percent)
@@ -293,7 +315,11 @@ def receipt(rng: Random, label: Word) -> str:
 
 def _capitalised(word: str) -> str:
     """`word` with small letters after its first; codes, currencies and names of taxes stay as they are."""
-    kept = any(map(str.isdigit, word)) or word.strip("(): @") in (*_CURRENCIES, *_TAXES, *_TAX_KINDS)
+    kept = any(map(str.isdigit, word)) or word.strip("(): @") in (
+        *_CURRENCIES,
+        *_TAXES,
+        *_TAX_KINDS,
+    )
     return word if kept else word.capitalize()
 
 
@@ -322,7 +348,11 @@ class _Receipt(dict[str, str]):
             return time(rng, _RECEIPT_TIMES)
         if field == "road":
             before, word, after = pick(rng, _ROADS).partition("{w}")
-            return before + (word and self._label(rng)) + "".join(_character(rng, c) if c == "0" else c for c in after)
+            return (
+                before
+                + (word and self._label(rng))
+                + "".join(_character(rng, c) if c == "0" else c for c in after)
+            )
         return self._label(rng)
 
 

@@ -47,8 +47,17 @@ _SHORTS = either(
     "PC|WC|XL|XXL|XS|Co|km|kg|cm|mm|ml|m²|m³|°C|A4|4x4|4×4|1st|2nd|3rd|1º|1ª|Nº|N°|½|¼|¾|&|%|#1|$1|£1|€1|1€|5¢|+|€|£|$|¥|§|"
     "§1|©|®|™|@|¿?|¡!|«|»|“|”|†|1.|2.|a)|b)|A.|B.|(1)|(a)|1/2|1–2|Ä|É|Ö|Ü|Å|Ø|Æ|Ç|Ñ|à|é"
 )
-_SHORT_FORMS = Weighted({"a": 35, "0": 15, "aa": 24, "00": 6, "a0": 4, "0a": 3, "": 13})  # the last: one of _SHORTS
-_PRINTED: set[Kind] = {"word", "joined", "phrase", "line", "entry", "name"}  # in which printers set the quotes
+_SHORT_FORMS = Weighted(
+    {"a": 35, "0": 15, "aa": 24, "00": 6, "a0": 4, "0a": 3, "": 13}
+)  # the last: one of _SHORTS
+_PRINTED: set[Kind] = {
+    "word",
+    "joined",
+    "phrase",
+    "line",
+    "entry",
+    "name",
+}  # in which printers set the quotes
 _COMMON = 0.0005  # share of the letters of words, above which a letter is a common one
 _LONGEST_RANDOM = 12  # characters of a string without sense, where the bounds allow it
 _SHORTEST_LINE = 8  # characters, where the bounds allow it
@@ -80,7 +89,9 @@ class TextSource:
         self._passages, words = self._read()
         prose = None
         if words:
-            alone, in_lines = (chances(words, power, config.uniform) for power in (config.power, config.line_power))
+            alone, in_lines = (
+                chances(words, power, config.uniform) for power in (config.power, config.line_power)
+            )
             prose = Prose(alone, in_lines, self._alphabetic)
         common = _common(self._characters, prose.chain.counts if prose else {})
         self._pools = _pools(self._characters, common)
@@ -90,9 +101,13 @@ class TextSource:
         if prose:
             self._makers |= self._texts(prose)
         shares = self._possible()
-        self.impossible = [kind for kind, share in config.shares.items() if share and kind not in shares]
+        self.impossible = [
+            kind for kind, share in config.shares.items() if share and kind not in shares
+        ]
         self._kinds = Weighted(shares)
-        self._rarities = self._weighed({kind: share for kind, share in shares.items() if kind != "rare"})
+        self._rarities = self._weighed(
+            {kind: share for kind, share in shares.items() if kind != "rare"}
+        )
 
     def draw(self, rng: np.random.Generator) -> str:
         """A text of the alphabet within the lengths; no space stands at its ends, and no two together."""
@@ -133,7 +148,11 @@ class TextSource:
 
     def _small(self, characters: str) -> str:
         """The letters among `characters`, as small letters where the alphabet has them."""
-        small = (c.lower() if c.lower() in self._alphabetic.characters else c for c in characters if c.isalpha())
+        small = (
+            c.lower() if c.lower() in self._alphabetic.characters else c
+            for c in characters
+            if c.isalpha()
+        )
         return "".join(dict.fromkeys(small))
 
     def _possible(self) -> dict[Kind, float]:
@@ -142,13 +161,17 @@ class TextSource:
 
         def can(kind: Kind) -> bool:
             make = self._makers.get(kind)
-            return make is not None and any(self._fits(self._alphabetic.fold(make(rng))) for _ in range(_TRIES))
+            return make is not None and any(
+                self._fits(self._alphabetic.fold(make(rng))) for _ in range(_TRIES)
+            )
 
         shares = {kind: share for kind, share in self.config.shares.items() if share and can(kind)}
         if not shares:
             asked = ", ".join(kind for kind, share in self.config.shares.items() if share)
             lengths = f"{self.config.min_length} to {self.config.max_length} characters"
-            raise UsageFault(f"the alphabet leaves no text of {lengths} for {asked}: allow others of any of these")
+            raise UsageFault(
+                f"the alphabet leaves no text of {lengths} for {asked}: allow others of any of these"
+            )
         return shares
 
     def _weighed(self, shares: Mapping[Kind, float]) -> Weighted[str]:
@@ -162,20 +185,30 @@ class TextSource:
 
     def _strings(self) -> dict[Kind, Maker]:
         """What makes each kind of text that needs no words."""
-        patterns: dict[Kind, Maker] = {kind: partial(self._usual, make) for kind, make in _PATTERNS.items()}
-        others: dict[Kind, Maker] = {"short": self._short, "random": self._random, "rare": self._rare}
+        patterns: dict[Kind, Maker] = {
+            kind: partial(self._usual, make) for kind, make in _PATTERNS.items()
+        }
+        others: dict[Kind, Maker] = {
+            "short": self._short,
+            "random": self._random,
+            "rare": self._rare,
+        }
         return patterns | others | {"letters": partial(self._letters, None)}
 
     def _texts(self, prose: Prose) -> dict[Kind, Maker]:
         """What makes each kind of text that needs words."""
         plain: dict[Kind, Maker] = {"word": prose.word, "cut": prose.cut, "joined": prose.joined}
-        makers: dict[Kind, Maker] = {kind: partial(self._worded, prose, make) for kind, make in plain.items()}
+        makers: dict[Kind, Maker] = {
+            kind: partial(self._worded, prose, make) for kind, make in plain.items()
+        }
         if " " in self.config.alphabet:
             makers["phrase"] = partial(self._worded, prose, partial(self._phrase, prose))
             makers["line"] = partial(self._line, prose)
         return {
             **makers,
-            "entry": partial(self._usual, partial(templates.entry, label=partial(self._label, prose))),
+            "entry": partial(
+                self._usual, partial(templates.entry, label=partial(self._label, prose))
+            ),
             "receipt": partial(templates.receipt, label=partial(self._label, prose)),
             "name": partial(self._usual, partial(templates.name, word=prose.plain)),
             "email": partial(self._usual, partial(templates.email, word=prose.latin)),
@@ -201,7 +234,9 @@ class TextSource:
     def _line(self, prose: Prose, rng: np.random.Generator) -> str:
         most = self.config.max_length
         least = max(self.config.min_length, min(_SHORTEST_LINE, most))
-        length = least + int((most - least + 1) * rng.random() ** 1.5)  # short lines more often than long ones
+        length = least + int(
+            (most - least + 1) * rng.random() ** 1.5
+        )  # short lines more often than long ones
         if self._passages and rng.random() < self.config.running:
             line = prose.broken(rng, self._passages.line(rng, length), length)
         else:
@@ -280,20 +315,30 @@ def _common(characters: str, counts: Mapping[str, int]) -> str:
     if any(c.isascii() for c in letters):
         letters |= set(string.ascii_lowercase)
     common = (
-        c for c in characters if (c.lower() in letters or not letters if c.isalpha() else c.isascii() or c.isdecimal())
+        c
+        for c in characters
+        if (c.lower() in letters or not letters if c.isalpha() else c.isascii() or c.isdecimal())
     )
     return "".join(common) or characters
 
 
 def _pools(characters: str, common: str) -> list[str]:
     """Parts of the alphabet that strings without sense are drawn from."""
-    digits, letters, capitals = ("".join(filter(test, common)) for test in (str.isdecimal, str.isalpha, str.isupper))
-    return [pool for pool in (digits, letters, capitals + digits, letters + digits, common, characters) if pool]
+    digits, letters, capitals = (
+        "".join(filter(test, common)) for test in (str.isdecimal, str.isalpha, str.isupper)
+    )
+    return [
+        pool
+        for pool in (digits, letters, capitals + digits, letters + digits, common, characters)
+        if pool
+    ]
 
 
 def _demand(path: str, found: bool) -> None:
     if not found:
-        raise UsageFault(f"{path}: it has no word of the alphabet: give another file, or an alphabet that it keeps to")
+        raise UsageFault(
+            f"{path}: it has no word of the alphabet: give another file, or an alphabet that it keeps to"
+        )
 
 
 def _whole(text: str) -> bool:

@@ -28,8 +28,12 @@ def fractal(count: int, seed: int) -> Textures:
     frequency = np.maximum(np.hypot(rows, columns), 1 / SIDE)
     drawn = []
     for exponent in np.linspace(1, 4, count):
-        spectrum = np.fft.rfft2(random.standard_normal((SIDE, SIDE)).astype(np.float32)) * frequency ** (-exponent / 2)
-        spectrum[0, :2] = spectrum[1, 0] = 0  # what is wider than the texture would only shift its mean
+        spectrum = np.fft.rfft2(
+            random.standard_normal((SIDE, SIDE)).astype(np.float32)
+        ) * frequency ** (-exponent / 2)
+        spectrum[0, :2] = spectrum[1, 0] = (
+            0  # what is wider than the texture would only shift its mean
+        )
         drawn.append(_levelled(np.fft.irfft2(spectrum)))
     return np.stack(drawn)
 
@@ -50,8 +54,15 @@ def _leaves(random: np.random.Generator, least: float) -> NDArray[np.uint8]:
         if corners == 0:
             cv2.circle(image, (x, y), int(radius), grey, -1, cv2.LINE_AA)
             continue
-        angles = 2 * np.pi * (random.random() + (np.arange(corners) + 0.3 * random.random(corners)) / corners)
-        outline = np.stack((x + radius * np.cos(angles), y + radius * np.sin(angles) * random.uniform(0.3, 1)), axis=1)
+        angles = (
+            2
+            * np.pi
+            * (random.random() + (np.arange(corners) + 0.3 * random.random(corners)) / corners)
+        )
+        outline = np.stack(
+            (x + radius * np.cos(angles), y + radius * np.sin(angles) * random.uniform(0.3, 1)),
+            axis=1,
+        )
         cv2.fillPoly(image, [outline.astype(np.int32)], grey, cv2.LINE_AA)
     return image
 
@@ -107,7 +118,9 @@ def photographs(paths: Sequence[str], limit: int) -> tuple[Textures, tuple[str, 
         else:
             taken += _squares(image)
     if not taken:
-        raise ImageError(f"{', '.join(paths)}: no photograph that can be decoded: give image files or folders of them")
+        raise ImageError(
+            f"{', '.join(paths)}: no photograph that can be decoded: give image files or folders of them"
+        )
     if len(taken) > limit:
         taken = [taken[k * len(taken) // limit] for k in range(limit)]
     return np.stack(taken), tuple(unreadable)
@@ -119,7 +132,9 @@ def _files(path: Path) -> Iterator[Path]:
     elif path.is_file():
         yield path
     else:
-        raise ImageError(f"{path}: no such file or folder: give photographs for the backgrounds or none")
+        raise ImageError(
+            f"{path}: no such file or folder: give photographs for the backgrounds or none"
+        )
 
 
 def _decoded(file: Path) -> NDArray[Any] | None:
@@ -133,7 +148,9 @@ def _squares(image: NDArray[Any]) -> list[NDArray[np.uint8]]:
     factor = SIDE / min(image.shape)
     long = min(max(SIDE, round(max(image.shape) * factor)), 4 * SIDE)
     size = (long, SIDE) if image.shape[1] >= image.shape[0] else (SIDE, long)  # width, height
-    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    scaled = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    )
     starts = np.linspace(0, long - SIDE, round(long / SIDE)).astype(int).tolist()
     pieces = [scaled[:, s:][:, :SIDE] if size[1] == SIDE else scaled[s:][:SIDE] for s in starts]
     return [_levelled(piece) for piece in pieces]
@@ -143,7 +160,9 @@ def _levelled(image: NDArray[Any]) -> NDArray[np.uint8]:
     """`image` about 128, two and a half standard deviations either way over the whole range."""
     values = image.astype(np.float32)
     spread = max(1e-6, float(values.std()))
-    levelled: NDArray[np.uint8] = (127.5 + (values - values.mean()) * (51 / spread)).clip(0, 255).astype(np.uint8)
+    levelled: NDArray[np.uint8] = (
+        (127.5 + (values - values.mean()) * (51 / spread)).clip(0, 255).astype(np.uint8)
+    )
     return levelled
 
 
@@ -159,7 +178,9 @@ def windows(textures: Tensor, chosen: Tensor, affine: Tensor, height: int, width
     """
     y = torch.arange(height, device=affine.device)[:, None]
     x = torch.arange(width, device=affine.device)
-    place = affine[:, :, :1, None] * x + affine[:, :, 1:2, None] * y + affine[:, :, 2:, None]  # (N, 2, H, W)
+    place = (
+        affine[:, :, :1, None] * x + affine[:, :, 1:2, None] * y + affine[:, :, 2:, None]
+    )  # (N, 2, H, W)
     last = SIDE - 1
     place = last - ((place % (2 * last)) - last).abs_()
     corner = place.floor().clamp_(max=last - 1)

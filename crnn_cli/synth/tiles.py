@@ -11,7 +11,15 @@ _BESIDE = 32  # mask columns beside the ink that a tile may cover
 _JOINT = 1.5  # mask columns between a tile and the middle of a gap between letters
 
 
-def tiles(masks: Tensor, text: TextBox, a: Tensor, b: Tensor, pixels: Tensor, room: Tensor, strength: Tensor) -> Tensor:
+def tiles(
+    masks: Tensor,
+    text: TextBox,
+    a: Tensor,
+    b: Tensor,
+    pixels: Tensor,
+    room: Tensor,
+    strength: Tensor,
+) -> Tensor:
     """Draw the tiles of masks at places of the text plane.
 
     Args:

@@ -32,19 +32,25 @@ class TextBox:
 
     def of(self, rows: Tensor) -> TextBox:
         """The boxes of the samples `rows` alone."""
-        return TextBox(self.unit[rows], self.length[rows], self.across[rows], self.down[rows], self.spare[rows])
+        return TextBox(
+            self.unit[rows], self.length[rows], self.across[rows], self.down[rows], self.spare[rows]
+        )
 
 
 def text_box(boxes: Tensor) -> TextBox:
     top, bottom, width = boxes.float().unbind(1)
     unit = (bottom - top).clamp(min=_LEAST_UNIT)
-    return TextBox(unit, width.clamp(min=1) / unit, width / 2, (top + bottom) / 2, (unit - (bottom - top)) / 2)
+    return TextBox(
+        unit, width.clamp(min=1) / unit, width / 2, (top + bottom) / 2, (unit - (bottom - top)) / 2
+    )
 
 
 def homography(turn: Tensor, slant: Tensor, skew: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """(N, 3, 3): first the perspective, of which depth is 1 + across * a + down * b, then shears, then the turn."""
     one, zero = torch.ones_like(turn), torch.zeros_like(turn)
-    perspective = torch.stack((one, zero, zero, zero, one, zero, across, down, one), 1).view(-1, 3, 3)
+    perspective = torch.stack((one, zero, zero, zero, one, zero, across, down, one), 1).view(
+        -1, 3, 3
+    )
     shear = torch.stack((one, slant, zero, skew, one, zero, zero, zero, one), 1).view(-1, 3, 3)
     cos, sin = turn.cos(), turn.sin()
     rotation = torch.stack((cos, -sin, zero, sin, cos, zero, zero, zero, one), 1).view(-1, 3, 3)
@@ -73,7 +79,9 @@ def straightened(x: Tensor, y: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
     return torch.atan2(x, down) * radius, (radius - torch.hypot(x, down)) * bend.sign()
 
 
-def wrapped(a: Tensor, b: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor) -> tuple[Tensor, Tensor]:
+def wrapped(
+    a: Tensor, b: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor
+) -> tuple[Tensor, Tensor]:
     """The plane goes around an upright cylinder and is seen from far away.
 
     Args:
@@ -84,7 +92,9 @@ def wrapped(a: Tensor, b: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor)
     return radius * torch.sin(angle), b + bulge * radius * (1 - torch.cos(angle))
 
 
-def unwrapped(x: Tensor, y: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor) -> tuple[Tensor, Tensor]:
+def unwrapped(
+    x: Tensor, y: Tensor, radius: Tensor, middle: Tensor, bulge: Tensor
+) -> tuple[Tensor, Tensor]:
     """The inverse of `wrapped`; what lies beside the cylinder belongs to its edge."""
     angle = torch.asin((x / radius).clamp(-1, 1))
     return (angle - middle) * radius, y - bulge * radius * (1 - torch.cos(angle))
@@ -95,7 +105,11 @@ def ink_edge(masks: Tensor, upward: bool) -> Tensor:
     height = masks.shape[1]
     inked = masks.view(len(masks), height, -1, BLOCK).amax(3) >= INK
     rows = torch.arange(height, device=masks.device, dtype=torch.int16)[:, None]
-    return torch.where(inked, rows, height).amin(1) if upward else torch.where(inked, rows + 1, 0).amax(1)
+    return (
+        torch.where(inked, rows, height).amin(1)
+        if upward
+        else torch.where(inked, rows + 1, 0).amax(1)
+    )
 
 
 class Pyramid:
@@ -116,7 +130,9 @@ class Pyramid:
         self._atlas = torch.cat(levels, 2)
         level = torch.floor(torch.log2(scale) + 0.3).long().clamp(0, 2)
         factor = 2.0**level
-        first = torch.tensor([0.0, levels[0].shape[2], levels[0].shape[2] + levels[1].shape[2]])[level]
+        first = torch.tensor([0.0, levels[0].shape[2], levels[0].shape[2] + levels[1].shape[2]])[
+            level
+        ]
         rows = self._atlas.shape[2]
         place = torch.stack(
             (
@@ -137,4 +153,6 @@ class Pyramid:
         x = a * place[0] + place[1]
         y = (b * place[2] + place[3]).maximum(place[4]).minimum(place[5])
         atlas = self._atlas if len(rows) == len(self._atlas) else self._atlas[at]
-        return F.grid_sample(atlas, torch.stack((x, y), 3), "bilinear", "zeros", align_corners=False)[:, 0]
+        return F.grid_sample(
+            atlas, torch.stack((x, y), 3), "bilinear", "zeros", align_corners=False
+        )[:, 0]

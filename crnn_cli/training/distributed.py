@@ -46,14 +46,20 @@ class World:
             return
         flat = torch.cat([t.reshape(-1) for t in tensors])
         dist.all_reduce(flat)
-        for tensor, total in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+        for tensor, total in zip(
+            tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True
+        ):
             tensor.copy_(total.view_as(tensor))
 
     def agree(self, elapsed: float, signum: int) -> tuple[float, int]:
         """Rank 0's clock and the greatest signal number that any process got, the same on all."""
         if self.size == 1:
             return elapsed, signum
-        shared = torch.tensor([elapsed if self.leads else -1.0, float(signum)], dtype=torch.float64, device=self.device)
+        shared = torch.tensor(
+            [elapsed if self.leads else -1.0, float(signum)],
+            dtype=torch.float64,
+            device=self.device,
+        )
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return float(shared[0]), int(shared[1])
 
@@ -82,7 +88,9 @@ def join(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
-            raise DeviceError(f"{local + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each")
+            raise DeviceError(
+                f"{local + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each"
+            )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -90,7 +98,9 @@ def join(device: torch.device) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield World(dist.get_rank(), size, device)
-    except Interrupted:  # on all processes alike; after any other fault the others may wait for this one for ever
+    except (
+        Interrupted
+    ):  # on all processes alike; after any other fault the others may wait for this one for ever
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()

@@ -16,7 +16,7 @@ from crnn_cli.data.sampling import Draw
 from crnn_cli.errors import Interrupted, TrainingError
 from crnn_cli.signals import SAME_WISH
 from crnn_cli.training.run import Run
-from crnn_cli.training.start import memory_explained
+from crnn_cli.training.setup import memory_explained
 from crnn_cli.training.validation import Outcome
 
 _MOST_BAD_STEPS = 10  # in a row; then something is wrong that waiting does not mend
@@ -97,7 +97,14 @@ def _steps(run: Run, epoch: int, draws: Sequence[Draw]) -> Iterator[Event]:
             now = time.perf_counter()
             seconds = 0.9 * seconds + 0.1 * (now - before) if seconds else now - before
             before = now
-            yield Step(run.step, epoch + 1, run.fraction, loss, run.lr, run.config.batch_size / max(seconds, 1e-9))
+            yield Step(
+                run.step,
+                epoch + 1,
+                run.fraction,
+                loss,
+                run.lr,
+                run.config.batch_size / max(seconds, 1e-9),
+            )
             if run.signum:
                 _stop(run)
             if run.ending or run.validation_is_due:
@@ -109,14 +116,18 @@ def _steps(run: Run, epoch: int, draws: Sequence[Draw]) -> Iterator[Event]:
 def _remarks(run: Run, batch: Batch, bad: list[str], pieces: int) -> Iterator[Note]:
     """What a step brought up besides its loss."""
     if batch.unreadable:
-        yield Note(f"{len(batch.unreadable)} images cannot be read and take no part: {', '.join(batch.unreadable)}")
+        yield Note(
+            f"{len(batch.unreadable)} images cannot be read and take no part: {', '.join(batch.unreadable)}"
+        )
     if run.pieces > pieces:
         yield Note(
             f"CUDA is out of memory: from here on {run.pieces} micro-batches a step, {-(-len(batch) // run.pieces)} "
             "images each; the effective batch stays"
         )
     if bad:
-        yield Note(f"step {run.step} skipped: its loss or gradient is not finite; samples: {', '.join(bad[:8])}")
+        yield Note(
+            f"step {run.step} skipped: its loss or gradient is not finite; samples: {', '.join(bad[:8])}"
+        )
     if run.bad_steps >= _MOST_BAD_STEPS:
         raise TrainingError(
             f"{run.bad_steps} steps in a row had a loss or gradient that is not finite, so training stops at step "
@@ -131,7 +142,11 @@ def _validate(run: Run, losses: list[float]) -> Iterator[Event]:
     if run.signum:
         _stop(run)  # the validation is due again when the run goes on
     run.validated_at = run.step
-    best = run.best is None or cer <= run.best or (run.fraction >= 1 and outcome is not None and _as_good(run, outcome))
+    best = (
+        run.best is None
+        or cer <= run.best
+        or (run.fraction >= 1 and outcome is not None and _as_good(run, outcome))
+    )
     waiting = cer >= 1  # nothing is read yet: no reason to lose patience
     run.stale = 0 if run.best is None or cer < run.best or waiting else run.stale + 1
     run.best = cer if best else run.best
@@ -186,7 +201,9 @@ def _signals(run: Run) -> Iterator[None]:
             signal.signal(signum, previous[signal.Signals(signum)])
             signal.raise_signal(signum)
 
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # Python allows handlers only there
         yield
         return
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -27,7 +27,10 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and ".rnn." not in name else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
     rate = full_rate(config)
     if config.optimizer == "adamw":
         fused = all(p.device.type in ("cpu", "cuda") for p in decayed)
@@ -80,7 +83,9 @@ class Average:
         decay = min(self.decay, self.updates / (self.updates + 10))
         floats: list[Tensor] = []
         others: list[Tensor] = []
-        for kept, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+        for kept, new in zip(
+            self.model.state_dict().values(), model.state_dict().values(), strict=True
+        ):
             if kept.is_floating_point():
                 floats.append(kept)
                 others.append(new)

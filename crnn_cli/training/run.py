@@ -18,17 +18,20 @@ from crnn_cli.data.sampling import Sampler, mix
 from crnn_cli.devices import supports_bf16
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.plain import short
+from crnn_cli.training.batch_transform import BatchTransform
 from crnn_cli.training.distributed import World
 from crnn_cli.training.optimization import Average, build_optimizer, full_rate, rate_at, set_rate
-from crnn_cli.training.pictures import Pictures
-from crnn_cli.training.record import Record
-from crnn_cli.training.start import Settings, Start, memory_explained
+from crnn_cli.training.run_folder import RunFolder
+from crnn_cli.training.setup import Settings, Start, memory_explained
 from crnn_cli.training.state import check
 from crnn_cli.training.validation import Outcome, validate
 
 _VALIDATION_SHARE = 8  # training steps for each batch validated, where an epoch has so many
 _FLAT_SHARE = 0.2  # of a run, after which its flat start is over
-_FEWEST_STEPS, _MOST_STEPS = 8, 2000  # between two validations, of a short epoch and of a long one if the share allows
+_FEWEST_STEPS, _MOST_STEPS = (
+    8,
+    2000,
+)  # between two validations, of a short epoch and of a long one if the share allows
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = ("step", "elapsed", "best", "stale", "validated_at", "bad_steps", "pieces")
 
@@ -38,7 +41,7 @@ class Run:
 
     Args:
         settings, start, record, world: what to train, from where, kept where, in which processes.
-        state: of `Record.load_state`, to go on from.
+        state: of `RunFolder.load_state`, to go on from.
 
     Attributes:
         config: of the training, nothing left open: the rate and the precision are those that it really has.
@@ -48,7 +51,12 @@ class Run:
 
     @memory_explained()
     def __init__(
-        self, settings: Settings, start: Start, record: Record, world: World, state: dict[str, Any] | None = None
+        self,
+        settings: Settings,
+        start: Start,
+        record: RunFolder,
+        world: World,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.settings, self.config = settings, resolve(settings.train, world.device)
         self.record, self.world = record, world
@@ -58,14 +66,18 @@ class Run:
             )
         self.train, self.held = start.train, start.held
         self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
-        self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(world.device)
+        self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(
+            world.device
+        )
         self.learner = nn.ModuleDict({"model": self.model, "shortcut": self.shortcut})
         self.trained = [p for p in self.learner.parameters() if p.requires_grad]
         self.precision = _PRECISIONS[self.config.precision]
-        self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(
+            world.device.type, enabled=self.precision == torch.float16
+        )
         self.optimizer = build_optimizer(self.learner, self.config)
         self.average = Average(self.model, self.config.ema)
-        self.pictures = Pictures(self.train, settings.data, self.model.config, world.device)
+        self.pictures = BatchTransform(self.train, settings.data, self.model.config, world.device)
         if world.leads:
             self.pictures.settle(self.held)
         self.sampler = Sampler(
@@ -127,8 +139,12 @@ class Run:
     @property
     def validation_is_due(self) -> bool:
         """A function of the steps alone, so that a resumed run validates where one never stopped does."""
-        between = steps_between_validations(self.sampler.batches, -(-len(self.held) // self.config.batch_size))
-        return self.step > self.validated_at and (self.ending or self.step - self.validated_at >= between)
+        between = steps_between_validations(
+            self.sampler.batches, -(-len(self.held) // self.config.batch_size)
+        )
+        return self.step > self.validated_at and (
+            self.ending or self.step - self.validated_at >= between
+        )
 
     def tick(self) -> None:
         """Look at the clock and for signals, in agreement with the other processes."""
@@ -159,7 +175,9 @@ class Run:
         if self.scaler.is_enabled() and all(finite):
             return float(losses.mean()), []  # the scale of fp16 was too great and is lower now
         self.bad_steps += 1
-        return float("nan"), [n for n, fine in zip(batch.names, finite, strict=True) if not fine] or batch.names
+        return float("nan"), [
+            n for n, fine in zip(batch.names, finite, strict=True) if not fine
+        ] or batch.names
 
     def _set_buffers(self, values: list[Tensor]) -> None:
         """Put batch statistics back as they were before a step that does not count."""
@@ -203,10 +221,14 @@ class Run:
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
         total = losses.sum()
         if self.config.shortcut or self.flat:
-            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+            with torch.autocast(
+                device.type, self.precision, enabled=self.precision != torch.float32
+            ):
                 early = self.shortcut(features).float().log_softmax(2)
             if self.config.shortcut:
-                total = total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+                total = (
+                    total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
+                )
             if self.flat:
                 total = total + self.flat * flat_start_loss(early, frames, labels, lengths).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
@@ -236,13 +258,17 @@ class Run:
         fresh = self.state()
         kept = state.get("settings", {})  # none in a state from before they were kept
         own = fresh["settings"].items()
-        changed = [name for name, value in own if name in kept and short(kept[name]) != short(value)]
+        changed = [
+            name for name, value in own if name in kept and short(kept[name]) != short(value)
+        ]
         if changed:
             raise TrainingError(
                 f"{self.record.config}: differs from what the run began with in {', '.join(changed)}: "
                 "bring it back as it was, or begin another run with --init"
             )
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = [
+            parameter for group in self.optimizer.param_groups for parameter in group["params"]
+        ]
         try:
             check(state, fresh, trained, self.config.optimizer)
         except ValueError as fault:
@@ -253,14 +279,22 @@ class Run:
         groups = self.optimizer.state_dict()["param_groups"]
         for group, kept in zip(groups, state["optimizer"]["param_groups"], strict=True):
             group["full_lr"], group["lr"] = group["lr"], kept["lr"]
-        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        self.optimizer.load_state_dict(
+            {"state": state["optimizer"]["state"], "param_groups": groups}
+        )
         self.scaler.load_state_dict(state["scaler"])
         for name in _COUNTERS:
             setattr(self, name, state[name])
 
     def validate(self) -> Outcome | None:
         """Read the held-out samples with the averaged weights; None if a signal came meanwhile."""
-        return validate(self.average.model, self.held, self.precision, self.config.batch_size, lambda: self.asked != 0)
+        return validate(
+            self.average.model,
+            self.held,
+            self.precision,
+            self.config.batch_size,
+            lambda: self.asked != 0,
+        )
 
     def save_model(self, outcome: Outcome) -> None:
         """Write the model file with the weights that were validated, and the temperature that they then had."""
@@ -268,8 +302,16 @@ class Run:
             "step": self.step,
             "images": self.step * self.config.batch_size,
             "minutes": round(self.elapsed / 60, 2),
-            "validation": {"samples": len(self.held), "cer": outcome.cer, "accuracy": outcome.accuracy},
-            "settings": {"data": asdict(self.settings.data), "train": asdict(self.config), "init": self.settings.init},
+            "validation": {
+                "samples": len(self.held),
+                "cer": outcome.cer,
+                "accuracy": outcome.accuracy,
+            },
+            "settings": {
+                "data": asdict(self.settings.data),
+                "train": asdict(self.config),
+                "init": self.settings.init,
+            },
             "synthetic": [about for about in self.train.masks if about is not None],
             "torch": torch.__version__,
         }

@@ -41,7 +41,12 @@ def check_model(state: Mapping[str, Any]) -> None:
     ModelConfig.from_dict(state["config"])
 
 
-def check(state: Mapping[str, Any], fresh: Mapping[str, Any], trained: Sequence[nn.Parameter], kind: Optimizer) -> None:
+def check(
+    state: Mapping[str, Any],
+    fresh: Mapping[str, Any],
+    trained: Sequence[nn.Parameter],
+    kind: Optimizer,
+) -> None:
     """Check that a run can go on from `state`.
 
     Args:
@@ -66,7 +71,9 @@ def check(state: Mapping[str, Any], fresh: Mapping[str, Any], trained: Sequence[
     _check_optimizer(state.get("optimizer"), fresh["optimizer"], trained, kind)
 
 
-def _check_optimizer(found: Any, fresh: Any, trained: Sequence[nn.Parameter], kind: Optimizer) -> None:
+def _check_optimizer(
+    found: Any, fresh: Any, trained: Sequence[nn.Parameter], kind: Optimizer
+) -> None:
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
         raise ValueError("optimizer is missing")
     groups = found.get("param_groups")
@@ -79,7 +86,9 @@ def _check_optimizer(found: Any, fresh: Any, trained: Sequence[nn.Parameter], ki
     for index, kept in found["state"].items():
         if type(index) is not int or not 0 <= index < len(trained):
             raise ValueError(f"optimizer has no parameter {short(index)}")
-        shapes = {name: torch.zeros(()) if name == "step" else trained[index] for name in _KEPT[kind]}
+        shapes = {
+            name: torch.zeros(()) if name == "step" else trained[index] for name in _KEPT[kind]
+        }
         _alike(kept, shapes, f"optimizer.{index}")
 
 
@@ -92,7 +101,9 @@ def _alike(found: Any, own: Any, where: str) -> None:
             _alike(found[name], value, f"{where}.{name}")
     elif isinstance(own, Tensor):
         if not _is_dense(found) or found.shape != own.shape or found.dtype != own.dtype:
-            raise ValueError(f"{where} is not as this run has it: {tuple(own.shape)} of {own.dtype}")
+            raise ValueError(
+                f"{where} is not as this run has it: {tuple(own.shape)} of {own.dtype}"
+            )
     elif isinstance(own, float):
         if type(found) not in (int, float) or not math.isfinite(found):
             raise ValueError(f"{where} is {short(found)}")

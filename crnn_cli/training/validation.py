@@ -91,19 +91,27 @@ def _read(
     batch, widths = collate(list(images.values()))
     device = model.head.weight.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        log_probs, frames = model.eval()(torch.from_numpy(batch).to(device), torch.from_numpy(widths))
+        log_probs, frames = model.eval()(
+            torch.from_numpy(batch).to(device), torch.from_numpy(widths)
+        )
     log_probs, frames = log_probs.cpu(), frames.cpu()
     labels = best_labels(log_probs.numpy(), frames.numpy())
     sure = confidences(log_probs, frames, labels)
     return {row: (own, how) for row, own, how in zip(images, labels, sure.T, strict=True)}
 
 
-def confidences(log_probs: Tensor, frames: Tensor, labels: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+def confidences(
+    log_probs: Tensor, frames: Tensor, labels: Sequence[Sequence[int]]
+) -> NDArray[np.float64]:
     """(temperatures, N): the confidence of each reading at each temperature, as `crnn_cli.core.decoding` defines it."""
     flat = torch.tensor([label for own in labels for label in own], dtype=torch.long)
     lengths = torch.tensor([len(own) for own in labels])
-    tempered = ((log_probs / temperature).log_softmax(2) for temperature in calibration.TEMPERATURES)
-    sure: NDArray[np.float64] = np.exp([-ctc_loss(each, frames, flat, lengths).double().numpy() for each in tempered])
+    tempered = (
+        (log_probs / temperature).log_softmax(2) for temperature in calibration.TEMPERATURES
+    )
+    sure: NDArray[np.float64] = np.exp(
+        [-ctc_loss(each, frames, flat, lengths).double().numpy() for each in tempered]
+    )
     return sure
 
 

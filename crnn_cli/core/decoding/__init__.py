@@ -18,41 +18,41 @@ native       the inner loops of all these in C, where it was built
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
-from crnn_cli.core.decoding.best_path import best_labels, greedy
-from crnn_cli.core.decoding.decoded import Decoded, describe
-from crnn_cli.core.decoding.decoder import Decoder, Proposals, Several
+from crnn_cli.core.decoding.ctc_forward import Floats, Integers, score, temper
+from crnn_cli.core.decoding.decoder import Decoder, ParallelDecoders, Proposals
+from crnn_cli.core.decoding.edit_distance import EditDistanceCandidates
+from crnn_cli.core.decoding.ensemble import EnsembleReading, HypothesisSet, read_ensemble
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
+from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.lexicon import Lexicon
-from crnn_cli.core.decoding.likelihood import Floats, Integers, score, temper
-from crnn_cli.core.decoding.near import Near
+from crnn_cli.core.decoding.lexicon_automaton import Lexicon
 from crnn_cli.core.decoding.pattern import Pattern
-from crnn_cli.core.decoding.together import Common, Look, read_together
+from crnn_cli.core.decoding.result import Decoded, describe
 
 __all__ = [
     "Automaton",
-    "Common",
     "DecodeOptions",
     "Decoded",
     "Decoder",
+    "EditDistanceCandidates",
+    "EnsembleReading",
     "Floats",
     "Grammar",
     "Hypothesis",
+    "HypothesisSet",
     "Integers",
     "LanguageModel",
     "Lexicon",
-    "Look",
-    "Near",
+    "ParallelDecoders",
     "Pattern",
     "Proposals",
     "Scaled",
-    "Several",
     "align",
     "beam_search",
     "best_labels",
     "describe",
     "greedy",
-    "read_together",
+    "read_ensemble",
     "score",
     "temper",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.core.decoding import native
-from crnn_cli.core.decoding.likelihood import Floats, Integers, lattice
+from crnn_cli.core.decoding.ctc_forward import Floats, Integers, lattice
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -34,13 +34,17 @@ def _aligned(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]
     for step in range(1, steps):
         one = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=-np.inf)
         two = np.where(
-            skip, np.pad(best[:, :-2], ((0, 0), (2, 0)), constant_values=-np.inf)[:, : best.shape[1]], -np.inf
+            skip,
+            np.pad(best[:, :-2], ((0, 0), (2, 0)), constant_values=-np.inf)[:, : best.shape[1]],
+            -np.inf,
         )
         ways = np.stack((best, one, two))
         moves[step] = ways.argmax(0)
         best = np.where((step < frames)[:, None], ways.max(0) + emitted[:, step], best)
     found = []
-    for number, (last, length, count) in enumerate(zip(best, frames.tolist(), lengths.tolist(), strict=True)):
+    for number, (last, length, count) in enumerate(
+        zip(best, frames.tolist(), lengths.tolist(), strict=True)
+    ):
         state = 2 * count if not count or last[2 * count] >= last[2 * count - 1] else 2 * count - 1
         ends, starts = [0] * count, [0] * count
         for step in range(length - 1, -1, -1):

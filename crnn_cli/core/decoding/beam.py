@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding import native
+from crnn_cli.core.decoding.ctc_forward import Floats, Integers
 from crnn_cli.core.decoding.grammar import Grammar
-from crnn_cli.core.decoding.likelihood import Floats, Integers
 from crnn_cli.errors import UsageFault
 
-_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64, which mixes bits well
+_ODD = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xBF58476D1CE4E5B9),
+)  # of splitmix64, which mixes bits well
 _NONE = -np.inf
 _SILENT = -0.005  # log-probability of the blank
 
@@ -82,7 +85,9 @@ def beam_search(
     if width < 1 or (classes is not None and classes < 1):
         raise UsageFault(f"beam is {width}, classes {classes}: take at least 1")
     if log_probs.shape[2] != grammar.classes:
-        raise ValueError(f"log-probabilities of {log_probs.shape[2]} classes, a grammar of {grammar.classes}")
+        raise ValueError(
+            f"log-probabilities of {log_probs.shape[2]} classes, a grammar of {grammar.classes}"
+        )
     if not len(log_probs) == len(frames):
         raise ValueError(f"{len(log_probs)} images, frames of {len(frames)}")
     if np.isnan(log_probs).any():  # of a network that is broken: nothing is read from there
@@ -103,11 +108,15 @@ def _searched(
     """The same in numpy: every beam of every image takes each step together."""
     grammar.begin()
     n, steps, _ = log_probs.shape
-    order = np.argsort(-frames, kind="stable")  # long ones first: those still under way are the first rows
+    order = np.argsort(
+        -frames, kind="stable"
+    )  # long ones first: those still under way are the first rows
     log_probs, frames = log_probs[order], frames[order]
     choice = _choice(log_probs, classes)
     beams = _start(n, width, grammar)
-    history: list[tuple[NDArray[np.int64], Integers]] = []  # of each step: the beam it came from, the label that joined
+    history: list[
+        tuple[NDArray[np.int64], Integers]
+    ] = []  # of each step: the beam it came from, the label that joined
     for step in range(steps):
         active = int(np.searchsorted(-frames, -step))  # rows with frames > step
         if not active:
@@ -158,7 +167,15 @@ def _start(n: int, width: int, grammar: Grammar) -> _Beams:
     hashes = np.broadcast_to(np.arange(1, width + 1, dtype=np.uint64), shape)  # unlike any parent
     parents = np.zeros(shape, np.uint64)
     state = np.full(shape, grammar.start, np.int64)
-    return _Beams(blank, np.full(shape, _NONE), np.full(shape, BLANK, np.int64), hashes.copy(), parents, state, weight)
+    return _Beams(
+        blank,
+        np.full(shape, _NONE),
+        np.full(shape, BLANK, np.int64),
+        hashes.copy(),
+        parents,
+        state,
+        weight,
+    )
 
 
 def _step(
@@ -182,7 +199,9 @@ def _step(
     image, child, parent = np.nonzero(child_of)
     label = beams.last[image, child]
     repeats = beams.last[image, parent] == label
-    growth = np.where(repeats, beams.blank[image, parent], sums[image, parent]) + log_probs[image, label]
+    growth = (
+        np.where(repeats, beams.blank[image, parent], sums[image, parent]) + log_probs[image, label]
+    )
     stay_label[image, child] = np.logaddexp(stay_label[image, child], growth)
 
     # (N, B, C): the prefixes that are new.
@@ -196,7 +215,9 @@ def _step(
     known[image[met], parent[met], chosen.argmax(1)[met]] = True
     scores = np.where(known, _NONE, grown + weights)
 
-    everything = np.concatenate((np.logaddexp(stay_blank, stay_label) + beams.weight, scores.reshape(n, -1)), axis=1)
+    everything = np.concatenate(
+        (np.logaddexp(stay_blank, stay_label) + beams.weight, scores.reshape(n, -1)), axis=1
+    )
     kept = np.argpartition(everything, -width, axis=1)[:, -width:]
     new = kept >= width
     place = np.where(new, kept - width, 0)
@@ -210,12 +231,18 @@ def _step(
     return (
         _Beams(
             blank=np.where(new, _NONE, stay_blank[rows, source]),
-            label=np.where(new, np.take_along_axis(grown.reshape(n, -1), place, 1), stay_label[rows, source]),
+            label=np.where(
+                new, np.take_along_axis(grown.reshape(n, -1), place, 1), stay_label[rows, source]
+            ),
             last=np.where(new, joined, beams.last[rows, source]),
             hash=np.where(new, _hashed(hashes, joined), hashes),
             parent=np.where(new, hashes, beams.parent[rows, source]),
             state=state,
-            weight=np.where(lives, np.where(new, np.take_along_axis(weights.reshape(n, -1), place, 1), weight), _NONE),
+            weight=np.where(
+                lives,
+                np.where(new, np.take_along_axis(weights.reshape(n, -1), place, 1), weight),
+                _NONE,
+            ),
         ),
         source,
         joined,
@@ -251,5 +278,7 @@ def _finished(
         own = joined[:, row]
         live = np.flatnonzero(ranked[row] > _NONE)
         texts = [tuple(own[own[:, b] != BLANK, b].tolist()) for b in live]
-        found.append(list(map(Hypothesis, texts, ranked[row, live].tolist(), weights[row, live].tolist())))
+        found.append(
+            list(map(Hypothesis, texts, ranked[row, live].tolist(), weights[row, live].tolist()))
+        )
     return found

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import BLANK, Codec, show
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
-from crnn_cli.core.decoding.best_path import best_labels, greedy
-from crnn_cli.core.decoding.decoded import Decoded, describe, shared
+from crnn_cli.core.decoding.ctc_forward import HALF, Floats, Integers, score
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
+from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.lexicon import Lexicon
-from crnn_cli.core.decoding.likelihood import HALF, Floats, Integers, score
-from crnn_cli.core.decoding.listed import Listed
+from crnn_cli.core.decoding.lexicon_automaton import Lexicon
+from crnn_cli.core.decoding.lexicon_search import LexiconSearch
 from crnn_cli.core.decoding.native import TABLE, Compiled
 from crnn_cli.core.decoding.pattern import Pattern
+from crnn_cli.core.decoding.result import Decoded, describe, shared
 from crnn_cli.errors import UsageFault
 
 _PROPOSALS = 4  # texts of each look, where several are read together
@@ -51,7 +51,7 @@ class Decoder:
 
     Args:
         codec: of the model.
-        temperature: of the model; see `crnn_cli.core.decoding.likelihood`.
+        temperature: of the model; see `crnn_cli.core.decoding.ctc_forward`.
         words: a lexicon as labels; None: none.
         language: a model of how likely texts are; None: none.
         own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
@@ -80,17 +80,23 @@ class Decoder:
         if options.delta is not None and not listed:
             raise UsageFault("delta is about the words of a lexicon: give one")
         if language is not None and own is not None and words is not None:
-            raise UsageFault("lm: give a lexicon for all images or one for each beside it, not both")
+            raise UsageFault(
+                "lm: give a lexicon for all images or one for each beside it, not both"
+            )
         automata: list[Automaton] = []
         if options.allow is not None or options.deny:
             automata.append(_Allowed(codec, options))
         if options.pattern is not None:
             if codec.direction != "ltr":
-                raise UsageFault("pattern: this model reads right to left, and patterns are for left to right")
+                raise UsageFault(
+                    "pattern: this model reads right to left, and patterns are for left to right"
+                )
             automata.append(Pattern(options.pattern, codec.alphabet.characters))
         if language is not None:
             if codec.direction != "ltr":
-                raise UsageFault("lm: this model reads right to left, and language models are for left to right")
+                raise UsageFault(
+                    "lm: this model reads right to left, and language models are for left to right"
+                )
             automata.append(Scaled(language, options.lm_weight))
         searching = bool(automata) or words is not None or listed or options.nbest > 1
         if searching and options.decoder == "greedy":
@@ -104,15 +110,23 @@ class Decoder:
         elif plain and language is not None and len(automata) == 1 and options.decoder is None:
             self._way = "doubt"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
-        self._listed = _listed(codec, options, words, self.own, others, language is None) if listed else None
+        self._listed = (
+            _listed(codec, options, words, self.own, others, language is None) if listed else None
+        )
         self._grammar, self._weighs = others, language is not None
-        self._bars = len(automata) > self._weighs or words is not None  # a language model alone bars nothing
+        self._bars = (
+            len(automata) > self._weighs or words is not None
+        )  # a language model alone bars nothing
         if words is not None and not listed:
             outside = -math.inf if options.outside is None else -options.outside
-            lexicon = Lexicon(words, codec.classes, outside, _folded(codec) if options.ignore_case else None)
+            lexicon = Lexicon(
+                words, codec.classes, outside, _folded(codec) if options.ignore_case else None
+            )
             self._grammar = Grammar(codec.classes, [lexicon, *automata], others.bonus)
 
-    def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
+    def __call__(
+        self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
+    ) -> list[list[Decoded]]:
         """The readings of each of N images, best first: at least one, which is empty where none can be read.
 
         Args:
@@ -125,30 +139,41 @@ class Decoder:
             totals = [own.confidence for own in plain]
             if self.temperature != 1.0:
                 totals = np.exp(score(log_probs, frames, [own.labels for own in plain])).tolist()
-            plain = [replace(own, posterior=total) for own, total in zip(plain, totals, strict=True)]
+            plain = [
+                replace(own, posterior=total) for own, total in zip(plain, totals, strict=True)
+            ]
         readings = [[own] for own in plain]
         others = np.flatnonzero(~self._stay(plain))
         if len(others):
-            for row, better in zip(others.tolist(), self._described(log_probs[others], frames[others]), strict=True):
+            for row, better in zip(
+                others.tolist(), self._described(log_probs[others], frames[others]), strict=True
+            ):
                 readings[row] = better
         return readings
 
     def _stay(self, plain: Sequence[Decoded]) -> NDArray[np.bool_]:
         """(N,) which greedy readings stay as they are."""
         if self._way == "doubt":  # no text stays none: how likely that is, texts do not tell
-            return np.array([not own.labels or own.confidence >= self.options.lm_sure for own in plain], dtype=bool)
+            return np.array(
+                [not own.labels or own.confidence >= self.options.lm_sure for own in plain],
+                dtype=bool,
+            )
         if self._way == "beam":  # what has more than half of the probability is the likeliest
             return np.array([own.posterior > 0.5 for own in plain], dtype=bool)
         return np.full(len(plain), self._way == "greedy")
 
-    def _described(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
+    def _described(
+        self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
+    ) -> list[list[Decoded]]:
         found, _ = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
         labels = [hypothesis.labels for own in found for hypothesis in own[:nbest]]
         pairs = [_shared(own)[:, :nbest] for own in found]
         posteriors, gains = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0))
-        told = describe(log_probs[rows], frames[rows], labels, posteriors.tolist(), self.temperature, gains)
+        told = describe(
+            log_probs[rows], frames[rows], labels, posteriors.tolist(), self.temperature, gains
+        )
         described = iter(told)
         readings = [[next(described) for _ in own[:nbest]] for own in found]
         return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
@@ -163,8 +188,10 @@ class Decoder:
         """The names of images that had a lexicon of their own."""
         return set() if self._listed is None else self._listed.met
 
-    def propose(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[Proposals]:
-        """The likely texts of each of N images, for `read_together`; arguments as of a call.
+    def propose(
+        self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
+    ) -> list[Proposals]:
+        """The likely texts of each of N images, for `read_ensemble`; arguments as of a call.
 
         They are `nbest` and at least four, or the one of greedy decoding if that was asked for.
         """
@@ -174,7 +201,10 @@ class Decoder:
             return self._proposed_in_doubt(log_probs, frames)
         found, listed = self._searched(log_probs, frames, names, alone=False)
         lists = [None] * len(found) if listed is None else listed
-        return [self._proposals(own, words, listed is not None) for own, words in zip(found, lists, strict=True)]
+        return [
+            self._proposals(own, words, listed is not None)
+            for own, words in zip(found, lists, strict=True)
+        ]
 
     def _proposed_in_doubt(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
         plain = greedy(log_probs, frames, self.temperature)
@@ -191,7 +221,9 @@ class Decoder:
         """Whether a text may be read, as far as that does not depend on the image."""
         return not self._bars or self._grammar.weigh(labels) > -math.inf
 
-    def _proposals(self, found: Sequence[Hypothesis], words: Sequence[Hypothesis] | None, listed: bool) -> Proposals:
+    def _proposals(
+        self, found: Sequence[Hypothesis], words: Sequence[Hypothesis] | None, listed: bool
+    ) -> Proposals:
         weights = {own.labels: own.weight for own in found[: max(_PROPOSALS, self.options.nbest)]}
         return Proposals(weights, listed and words is None)
 
@@ -206,14 +238,20 @@ class Decoder:
         if self._listed is None:
             return self._beam(log_probs, frames), None
         listed = self._listed(log_probs, frames, names, alone)
-        self.without |= {names[row] if names else object() for row, own in enumerate(listed) if own is None}
+        self.without |= {
+            names[row] if names else object() for row, own in enumerate(listed) if own is None
+        }
         return self._chosen(listed, log_probs, frames, alone), listed
 
     def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
         return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)
 
     def _chosen(
-        self, listed: list[list[Hypothesis] | None], log_probs: Floats, frames: Integers, alone: bool
+        self,
+        listed: list[list[Hypothesis] | None],
+        log_probs: Floats,
+        frames: Integers,
+        alone: bool,
     ) -> list[list[Hypothesis]]:
         """The words of each image's list; and other texts, where it has no list or they are allowed at a cost."""
         outside = self.options.outside
@@ -222,7 +260,11 @@ class Decoder:
         def proven(words: Sequence[Hypothesis]) -> bool:
             return alone and bool(words) and words[0].score > HALF
 
-        rows = [row for row, own in enumerate(listed) if own is None or (outside is not None and not proven(own))]
+        rows = [
+            row
+            for row, own in enumerate(listed)
+            if own is None or (outside is not None and not proven(own))
+        ]
         free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))
         found = []
         for row, words in enumerate(listed):
@@ -239,13 +281,15 @@ class Decoder:
         return found
 
 
-class Several:
+class ParallelDecoders:
     """Decoders of one model side by side: the first reading of each, in their order, as if they were the n best."""
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders = decoders
 
-    def __call__(self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()) -> list[list[Decoded]]:
+    def __call__(
+        self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
+    ) -> list[list[Decoded]]:
         readings = [decoder(log_probs, frames, names) for decoder in self._decoders]
         return [[own[0] for own in rows] for rows in zip(*readings, strict=True)]
 
@@ -258,12 +302,22 @@ class _Allowed:
     def __init__(self, codec: Codec, options: DecodeOptions) -> None:
         characters = codec.alphabet.characters
         for name, given in (("allow", options.allow or ""), ("deny", options.deny)):
-            lacking = [character for character in dict.fromkeys(given) if character not in characters]
+            lacking = [
+                character for character in dict.fromkeys(given) if character not in characters
+            ]
             if lacking:
-                raise UsageFault(f"{name} has {', '.join(map(show, lacking))}, which the model's alphabet lacks")
+                raise UsageFault(
+                    f"{name} has {', '.join(map(show, lacking))}, which the model's alphabet lacks"
+                )
         allowed = characters if options.allow is None else options.allow
         self._row = np.full(codec.classes, -np.inf)
-        self._row[[label for label, c in enumerate(characters, start=1) if c in allowed and c not in options.deny]] = 0
+        self._row[
+            [
+                label
+                for label, c in enumerate(characters, start=1)
+                if c in allowed and c not in options.deny
+            ]
+        ] = 0
         if not (self._row == 0).any():
             raise UsageFault("allow and deny leave no character to read: let some pass")
         self._row[BLANK] = 0.0
@@ -286,30 +340,41 @@ def _listed(
     own: Mapping[str, Sequence[Sequence[int]]],
     grammar: Grammar,
     bounded: bool,
-) -> Listed:
+) -> LexiconSearch:
     characters, alphabet = codec.alphabet.characters, codec.alphabet
 
     @cache
     def any_case(word: tuple[int, ...]) -> list[tuple[int, ...]]:
         """As written, in small letters, in capitals, and with a capital first."""
         text = "".join(characters[label - 1] for label in word)
-        ways = dict.fromkeys((text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower()))
-        written = [tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)]
-        return [own for own in written if fold[list(own)].tolist() == fold[list(word)].tolist()]  # not SS for a sharp s
+        ways = dict.fromkeys(
+            (text, text.lower(), text.upper(), text[:1].upper() + text[1:].lower())
+        )
+        written = [
+            tuple(map(alphabet.label, way)) for way in ways if all(c in alphabet for c in way)
+        ]
+        return [
+            own for own in written if fold[list(own)].tolist() == fold[list(word)].tolist()
+        ]  # not SS for a sharp s
 
     fold = _folded(codec) if options.ignore_case else np.arange(codec.classes)
     writings = any_case if options.ignore_case else lambda word: [word]
-    return Listed(words, own, options.delta, fold, writings, grammar, options.nbest, bounded)
+    return LexiconSearch(words, own, options.delta, fold, writings, grammar, options.nbest, bounded)
 
 
 def _folded(codec: Codec) -> NDArray[np.int64]:
     """(K,) for each label that of its small letter, where the alphabet has it."""
     alphabet = codec.alphabet
-    labels = [alphabet.label(c.lower()) if c.lower() in alphabet else alphabet.label(c) for c in alphabet.characters]
+    labels = [
+        alphabet.label(c.lower()) if c.lower() in alphabet else alphabet.label(c)
+        for c in alphabet.characters
+    ]
     return np.array([0, *labels])
 
 
 def _shared(hypotheses: Sequence[Hypothesis]) -> NDArray[np.float64]:
     """(2, n) the posteriors and gains of all hypotheses of an image."""
-    scores, weights = (np.array([getattr(own, name) for own in hypotheses]) for name in ("score", "weight"))
+    scores, weights = (
+        np.array([getattr(own, name) for own in hypotheses]) for name in ("score", "weight")
+    )
     return np.stack(shared(scores, weights))

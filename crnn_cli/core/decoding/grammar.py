@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding import native
-from crnn_cli.core.decoding.likelihood import Integers
+from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.native import Compiled
 
 Weights = NDArray[np.float64]
@@ -63,7 +63,9 @@ class Scaled:
 
     def weights(self, states: Integers) -> Weights:
         weights = self._automaton.weights(states)
-        return np.multiply(weights, self._scale, out=np.full_like(weights, _BARRED), where=weights > _BARRED)
+        return np.multiply(
+            weights, self._scale, out=np.full_like(weights, _BARRED), where=weights > _BARRED
+        )
 
     @cached_property
     def compiled(self) -> Compiled | None:
@@ -85,13 +87,17 @@ class Grammar:
         weights: (S, K) of the states so far, see `Automaton.weights`; S grows.
     """
 
-    def __init__(self, classes: int, automata: Sequence[Automaton] = (), bonus: float = 0.0) -> None:
+    def __init__(
+        self, classes: int, automata: Sequence[Automaton] = (), bonus: float = 0.0
+    ) -> None:
         self.start, self.bonus, self.classes = 0, bonus, classes
         self.lock = RLock()
         self._automata = automata
         self._bonuses = np.where(np.arange(classes) == BLANK, 0.0, bonus)
         self.weights: Weights = np.zeros((0, classes))
-        self._parts = np.zeros((0, len(automata)), np.int64)  # of each state, the states of the automata
+        self._parts = np.zeros(
+            (0, len(automata)), np.int64
+        )  # of each state, the states of the automata
         self._numbers: dict[tuple[int, ...], int] = {}
         self._following: dict[int, int] = {}  # by state * K + label
 
@@ -144,7 +150,11 @@ class Grammar:
                 return total
             key = state * self.classes + label
             known = self._following.get(key)
-            state = int(self.follow(np.array([state]), np.array([label]))[0]) if known is None else known
+            state = (
+                int(self.follow(np.array([state]), np.array([label]))[0])
+                if known is None
+                else known
+            )
         return total + float(self.weights[state, BLANK])
 
     def _add(self, parts: Integers) -> list[int]:
@@ -152,13 +162,18 @@ class Grammar:
         rows = list(map(tuple, parts.tolist()))
         known = len(self._numbers)
         numbers = [self._numbers.setdefault(row, len(self._numbers)) for row in rows]
-        fresh = np.array([place for row, place in {n: i for i, n in enumerate(numbers)}.items() if row >= known], int)
+        fresh = np.array(
+            [place for row, place in {n: i for i, n in enumerate(numbers)}.items() if row >= known],
+            int,
+        )
         if len(fresh):
             self._room(len(self._numbers))
             at, own = np.array(numbers)[fresh], parts[fresh]
             self._parts[at] = own
             pairs = list(zip(self._automata, own.T, strict=True))
-            self.weights[at] = self._bonuses + sum(automaton.weights(states) for automaton, states in pairs)
+            self.weights[at] = self._bonuses + sum(
+                automaton.weights(states) for automaton, states in pairs
+            )
         return numbers
 
     def _room(self, count: int) -> None:
@@ -166,4 +181,6 @@ class Grammar:
         if count > len(self.weights):
             more = max(64, 2 * count) - len(self.weights)
             self.weights = np.concatenate((self.weights, np.full((more, self.classes), _BARRED)))
-            self._parts = np.concatenate((self._parts, np.zeros((more, self._parts.shape[1]), np.int64)))
+            self._parts = np.concatenate(
+                (self._parts, np.zeros((more, self._parts.shape[1]), np.int64))
+            )

@@ -11,10 +11,10 @@ import numpy as np
 
 from crnn_cli.core.codec import Alphabet, show
 from crnn_cli.core.decoding import native
+from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.grammar import Weights
-from crnn_cli.core.decoding.likelihood import Integers
 from crnn_cli.core.decoding.native import NGRAMS, Compiled
-from crnn_cli.core.decoding.tree import Tree
+from crnn_cli.core.decoding.trie import Tree
 from crnn_cli.core.ngrams import BEGIN, END, NEVER, SPACE, UNKNOWN, Ngrams
 from crnn_cli.errors import UsageFault
 
@@ -41,8 +41,13 @@ class LanguageModel:
 
     def __init__(self, model: Ngrams, alphabet: Alphabet) -> None:
         numbers = {token: number for number, token in enumerate(model.vocabulary)}
-        tokens = [numbers.get(SPACE if character == " " else character) for character in alphabet.characters]
-        self.unknown = [c for c, token in zip(alphabet.characters, tokens, strict=True) if token is None]
+        tokens = [
+            numbers.get(SPACE if character == " " else character)
+            for character in alphabet.characters
+        ]
+        self.unknown = [
+            c for c, token in zip(alphabet.characters, tokens, strict=True) if token is None
+        ]
         if len(self.unknown) == len(tokens):
             raise UsageFault(
                 f"the language model has no character of the recogniser's alphabet ({show(self.unknown[0])} ...): is "
@@ -61,7 +66,9 @@ class LanguageModel:
 
     @cached_property
     def _graph(self) -> _Graph:
-        return _Graph(self._model)  # takes a while for a million n-grams, and many a word is sure without
+        return _Graph(
+            self._model
+        )  # takes a while for a million n-grams, and many a word is sure without
 
     def weights(self, states: Integers) -> Weights:
         return _NATURAL * self._graph.rows(states)[:, self._tokens]
@@ -71,7 +78,9 @@ class LanguageModel:
 
     @cached_property
     def compiled(self) -> Compiled:
-        return Compiled.of(NGRAMS, self.start, tokens=self._tokens, **self._graph.arrays).scaled(_NATURAL)
+        return Compiled.of(NGRAMS, self.start, tokens=self._tokens, **self._graph.arrays).scaled(
+            _NATURAL
+        )
 
 
 class _Graph:
@@ -83,11 +92,15 @@ class _Graph:
     def __init__(self, model: Ngrams) -> None:
         ends = np.cumsum([1, *(len(level.tokens) for level in model.levels)])
         size = len(model.vocabulary) + 1
-        first = np.concatenate([*(own.first[:-1] + at for own, at in zip(model.levels, ends, strict=False)), ends[-1:]])
+        first = np.concatenate(
+            [*(own.first[:-1] + at for own, at in zip(model.levels, ends, strict=False)), ends[-1:]]
+        )
         parents = np.repeat(np.arange(len(first) - 1), np.diff(first))
         tokens = np.concatenate([level.tokens for level in model.levels]).astype(np.int64)
         self._tree = Tree(parents * size + tokens, first, size)
-        self._probability = np.concatenate([[NEVER], *(level.probability for level in model.levels)])
+        self._probability = np.concatenate(
+            [[NEVER], *(level.probability for level in model.levels)]
+        )
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
         # the longest proper suffix of each n-gram that may be a context, itself one
         self._leads = (np.diff(first) > 0) | (self._weight != 0)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.core.decoding.tree import Integers, Tree
+from crnn_cli.core.decoding.trie import Integers, Tree
 
 MOST = 4  # automata of a grammar
 _VERSION = 2  # of `_native.c`
@@ -51,7 +51,9 @@ class Compiled(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, kind: int, start: int, tree: Tree | None = None, outside: float = 0.0, **arrays: Any) -> Compiled:
+    def of(
+        cls, kind: int, start: int, tree: Tree | None = None, outside: float = 0.0, **arrays: Any
+    ) -> Compiled:
         """Of arrays, which are kept alive with it, by their names."""
         made = cls(kind, start, 1.0, outside)
         if tree is not None:
@@ -111,9 +113,11 @@ def library() -> ctypes.CDLL | None:
 def forward(
     log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]
 ) -> tuple[Doubles, Doubles] | None:
-    """See `crnn_cli.core.decoding.likelihood`; None where it was not built."""
+    """See `crnn_cli.core.decoding.ctc_forward`; None where it was not built."""
     ends, taken = np.empty(len(frames)), np.empty(len(frames))
-    return (ends, taken) if _of_texts("crnn_forward", log_probs, frames, labels, ends, taken) else None
+    return (
+        (ends, taken) if _of_texts("crnn_forward", log_probs, frames, labels, ends, taken) else None
+    )
 
 
 def align(
@@ -138,7 +142,9 @@ def suffixes(tree: Tree, leads: NDArray[np.bool_]) -> Integers | None:
     return own.kept["suffix"]
 
 
-def weigh(labels: Sequence[Sequence[int]], classes: int, automata: Sequence[Compiled], bonus: float) -> Doubles:
+def weigh(
+    labels: Sequence[Sequence[int]], classes: int, automata: Sequence[Compiled], bonus: float
+) -> Doubles:
     """See `crnn_cli.core.decoding.grammar`."""
     code = library()
     assert code is not None
@@ -151,7 +157,12 @@ def weigh(labels: Sequence[Sequence[int]], classes: int, automata: Sequence[Comp
 
 
 def search(
-    log_probs: Floats, frames: Integers, automata: Sequence[Compiled], bonus: float, width: int, classes: int
+    log_probs: Floats,
+    frames: Integers,
+    automata: Sequence[Compiled],
+    bonus: float,
+    width: int,
+    classes: int,
 ) -> list[Found]:
     """See `crnn_cli.core.decoding.beam`."""
     log_probs, stride = _laid_out(log_probs)
@@ -166,14 +177,33 @@ def search(
     results: list[Found] = []
     for at in range(0, n, some):
         own = np.ascontiguousarray(frames[at : at + some], np.int64).clip(0, steps)
-        inputs = log_probs[at:].ctypes.data, stride, own.ctypes.data, len(own), ctypes.byref(grammar), width, classes
+        inputs = (
+            log_probs[at:].ctypes.data,
+            stride,
+            own.ctypes.data,
+            len(own),
+            ctypes.byref(grammar),
+            width,
+            classes,
+        )
         outputs = (part.ctypes.data for part in (found, labels, lengths, scores, weights))
         if code.crnn_search(*inputs, steps, *outputs):
             raise MemoryError(f"a beam of {width} over {steps} frames")
         for row, count in enumerate(found[: len(own)].tolist()):
             begins = (steps - lengths[row, :count]).tolist()
-            texts = [tuple(labels[row, place, begin:].tolist()) for place, begin in enumerate(begins)]
-            results.append(list(zip(texts, scores[row, :count].tolist(), weights[row, :count].tolist(), strict=True)))
+            texts = [
+                tuple(labels[row, place, begin:].tolist()) for place, begin in enumerate(begins)
+            ]
+            results.append(
+                list(
+                    zip(
+                        texts,
+                        scores[row, :count].tolist(),
+                        weights[row, :count].tolist(),
+                        strict=True,
+                    )
+                )
+            )
     return results
 
 
@@ -191,13 +221,17 @@ def _of_texts(
     log_probs, stride = _laid_out(log_probs)
     _, steps, classes = log_probs.shape
     if not len(log_probs) == len(frames) == len(labels):
-        raise ValueError(f"{len(log_probs)} images, frames of {len(frames)}, texts of {len(labels)}")
+        raise ValueError(
+            f"{len(log_probs)} images, frames of {len(frames)}, texts of {len(labels)}"
+        )
     flat, lengths = _flat(labels, classes)
     frames = np.ascontiguousarray(frames, np.int64).clip(0, steps)
     places = (own.ctypes.data for own in (flat, lengths, *outputs))
     inputs = log_probs.ctypes.data, stride, frames.ctypes.data, len(lengths)
     if getattr(code, name)(*inputs, classes, *places):
-        raise MemoryError(f"texts of up to {lengths.max(initial=0)} labels over {frames.max(initial=0)} frames")
+        raise MemoryError(
+            f"texts of up to {lengths.max(initial=0)} labels over {frames.max(initial=0)} frames"
+        )
     return True
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.core.codec import BLANK
+from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.grammar import Weights
-from crnn_cli.core.decoding.likelihood import Integers
 from crnn_cli.core.decoding.native import TABLE, Compiled
 from crnn_cli.errors import UsageFault
 
@@ -89,7 +89,10 @@ class Pattern:
     def follow(self, states: Integers, labels: Integers) -> Integers:
         pairs = zip(states.tolist(), labels.tolist(), strict=True)
         return np.array(
-            [self._number(target for own, target in self._leaving(state) if label in own) for state, label in pairs],
+            [
+                self._number(target for own, target in self._leaving(state) if label in own)
+                for state, label in pairs
+            ],
             np.int64,
         )
 
@@ -136,7 +139,10 @@ class Pattern:
         """States from which the end can be reached with the alphabet's characters."""
         sources: dict[int, list[int]] = {}
         for own in range(len(self._edges)):
-            for target in [*self._free[own], *(target for labels, target in self._edges[own] if labels)]:
+            for target in [
+                *self._free[own],
+                *(target for labels, target in self._edges[own] if labels),
+            ]:
                 sources.setdefault(target, []).append(own)
         found, waiting = set[int](), [self._end]
         while waiting:
@@ -154,7 +160,9 @@ class Pattern:
         return len(self._edges) - 1
 
     def _matching(self, test: Callable[[str], bool]) -> _Set:
-        return frozenset(label for label, character in enumerate(self._alphabet, start=1) if test(character))
+        return frozenset(
+            label for label, character in enumerate(self._alphabet, start=1) if test(character)
+        )
 
     def _template(self, pattern: str, first: int, end: int) -> None:
         characters = iter(pattern)
@@ -208,7 +216,9 @@ class Pattern:
         else:
             self._edges[first].append((self._labels(kind, value), end))
 
-    def _repeat(self, least: int, most: int, tree: Sequence[tuple[Any, Any]], first: int, end: int) -> None:
+    def _repeat(
+        self, least: int, most: int, tree: Sequence[tuple[Any, Any]], first: int, end: int
+    ) -> None:
         for _ in range(least):
             after = self._state()
             self._tree(tree, first, after)
@@ -243,12 +253,16 @@ class Pattern:
             "ANY": lambda character: True,
         }
         if kind not in tests:
-            raise re.error(f"{kind.lower().replace('_', ' ')} is not known here: the whole text is matched, once")
+            raise re.error(
+                f"{kind.lower().replace('_', ' ')} is not known here: the whole text is matched, once"
+            )
         test = tests[kind]
         if not self._fold:
             return self._matching(test)
         whole = all if kind == "NOT_LITERAL" else any
-        return self._matching(lambda character: whole(map(test, (character, *_other_cases(character)))))
+        return self._matching(
+            lambda character: whole(map(test, (character, *_other_cases(character))))
+        )
 
 
 def _other_cases(character: str) -> list[str]:

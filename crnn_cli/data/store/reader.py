@@ -115,7 +115,9 @@ class Reader:
         if self._hashes is None:
             found = self._packed(HASHES, np.dtype("<u8"), 1)
             if found is None:
-                found = np.array([content_hash(self.image(i)) for i in range(self._count)], dtype=np.uint64)
+                found = np.array(
+                    [content_hash(self.image(i)) for i in range(self._count)], dtype=np.uint64
+                )
             self._hashes = found.astype(np.uint64)
         return self._hashes
 
@@ -167,7 +169,9 @@ class Reader:
 
     def _present(self, key: bytes, value: bytes | None) -> bytes:
         if value is None:
-            raise StoreError(f"{self.name}: {key.decode()} is missing, of {self._count:,} samples: build it again")
+            raise StoreError(
+                f"{self.name}: {key.decode()} is missing, of {self._count:,} samples: build it again"
+            )
         return value
 
     def _get(self, keys: Sequence[bytes], most: int = 2**32) -> list[bytes | None]:
@@ -186,7 +190,9 @@ class Reader:
         tree = self._opened()
         found, entries = tree.get([COUNT])[0], tree.entries()
         if found is None or not found.isdigit():
-            raise StoreError(f"{self.name}: an LMDB, but no text dataset: it has no {COUNT.decode()}")
+            raise StoreError(
+                f"{self.name}: an LMDB, but no text dataset: it has no {COUNT.decode()}"
+            )
         count = _as_number(found)
         if count == 0:
             raise StoreError(f"{self.name}: the dataset has no samples: build it again")
@@ -212,7 +218,9 @@ def data_file(path: Path) -> Path:
     except OSError as fault:
         raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
     if not there:
-        raise StoreError(f"{path}: no dataset (there is no {DATA} in this folder): `crnn build-lmdb` makes one")
+        raise StoreError(
+            f"{path}: no dataset (there is no {DATA} in this folder): `crnn build-lmdb` makes one"
+        )
     return path / DATA
 
 

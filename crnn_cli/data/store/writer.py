@@ -94,7 +94,14 @@ class Writer:
         return (path, digest) in self._known
 
     def add(
-        self, image: bytes, label: str, width: int, height: int, path: str, mark: str = "", digest: int | None = None
+        self,
+        image: bytes,
+        label: str,
+        width: int,
+        height: int,
+        path: str,
+        mark: str = "",
+        digest: int | None = None,
     ) -> None:
         """Add a sample: an image file's bytes, its text, its size in pixels and where it came from.
 
@@ -126,7 +133,9 @@ class Writer:
             folder = self._folder if self._append else self._partial
             self._environment = lmdb.open(
                 os.fsencode(folder),
-                map_size=max(_FIRST_MAP, 2 * data_file(folder).stat().st_size if self._append else 0),
+                map_size=max(
+                    _FIRST_MAP, 2 * data_file(folder).stat().st_size if self._append else 0
+                ),
                 subdir=folder.is_dir(),
                 lock=self._append,
                 sync=self._append,
@@ -141,7 +150,10 @@ class Writer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         try:
             if kind is None:
@@ -207,7 +219,9 @@ class Writer:
         try:
             with self._environment.begin(write=True) as transaction:
                 if self._append and transaction.get(COUNT) != b"%d" % self._before:
-                    raise StoreError(f"{self.path}: changed by another program: nothing was added; run it again")
+                    raise StoreError(
+                        f"{self.path}: changed by another program: nothing was added; run it again"
+                    )
                 transaction.cursor().putmulti(items)
         except lmdb.MapFullError:
             self._environment.set_mapsize(2 * self._environment.info()["map_size"])
@@ -217,7 +231,9 @@ class Writer:
 
     def _load(self) -> None:
         if not self.path.exists():
-            raise StoreError(f"{self.path}: no dataset to append to: leave out --append to make one")
+            raise StoreError(
+                f"{self.path}: no dataset to append to: leave out --append to make one"
+            )
         self._handle = self._hold()
         try:
             self._take_over(Reader(self.path))
@@ -242,18 +258,24 @@ class Writer:
             raise StoreError(f"{self.path}: exists: --overwrite replaces it, --append adds to it")
         if not self.path.is_dir():
             kind = "a file" if self.path.exists() else "a link to nothing"
-            raise StoreError(f"{self.path}: is no dataset folder but {kind}: remove it, or choose another output")
+            raise StoreError(
+                f"{self.path}: is no dataset folder but {kind}: remove it, or choose another output"
+            )
         if not any(self.path.iterdir()):
             return
         if not is_dataset(self.path):
-            raise StoreError(f"{self.path}: is no dataset, so it is not replaced: choose another output")
+            raise StoreError(
+                f"{self.path}: is no dataset, so it is not replaced: choose another output"
+            )
         _let_go(self._hold())
 
     def _hold(self) -> int | None:
         try:
             return _lock(data_file(self.path))
         except BlockingIOError:
-            raise StoreError(f"{self.path}: another build is adding to it: wait until it is done") from None
+            raise StoreError(
+                f"{self.path}: another build is adding to it: wait until it is done"
+            ) from None
 
     def _check_access(self) -> None:
         """Refuse before the work what could not be written after it."""
@@ -268,14 +290,19 @@ class Writer:
     def _unwritable(self, fault: Exception) -> StoreError:
         reason = fault.strerror if isinstance(fault, OSError) else f"{fault}: is the disk full?"
         kept = "the dataset there is as it was" if self.path.exists() else "nothing was left there"
-        return StoreError(f"{self.path}: cannot be written ({reason}); {kept}: free space or choose another output")
+        return StoreError(
+            f"{self.path}: cannot be written ({reason}); {kept}: free space or choose another output"
+        )
 
     def _remove(self) -> None:
         if self._is_partial_made:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def _unlock(self) -> None:
-        handle, self._handle = self._handle, None  # first, as a signal after the closing would have it closed again
+        handle, self._handle = (
+            self._handle,
+            None,
+        )  # first, as a signal after the closing would have it closed again
         _let_go(handle)
 
 

@@ -1,0 +1,1 @@
+"""Model files for other programs: traced, proven and written; ONNX of fewer bits."""

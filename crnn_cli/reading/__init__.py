@@ -1,0 +1,1 @@
+"""The read road: inputs, preparation, recognition, results, evaluation."""

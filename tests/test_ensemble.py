@@ -1,0 +1,234 @@
+"""Several looks at an image: models that read together, views of an image, and lines that were turned."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+import crnn_cli
+from crnn_cli.config import ModelConfig
+from crnn_cli.core.codec import Alphabet, Codec
+from crnn_cli.core.decoding import (
+    DecodeOptions,
+    Decoder,
+    HypothesisSet,
+    Proposals,
+    read_ensemble,
+    score,
+    temper,
+)
+from crnn_cli.data import views
+from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from tests.conftest import png
+from tests.models import StripesRunner, save_stripes_onnx, stripes
+from tests.test_beam import noise
+
+CODEC = Codec(Alphabet("abc"))
+
+
+def looks(
+    *seeds: int, codec: Codec = CODEC, temperature: float = 1.0, **options
+) -> list[HypothesisSet]:
+    """Of noise, four to six frames each."""
+    decoder = Decoder(codec, temperature, DecodeOptions(**options))
+    found = []
+    for seed in seeds:
+        log_probs = noise(seed, 4 + seed % 3, codec.classes)
+        (proposals,) = decoder.propose(log_probs, np.array([log_probs.shape[1]]))
+        found.append(HypothesisSet(log_probs[0], proposals, decoder))
+    return found
+
+
+def probability(look: HypothesisSet, labels, temperature: float = 1.0) -> float:
+    log_probs = temper(look.log_probs, temperature)
+    return float(np.exp(score(log_probs[None], np.array([len(log_probs)]), [labels])[0]))
+
+
+def test_models_of_one_alphabet_average_the_logarithms_of_whole_texts():
+    of_it = looks(1, 2, 3, temperature=1.5)
+    proposed = {labels for look in of_it for labels in look.proposals.weights}
+    means = {
+        labels: float(np.prod([probability(look, labels, 1.5) for look in of_it]) ** (1 / 3))
+        for labels in proposed
+    }
+    rest = np.prod(
+        [1 - sum(probability(look, labels, 1.5) for labels in proposed) for look in of_it]
+    ) ** (1 / 3)
+    found = read_ensemble(of_it, 3)
+    assert [one.decoded.labels for one in found] == sorted(
+        means, key=lambda labels: -means[labels]
+    )[:3]
+    for one in found:
+        whole = sum(means.values()) + rest
+        assert one.decoded.confidence == pytest.approx(means[one.decoded.labels] / whole, rel=1e-4)
+        assert one.decoded.posterior == pytest.approx(
+            means[one.decoded.labels] / sum(means.values()), rel=1e-4
+        )
+        assert len(one.decoded.spans) == len(one.decoded.labels)
+
+
+def test_one_look_alone_is_what_its_decoder_says():
+    (look,) = looks(5)
+    (found,) = read_ensemble([look])
+    ((alone, *_),) = Decoder(CODEC, 1.0, DecodeOptions(decoder="beam"))(
+        look.log_probs[None], np.array([6])
+    )
+    assert (found.decoded.labels, found.decoded.spans) == (alone.labels, alone.spans)
+    assert found.decoded.confidence == pytest.approx(alone.confidence)
+
+
+def test_models_of_different_alphabets_average_probabilities():
+    other = Codec(Alphabet("cab!"))
+    of_it = [*looks(1), *looks(4, codec=other)]
+    (found,) = read_ensemble(of_it)
+    sums: dict[str, float] = {}
+    for look in of_it:
+        for text in {
+            own.decoder.codec.decode(labels) for own in of_it for labels in own.proposals.weights
+        }:
+            if not look.decoder.codec.unknown(text):
+                sums[text] = (
+                    sums.get(text, 0.0) + probability(look, look.decoder.codec.encode(text)) / 2
+                )
+    best = max(sums, key=sums.__getitem__)
+    assert of_it[found.look].decoder.codec.decode(found.decoded.labels) == best
+    assert found.decoded.confidence == pytest.approx(sums[best], rel=1e-4)
+
+
+def test_what_the_decoders_forbid_is_not_read():
+    (found,) = read_ensemble(looks(1, 2, deny="a"))
+    assert 1 not in found.decoded.labels
+    assert (
+        read_ensemble(
+            [HypothesisSet(own.log_probs, Proposals({}), own.decoder) for own in looks(1)]
+        )
+        == []
+    )
+
+
+def test_models_write_as_they_were_taught_and_are_told_by_one_that_can():
+    """A combining mark that the alphabet has apart, right to left, and a model of small letters beside one of both."""
+    for codec in (Codec(Alphabet("e\u0301x")), Codec(Alphabet("\u05d0\u05d11a"), direction="rtl")):
+        for seed in range(20):
+            (look,) = looks(seed, codec=codec)
+            (found,) = read_ensemble([look])
+            assert found.decoded.labels == max(
+                look.proposals.weights, key=lambda labels: probability(look, labels)
+            )
+    small, both = Codec(Alphabet("ab"), case="lower"), Codec(Alphabet("AaB"))
+    for seed in range(20):
+        of_it = [*looks(seed, codec=small), *looks(seed + 100, codec=both)]
+        texts = [
+            of_it[one.look].decoder.codec.decode(one.decoded.labels)
+            for one in read_ensemble(of_it, 5)
+        ]
+        assert len(set(texts)) == len(texts)
+
+
+def listed(log_probs, own, name="x", **options) -> HypothesisSet:
+    words = {key: [CODEC.encode(word) for word in listed] for key, listed in own.items()}
+    decoder = Decoder(CODEC, 1.0, DecodeOptions(**options), None, None, words)
+    (proposals,) = decoder.propose(log_probs, np.array([log_probs.shape[1]]), [name])
+    return HypothesisSet(log_probs[0], proposals, decoder)
+
+
+def test_lexicons_hold_as_they_do_alone():
+    for seed in range(20):
+        log_probs = noise(seed, 6, 4)
+        for options in (
+            {},
+            {"outside": 0.5, "beam": 500},
+            {"outside": 3.0, "beam": 500},
+            {"delta": 1, "beam": 500},
+        ):
+            look = listed(log_probs, {"x": ["ab", "c"]}, **options)
+            ((alone, *_),) = look.decoder(log_probs, np.array([6]), ["x"])
+            (found,) = read_ensemble([look])
+            assert found.decoded.labels == alone.labels
+    words = listed(noise(1, 6, 4), {"x": ["abc"]})
+    free = listed(noise(2, 6, 4), {"y": ["abc"]})
+    assert (words.proposals.free, free.proposals.free) == (False, True)
+    assert CODEC.decode(read_ensemble([free, words])[0].decoded.labels) == "abc"
+
+
+def test_what_one_model_forbids_no_other_allows():
+    other = Codec(Alphabet("cab!"))
+    of_it = [*looks(1, deny="a"), *looks(4, codec=other)]
+    texts = [
+        of_it[one.look].decoder.codec.decode(one.decoded.labels) for one in read_ensemble(of_it, 9)
+    ]
+    assert texts
+    assert not [
+        text for text in texts if "a" in text and "!" not in text
+    ]  # it cannot write the "!", nor judge it
+
+
+def test_a_tall_image_is_also_read_turned():
+    line = stripes("aabbaba")
+    assert [degrees for degrees, _ in views.turns(line)] == [0]
+    tall = np.ascontiguousarray(np.rot90(line))
+    turned = dict(views.turns(tall))
+    assert sorted(turned) == [0, 90, 270]
+    assert (turned[270] == line).all()
+    members = [ModelWithDecoder(StripesRunner())]
+    found, wide = recognize([("tall", png(tall)), ("wide", png(line))], members)
+    assert {found.text, found.text[::-1]} >= {"aabbaba"}  # both ways are as sure
+    assert (found.turned, wide.text, wide.turned) == (
+        270 if found.text == "aabbaba" else 90,
+        "aabbaba",
+        0,
+    )
+    assert max(c.end for c in found.characters) <= line.shape[1]
+    (upright,) = recognize([("tall", png(tall))], members, ReadOptions(turn=False))
+    assert (upright.turned, upright.text == "aabbaba") == (0, False)
+
+
+def test_views_move_little_and_keep_the_image_first():
+    image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
+    first, narrow, wide, raised, lowered = views.shaken(image)
+    assert first is image
+    assert [view.shape for view in (narrow, wide)] == [(40, 90, 3), (40, 110, 3)]
+    assert (raised[:38] == image[2:]).all()
+    assert (raised[38:] == image[-1]).all()
+    assert (lowered[2:] == image[:38]).all()
+    assert [view.shape for view in views.shaken(np.zeros((1, 1), np.uint8))] == [(1, 1)] * 5
+
+
+def test_models_and_views_read_together_from_the_command_line(tmp_path, monkeypatch, crnn):
+    monkeypatch.chdir(tmp_path)
+    save_stripes_onnx(tmp_path / "one.onnx")
+    save_stripes_onnx(
+        tmp_path / "two.onnx",
+        ModelConfig("ab", height=48, channels=1, minimum_width=8, widen_below=0),
+    )
+    save_stripes_onnx(tmp_path / "other.onnx", ModelConfig("ax", minimum_width=8, widen_below=0))
+    cv2.imwrite(
+        "a.png", stripes("aaaa")
+    )  # grey stripes alone: a stretched black one has grey borders
+    cv2.imwrite("aa.png", stripes("aaa"))
+    for options in (("--model", "two.onnx"), ("--tta",), ("--tta", "--model", "two.onnx")):
+        code, out, err = crnn(
+            "predict", "a.png", "gone.png", "aa.png", "--model", "one.onnx", *options, "--json"
+        )
+        rows = [json.loads(row) for row in out.splitlines()]
+        assert (code, [row["text"] for row in rows]) == (1, ["aaaa", "", "aaa"]), err
+        assert 0 < rows[0]["confidence"] < 1
+        assert [round(c["start"]) for c in rows[0]["characters"]] == [4, 12, 20, 28]
+    code, out, err = crnn("predict", "aa.png", "--model", "one.onnx", "--model", "other.onnx")
+    assert (code, out.split("\t")[1]) == (0, "aaa")
+    assert err.count("model: ") == 2
+    (tmp_path / "labels.tsv").write_text("a.png\taaaa\naa.png\taaa\n")
+    assert crnn("build-lmdb", ".", "labels.tsv", "-o", "set.lmdb", "--format", "tab").code == 0
+    both = ("--model", "one.onnx", "--model", "two.onnx")
+    code, out, _ = crnn("evaluate", "set.lmdb", *both, "--tta", "--json")
+    assert (code, json.loads(out)["models"], json.loads(out)["overall"]["exact"]["value"]) == (
+        0, ["one.onnx", "two.onnx"], 1.0,
+    )  # fmt: skip
+    assert crnn("lm", "set.lmdb").code == 0
+    for options in (both, ("--model", "one.onnx", "--tta")):
+        code, _, err = crnn("evaluate", "set.lmdb", *options, "--lm", "model.arpa", "--tune")
+        assert (code, "--tune" in err) == (2, True)
+    assert crnn_cli.load(["one.onnx", "two.onnx"], tta=True).read("a.png").__next__().text == "aaaa"

@@ -1,0 +1,390 @@
+"""Exported models are their sources: any batch, any width, and everything needed to read with them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import crnn_cli
+from crnn_cli import checkpoint, inspection, runners
+from crnn_cli.checkpoint import Header
+from crnn_cli.commands.export import command as export_command
+from crnn_cli.config import DecodeOptions, ModelConfig
+from crnn_cli.core.model import CRNN
+from crnn_cli.data.batching import collate
+from crnn_cli.data.store import Reader, Writer
+from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
+from crnn_cli.export import export
+from crnn_cli.export import quantize as fewer_bits
+from tests.conftest import png, render
+from tests.models import save_untrained
+
+# Every backbone and recurrence goes the same way; all 28 take minutes, these are those that once needed care.
+CASES = [
+    ("tiny", "lstm", 1, "model.onnx"),
+    ("tiny", "gru", 2, "model.onnx"),
+    ("vgg", "lstm", 2, "model.pt2"),
+    ("small", "gru", 1, "model.pt2"),
+    ("mobilenet_v3_small", "lstm", 1, "model.pt2"),
+    ("tiny", "lstm", 2, "model.onnx"),
+    ("tiny", "gru", 1, "model.onnx"),
+    ("tiny", "gru", 2, "model.pt2"),
+]
+RECORD = {"steps": 7, "data": {"sources": ["Wörter.lmdb"]}}
+
+
+def saved(folder: Path, **settings) -> Path:
+    torch.manual_seed(0)
+    model = CRNN(ModelConfig(**{"alphabet": "abcé", "units": 8, **settings}))
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    path = folder / "model.safetensors"
+    checkpoint.save(path, Header(model.config, RECORD), model.state_dict())
+    return path
+
+
+def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
+    source = saved(tmp_path)
+    exported = export.export(source, tmp_path / "half.safetensors")
+    assert exported.size < 0.55 * source.stat().st_size
+    assert 0 < exported.difference < export.HALF_TOLERANCE
+    assert inspection.model(exported.path).header == inspection.model(source).header
+    assert (
+        export.export(exported.path, tmp_path / "half.onnx").difference <= export.TOLERANCES["fp32"]
+    )
+    assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
+
+
+@pytest.mark.parametrize(("scale", "tolerance"), [(1.0, 1e-9), (1e6, 0.1)])
+def test_weights_that_float16_is_too_coarse_for_stay_as_they_are(
+    tmp_path, monkeypatch, crnn, scale, tolerance
+):
+    monkeypatch.setattr(export, "HALF_TOLERANCE", tolerance)
+    header, state = checkpoint.load(saved(tmp_path))
+    state["head.weight"] *= scale  # 1e6: some are beyond float16
+    checkpoint.save(tmp_path / "model.safetensors", header, state)
+    code, _, err = crnn(
+        "export", tmp_path / "model.safetensors", "-o", tmp_path / "copy.safetensors"
+    )
+    assert (
+        code,
+        "its weights stay in float32, as float16 is too coarse for this model: " in err,
+    ) == (0, True), err
+    assert all(
+        torch.equal(own, state[name])
+        for name, own in checkpoint.load(tmp_path / "copy.safetensors")[1].items()
+    )
+
+
+def test_a_network_that_float16_is_too_coarse_for_can_be_judged_by_its_readings(
+    tmp_path, monkeypatch, lines, crnn
+):
+    monkeypatch.setitem(export.TOLERANCES, "fp16", 1e-9)
+    source = saved(tmp_path)
+    refused = crnn("export", source, "--fp16")
+    assert (refused.code, "leave out --fp16, or give --data DATASET" in refused.err) == (1, True), (
+        refused.err
+    )
+    assert "torch" not in refused.err
+    assert not (tmp_path / "model.fp16.onnx").exists()
+    assert crnn("export", source, "--fp16", "--data", lines).code == 0
+
+
+def test_what_is_hardly_ever_read_may_differ():
+    log_probs = np.log(np.array([[[0.999, 0.001 - 1e-9, 1e-9]]], np.float32))
+    changed = log_probs + np.array([0, 0, 3.0], np.float32)
+    images, widths = np.zeros((1, 1, 32, 8), np.uint8), np.array([8])
+
+    def gives(found):
+        return lambda _images, _widths: (found, np.array([1]))
+
+    assert export.largest_difference(gives(log_probs), gives(changed), [(images, widths)]) < 1e-5
+    likelier = gives(log_probs + np.array([0, 3.0, 0], np.float32))
+    assert export.largest_difference(gives(log_probs), likelier, [(images, widths)]) > 0.5
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "model.safetensors")
+
+
+@pytest.mark.parametrize(("backbone", "rnn", "layers", "name"), CASES)
+def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, layers, name):
+    source = saved(tmp_path, backbone=backbone, rnn=rnn, layers=layers, temperature=1.5)
+    exported = export.export(source, tmp_path / name)
+    assert exported.difference <= export.TOLERANCES["fp32"]
+    assert exported.size == exported.path.stat().st_size
+
+    ours, header = runners.load(source, "cpu"), Header(runners.load(source, "cpu").config, RECORD)
+    theirs: export.Run
+    if name.endswith(".pt2"):  # a user's own program loads it so
+        extra = {export.EXTRA_FILE: ""}
+        program = torch.export.load(exported.path, extra_files=extra).module()
+        assert Header.from_json(extra[export.EXTRA_FILE], name) == header
+
+        def theirs(images, widths):
+            log_probs, frames = program(torch.from_numpy(images), torch.from_numpy(widths))
+            return log_probs.detach().numpy(), frames.numpy()
+
+    else:
+        theirs = runners.load(exported.path, "cpu")
+        assert inspection.model(exported.path).header == header
+    for texts in (["ab"], ["a", "abc ab", "bcbcbcbcbc"], ["c" * n for n in range(1, 8)]):
+        images, widths = collate([render(text)[None] for text in texts])
+        expected, frames = ours(images, widths)
+        found, found_frames = theirs(images, widths)
+        assert found_frames.tolist() == frames.tolist()
+        live = np.arange(expected.shape[1]) < frames[:, None]
+        np.testing.assert_allclose(found[live], expected[live], atol=1e-4)
+    assert str(Path(export.__file__).parent).encode() not in exported.path.read_bytes()
+
+
+@pytest.fixture
+def lines(tmp_path, crnn) -> Path:
+    """A dataset of rendered words."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    texts = [text * n for text in ("a", "bc", "cab") for n in (1, 2, 3)]
+    for number, text in enumerate(texts):
+        (folder / f"{number}.png").write_bytes(png(render(text)))
+    labels, dataset = tmp_path / "labels.tsv", tmp_path / "lines.lmdb"
+    labels.write_text("".join(f"{n}.png\t{text}\n" for n, text in enumerate(texts)))
+    assert crnn("build-lmdb", folder, labels, "-o", dataset, "--format", "tab").code == 0
+    return dataset
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, precision):
+    source = saved(tmp_path, temperature=1.5)
+    result = crnn("export", source, f"--{precision}", "--data", lines)
+    target = tmp_path / f"model.{precision}.onnx"
+    assert (result.code, inspection.model(target).header) == (0, inspection.model(source).header)
+    heads, whole, fewer = (line.split() for line in result.out.splitlines())
+    assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
+    assert 0 < float(fewer[1]) < float(whole[1])
+    (images, widths), *_ = fewer_bits.sampled([Reader(lines)], ModelConfig("abcé"))
+    (expected, frames), (found, same) = (
+        runners.load(path, "cpu")(images, widths) for path in (source, target)
+    )
+    assert frames.tolist() == same.tolist()
+    live = np.arange(expected.shape[1]) < frames[:, None]
+    assert 0 < np.abs(found - expected)[live].max() < 0.1
+    for row in range(len(images)):  # no image depends on those beside it
+        alone, count = runners.load(target, "cpu")(
+            images[row : row + 1, :, :, : widths[row]], widths[row : row + 1]
+        )
+        np.testing.assert_allclose(
+            alone[0], found[row, : count[0]], atol=1e-3 if precision == "fp16" else 1e-5
+        )
+
+
+def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
+    source = saved(tmp_path)
+    for arguments, why in (
+        (["--int8"], "give --data DATASET"),
+        (["--int8", "--fp16"], "give one of them"),
+        (["--data", lines], "--data is for"),
+        (["--fp16", "-o", tmp_path / "a.pt2"], "fp16 is for ONNX"),
+    ):
+        result = crnn("export", source, *arguments)
+        assert (result.code, why in result.err) == (2, True), result.err
+    junk = tmp_path / "junk.lmdb"
+    with Writer(junk) as writer:
+        writer.add(b"junk", "abc", 64, 32, "junk.png")
+    with pytest.raises(UsageFault, match=r"junk\.lmdb: .* none of these can be read"):
+        fewer_bits.sampled([Reader(junk)], ModelConfig("abc"))
+    result = crnn("export", source, "--fp16", "--data", junk)
+    assert (result.code, "none of the 1 images can be read" in result.err) == (2, True)
+    result = crnn("export", source, "--fp16", "--data", junk, "--data", lines)
+    assert (result.code, "1 images cannot be read, and count as read empty: " in result.err) == (
+        0,
+        True,
+    )
+
+
+def test_samples_come_from_all_over_the_datasets(lines):
+    (one,) = fewer_bits.sampled([Reader(lines)], ModelConfig("abc"), 1)
+    many = fewer_bits.sampled([Reader(lines), Reader(lines)], ModelConfig("abc"), 100)
+    assert (len(one[1]), sum(len(widths) for _, widths in many)) == (1, 18)
+    assert (
+        sum(
+            len(widths)
+            for _, widths in fewer_bits.sampled([Reader(lines)] * 2, ModelConfig("abc"), 7)
+        )
+        == 7
+    )
+
+
+def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(tmp_path, crnn):
+    result = crnn("export", saved(tmp_path), "-o", tmp_path / "modèle 1.pt2")
+    assert (result.code, result.out) == (0, "")
+    assert "differ by at most" in result.err
+    assert torch.__version__ in result.err
+    assert len(result.err.splitlines()) == 1
+    assert leftovers(tmp_path) == ["modèle 1.pt2"]
+
+
+@pytest.mark.parametrize("keep", ["log_probs", "frames", "nothing"])
+def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
+    def wrong(data: bytes, suffix: str) -> export.Run:
+        right = opened(data, suffix)
+
+        def run(images, widths):
+            log_probs, frames = right(images, widths)
+            if keep == "nothing":
+                raise RuntimeError("no kernel")
+            return (log_probs, frames - 1) if keep == "log_probs" else (log_probs + 1e-3, frames)
+
+        return run
+
+    opened = export._opened
+    monkeypatch.setattr(export, "_opened", wrong)
+    with pytest.raises(ExportError, match="not written"):
+        export.export(saved(tmp_path), tmp_path / "model.pt2")
+    assert leftovers(tmp_path) == []
+
+
+def test_the_difference_is_that_of_true_frames_and_nan_is_one():
+    images, widths = np.zeros((2, 1, 32, 8), np.uint8), np.array([8, 4])
+    expected = np.zeros((2, 4, 3), np.float32)
+    padded, broken = expected.copy(), expected.copy()
+    padded[1, 2:], broken[0, 1, 0] = 9.0, np.nan
+    padded[0, 3, 2] = -0.25
+
+    def gives(log_probs):
+        return lambda _images, _widths: (log_probs, np.array([4, 2]))
+
+    found = export.largest_difference(gives(expected), gives(padded), [(images, widths)])
+    assert found == pytest.approx(1 - np.exp(-0.25))
+    assert np.isnan(export.largest_difference(gives(expected), gives(broken), [(images, widths)]))
+
+
+def test_the_proof_uses_batches_and_widths_that_were_not_traced():
+    batches = export.proof_batches(ModelConfig("a", channels=3, height=48))
+    assert {images.shape[:3] for images, _ in batches} == {(1, 3, 48), (2, 3, 48), (5, 3, 48)}
+    assert all(images.shape[3] == widths.max() for images, widths in batches)
+    assert all(len(set(widths.tolist())) == len(widths) for _, widths in batches)
+
+
+def test_tracing_leaves_torch_as_it_was():
+    operators = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
+    before = [dict(operator.py_kernels) for operator in operators]
+    with export._recurrence_as_one_step():
+        assert [dict(operator.py_kernels) for operator in operators] != before
+    assert [dict(operator.py_kernels) for operator in operators] == before
+
+
+def test_without_the_exporter_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ExportError, match=r"onnxscript: pip install 'crnn-cli\[export\]'"):
+        export.export(saved(tmp_path))
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", ["_recurrence_as_one_step", "_trace"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_a_torch_that_does_it_otherwise_is_named(tmp_path, monkeypatch, part, name):
+    def otherwise(*_):
+        raise AttributeError("module 'torch._C' has no attribute 'DispatchKey'\nand more")
+
+    monkeypatch.setattr(export, part, otherwise)
+    with pytest.raises(
+        ExportError, match=r"no attribute 'DispatchKey'\); this is torch .* works with torch 2\.13"
+    ):
+        export.export(saved(tmp_path), tmp_path / name)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", [Path("docs/models.md").read_text(encoding="utf-8"), export_command.__doc__]
+)
+def test_the_torch_it_works_with_is_told_in_every_place(text):
+    for version in re.findall(r"\d+\.\d+", export.TESTED):
+        assert version in text
+
+
+def test_an_existing_output_is_refused_and_kept(tmp_path, crnn):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"mine")
+    result = crnn("export", saved(tmp_path))
+    assert result.code == 1
+    assert "--overwrite" in result.err
+    assert target.read_bytes() == b"mine"
+
+
+def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
+    source = saved(tmp_path)
+    with pytest.raises(UsageFault, match=r"\.onnx or \.pt2 or \.safetensors"):
+        export.export(source, tmp_path / "model.bin")
+    with pytest.raises(OutputError, match="there is no folder"):
+        export.export(source, tmp_path / "none" / "model.onnx")
+    with pytest.raises(ModelError, match="no such model file"):
+        export.export(tmp_path / "other.safetensors")
+    (tmp_path / "model.onnx").touch()
+    for given in ("model.onnx", ".", "model"):
+        with pytest.raises(ModelError, match=r"give what `crnn train` wrote, a \.safetensors file"):
+            export.export(tmp_path / given)
+
+
+def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):
+    monkeypatch.chdir(tmp_path)
+    save_untrained(tmp_path / "model.safetensors")
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, (32, 200), np.uint8))
+    assert crnn("export", "-o", "plain.safetensors").code == 0
+    assert b'"decode"' not in (tmp_path / "plain.safetensors").read_bytes()
+    assert (
+        crnn("export", "-o", "kept.safetensors", "--pattern", "re:[ab]+", "--beam", "8").code == 0
+    )
+    assert checkpoint.read_header("kept.safetensors").decode == DecodeOptions(
+        beam=8, pattern="re:[ab]+"
+    )
+    assert crnn("export", "kept.safetensors", "-o", "again.safetensors", "--deny", "b").code == 0
+    assert "re:[ab]+" in crnn("inspect", "again.safetensors").out
+    (free,) = crnn("predict", "a.png", "--model", "plain.safetensors").out.splitlines()
+    assert not set(free.split("\t")[1]) <= set("ab")
+    for model, allowed in (("kept.safetensors", "ab"), ("again.safetensors", "a")):
+        code, out, _ = crnn("predict", "a.png", "--model", model)
+        assert (code, set(out.split("\t")[1])) == (0, set(allowed))
+        assert set(next(crnn_cli.load(model).read("a.png")).text) == set(allowed)
+    told = crnn(
+        "predict", "a.png", "--model", "again.safetensors", "--pattern", "re:.+", "--deny", ""
+    )
+    assert not set(told.out.split("\t")[1]) <= set("ab")
+    assert (
+        crnn("export", "-o", "greedy.safetensors", "--decoder", "greedy", "--beam", "2").code == 0
+    )
+    assert (
+        crnn(
+            "predict",
+            "a.png",
+            "--model",
+            "greedy.safetensors",
+            "--deny",
+            "a",
+            "--nbest",
+            "5",
+            "--json",
+        ).code
+        == 0
+    )
+    assert (
+        crnn("export", "-o", "english.safetensors", "--lm", "english", "--lm-weight", "0.7").code
+        == 0
+    )
+    assert checkpoint.read_header("english.safetensors").decode == DecodeOptions(
+        lm="english", lm_weight=0.7
+    )
+    code, _, err = crnn("export", "-o", "no.safetensors", "--lm", "own.arpa")
+    assert (code, "keeps the name of a language model of this package" in err) == (2, True)
+    code, _, err = crnn("export", "-o", "no.safetensors", "--allow", "xyz")
+    assert (
+        code,
+        "which the model's alphabet lacks" in err,
+        (tmp_path / "no.safetensors").exists(),
+    ) == (2, True, False)

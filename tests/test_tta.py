@@ -1,0 +1,164 @@
+"""The second look at doubtful images: which views are asked for, and what is made of their readings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_cli.data import views
+from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.preprocess import Orientation
+from crnn_cli.reading.results import Recognition
+from crnn_cli.reading.tta import View, ViewReadings
+from tests.conftest import png
+from tests.models import STRIPES, StripesRunner, stripes
+
+WORD, LINE = np.zeros((32, 64), np.uint8), np.zeros((32, 320), np.uint8)
+
+
+def looks(
+    confidence: float,
+    image=WORD,
+    text: str = "first",
+    reversible: bool = True,
+    widened: bool = True,
+) -> ViewReadings:
+    return ViewReadings(
+        Orientation(0, image.shape[1], (), image), reading(text, confidence), reversible, widened
+    )
+
+
+def reading(text: str, confidence: float, turned: int = 0) -> Recognition:
+    return Recognition("a", text, confidence, turned=turned, looks=1)
+
+
+@pytest.mark.parametrize(
+    ("image", "confidence"), [(WORD, 0.5), (LINE, 0.5), (WORD, 1.0), (LINE, 1.0)]
+)
+def test_a_sure_reading_stays(image, confidence):
+    sure = looks(confidence, image)
+    assert sure.further() is None
+    assert sure.reading() == reading("first", confidence)
+
+
+@pytest.mark.parametrize("widened", [False, True])
+def test_a_word_is_looked_at_cropped_and_padded_or_wider_and_a_line_padded(widened):
+    word, line = looks(0.49, widened=widened), looks(0.49, LINE, widened=widened)
+    cropped, padded, wider = View(margin=0.08), View(margin=-0.08), View(stretch=1.6)
+    first, second = (cropped, padded) if widened else (wider, cropped)
+    assert word.further() == first
+    word.add(reading("second", 0.2))
+    assert word.further() == second
+    word.add(reading("third", 0.1))
+    assert word.further() is None
+    assert line.further() == View(margin=-0.08)
+    line.add(reading("second", 0.2))
+    assert line.further() is None
+    assert (
+        looks(0.009, LINE, reversible=False).further() is None
+    )  # nothing helps a line that is not read at all
+
+
+def test_there_is_no_further_look_once_a_text_is_agreed_on():
+    doubtful = looks(0.3)
+    assert doubtful.further() is not None
+    doubtful.add(reading("first", 0.6))
+    assert doubtful.further() is None
+    assert doubtful.reading().confidence == 0.6
+    assert doubtful.reading().looks == 2
+
+
+def test_the_text_with_the_most_votes_wins_and_its_surest_reading_is_told():
+    divided = looks(0.2)
+    divided.further()
+    divided.add(reading("other", 0.3))
+    divided.further()
+    divided.add(reading("first", 0.15))
+    assert divided.reading() == Recognition("a", "first", 0.2, looks=3)
+
+
+def test_only_what_is_not_read_upright_is_looked_at_upside_down():
+    def lost(reversible: bool = True) -> ViewReadings:
+        own = looks(0.04, reversible=reversible)
+        for confidence in (0.03, 0.02):
+            own.further()
+            own.add(reading(f"{confidence}", confidence))
+        return own
+
+    assert lost(reversible=False).further() is None
+    for confidence, text in ((0.3, "upright"), (0.29, "first")):
+        own = lost()
+        assert own.further() == View(turned=180)
+        own.add(reading("upright", confidence, turned=180))
+        assert own.further() is None
+        assert (own.reading().text, own.reading().looks) == (text, 4)
+    legible = looks(0.06)
+    for _ in range(2):
+        legible.further()
+        legible.add(reading("other", 0.0))
+    assert legible.further() is None
+
+
+@given(st.integers(1, 40), st.integers(1, 80), st.floats(-0.5, 0.4), st.booleans())
+def test_a_margin_is_cut_off_or_added_alike_on_all_sides(rows, columns, share, color):
+    image = np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
+    image = np.repeat(image[:, :, None], 3, axis=2) if color else image
+    seen, margin = views.with_margin(image, share)
+    assert seen.shape[:2] == (rows - 2 * margin, columns - 2 * margin)
+    assert margin in (0, round(share * rows))
+    if margin < 0:
+        seen, image, margin = image, seen, -margin
+    assert np.array_equal(
+        image[margin : margin + seen.shape[0], margin : margin + seen.shape[1]], seen
+    )
+
+
+class Headstrong(StripesRunner):
+    """Reads stripes with confidence only where the first rows are white."""
+
+    def __call__(self, images, widths):
+        log_probs, frames = super().__call__(images[:, :, 8:-8], widths)
+        doubtful = images[:, 0, :4].mean((1, 2)) < 50
+        uniform = np.full_like(log_probs, -np.log(log_probs.shape[2]))
+        return np.where(doubtful[:, None, None], uniform, log_probs), frames
+
+
+def inverted(text: str) -> bytes:
+    """A line that stands on its head, under a black bar."""
+    image = stripes(text)
+    image[-8:] = 0
+    return png(np.ascontiguousarray(image[::-1, ::-1]))
+
+
+def read(items, **options):
+    return list(recognize(items, [ModelWithDecoder(Headstrong(STRIPES))], ReadOptions(**options)))
+
+
+def test_an_image_that_stands_on_its_head_is_read_and_others_beside_it_are_as_without_it():
+    items = [("up", png(stripes("abba"))), ("down", inverted("abb")), ("blank", png(stripes("")))]
+    up, down, blank = read(items)
+    assert (down.text, down.turned, down.looks) == ("abb", 180, 4)
+    assert (
+        [up, blank] == read([items[0], items[2]]) == read([items[0], items[2]], second_look=False)
+    )
+    assert (up.text, up.looks, blank.text) == ("abba", 1, "")
+    without = read(items, second_look=False)[1]
+    assert (without.turned, without.looks) == (0, 1) and without.text != "abb"
+    assert read(items, window=1, batch_size=1) == read(items)
+    places = [(c.text, c.start, c.end) for c in down.characters]
+    assert places == [("a", 4, 8), ("b", 12, 16), ("b", 20, 24)]
+
+
+def test_places_are_those_of_the_whole_image_in_every_view():
+    image = np.zeros((50, 100), np.uint8)
+    whole = Orientation(0, 400, (), image)  # decoded at a quarter of its size
+    assert whole.seen(View(), [STRIPES]) is None  # it shows nothing new
+    for view in (View(stretch=1.6), View(margin=0.08), View(margin=-0.08)):
+        seen = whole.seen(view, [STRIPES])
+        assert seen.place(0.5) == 200
+        assert seen.place(0.0) == pytest.approx(max(0, 400 * view.margin / 2))
+        assert seen.place(1.0) == 400 - seen.place(0.0)
+    (((wide,),),) = (whole.seen(View(stretch=1.6), [STRIPES]).views,)
+    assert wide.shape == (1, 32, round(1.6 * 64))
