@@ -31,7 +31,7 @@ CRNN = [sys.executable, "-m", "crnn_cli.main"]
 
 
 def crnn(*args: object) -> str:
-    """stdout of a `crnn` command; its stderr goes to ours."""
+    """Stdout of a `crnn` command; its stderr goes to ours."""
     done = subprocess.run([*CRNN, *map(str, args)], stdout=subprocess.PIPE, check=True, text=True)
     return done.stdout
 

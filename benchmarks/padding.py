@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from readers import markdown
 
 from crnn_cli.config import DataConfig, ModelConfig
-from crnn_cli.core.frames import scaled_width
+from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import batching, images
 from crnn_cli.data.augment import STRENGTHS
 from crnn_cli.data.sampling import Sampler, stretch_factors

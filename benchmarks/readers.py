@@ -215,7 +215,7 @@ def rapidocr(python: str, threads: int, batch: int) -> Reader:
 
 
 def told(command: Sequence[str]) -> str:
-    """stdout of a command, without white space at its ends."""
+    """Stdout of a command, without white space at its ends."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

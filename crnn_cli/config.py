@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
+from crnn_cli.core.backbone_specs import BACKBONE_SPECS
 from crnn_cli.errors import UsageFault
 from crnn_cli.plain import from_plain
 
@@ -41,18 +42,6 @@ Engine = Literal["local", "ray"]  # where images are read: by this process, or b
 
 # Control characters, except those that rows escape, would change a terminal; halves of characters cannot be written.
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-# The recurrent layers and units that each backbone gets where none are asked for.
-RECURRENT: dict[str, tuple[int, int]] = {
-    "vgg": (2, 256),  # the paper's
-    "tiny": (1, 128),
-    "base": (2, 192),
-    "small": (1, 128),
-    "resnet": (2, 256),
-    "mobilenet_v3_small": (2, 128),
-    "mobilenet_v3_large": (2, 256),
-    "shufflenet_v2_x1_0": (2, 256),
-}
 
 
 def one_of(name: str, value: object, kind: object) -> None:
@@ -91,7 +80,7 @@ def _bounds(least: float, most: float) -> str:
 
 
 class Scaling(NamedTuple):
-    """The rule by which images are scaled for a model; see `crnn_cli.core.frames.scaled_width`.
+    """The rule by which images are scaled for a model; see `crnn_cli.core.scaling.scaled_width`.
 
     Attributes:
         height: pixels.
@@ -114,9 +103,9 @@ class ModelConfig:
         channels: 1 for grey, 3 for RGB.
         minimum_width: pixels, 8 to 1024; images narrower than this after scaling are stretched to it.
         widen_below: pixels; images narrower than this after scaling are widened to it, at most to twice their width, so
-            that CTC has frames enough for words as high as wide; 0 leaves them. See `crnn_cli.core.frames.widened`.
+            that CTC has frames enough for words as high as wide; 0 leaves them. See `crnn_cli.core.scaling.widened`.
         rnn, layers, units, dropout: the recurrent part, of 1 to 8 layers and 1 to 4096 units; None stands for the
-            backbone's own, see `RECURRENT`.
+            backbone's own, see `crnn_cli.core.backbone_specs`.
         normalization, direction, case: the codec's conventions; see `crnn_cli.core.codec.Codec`.
         mean, std: pixels enter the network as (pixel / 255 - mean) / std.
         temperature: divides log-probabilities before a confidence is computed.
@@ -149,9 +138,11 @@ class ModelConfig:
             raise UsageFault(f"height is {self.height}: take a multiple of 16, from 32 to 1024")
         if self.channels not in (1, 3):
             raise UsageFault(f"channels is {self.channels}: take 1 (grey) or 3 (RGB)")
-        layers, units = RECURRENT[self.backbone]
-        object.__setattr__(self, "layers", layers if self.layers is None else self.layers)
-        object.__setattr__(self, "units", units if self.units is None else self.units)
+        spec = BACKBONE_SPECS[self.backbone]
+        if self.layers is None:
+            object.__setattr__(self, "layers", spec.recurrent_layers)
+        if self.units is None:
+            object.__setattr__(self, "units", spec.recurrent_units)
         within("minimum width", self.minimum_width, 8, 1024)
         within("widen below", self.widen_below, 0, 1024)
         within("layers", self.layers or 0, 1, 8)

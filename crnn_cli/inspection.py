@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from crnn_cli import checkpoint, runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig, within
-from crnn_cli.core.codec import normalize
-from crnn_cli.core.frames import minimum_frames, scaled
+from crnn_cli.core.codec import minimum_frames, normalize
+from crnn_cli.core.scaling import scaled
 from crnn_cli.errors import ImageError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import crnn_cli
 ROOT = Path(crnn_cli.__file__).parent
 LEVELS = [
     "errors signals",
+    "core.backbone_specs",
     "config plain",
     "core",
     "files sources prefetch",
@@ -37,9 +38,13 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.p
 
 
 def level(module: str) -> int:
-    """Return the place in `LEVELS` of the folder or file that `module` is or lies in."""
-    part = module.split(".")[1]
-    return next(place for place, names in enumerate(LEVELS) if part in names.split())
+    """Return the index in `LEVELS` of `module`, or else of the folder or file at the top of it."""
+    path = module.removeprefix("crnn_cli.")
+    for name in (path, path.split(".")[0]):
+        for index, names in enumerate(LEVELS):
+            if name in names.split():
+                return index
+    raise AssertionError(f"{module} has no level")
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.config import Augmentation
-from crnn_cli.core.frames import frames
+from crnn_cli.core.backbone_specs import frames
 from crnn_cli.data.augment import Augmenter
 from crnn_cli.data.batching import collate
 from crnn_cli.data.sampling import mix

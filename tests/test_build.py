@@ -17,7 +17,9 @@ import pytest
 
 from crnn_cli.commands import build_lmdb
 from crnn_cli.config import ModelConfig
-from crnn_cli.core.frames import BACKBONES, frames, minimum_frames, scaled_width
+from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames
+from crnn_cli.core.codec import minimum_frames
+from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.build import Build, BuildOptions, Cause, Infeasible
 from crnn_cli.data.labels import Reading, Row, read
@@ -190,7 +192,7 @@ def test_a_decomposed_label_is_measured_as_the_model_will_see_it(tmp_path, outpu
     assert labels_of(output) == ["e\u0301i\u0301" * 4]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", BACKBONE_SPECS)
 def test_the_remedy_is_the_least_height_that_does(tmp_path, output, backbone):
     folder, labels = make(tmp_path / "data", [])
     texts = ["a" * 9, "abcdefghijklm", "aab" * 20]
@@ -212,7 +214,7 @@ def test_the_remedy_is_the_least_height_that_does(tmp_path, output, backbone):
         assert needed == minimum_frames(list(map(ord, text))) > given == given_at(32, backbone)
         assert given_at(height, backbone) >= needed > given_at(height - 16, backbone)
         assert height % 16 == 0
-        assert finer == tuple(name for name in BACKBONES if given_at(32, name) >= needed)
+        assert finer == tuple(name for name in BACKBONE_SPECS if given_at(32, name) >= needed)
 
 
 def test_an_existing_output_is_refused_replaced_or_added_to(crnn, tmp_path, output):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.ctc import ctc_loss, flat_start_loss
 from crnn_cli.core.decoding import score
-from crnn_cli.core.frames import minimum_frames
 from tests.paths import enumerated, forward
 
 LABELS = [(), (1,), (2, 1), (1, 1), (1, 2, 1), (2, 2, 2), (1, 1, 2, 2)]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from crnn_cli.config import Scaling
-from crnn_cli.core.frames import scaled_width
+from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import contrast, images
 from crnn_cli.errors import ImageError
 from crnn_cli.reading.pipeline import ModelWithDecoder, recognize

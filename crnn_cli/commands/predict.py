@@ -180,7 +180,7 @@ def command(
 
 
 def _stdin() -> BinaryIO:
-    """stdin without its buffer: lines are seen as they come, and no lock is held if the program ends while waiting."""
+    """Stdin without its buffer: lines are seen as they come, and no lock is held if the program ends while waiting."""
     if sys.stdin is None:
         raise ImageError("-: stdin is closed: expected paths of images")
     stream = sys.stdin.buffer

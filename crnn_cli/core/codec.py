@@ -9,7 +9,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import cast, overload
 
 from crnn_cli.config import Case, Direction, ModelConfig, Normalization
@@ -223,3 +223,12 @@ def _logical_order(visual: str) -> str:
 
 def _reads_leftward(character: str) -> bool:
     return unicodedata.bidirectional(character) not in ("L", "EN", "AN")
+
+
+def minimum_frames(labels: Sequence[int]) -> int:
+    """Return the number of frames that CTC needs for `labels`.
+
+    It needs one for each label, and a blank between two equal neighbours (Graves et al. 2006).
+    """
+    repeats = sum(left == right for left, right in pairwise(labels))
+    return len(labels) + repeats

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from crnn_cli.config import ModelConfig, Rnn
 from crnn_cli.core import backbones, padding
-from crnn_cli.core.frames import feature_height, frames
+from crnn_cli.core.backbone_specs import feature_height, frames
 
 
 class CRNN(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from crnn_cli.config import Augmentation
-from crnn_cli.core.frames import minimum_width
+from crnn_cli.core.backbone_specs import minimum_width
 from crnn_cli.data.sampling import stretch_factors, uniforms
 
 

@@ -20,15 +20,9 @@ from typing import Literal, NamedTuple
 from crnn_cli import devices
 from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core import tsv
-from crnn_cli.core.frames import (
-    BACKBONES,
-    frames,
-    minimum_frames,
-    minimum_width,
-    natural_width,
-    scaled,
-    scaled_width,
-)
+from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames, minimum_width
+from crnn_cli.core.codec import minimum_frames
+from crnn_cli.core.scaling import natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
 from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
 from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
@@ -231,7 +225,7 @@ class Build:
             scaled_width(image.width, image.height, model.scaling._replace(height=height)) < least
         ):
             height += 16
-        finer = tuple(name for name in BACKBONES if frames(width, name) >= needed)
+        finer = tuple(name for name in BACKBONE_SPECS if frames(width, name) >= needed)
         return Infeasible(row, needed, given, height, finer)
 
     def _refuse(self) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.config import DataConfig, ModelConfig
-from crnn_cli.core.codec import Alphabet, Codec, normalize, show, visual_order
-from crnn_cli.core.frames import minimum_frames, scaled
+from crnn_cli.core.codec import Alphabet, Codec, minimum_frames, normalize, show, visual_order
+from crnn_cli.core.scaling import scaled
 from crnn_cli.data import images
 from crnn_cli.data.labels import CONTROL
 from crnn_cli.data.store import Reader

@@ -23,7 +23,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from crnn_cli.config import Scaling
-from crnn_cli.core.frames import scaled_width
+from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import contrast, headers, limits, signatures
 from crnn_cli.data.contrast import Pixels, Samples
 from crnn_cli.errors import ImageError, reason

@@ -62,7 +62,8 @@ class Table:
 
     def rows(self, group: int) -> Iterator[tuple[str, bytes | None]]:
         """The images of a row group with their names: those of a column `path` or `name`, or of the struct; else
-        `file:row`, counted from 1. None: there is no image."""
+        `file:row`, counted from 1. None: there is no image.
+        """
         number, rows = (
             sum(self.groups[:group]),
             min(_ROWS, max(1, _LARGE // max(1, self._sizes[group]))),
@@ -98,7 +99,7 @@ def _opened(path: str) -> Iterator[Any]:
 
 
 def imported() -> Any:
-    """pyarrow's part for Parquet.
+    """Pyarrow's part for Parquet.
 
     Raises:
         UsageFault: it is not installed.

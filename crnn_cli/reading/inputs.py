@@ -246,7 +246,8 @@ def _under(
     skipped: Counter[str],
 ) -> Iterator[Shard]:
     """What `opened` makes of the files under a folder that end in one of `suffixes`; a folder that cannot be read is
-    its error."""
+    its error.
+    """
     # the entries of each folder on the way down: there may be more folders than calls can nest
     left: list[Iterator[str | os.DirEntry[str]]] = [iter([folder])]
     while left:

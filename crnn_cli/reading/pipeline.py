@@ -127,7 +127,8 @@ def recognize(
 
 def _windows(loaded: Iterable[Prepared | None], options: ReadOptions) -> Iterator[Loaded | None]:
     """Windows of pages, each twice the one before, so that the first results come soon; none while one fills, and None
-    when `loaded` pauses."""
+    when `loaded` pauses.
+    """
     size, pixels = min(options.batch_size, options.window), 0
     window: Loaded = []
     try:

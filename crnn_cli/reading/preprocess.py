@@ -184,7 +184,7 @@ class Preparation:
         )
 
     def _is_a_line(self, width: int, height: int) -> bool:
-        from crnn_cli.core.frames import scaled
+        from crnn_cli.core.scaling import scaled
         from crnn_cli.data import images
 
         return all(scaled(width, height, config)[0] <= images.WIDEST for config in self.configs)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Character:
     """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width, or of the
-    turned image's if it was turned."""
+    turned image's if it was turned.
+    """
 
     text: str
     confidence: float

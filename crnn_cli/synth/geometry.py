@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crnn_cli.config import Scaling
-from crnn_cli.core.frames import widened
+from crnn_cli.core.scaling import widened
 from crnn_cli.synth.draws import Keys, rows_of, smooth_field
 from crnn_cli.synth.placement import GeometryConfig, Placement, draw_placement
 from crnn_cli.synth.tiles import tiles

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crnn_cli.core.frames import minimum_frames
+from crnn_cli.core.codec import minimum_frames
 from crnn_cli.data.batching import collate
 from crnn_cli.data.sampling import mix
 from crnn_cli.errors import UsageFault

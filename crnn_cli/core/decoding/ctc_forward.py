@@ -81,7 +81,7 @@ def lattice(log_probs: Floats, labels: Sequence[Sequence[int] | Integers]) -> La
 def score(
     log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]
 ) -> NDArray[np.float64]:
-    """log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
+    """Log P(labels | image) of each of N images, over all CTC paths; -inf where the frames are too few.
 
     Args:
         log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks.

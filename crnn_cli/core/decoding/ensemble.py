@@ -131,7 +131,7 @@ def _allowed(looks: Sequence[HypothesisSet], labels: Sequence[_Labels]) -> NDArr
 
 
 def _scores(look: HypothesisSet, labels: _Labels) -> Doubles:
-    """log P of each text under the look's temperature; -inf of what its model cannot write."""
+    """Log P of each text under the look's temperature; -inf of what its model cannot write."""
     scores = np.full(len(labels), -np.inf)
     own = [(place, one) for place, one in enumerate(labels) if one is not None]
     tempered = temper(look.log_probs, look.decoder.temperature)

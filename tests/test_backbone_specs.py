@@ -11,15 +11,9 @@ import torch
 
 from crnn_cli.config import Backbone, ModelConfig, Scaling
 from crnn_cli.core import backbones, padding
-from crnn_cli.core.frames import (
-    feature_height,
-    frames,
-    minimum_frames,
-    minimum_width,
-    scaled,
-    scaled_width,
-    widened,
-)
+from crnn_cli.core.backbone_specs import feature_height, frames, minimum_width
+from crnn_cli.core.codec import minimum_frames
+from crnn_cli.core.scaling import scaled, scaled_width, widened
 
 NAMES = get_args(Backbone)
 WIDTHS = [*range(8, 26), 57, 100, 101, 102, 103, 200]
