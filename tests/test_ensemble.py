@@ -150,7 +150,7 @@ def test_lexicons_hold_as_they_do_alone():
             assert found.decoded.labels == alone.labels
     words = listed(noise(1, 6, 4), {"x": ["abc"]})
     free = listed(noise(2, 6, 4), {"y": ["abc"]})
-    assert (words.proposals.free, free.proposals.free) == (False, True)
+    assert (words.proposals.lexicon, free.proposals.lexicon) == ("held", "absent")
     assert CODEC.decode(read_ensemble([free, words])[0].decoded.labels) == "abc"
 
 

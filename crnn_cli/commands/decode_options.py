@@ -14,7 +14,7 @@ from crnn_cli.commands import options
 from crnn_cli.config import DecodeOptions, agreed
 
 if TYPE_CHECKING:
-    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.core.decoding import Decoder, LexiconRemark
     from crnn_cli.reading.recognizer import Recognizer
     from crnn_cli.runners import Runner
 
@@ -236,24 +236,47 @@ def _say_left_out(path: Path, words: Sequence[str]) -> None:
         )
 
 
-def say_without(recognizer: Recognizer) -> None:
-    """Say so where a lexicon did not hold: images read as without one or unlike all words, and lists of no image."""
-    from crnn_cli.core.decoding import Decoder
+class LexiconRemarks:
+    """The remarks about lexicons on the images of a run, by their names.
 
-    decoders = [
-        member.decoder for member in recognizer.members if isinstance(member.decoder, Decoder)
-    ]
-    unproven = set().union(*(decoder.unproven for decoder in decoders))
-    if unproven:
-        console.note(
-            f"{len(unproven):,} images are unlike every word of the lexicon: theirs is the best that was tried"
-        )
-    without = set().union(*(decoder.without for decoder in decoders))
-    if without:
-        console.note(
-            f"{len(without):,} images have no lexicon, or no word as near as --delta: read as without one"
-        )
-    unmet = [name for name in decoders[0].own if name not in decoders[0].met]
-    if unmet:
-        some = ", ".join(unmet[:5]) + (" ..." if len(unmet) > 5 else "")
-        console.warn(f"{len(unmet):,} lists of --lexicons are of no image that was read: {some}")
+    Args:
+        recognizer: The recogniser with whose decoders the images are read.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        from crnn_cli.core.decoding import Decoder
+
+        decoder = recognizer.members[0].decoder
+        assert isinstance(decoder, Decoder)
+        self._unused_lists = dict.fromkeys(decoder.image_words)
+        self._unproven: set[str] = set()
+        self._absent: set[str] = set()
+
+    def add(self, name: str, remark: LexiconRemark | None) -> None:
+        """Note the remark on the image `name`; None says that no lexicon was searched."""
+        if remark is None:
+            return
+        self._unused_lists.pop(name, None)
+        if remark == "unproven":
+            self._unproven.add(name)
+        elif remark == "absent":
+            self._absent.add(name)
+
+    def say(self) -> None:
+        """Print where a lexicon did not hold: unproven and absent words, and lists of no image."""
+        if self._unproven:
+            console.note(
+                f"{len(self._unproven):,} images are unlike every word of the lexicon: "
+                "theirs is the best that was tried"
+            )
+        if self._absent:
+            console.note(
+                f"{len(self._absent):,} images have no lexicon, or no word as near as --delta: "
+                "read as without one"
+            )
+        if self._unused_lists:
+            names = list(self._unused_lists)
+            some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            console.warn(
+                f"{len(names):,} lists of --lexicons are of no image that was read: {some}"
+            )

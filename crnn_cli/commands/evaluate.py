@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,7 +130,10 @@ def command(
         )
         for name, reader in readers.items()
     }
-    decode_options.say_without(recognizer)
+    remarks = decode_options.LexiconRemarks(recognizer)
+    for sample in chain.from_iterable(samples.values()):
+        remarks.add(sample.name, sample.lexicon)
+    remarks.say()
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
     for part in report.sets:
         _say(part)

@@ -149,20 +149,22 @@ def command(
                 *filter(None, [os.environ.get("CRNN_MODEL")])
             ]  # which other machines do not know
             build = partial(decode_options.made, named, search, knowledge, fast)
-            reading = ray_engine.recognize(parts, build, how, device, recognizer)
+            reading = ray_engine.recognize(parts, build, how, device)
         else:
             items = known.rest(islice(chain.from_iterable(parts), first, None, step))
             reading = recognizer.recognize(items, how)
+        remarks = decode_options.LexiconRemarks(recognizer)
         with closing(reading) as recognitions:
             quiet = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
             for recognition in recognitions if quiet else console.progress(recognitions, "reading"):
                 count += 1
                 again += recognition.looks > 1
+                remarks.add(recognition.name, recognition.lexicon)
                 if recognition.error is not None:
                     failed += 1
                     console.warn(recognition.error)
                 write(recognition)
-    decode_options.say_without(recognizer)
+    remarks.say()
     if others := known.left.total():
         name = next(iter(+known.left))
         console.note(

@@ -46,6 +46,7 @@ def confidence(name: str, value: float, error: str | None) -> str:
 
 def to_json(recognition: Recognition) -> bytes:
     values: dict[str, Any] = asdict(recognition)
+    del values["lexicon"]  # a remark for the end of the run, no part of the row
     row = {"path": values.pop("name"), **values}
     # bytes of a path that are no text become \udcXX, which JSON can carry
     return (json_line(row, recognition.name) + "\n").encode("utf-8", "backslashreplace")

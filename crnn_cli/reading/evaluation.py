@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.core.decoding import Decoder, LexiconRemark
     from crnn_cli.core.metrics import Confusion, Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.runners import Runner
@@ -56,6 +56,7 @@ class Sample:
         reading, confidence: the model's; empty and 0 where `error` says why the image cannot be read.
         unknown: the characters of the reference that the alphabet lacks, each once.
         looks: in how many views the image was read.
+        lexicon: The part that a list of words had in the reading; see `Recognition`.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Sample:
     unknown: str = ""
     error: str | None = None
     looks: int = 1
+    lexicon: LexiconRemark | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def read(
             "".join(c for c in first if all(c in unknown for unknown in others)),
             recognition.error,
             recognition.looks,
+            recognition.lexicon,
         )
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -255,6 +255,8 @@ class _Reading:
 
     def _first(self, found: Iterator[Recognition]) -> Iterator[Recognition | ViewReadings]:
         """Yield the surest reading of each page's turns, with the image where it may be looked at again."""
+        from crnn_cli.core.decoding import combined_remark
+
         for page in self._pages:
             if isinstance(page, Recognition):
                 yield page
@@ -264,6 +266,8 @@ class _Reading:
                 [upright, *(own for own in turned if own[0].text)],
                 key=lambda own: own[0].confidence,
             )
+            remarks = [reading.lexicon for reading, _ in (upright, *turned)]
+            surest = replace(surest, lexicon=combined_remark(remarks))
             widened = self._members[0].runner.config.widen_below > 0
             yield (
                 surest
@@ -388,7 +392,7 @@ class _Together(_Window):
             self._looks[job.member, place] = HypothesisSet(row[:length].copy(), own, decoder)
 
     def found(self) -> Iterator[Recognition]:
-        from crnn_cli.core.decoding import read_ensemble
+        from crnn_cli.core.decoding import combined_remark, read_ensemble
 
         looks: list[list[HypothesisSet]] = [[] for _ in self.turns]
         for (_, place), look in sorted(self._looks.items(), key=lambda own: own[0]):
@@ -399,7 +403,8 @@ class _Together(_Window):
             if common:
                 yield _recognition(name, turn, readings, len(of_it[common[0].look].log_probs))
             else:
-                yield Recognition(name, turned=turn.turned, looks=1)
+                remark = combined_remark(look.proposals.lexicon for look in of_it)
+                yield Recognition(name, turned=turn.turned, looks=1, lexicon=remark)
 
 
 def _recognition(
@@ -431,4 +436,5 @@ def _recognition(
         turn.turned,
         alternatives,
         looks=1,
+        lexicon=decoded.lexicon,
     )

@@ -17,7 +17,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_cli.core.decoding import Decoder
 from crnn_cli.errors import CrnnError, DeviceError, UsageFault
 from crnn_cli.reading.inputs import Shard
 from crnn_cli.reading.pipeline import ReadOptions
@@ -34,11 +33,10 @@ _TURNS = (
 )
 
 Build = Callable[[str], Recognizer]  # on a device
-_Read = tuple[list[Recognition], list[set[Any]]]  # with what its decoders remark
 
 
 def recognize(
-    pieces: Iterable[Shard], build: Build, options: ReadOptions, device: str, remarks: Recognizer
+    pieces: Iterable[Shard], build: Build, options: ReadOptions, device: str
 ) -> Generator[Recognition, None, None]:
     """Read pieces of the input on the Ray cluster that there is, or on this machine's cores where there is none; as
     `crnn_cli.reading.pipeline.recognize` reads their items here, and in their order.
@@ -46,7 +44,6 @@ def recognize(
     Args:
         build: makes the recogniser, in each actor once; picklable.
         device: "cpu", "cuda", or "auto": CUDA where the cluster has GPUs.
-        remarks: a recogniser that `build` made here; its decoders learn what those of the actors find out.
 
     Raises:
         UsageFault: Ray is not installed.
@@ -78,7 +75,7 @@ def recognize(
         )
         try:
             for row in read.iter_rows():
-                yield from _told(pickle.loads(row["read"]), remarks)
+                yield from _told(pickle.loads(row["read"]))
         except ray.exceptions.RayError as fault:
             said = str(fault).partition("\n")[0]
             raise CrnnError(
@@ -86,14 +83,11 @@ def recognize(
             ) from fault
 
 
-def _told(read: _Read | Exception, remarks: Recognizer) -> list[Recognition]:
-    """What an actor handed back."""
+def _told(read: list[Recognition] | Exception) -> list[Recognition]:
+    """Return what an actor handed back, or raise it."""
     if isinstance(read, Exception):
         raise read
-    recognitions, theirs = read
-    for own, other in zip(_remarks(remarks), theirs, strict=True):
-        own.update(other)
-    return recognitions
+    return read
 
 
 @dataclass(frozen=True)
@@ -135,13 +129,9 @@ class _Actor:
         os.chdir(self._folder)  # names may be relative
         return self._build(self._device)
 
-    def _read(self, shares: Iterable[Iterable[Shard]]) -> _Read:
+    def _read(self, shares: Iterable[Iterable[Shard]]) -> list[Recognition]:
         items = chain.from_iterable(chain.from_iterable(shares))
-        recognitions = list(self._recognizer.recognize(items, self._options))
-        remarks = [names.copy() for names in _remarks(self._recognizer)]
-        for names in _remarks(self._recognizer):
-            names.clear()
-        return recognitions, remarks
+        return list(self._recognizer.recognize(items, self._options))
 
 
 def _shares(pieces: Iterable[Shard]) -> Iterator[bytes]:
@@ -154,16 +144,6 @@ def _shares(pieces: Iterable[Shard]) -> Iterator[bytes]:
             share = []
     if share:
         yield pickle.dumps(share)
-
-
-def _remarks(recognizer: Recognizer) -> list[set[Any]]:
-    """The sets of names that the decoders fill as they read."""
-    decoders = [
-        member.decoder for member in recognizer.members if isinstance(member.decoder, Decoder)
-    ]
-    return [
-        names for decoder in decoders for names in (decoder.without, decoder.unproven, decoder.met)
-    ]
 
 
 @contextmanager

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crnn_cli.core.decoding import LexiconRemark
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Recognition:
         alternatives: the next likely readings, where some were asked for.
         error: why the image could not be read, and None otherwise.
         looks: in how many views the image was read: 1, or more where the first reading was doubtful; 0 with an error.
+        lexicon: The part that a list of words had in the readings of the image: "held", "absent" or
+            "unproven", see `crnn_cli.core.decoding.result`; None where no list was searched.
     """
 
     name: str
@@ -52,3 +58,4 @@ class Recognition:
     alternatives: tuple[Alternative, ...] = ()
     error: str | None = None
     looks: int = 0
+    lexicon: LexiconRemark | None = None

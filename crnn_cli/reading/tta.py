@@ -64,6 +64,7 @@ class ViewReadings:
         self.turn, self.name = turn, first.name
         self._readings = [first]
         self._count = first.looks
+        self._remarks = {first.lexicon}
         self._left = list(_views(turn, first.confidence, widened))
         self._reversible = reversible
 
@@ -80,6 +81,7 @@ class ViewReadings:
     def add(self, reading: Recognition) -> None:
         """Take what was read in the view that `further` gave last."""
         self._count += reading.looks
+        self._remarks.add(reading.lexicon)
         if reading.turned == self._readings[0].turned:
             self._readings.append(reading)
         elif reading.text and reading.confidence >= _TURNED:
@@ -87,12 +89,14 @@ class ViewReadings:
 
     def reading(self) -> Recognition:
         """The text with the most confidence summed over the views, as the surest view with this text gave it."""
+        from crnn_cli.core.decoding import combined_remark
+
         votes = self._votes()
         text = max(votes, key=votes.__getitem__)
         surest = max(
             (own for own in self._readings if own.text == text), key=lambda own: own.confidence
         )
-        return replace(surest, looks=self._count)
+        return replace(surest, looks=self._count, lexicon=combined_remark(self._remarks))
 
     def _votes(self) -> dict[str, float]:
         votes: dict[str, float] = defaultdict(float)

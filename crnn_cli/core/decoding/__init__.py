@@ -27,7 +27,7 @@ from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon_automaton import Lexicon
 from crnn_cli.core.decoding.pattern import Pattern
-from crnn_cli.core.decoding.result import Decoded, describe
+from crnn_cli.core.decoding.result import Decoded, LexiconRemark, combined_remark, describe
 
 __all__ = [
     "Automaton",
@@ -43,6 +43,7 @@ __all__ = [
     "Integers",
     "LanguageModel",
     "Lexicon",
+    "LexiconRemark",
     "ParallelDecoders",
     "Pattern",
     "Proposals",
@@ -50,6 +51,7 @@ __all__ = [
     "align",
     "beam_search",
     "best_labels",
+    "combined_remark",
     "describe",
     "greedy",
     "read_ensemble",

@@ -19,10 +19,10 @@ from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled, Weights
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.lexicon_automaton import Lexicon
-from crnn_cli.core.decoding.lexicon_search import LexiconSearch
+from crnn_cli.core.decoding.lexicon_search import LexiconMatches, LexiconSearch
 from crnn_cli.core.decoding.native import TABLE, Compiled
 from crnn_cli.core.decoding.pattern import Pattern
-from crnn_cli.core.decoding.result import Decoded, describe, shared
+from crnn_cli.core.decoding.result import Decoded, LexiconRemark, describe, shared
 from crnn_cli.errors import UsageFault
 
 _PROPOSALS = 4  # texts of each look, where several are read together
@@ -36,11 +36,11 @@ class Proposals(NamedTuple):
 
     Attributes:
         weights: by the labels of each, what is added to its log-probability.
-        free: whether the image was read as without its lexicon.
+        lexicon: The part that a list of words had in them; see `Decoded`.
     """
 
     weights: dict[tuple[int, ...], float]
-    free: bool = False
+    lexicon: LexiconRemark | None = None
 
 
 class Decoder:
@@ -56,9 +56,6 @@ class Decoder:
         language: a model of how likely texts are; None: none.
         own: by the names of images, a lexicon for each, which counts in place of `words`; None: none.
 
-    Attributes:
-        without: images, by name, that were read as without a lexicon: they had none, or no word within `delta`.
-
     Raises:
         UsageFault: options that no reading can please, or that contradict each other.
     """
@@ -72,9 +69,8 @@ class Decoder:
         language: LanguageModel | None = None,
         own: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> None:
-        self.codec, self.temperature, self.own = codec, temperature, own or {}
+        self.codec, self.temperature, self.image_words = codec, temperature, own or {}
         self.options = options = options or DecodeOptions()
-        self.without: set[object] = set()
         strict = options.outside is None and language is None
         listed = own is not None or (words is not None and (options.delta is not None or strict))
         if options.delta is not None and not listed:
@@ -111,7 +107,9 @@ class Decoder:
             self._way = "doubt"
         others = Grammar(codec.classes, automata, 0.0 if language is None else options.lm_bonus)
         self._listed = (
-            _listed(codec, options, words, self.own, others, language is None) if listed else None
+            _listed(codec, options, words, self.image_words, others, language is None)
+            if listed
+            else None
         )
         self._grammar, self._weighs = others, language is not None
         self._bars = (
@@ -165,7 +163,7 @@ class Decoder:
     def _described(
         self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
     ) -> list[list[Decoded]]:
-        found, _ = self._searched(log_probs, frames, names)
+        found, remarks = self._searched(log_probs, frames, names)
         nbest = self.options.nbest
         rows = [row for row, own in enumerate(found) for _ in own[:nbest]]
         labels = [hypothesis.labels for own in found for hypothesis in own[:nbest]]
@@ -175,18 +173,11 @@ class Decoder:
             log_probs[rows], frames[rows], labels, posteriors.tolist(), self.temperature, gains
         )
         described = iter(told)
-        readings = [[next(described) for _ in own[:nbest]] for own in found]
-        return [own or [Decoded((), (), (), 0.0, 0.0)] for own in readings]
-
-    @property
-    def unproven(self) -> set[object]:
-        """Images, by name, that are unlike every word: not all that could be the likeliest were scored."""
-        return set() if self._listed is None else self._listed.unproven
-
-    @property
-    def met(self) -> set[str]:
-        """The names of images that had a lexicon of their own."""
-        return set() if self._listed is None else self._listed.met
+        readings = []
+        for own, remark in zip(found, remarks, strict=True):
+            decoded = [replace(next(described), lexicon=remark) for _ in own[:nbest]]
+            readings.append(decoded or [Decoded((), (), (), 0.0, 0.0, remark)])
+        return readings
 
     def propose(
         self, log_probs: Floats, frames: Integers, names: Sequence[str] = ()
@@ -199,12 +190,8 @@ class Decoder:
             return [Proposals({own: 0.0}) for own in best_labels(log_probs, frames)]
         if self._way == "doubt":
             return self._proposed_in_doubt(log_probs, frames)
-        found, listed = self._searched(log_probs, frames, names, alone=False)
-        lists = [None] * len(found) if listed is None else listed
-        return [
-            self._proposals(own, words, listed is not None)
-            for own, words in zip(found, lists, strict=True)
-        ]
+        found, remarks = self._searched(log_probs, frames, names, alone=False)
+        return [self._proposals(own, remark) for own, remark in zip(found, remarks, strict=True)]
 
     def _proposed_in_doubt(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
         plain = greedy(log_probs, frames, self.temperature)
@@ -213,7 +200,7 @@ class Decoder:
         return [
             Proposals({own.labels: self._grammar.weigh(own.labels)})
             if stays
-            else self._proposals(next(found), None, False)
+            else self._proposals(next(found))
             for own, stays in zip(plain, stay, strict=True)
         ]
 
@@ -222,33 +209,31 @@ class Decoder:
         return not self._bars or self._grammar.weigh(labels) > -math.inf
 
     def _proposals(
-        self, found: Sequence[Hypothesis], words: Sequence[Hypothesis] | None, listed: bool
+        self, found: Sequence[Hypothesis], remark: LexiconRemark | None = None
     ) -> Proposals:
         weights = {own.labels: own.weight for own in found[: max(_PROPOSALS, self.options.nbest)]}
-        return Proposals(weights, listed and words is None)
+        return Proposals(weights, remark)
 
     def _searched(
         self, log_probs: Floats, frames: Integers, names: Sequence[str], alone: bool = True
-    ) -> tuple[list[list[Hypothesis]], list[list[Hypothesis] | None] | None]:
-        """The hypotheses of each image, best first; and what its list of words gave, where there are lists.
+    ) -> tuple[list[list[Hypothesis]], Sequence[LexiconRemark | None]]:
+        """Return the hypotheses of each image, best first, and the part that its list of words had.
 
         Args:
             alone: whether the best will do where it is proven, without others.
         """
         if self._listed is None:
-            return self._beam(log_probs, frames), None
+            return self._beam(log_probs, frames), [None] * len(frames)
         listed = self._listed(log_probs, frames, names, alone)
-        self.without |= {
-            names[row] if names else object() for row, own in enumerate(listed) if own is None
-        }
-        return self._chosen(listed, log_probs, frames, alone), listed
+        remarks = [matches.remark for matches in listed]
+        return self._chosen(listed, log_probs, frames, alone), remarks
 
     def _beam(self, log_probs: Floats, frames: Integers) -> list[list[Hypothesis]]:
         return beam_search(*without_silence(log_probs, frames), self._grammar, self.options.beam)
 
     def _chosen(
         self,
-        listed: list[list[Hypothesis] | None],
+        listed: Sequence[LexiconMatches],
         log_probs: Floats,
         frames: Integers,
         alone: bool,
@@ -262,13 +247,13 @@ class Decoder:
 
         rows = [
             row
-            for row, own in enumerate(listed)
-            if own is None or (outside is not None and not proven(own))
+            for row, (words, remark) in enumerate(listed)
+            if remark == "absent" or (outside is not None and not proven(words))
         ]
         free = dict(zip(rows, self._beam(log_probs[rows], frames[rows]), strict=True))
         found = []
-        for row, words in enumerate(listed):
-            if words is None:
+        for row, (words, remark) in enumerate(listed):
+            if remark == "absent":
                 found.append(free[row])
                 continue
             known = {word.labels for word in words}

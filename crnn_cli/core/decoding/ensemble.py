@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.ctc_forward import Floats, score, temper
 from crnn_cli.core.decoding.decoder import Decoder, Proposals
-from crnn_cli.core.decoding.result import Decoded, Doubles, describe, shared
+from crnn_cli.core.decoding.result import (
+    Decoded,
+    Doubles,
+    LexiconRemark,
+    combined_remark,
+    describe,
+    shared,
+)
 
 _LEAST = 1e-6  # of the probability that a text is none of those proposed
 
@@ -54,9 +61,11 @@ def read_ensemble(looks: Sequence[HypothesisSet], count: int = 1) -> list[Ensemb
     of P(text | image), of the logarithms made a probability again over the proposed texts and "any other"; what was
     added gains a text its share (see `shared`).
     """
-    if any(not look.proposals.free for look in looks):
+    remark = combined_remark(look.proposals.lexicon for look in looks)
+    if any(look.proposals.lexicon != "absent" for look in looks):
         looks = [
-            replace(own, proposals=Proposals({})) if own.proposals.free else own for own in looks
+            replace(own, proposals=Proposals({})) if own.proposals.lexicon == "absent" else own
+            for own in looks
         ]
     codecs = [look.decoder.codec for look in looks]
     alike = all(codec.like(codecs[0]) for codec in codecs)
@@ -85,7 +94,7 @@ def read_ensemble(looks: Sequence[HypothesisSet], count: int = 1) -> list[Ensemb
     confidences = np.minimum(np.exp(totals[order]) * gains, 1.0)
     claims = zip(order, confidences.tolist(), posteriors.tolist(), strict=True)
     return [
-        _told(looks, labels, place, confidence, posterior, plain[:, place])
+        _told(looks, labels, place, confidence, posterior, plain[:, place], remark)
         for place, confidence, posterior in islice(claims, count)
     ]
 
@@ -156,6 +165,7 @@ def _told(
     confidence: float,
     posterior: float,
     scores: Doubles,
+    remark: LexiconRemark | None,
 ) -> EnsembleReading:
     """A text as the first look that can read it describes it, with the confidence of all."""
     number = int((scores > -np.inf).argmax())
@@ -166,5 +176,5 @@ def _told(
         look.log_probs[None], frames, [own], [posterior], look.decoder.temperature
     )
     return EnsembleReading(
-        Decoded(decoded.labels, decoded.spans, decoded.confidences, confidence, posterior), number
+        replace(decoded, confidence=confidence, posterior=posterior, lexicon=remark), number
     )

@@ -8,6 +8,7 @@ greedy reading. Lexicons of some words for each image, as benchmarks have them; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from crnn_cli.core.decoding.ctc_forward import HALF, Floats, Integers, score
 from crnn_cli.core.decoding.edit_distance import EditDistanceCandidates
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.greedy import best_labels
+from crnn_cli.core.decoding.result import LexiconRemark
 from crnn_cli.errors import UsageFault
 
 Word = tuple[int, ...]
@@ -32,6 +34,13 @@ _IMAGES = 16  # whose bounds are computed at once
 _ROUNDING = 0.01  # of a bound
 
 
+class LexiconMatches(NamedTuple):
+    """The likeliest words for an image, best first, and the part that its list had."""
+
+    hypotheses: list[Hypothesis]
+    remark: LexiconRemark
+
+
 class LexiconSearch:
     """The candidates of each image, by their probability.
 
@@ -44,10 +53,6 @@ class LexiconSearch:
         grammar: whatever else limits and weighs a text.
         count: how many of the likeliest are wanted.
         bounded: whether the grammar's weights are 0 or less, so that bounds hold; else every candidate is scored.
-
-    Attributes:
-        met: the names of images that had a list of their own.
-        unproven: images, by name, with more words than could be scored that might yet be likelier than the ones found.
 
     Raises:
         UsageFault: no words, or none that the grammar allows.
@@ -66,8 +71,6 @@ class LexiconSearch:
     ) -> None:
         self._own, self._delta, self._fold, self._writings = own, delta, fold, writings
         self._grammar, self._count, self._bounded = grammar, count, bounded
-        self.met: set[str] = set()
-        self.unproven: set[object] = set()
         self._words: list[Word] | None = None
         self._near: EditDistanceCandidates | None = None
         self._bounds: _Bounds | None = None
@@ -89,8 +92,10 @@ class LexiconSearch:
 
     def __call__(
         self, log_probs: Floats, frames: Integers, names: Sequence[str], alone: bool = True
-    ) -> list[list[Hypothesis] | None]:
-        """For each of N images its likeliest candidates, best first; None where it has none at all.
+    ) -> list[LexiconMatches]:
+        """Return the likeliest candidates of each of N images, best first.
+
+        An image without candidates has the remark "absent".
 
         Args:
             log_probs: (N, T, K). frames: (N,) true lengths.
@@ -99,31 +104,24 @@ class LexiconSearch:
         """
         read = best_labels(log_probs, frames)
         totals = score(log_probs, frames, read).tolist()
-        found: list[list[Hypothesis] | None] = [None] * len(frames)
+        found = [LexiconMatches([], "absent") for _ in frames]
         searched = []
         for row, (labels, total) in enumerate(zip(read, totals, strict=True)):
             own = self._own.get(names[row]) if names else None
-            if own is not None:
-                self.met.add(names[row])
             if alone and self._surely(labels, total, own):
-                found[row] = [Hypothesis(labels, total)]
+                found[row] = LexiconMatches([Hypothesis(labels, total)], "held")
             elif own is None and self._bounds is not None:
                 searched.append(row)
-            else:
-                candidates = self._candidates(own, labels)
-                found[row] = (
-                    self._best(log_probs[row, : frames[row]], candidates) if candidates else None
-                )
+            elif candidates := self._candidates(own, labels):
+                best = self._best(log_probs[row, : frames[row]], candidates)
+                found[row] = LexiconMatches(best, "held")
         for start in range(0, len(searched), _IMAGES):
             some = searched[start : start + _IMAGES]
             assert self._bounds is not None and self._words is not None
             bounds = zip(*self._bounds(log_probs[some], frames[some]), strict=True)
             for row, (every, none) in zip(some, bounds, strict=True):
-                found[row], proven = self._strict(
-                    log_probs[row, : frames[row]], self._words, every, none
-                )
-                if not proven:
-                    self.unproven.add(names[row] if names else object())
+                best, proven = self._strict(log_probs[row, : frames[row]], self._words, every, none)
+                found[row] = LexiconMatches(best, "held" if proven else "unproven")
         return found
 
     def _surely(self, labels: Word, total: float, own: Sequence[Sequence[int]] | None) -> bool:

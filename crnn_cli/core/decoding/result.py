@@ -1,9 +1,10 @@
-"""What every decoder says of a reading: its labels, where they stand, how sure they are. Numpy only."""
+"""The result of every decoder: labels, their spans, their confidences, and remarks. Numpy only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,12 @@ from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.ctc_forward import Floats, Integers, score, temper
 
 Doubles = NDArray[np.float64]
+
+# The part that a list of words had in a reading. "held": the list decided. "absent": the image has
+# no list, or no word near enough, and was read as without one. "unproven": the image is unlike
+# every word, so that not all words that could be the likeliest were scored.
+LexiconRemark = Literal["held", "absent", "unproven"]
+_GRAVEST_FIRST: tuple[LexiconRemark, ...] = ("absent", "unproven", "held")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Decoded:
         confidence: P(labels | image) over all CTC paths, 0 to 1; see `shared` for what a language model adds to it.
         posterior: the share that it has, with what a lexicon, a language model or a pattern adds, of the readings that
             the search ended with, 0 to 1; 1 where nothing was searched, as the reading was sure or proven.
+        lexicon: The part that a list of words had in it; None where no list was searched.
     """
 
     labels: tuple[int, ...]
@@ -32,6 +40,16 @@ class Decoded:
     confidences: tuple[float, ...]
     confidence: float
     posterior: float = 1.0
+    lexicon: LexiconRemark | None = None
+
+
+def combined_remark(remarks: Iterable[LexiconRemark | None]) -> LexiconRemark | None:
+    """Return the remark that counts for an image read several times: the gravest one."""
+    present = set(remarks)
+    for remark in _GRAVEST_FIRST:
+        if remark in present:
+            return remark
+    return None
 
 
 def describe(
