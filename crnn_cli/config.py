@@ -1,7 +1,8 @@
-"""Every setting, with its one default, as frozen dataclasses. No torch.
+"""Settings as frozen dataclasses, each with its one default.
 
-A `ModelConfig` builds a model and is saved with it; `DataConfig` and `TrainConfig` make a run. An unusable value is
-refused when the dataclass is made, with a `UsageFault` that names the field and what it takes.
+A `ModelConfig` builds a model and is saved with it; `DataConfig` and `TrainConfig` describe a run.
+A value that cannot be used is refused when the dataclass is made, with a `UsageFault` that names
+the field and the values it takes. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -36,39 +37,52 @@ Loss = Literal["ctc", "focal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Augmentation = Literal["none", "mild", "strong"]
 Freeze = Literal["none", "backbone"]
-Preset = Literal["scene", "document", "receipt", "hand", "all"]  # of synthetic text
-Method = Literal["greedy", "beam"]  # of decoding
-Engine = Literal["local", "ray"]  # where images are read: by this process, or by a cluster
+Preset = Literal["scene", "document", "receipt", "hand", "all"]  # kinds of synthetic text
+DecodingMethod = Literal["greedy", "beam"]
+Engine = Literal["local", "ray"]  # read in this process, or on a cluster
 
-# Control characters, except those that rows escape, would change a terminal; halves of characters cannot be written.
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# Control characters (other than those that rows escape) would change a terminal, and surrogates
+# cannot be written.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# The default number of recurrent layers and of their units for each backbone.
+RECURRENT: dict[str, tuple[int, int]] = {
+    "vgg": (2, 256),  # the paper's
+    "tiny": (1, 128),
+    "base": (2, 192),
+    "small": (1, 128),
+    "resnet": (2, 256),
+    "mobilenet_v3_small": (2, 128),
+    "mobilenet_v3_large": (2, 256),
+    "shufflenet_v2_x1_0": (2, 256),
+}
 
 
 def one_of(name: str, value: object, kind: object) -> None:
-    """Refuse a value that is none of a `Literal`'s.
+    """Refuse a value that a `Literal` does not list.
 
     Raises:
-        UsageFault: it is none.
+        UsageFault: The value is not one of them.
     """
     if value not in get_args(kind):
         raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, get_args(kind)))}")
 
 
 def within(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Refuse a number outside `least` to `most`, bounds included, and one that is not finite.
+    """Refuse a number that is outside `least` to `most` (both included) or not finite.
 
     Raises:
-        UsageFault: it is outside, infinite or no number.
+        UsageFault: The number is outside, infinite or NaN.
     """
     if not (least <= value <= most and value < math.inf):
         raise UsageFault(f"{name} is {value}: take {_bounds(least, most)}")
 
 
 def rising(name: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
-    """Refuse a range that is not two rising numbers within `least` to `most`.
+    """Refuse a pair that is not two rising numbers within `least` to `most`.
 
     Raises:
-        UsageFault: it is not.
+        UsageFault: The pair is not such a range.
     """
     low, high = values
     if not least <= low <= high <= most:
@@ -80,11 +94,14 @@ def _bounds(least: float, most: float) -> str:
 
 
 class Scaling(NamedTuple):
-    """The rule by which images are scaled for a model; see `crnn_cli.core.scaling.scaled_width`.
+    """The rule by which images are scaled for a model.
+
+    `crnn_cli.core.backbone_specs.scaled_width` applies it.
 
     Attributes:
-        height: pixels.
-        minimum_width, widen_below: pixels; see `ModelConfig`.
+        height: The height of scaled images, in pixels.
+        minimum_width: The least width of scaled images, in pixels; see `ModelConfig`.
+        widen_below: The width below which images are widened, in pixels; see `ModelConfig`.
     """
 
     height: int
@@ -94,21 +111,28 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is, complete: with the weights it makes a recogniser, and nothing else is needed.
+    """The complete description of a model: with the weights, it makes a recogniser.
 
     Attributes:
-        alphabet: the characters; the k-th, counted from 1, is class k; class 0 is the CTC blank.
-        backbone: the convolutions; see `crnn_cli.core.backbones`.
-        height: pixels to which images are scaled, a multiple of 16, 32 to 1024.
-        channels: 1 for grey, 3 for RGB.
-        minimum_width: pixels, 8 to 1024; images narrower than this after scaling are stretched to it.
-        widen_below: pixels; images narrower than this after scaling are widened to it, at most to twice their width, so
-            that CTC has frames enough for words as high as wide; 0 leaves them. See `crnn_cli.core.scaling.widened`.
-        rnn, layers, units, dropout: the recurrent part, of 1 to 8 layers and 1 to 4096 units; None stands for the
-            backbone's own, see `crnn_cli.core.backbone_specs`.
-        normalization, direction, case: the codec's conventions; see `crnn_cli.core.codec.Codec`.
-        mean, std: pixels enter the network as (pixel / 255 - mean) / std.
-        temperature: divides log-probabilities before a confidence is computed.
+        alphabet: The characters; the k-th, counted from 1, is class k, and class 0 is the CTC
+            blank.
+        backbone: The convolutions; see `crnn_cli.core.backbones`.
+        height: The height to which images are scaled, in pixels: a multiple of 16, 32 to 1024.
+        channels: 1 for grey images, 3 for RGB.
+        minimum_width: The width to which narrower scaled images are stretched, 8 to 1024 pixels.
+        widen_below: The width to which narrower scaled images are widened, at most to twice their
+            width, so that CTC has enough frames for words that are as high as wide; in pixels, and
+            0 turns it off. See `crnn_cli.core.backbone_specs.widened`.
+        rnn: The kind of the recurrent layers.
+        layers: The number of recurrent layers, 1 to 8; None stands for the backbone's default in
+            `RECURRENT`.
+        units: The number of units of each recurrent layer, 1 to 4096; None likewise.
+        dropout: The dropout probability before each recurrent layer and the head.
+        normalization: The Unicode form of texts; see `crnn_cli.core.codec.Codec`.
+        direction: The base direction of texts; see `crnn_cli.core.codec.Codec`.
+        case: "lower" if texts are lower-cased; see `crnn_cli.core.codec.Codec`.
+        mean, std: Pixels enter the network as (pixel / 255 - mean) / std.
+        temperature: The divisor of log-probabilities before a confidence is computed.
     """
 
     alphabet: str
@@ -151,52 +175,56 @@ class ModelConfig:
         within("std", self.std, 0.001, 1000)
         within("temperature", self.temperature, 0.01, 100)
         within("characters of the alphabet", len(self.alphabet), 0, 100_000)
-        if found := _UNSEEN.search(self.alphabet):
+        if found := _UNPRINTABLE.search(self.alphabet):
             raise UsageFault(
-                f"the alphabet has U+{ord(found[0]):04X}, which no image shows: leave it out (--alphabet names the "
-                "characters, --drop-unknown drops others from labels)"
+                f"the alphabet has U+{ord(found[0]):04X}, which no image shows: leave it out"
+                " (--alphabet names the characters, --drop-unknown drops others from labels)"
             )
         if not 0 <= self.dropout < 1:
             raise UsageFault(f"dropout is {self.dropout}: take at least 0 and less than 1")
 
     @property
     def scaling(self) -> Scaling:
-        """The rule by which images are scaled for this model."""
+        """Return the rule by which images are scaled for this model."""
         return Scaling(self.height, self.minimum_width, self.widen_below)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it is kept in a model file."""
+        """Return plain data, as it is kept in a model file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`. A file that says nothing of `widen_below` is from before there was such a rule: its
-        images are not widened.
+        """Return the configuration of which `to_dict` gave the values.
+
+        Files from before `widen_below` existed do not have it; images are not widened for them.
 
         Raises:
-            UsageFault: an unknown or unusable setting.
+            UsageFault: A setting is unknown or cannot be used.
         """
         settings = {"widen_below": 0, **values}
         alphabet = settings.get("alphabet")
-        if isinstance(alphabet, str) and (
-            found := _UNSEEN.search(alphabet)
-        ):  # who reads a file cannot leave it out
+        if isinstance(alphabet, str) and (found := _UNPRINTABLE.search(alphabet)):
+            # whoever reads a file cannot change its alphabet, so there is no remedy to name
             raise UsageFault(f"its alphabet has U+{ord(found[0]):04X}, which no image shows")
         return from_plain(cls, settings, "model settings")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a model learns from.
+    """The data that a model learns from.
 
     Attributes:
-        sources: (path, weight) of each training set. Where any has a weight, draws are shared out by weight (None
-            counts as 1) whatever the sizes; where none has, every sample is drawn equally often.
-        val: paths of the validation sets; empty: a part of the training sets is split off by content hash.
-        val_fraction: the share split off, 0 to 0.5.
-        drop_unknown: drop characters outside the alphabet from labels (counted) where they would be refused.
-        augment: how far training images are changed; see `crnn_cli.data.augment`.
-        workers: threads that read and decode images ahead of the step; None: chosen from the machine's cores.
+        sources: The path and the weight of each training set. Where any set has a weight, draws are
+            shared out by weight (None counts as 1) whatever the sizes of the sets; where none has,
+            every sample is drawn equally often.
+        val: The paths of the validation sets; without any, a part of the training sets is split off
+            by a hash of the images.
+        val_fraction: The share that is split off, 0 to 0.5.
+        drop_unknown: Whether characters outside the alphabet are dropped from labels (and counted)
+            instead of refused.
+        augment: The strength of the augmentation; see `crnn_cli.data.augment`.
+        workers: The number of threads that read and decode images ahead of the steps; None chooses
+            it by the number of cores.
     """
 
     sources: tuple[tuple[str, float | None], ...] = (("dataset.lmdb", None),)
@@ -218,31 +246,41 @@ class DataConfig:
                 )
 
 
-EPOCHS = 100  # of a run that is given no end
+EPOCHS = 100  # the length of a run for which no end is given
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model learns.
+    """The way in which a model learns.
 
-    The run ends at the first of `epochs`, `steps` and `max_minutes` that is given, and after `EPOCHS` epochs where none
-    is; the schedule follows the fraction of the run that is done, so that it always ends annealed.
+    The run ends at the first of `epochs`, `steps` and `max_minutes` that is set, and after `EPOCHS`
+    epochs where none is. The schedule follows the fraction of the run that is done, so the rate is
+    always annealed at the end.
 
     Attributes:
-        epochs, steps, max_minutes: how long; None: not limited by it.
-        batch_size: images a step, over all processes' micro-batches.
-        optimizer, lr, weight_decay, clip: `lr` None stands for the optimizer's own; `clip` bounds the gradient's norm.
-        schedule, warmup: shape of the rate after a linear rise over the first `warmup` of the run (a fraction).
-        ema: decay of the running mean of the weights that is validated and saved; 0 turns it off.
-        shortcut: weight of a second CTC loss, on classes read off the convolutions' features without the recurrence; it
-            keeps characters where they stand in the image (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
-        flat_start: steps, and at most a fifth of the run, in which a third loss wanes that spreads the labels evenly
-            over the image (`crnn_cli.core.ctc.flat_start_loss`); 0 turns it off, which `--init` does by itself.
+        epochs, steps, max_minutes: The limits of the run; None sets no limit.
+        batch_size: The number of images of a step, over all processes and micro-batches.
+        optimizer: The optimizer.
+        lr: The highest learning rate; None stands for the optimizer's default.
+        weight_decay: The weight decay of the convolutions and the head.
+        clip: The bound of the gradient's norm.
+        schedule: The shape of the learning rate after the warm-up.
+        warmup: The fraction of the run in which the rate rises linearly, 0 to 1.
+        ema: The decay of the running mean of the weights, which is validated and saved; 0 turns it
+            off.
+        shortcut: The weight of a second CTC loss, on classes read off the convolutional features
+            without the recurrent layers, which keeps characters where they stand in the image
+            (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
+        flat_start: The number of steps, at most a fifth of the run, in which a third and waning
+            loss spreads the labels evenly over the image
+            (`crnn_cli.core.ctc.flat_start_loss`); 0 turns it off, as `--init` does by itself.
         loss: "ctc", or "focal": loss * (1 - exp(-loss))^2.
-        precision: of the forward pass; "auto": bf16 where the device has it, else fp32.
-        freeze: "backbone" leaves the convolutions as they are.
-        patience: validations without a better result before the run stops early; 0: never.
-        seed: of the weights, the order and the augmentation.
+        precision: The precision of the forward pass; "auto" is bf16 where the device supports it,
+            else fp32.
+        freeze: "backbone" leaves the convolutions unchanged.
+        patience: The number of validations without a better result after which the run stops; 0
+            never stops it.
+        seed: The seed of the initial weights, the sampling order and the augmentation.
     """
 
     epochs: int | None = None
@@ -295,34 +333,40 @@ class TrainConfig:
                 raise UsageFault(f"{name} is {value}: take at least 0 and less than 1")
 
 
-NO_LANGUAGE = "none"  # names no language model
+NO_LANGUAGE = "none"  # the name that stands for no language model
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How log-probabilities become text.
+    """The way in which log-probabilities become text.
 
     Attributes:
-        decoder: greedy, or beam search; None: greedy, or beam search where anything below asks for it.
-        beam: prefixes kept for each image, 1 to 10,000.
-        nbest: readings given for each image, best first; at most `beam`.
-        allow: the only characters that are read; None: all.
-        deny: characters that are not read.
-        pattern: what the whole text must match, see `crnn_cli.core.decoding.pattern`; None: anything.
-        outside: what a text costs that is no word of a lexicon, in natural logarithms, 0 or more; None: no such text is
-            read. In vain without a lexicon.
-        delta: the most edits between a word of a lexicon and what is read without one, 0 or more; other words are not
-            looked at, and where no word is that near the reading stays; None: every word is.
-        ignore_case: the words of a lexicon are read in capitals and small letters alike.
-        lm: a language model: a file, or the name of one that comes with this package; None: none.
-        lm_weight: of its log-probabilities beside those of the image, 0 or more.
-        lm_bonus: added for every character, in natural logarithms, as language models favour short texts.
-        lm_sure: a greedy reading of at least this confidence, 0 to 1, or of no text stays; the language model has a say
-            about others. About all, where anything else limits the text, or beam search or n best readings are asked
-            for.
+        decoder: Greedy decoding or beam search; None is greedy, or beam search where anything below
+            needs it.
+        beam: The number of prefixes kept for each image, 1 to 10,000.
+        nbest: The number of readings of each image, best first; at most `beam`.
+        allow: The only characters that may be read; None allows all.
+        deny: The characters that may not be read.
+        pattern: The pattern that the whole text must match, see
+            `crnn_cli.core.decoding.pattern`; None allows any text.
+        outside: The cost of a text that is not in the lexicon, in natural logarithms, 0 or more;
+            None allows no such text. It needs a lexicon.
+        delta: The largest number of edits between a word of the lexicon and the reading without
+            one, 0 or more. Only such words are considered, and where there is none the reading
+            stays; None considers every word. It needs a lexicon.
+        ignore_case: Whether the words of the lexicon may be read in capitals and small letters
+            alike. It needs a lexicon.
+        lm: The language model: a file, or the name of one that comes with this package; None is
+            none.
+        lm_weight: The weight of its log-probabilities relative to those of the image, 0 or more.
+        lm_bonus: The bonus for every character, in natural logarithms, as language models favour
+            short texts.
+        lm_sure: The confidence, 0 to 1, from which a greedy reading stays without the language
+            model, as an empty one does. It holds where nothing else limits the text and neither
+            beam search nor several readings are asked for.
     """
 
-    decoder: Method | None = None
+    decoder: DecodingMethod | None = None
     beam: int = 16
     nbest: int = 1
     allow: str | None = None
@@ -338,7 +382,7 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         if self.decoder is not None:
-            one_of("decoder", self.decoder, Method)
+            one_of("decoder", self.decoder, DecodingMethod)
         within("beam", self.beam, 1, 10_000)
         within("nbest", self.nbest, 1)
         if self.outside is not None:
@@ -351,27 +395,34 @@ class DecodeOptions:
         within("lm-sure", self.lm_sure, 0, 1)
         if self.nbest > self.beam:
             raise UsageFault(
-                f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater beam"
+                f"nbest is {self.nbest}, more than the beam of {self.beam} holds: take a greater"
+                " beam"
             )
 
-    def settled(self, asked: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
-        """What a model's file says, with what is asked for otherwise.
+    def resolved(self, chosen: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
+        """Return these options of a model's file with those that the user has chosen instead.
 
-        A language model that the file names is for readings that nothing else limits: it is not taken where a lexicon
-        (`lexical`), characters, a pattern or a decoder are asked for, unless it is too.
+        A language model that the file names is for readings that nothing else limits. It is left
+        out where a lexicon, characters, a pattern or a decoder are chosen, unless it is, too.
+
+        Args:
+            chosen: The user's options by name.
+            lexical: Whether there is a lexicon.
         """
-        kept = self
-        if lexical or not asked.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
-            kept = replace(kept, lm=None)
-        if kept.decoder == "greedy" and asked:
-            kept = replace(kept, decoder=None)
-        if "beam" not in asked:
-            kept = replace(kept, beam=max(kept.beam, asked.get("nbest", 1)))
-        kept = replace(kept, **asked)
-        return replace(kept, lm=None) if kept.lm == NO_LANGUAGE else kept
+        options = self
+        if lexical or not chosen.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
+            options = replace(options, lm=None)
+        if options.decoder == "greedy" and chosen:
+            options = replace(options, decoder=None)
+        if "beam" not in chosen:
+            options = replace(options, beam=max(options.beam, chosen.get("nbest", 1)))
+        options = replace(options, **chosen)
+        return replace(options, lm=None) if options.lm == NO_LANGUAGE else options
 
 
-def agreed(several: Sequence[DecodeOptions]) -> list[DecodeOptions]:
-    """What the files of models say that read together: a language model only if all name the same one."""
-    alike = len({kept.lm for kept in several}) == 1
-    return [kept if alike else replace(kept, lm=None) for kept in several]
+def common_language_model(options: Sequence[DecodeOptions]) -> list[DecodeOptions]:
+    """Return the options of models that read together, without language models that differ."""
+    names = {model_options.lm for model_options in options}
+    if len(names) == 1:
+        return list(options)
+    return [replace(model_options, lm=None) for model_options in options]

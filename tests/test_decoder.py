@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import crnn_cli
-from crnn_cli.config import agreed
+from crnn_cli.config import common_language_model
 from crnn_cli.core.codec import Alphabet, Codec
 from crnn_cli.core.decoding import (
     DecodeOptions,
@@ -155,7 +155,7 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
 )  # fmt: skip
 def test_what_is_asked_for_settles_what_a_file_says(kept, asked, lexical, expected):
     own = DecodeOptions(**{"lm": "english", **kept})
-    assert own.settled(asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
+    assert own.resolved(asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
 
 
 def test_characters_allowed_and_denied():
@@ -326,5 +326,5 @@ def test_a_kept_language_model_is_that_of_the_package(here, crnn, monkeypatch):
 
 def test_models_that_do_not_name_the_same_language_model_read_without():
     english, plain = DecodeOptions(lm="english", beam=8), DecodeOptions()
-    assert agreed([english, plain]) == [DecodeOptions(beam=8), plain]
-    assert agreed([english, english]) == [english, english]
+    assert common_language_model([english, plain]) == [DecodeOptions(beam=8), plain]
+    assert common_language_model([english, english]) == [english, english]

@@ -425,7 +425,7 @@ def test_orders_and_pruning_are_bounded(order, prune):
 @needs_devices
 def test_a_device_is_not_read_for_ever(monkeypatch, tmp_path):
     codec = (
-        crnn_cli.load(save_stripes_onnx(tmp_path / "m.onnx"), device="cpu").members[0].decoder.codec
+        crnn_cli.load(save_stripes_onnx(tmp_path / "m.onnx"), device="cpu").models[0].decoder.codec
     )
     with pytest.raises(UsageFault, match=r"/dev/zero: .*not a file"):
         read_lexicon(Path("/dev/zero"), codec)

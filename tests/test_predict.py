@@ -318,6 +318,6 @@ def test_fast_is_for_checkpoints(here, crnn):
     assert (code, len(rows(out))) == (0, 1)
     assert (", on cpu, in bfloat16" in err) == devices.supports_bf16(torch.device("cpu"))
     assert ("changes nothing" in err) != (", in bfloat16" in err)
-    assert crnn_cli.load("own.safetensors", "cpu", fast=True).members[0].runner.fast == (
+    assert crnn_cli.load("own.safetensors", "cpu", fast=True).models[0].runner.fast == (
         ", in bfloat16" in err
     )

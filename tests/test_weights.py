@@ -46,8 +46,8 @@ def test_both_files_are_the_same_model(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_readings_in_doubt_are_put_to_the_language_model(name):
     recognizer = crnn_cli.load(name, device="cpu")
-    assert recognizer.members[0].decoder.options.lm == "english"
-    letters = recognizer.members[0].decoder.codec.alphabet
+    assert recognizer.models[0].decoder.options.lm == "english"
+    letters = recognizer.models[0].decoder.codec.alphabet
     assert language_models.language("english", letters).unknown == []
     rows = labelled("words")
     texts = [line.text for line in recognizer.read([path for path, _ in rows])]

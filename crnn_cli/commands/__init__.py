@@ -1,0 +1,1 @@
+"""The verbs of `crnn`: a module each, with a function of the verb's name."""

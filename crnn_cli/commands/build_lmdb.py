@@ -82,11 +82,13 @@ def command(
     )
     reading = read(labels, images, format, encoding)
     console.note(
-        f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,} images found"
+        f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,}"
+        " images found"
     )
     if reading.cut:
         console.warn(
-            f"{labels}: {reading.cut:,} texts lost the blanks before them: set quotes around a text to keep them"
+            f"{labels}: {reading.cut:,} texts lost the blanks before them: set quotes around a text"
+            " to keep them"
         )
     building = build.Build(reading, output, options)
     for _ in console.progress(building, "building", len(building)):
@@ -122,8 +124,8 @@ def _infeasible(rows: list[Infeasible], path: Path) -> str:
         else f"\n  listed in {path}"
     )
     return (
-        f"{len(rows):,} infeasible: label needs more frames than the image's width gives; kept, but training skips it"
-        f"{named}{more}\n  remedy: {_remedy(rows)}"
+        f"{len(rows):,} infeasible: label needs more frames than the image's width gives; kept, but"
+        f" training skips it{named}{more}\n  remedy: {_remedy(rows)}"
     )
 
 

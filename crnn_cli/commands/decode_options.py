@@ -1,239 +1,229 @@
-"""What `predict` and `evaluate` share: how models are loaded, the options of decoding, and what these make."""
+"""Options of reading and decoding, which `predict`, `evaluate` and `export` share."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crnn_cli import config, console
+from crnn_cli import console
 from crnn_cli.commands import options
-from crnn_cli.config import DecodeOptions, agreed
+from crnn_cli.commands.grouped import given
+from crnn_cli.config import DecodeOptions, DecodingMethod
+from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
 
 if TYPE_CHECKING:
-    from crnn_cli.core.decoding import Decoder, LexiconRemark
-    from crnn_cli.reading.recognizer import Recognizer
-    from crnn_cli.runners import Runner
+    from crnn_cli.core.decoding import LexiconRemark
 
-Method = Annotated[
-    config.Method | None,
-    typer.Option(
-        "--decoder",
-        help="How text is searched for. [default: greedy; beam where an option below asks for it]",
-        show_default=False,
-    ),
-]
-Beam = Annotated[
-    int, typer.Option(help="Prefixes that beam search keeps; base and tiny ask for 8.")
-]
-Lexicon = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Read nothing but the words of FILE, one a line.", show_default=False
-    ),
-]
-Lexicons = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="TSV",
-        help="Read of each image nothing but its own words: rows of its path and words, tabs between.",
-        show_default=False,
-    ),
-]
-Delta = Annotated[
-    int | None,
-    typer.Option(
-        help="Look only at words within this many edits of what is read without them; where there is none, that stays.",
-        show_default=False,
-    ),
-]
-Outside = Annotated[
-    float | None,
-    typer.Option(
-        help="Read other words too, at this cost in natural logarithms, such as 5.",
-        show_default=False,
-    ),
-]
-IgnoreCase = Annotated[
-    bool,
-    typer.Option(
-        "--ignore-case", help="Read the lexicon's words in capitals and small letters alike."
-    ),
-]
-Allow = Annotated[str | None, typer.Option(help="Read these characters alone.", show_default=False)]
-Deny = Annotated[str, typer.Option(help="Do not read these characters.", show_default=False)]
-Pattern = Annotated[
-    str | None,
-    typer.Option(
-        help="What the whole text matches: AA-999 (A a capital, a a small letter, 9 a digit, ? any character, * any "
-        "number of the one before, \\ before a character itself), or re: and a regular expression.",
-        show_default=False,
-    ),
-]
-
-LM = Annotated[
-    str | None,
-    typer.Option(
-        "--lm",
-        metavar="FILE",
-        help="Character n-gram model, as `crnn lm` makes; `english` comes with this package; `none` takes none. "
-        "[default: as the model says: english for base and tiny]",
-        show_default=False,
-    ),
-]
-LMWeight = Annotated[
-    float, typer.Option("--lm-weight", help="Of the language model beside the image.")
-]
-LMBonus = Annotated[
-    float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")
-]
-LMSure = Annotated[
-    float,
-    typer.Option(
-        "--lm-sure", help="A reading of this confidence stays without asking the language model."
-    ),
-]
-
-
-def loaded(
-    models: Sequence[str], device: str, fast: bool = False
-) -> tuple[list[str], list[Runner]]:
-    """The paths of the models to use, which are said, and what runs them.
-
-    Raises:
-        ModelError, DeviceError: see `runners.load`.
-    """
-    from crnn_cli import runners
-    from crnn_cli.reading import recognizer
-
-    given: list[str | None] = [*models] or [None]
-    found = [recognizer.find_model(model, device) for model in given]
-    paths = [path for path, _ in found]
-    made = [runners.load(path, device, fast) for path in paths]
-    for (path, why), runner in zip(found, made, strict=True):
-        console.note(
-            f"model: {path} ({why}), on {runner.device}{', in bfloat16' if runner.fast else ''}"
-        )
-        if fast and not runner.fast:
-            console.warn(
-                f"--fast changes nothing for {path} on {runner.device}: it is for .safetensors, given by their path, "
-                "on a device that is fast with bfloat16"
-            )
-    return paths, made
+_MAX_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class DecodingAssets:
-    """Files of what texts there may be.
+class ReadingOptions:
+    """How images are read, and on which device."""
 
-    Attributes:
-        names: by the path of an image in `lexicons`, the names by which it is read, where they are others.
-    """
-
-    lexicon: Path | None = None
-    lexicons: Path | None = None
-    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-def asked(context: typer.Context) -> dict[str, Any]:
-    """Of `DecodeOptions`, what the user gave."""
-    names = [own.name for own in fields(DecodeOptions) if own.name in context.params]
-    return {name: context.params[name] for name in names if options.given(context, name)}
-
-
-def recognizer(
-    runners: Sequence[Runner], search: Mapping[str, Any], known: DecodingAssets
-) -> Recognizer:
-    """Runners with their decoders, which do what their models' files say and what of `search` says otherwise."""
-    from crnn_cli.reading.pipeline import ModelWithDecoder
-    from crnn_cli.reading.recognizer import Recognizer
-
-    said = [runner.header.decode for runner in runners]
-    kept = agreed(said)
-    if kept != said and "lm" not in search:
-        console.note(
-            "the models do not all name the same language model: they read without, unless --lm is given"
-        )
-    pairs = zip(runners, kept, strict=True)
-    return Recognizer(
-        *(
-            ModelWithDecoder(runner, decoders(runner, [search], known, own)[0])
-            for runner, own in pairs
-        )
+    device: options.Device = "auto"
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help=(
+                "Compute a .safetensors in bfloat16, where the device is fast with it; few readings"
+                " differ."
+            ),
+        ),
+    ] = False
+    batch_size: Annotated[int, typer.Option(help="Images that are read at once.")] = (
+        ReadOptions.batch_size
     )
+    turn: Annotated[
+        bool,
+        typer.Option(
+            help=(
+                "Read images that are much taller than wide turned, too: the surest reading counts."
+            )
+        ),
+    ] = ReadOptions.turn
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta",
+            help=(
+                "Read each image in five views, a little shifted and stretched; five times as slow."
+            ),
+        ),
+    ] = False
+    second_look: Annotated[
+        bool,
+        typer.Option(
+            help=(
+                "Read an image whose reading is doubtful again in further views, and combine the"
+                " readings."
+            )
+        ),
+    ] = ReadOptions.second_look
 
-
-def made(
-    models: Sequence[str], search: Mapping[str, Any], known: DecodingAssets, fast: bool, device: str
-) -> Recognizer:
-    """What `loaded` and `recognizer` make together."""
-    return recognizer(loaded(models, device, fast)[1], search, known)
-
-
-def decoders(
-    runner: Runner,
-    searches: Sequence[Mapping[str, Any]],
-    known: DecodingAssets,
-    kept: DecodeOptions | None = None,
-) -> list[Decoder]:
-    """A decoder of a model for each of `searches`, see `recognizer`; what of the lexicon cannot be read is said.
-
-    Raises:
-        UsageFault: see `read_lexicon`, `read_lexicons`, `LanguageModel`, `Decoder`; also options of a lexicon without
-            one.
-        ModelError: see `language_models.read`.
-    """
-    from crnn_cli import language_models
-    from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoder
-    from crnn_cli.data.lexicon_file import read_lexicon, read_lexicons
-    from crnn_cli.errors import UsageFault
-
-    codec, words, own = Codec.of(runner.config), None, None
-    lexical = known.lexicon is not None or known.lexicons is not None
-    several = [(kept or runner.header.decode).settled(search, lexical) for search in searches]
-    if several[0].lm is None and any(
-        name in search for search in searches for name in ("lm_weight", "lm_bonus", "lm_sure")
-    ):
-        raise UsageFault(
-            "--lm-weight, --lm-bonus and --lm-sure are about a language model: give --lm FILE"
+    def read_options(self) -> ReadOptions:
+        """Return the options as the pipeline takes them."""
+        return ReadOptions(
+            self.batch_size, turn=self.turn, tta=self.tta, second_look=self.second_look
         )
-    language = language_models.language(several[0].lm, codec.alphabet)
-    if known.lexicon is not None:
-        words, left_out = read_lexicon(known.lexicon, codec)
-        _say_left_out(known.lexicon, left_out)
-    if known.lexicons is not None:
-        own, left_out = read_lexicons(known.lexicons, codec)
-        _say_left_out(known.lexicons, left_out)
-        own = {
-            name: listed for path, listed in own.items() for name in known.names.get(path, [path])
-        }
-    if (
-        words is None
-        and own is None
-        and any(
-            "outside" in search or "ignore_case" in search or "delta" in search
-            for search in searches
-        )
-    ):
-        raise UsageFault(
-            "--outside, --delta and --ignore-case are about the words of a lexicon: give --lexicon FILE"
-        )
-    return [
-        Decoder(codec, runner.config.temperature, decode, words, language, own)
-        for decode in several
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """The fields of `DecodeOptions` that a model file can keep."""
+
+    decoder: Annotated[
+        DecodingMethod | None,
+        typer.Option(
+            "--decoder",
+            help=(
+                "How text is searched for. [default: greedy; beam where an option below asks for it]"
+            ),
+            show_default=False,
+        ),
+    ] = DecodeOptions.decoder
+    beam: Annotated[
+        int, typer.Option(help="Prefixes that beam search keeps; base and tiny ask for 8.")
+    ] = DecodeOptions.beam
+    allow: Annotated[
+        str | None, typer.Option(help="Read these characters alone.", show_default=False)
+    ] = DecodeOptions.allow
+    deny: Annotated[str, typer.Option(help="Do not read these characters.", show_default=False)] = (
+        DecodeOptions.deny
+    )
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "What the whole text matches: AA-999 (A a capital, a a small letter, 9 a digit, ?"
+                " any character, * any number of the one before, \\ before a character itself), or"
+                " re: and a regular expression."
+            ),
+            show_default=False,
+        ),
+    ] = DecodeOptions.pattern
+    lm: Annotated[
+        str | None,
+        typer.Option(
+            "--lm",
+            metavar="FILE",
+            help=(
+                "Character n-gram model, as `crnn lm` makes; `english` comes with this package;"
+                " `none` takes none. [default: as the model says: english for base and tiny]"
+            ),
+            show_default=False,
+        ),
+    ] = DecodeOptions.lm
+    lm_weight: Annotated[
+        float, typer.Option("--lm-weight", help="Of the language model beside the image.")
+    ] = DecodeOptions.lm_weight
+    lm_bonus: Annotated[
+        float, typer.Option("--lm-bonus", help="For every character, in natural logarithms.")
+    ] = DecodeOptions.lm_bonus
+    lm_sure: Annotated[
+        float,
+        typer.Option(
+            "--lm-sure",
+            help="A reading of this confidence stays without asking the language model.",
+        ),
+    ] = DecodeOptions.lm_sure
+
+
+@dataclass(frozen=True)
+class LexiconOptions:
+    """The lexicons, and the fields of `DecodeOptions` that are about them."""
+
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read nothing but the words of FILE, one a line.",
+            show_default=False,
+        ),
+    ] = None
+    lexicons: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TSV",
+            help=(
+                "Read of each image nothing but its own words: rows of its path and words, tabs"
+                " between."
+            ),
+            show_default=False,
+        ),
+    ] = None
+    delta: Annotated[
+        int | None,
+        typer.Option(
+            help=(
+                "Look only at words within this many edits of what is read without them; where"
+                " there is none, that stays."
+            ),
+            show_default=False,
+        ),
+    ] = DecodeOptions.delta
+    outside: Annotated[
+        float | None,
+        typer.Option(
+            help="Read other words too, at this cost in natural logarithms, such as 5.",
+            show_default=False,
+        ),
+    ] = DecodeOptions.outside
+    ignore_case: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-case", help="Read the lexicon's words in capitals and small letters alike."
+        ),
+    ] = DecodeOptions.ignore_case
+
+    def assets(self, names: Mapping[str, Sequence[str]] | None = None) -> DecodingAssets:
+        """Return the lexicons; `names` are the names of images by the paths in `--lexicons`."""
+        return DecodingAssets(self.lexicon, self.lexicons, names or {})
+
+
+def chosen(context: typer.Context) -> dict[str, Any]:
+    """Return the fields of `DecodeOptions` that the user gave, by name."""
+    names = [option.name for option in fields(DecodeOptions) if option.name in context.params]
+    return {name: context.params[name] for name in names if given(context, name)}
+
+
+def sources(
+    models: Sequence[str], decoding: DecodingOptions, lexicons: LexiconOptions
+) -> list[str]:
+    """Return the paths that a command reads models and texts from; no output may replace them."""
+    paths: list[str | Path | None] = [
+        *(models or [os.environ.get("CRNN_MODEL") or "model.safetensors"]),
+        lexicons.lexicon,
+        lexicons.lexicons,
+        decoding.lm,
     ]
+    return [os.fspath(path) for path in paths if path]
 
 
-def _say_left_out(path: Path, words: Sequence[str]) -> None:
-    if words:
-        some = ", ".join(words[:5]) + (" ..." if len(words) > 5 else "")
-        console.warn(
-            f"{path}: {len(words):,} words left out, for characters that the model lacks: {some}"
-        )
+def announce(models: Sequence[LoadedModel], fast: bool) -> None:
+    """Tell the user which models are read with, and where `--fast` has no effect."""
+    for model in models:
+        runner = model.runner
+        precision = ", in bfloat16" if runner.fast else ""
+        console.note(f"model: {model.path} ({model.source}), on {runner.device}{precision}")
+        if fast and not runner.fast:
+            console.warn(
+                f"--fast changes nothing for {model.path} on {runner.device}: it is for"
+                " .safetensors, given by their path, on a device that is fast with bfloat16"
+            )
+
+
+def warn_of_remarks(recognizer: Recognizer) -> None:
+    """Tell the user what of the lexicons or of the models' settings does not take effect."""
+    for remark in recognizer.remarks:
+        console.warn(remark)
 
 
 class LexiconRemarks:
@@ -246,14 +236,14 @@ class LexiconRemarks:
     def __init__(self, recognizer: Recognizer) -> None:
         from crnn_cli.core.decoding import Decoder
 
-        decoder = recognizer.members[0].decoder
+        decoder = recognizer.models[0].decoder
         assert isinstance(decoder, Decoder)
         self._unused_lists = dict.fromkeys(decoder.image_words)
         self._unproven: set[str] = set()
         self._absent: set[str] = set()
 
     def add(self, name: str, remark: LexiconRemark | None) -> None:
-        """Note the remark on the image `name`; None says that no lexicon was searched."""
+        """Keep the remark on the image `name`; None says that no lexicon was searched."""
         if remark is None:
             return
         self._unused_lists.pop(name, None)
@@ -262,21 +252,22 @@ class LexiconRemarks:
         elif remark == "absent":
             self._absent.add(name)
 
-    def say(self) -> None:
-        """Print where a lexicon did not hold: unproven and absent words, and lists of no image."""
+    def show(self) -> None:
+        """Tell the user where no lexicon decided, and which lists are of no image."""
         if self._unproven:
             console.note(
-                f"{len(self._unproven):,} images are unlike every word of the lexicon: "
-                "theirs is the best that was tried"
+                f"{len(self._unproven):,} images are unlike every word of the lexicon: theirs is"
+                " the best that was tried"
             )
         if self._absent:
             console.note(
-                f"{len(self._absent):,} images have no lexicon, or no word as near as --delta: "
-                "read as without one"
+                f"{len(self._absent):,} images have no lexicon, or no word as near as --delta: read"
+                " as without one"
             )
         if self._unused_lists:
             names = list(self._unused_lists)
-            some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            shown = ", ".join(names[:_MAX_NAMES_SHOWN])
+            more = " ..." if len(names) > _MAX_NAMES_SHOWN else ""
             console.warn(
-                f"{len(names):,} lists of --lexicons are of no image that was read: {some}"
+                f"{len(names):,} lists of --lexicons are of no image that was read: {shown}{more}"
             )

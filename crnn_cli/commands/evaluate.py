@@ -13,21 +13,24 @@ import typer
 from crnn_cli import files
 from crnn_cli.commands import decode_options, options, row_formats
 from crnn_cli.commands.columns import columns
-from crnn_cli.config import DataConfig, DecodeOptions
+from crnn_cli.commands.decode_options import DecodingOptions, LexiconOptions, ReadingOptions
+from crnn_cli.commands.grouped import grouped
+from crnn_cli.config import DataConfig
 from crnn_cli.core import tsv
 from crnn_cli.errors import UsageFault
 from crnn_cli.reading.evaluation import EvaluateOptions
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.recognizer import Recognizer, assemble, build_decoders, load_models
 
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import Reader
     from crnn_cli.reading.evaluation import Report, Sample, SetReport
-    from crnn_cli.reading.recognizer import Recognizer
+    from crnn_cli.reading.pipeline import ReadOptions
+    from crnn_cli.reading.recognizer import DecodingAssets
     from crnn_cli.runners import Runner
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of a language model, that --tune tries
-BONUSES = (0.0, 0.2, 0.4, 0.7, 1.0)
+TUNED_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the language model, for --tune
+TUNED_BONUSES = (0.0, 0.2, 0.4, 0.7, 1.0)
 FIGURES = {
     "exact": "exact",
     "alphanumeric": "alnum",
@@ -35,9 +38,13 @@ FIGURES = {
     "wer": "WER",
     "one_minus_ned": "1-NED",
 }
+_MAX_CHARACTERS_SHOWN = 10
+_MAX_NAMES_SHOWN = 5
 
 
-def command(
+@grouped
+def evaluate(
+    *,
     context: typer.Context,
     data: Annotated[
         list[str] | None,
@@ -62,26 +69,9 @@ def command(
     confusions: Annotated[
         int, typer.Option(min=0, help="How many of the most frequent confusions to show.")
     ] = EvaluateOptions.confusions,
-    device: options.Device = "auto",
-    fast: options.Fast = False,
-    batch_size: options.BatchSize = ReadOptions.batch_size,
-    turn: options.Orientation = ReadOptions.turn,
-    tta: options.TTA = False,
-    second_look: options.SecondLook = ReadOptions.second_look,
-    decoder: decode_options.Method = DecodeOptions.decoder,
-    beam: decode_options.Beam = DecodeOptions.beam,
-    lexicon: decode_options.Lexicon = None,
-    lexicons: decode_options.Lexicons = None,
-    delta: decode_options.Delta = DecodeOptions.delta,
-    outside: decode_options.Outside = DecodeOptions.outside,
-    ignore_case: decode_options.IgnoreCase = DecodeOptions.ignore_case,
-    allow: decode_options.Allow = DecodeOptions.allow,
-    deny: decode_options.Deny = DecodeOptions.deny,
-    pattern: decode_options.Pattern = DecodeOptions.pattern,
-    lm: decode_options.LM = DecodeOptions.lm,
-    lm_weight: decode_options.LMWeight = DecodeOptions.lm_weight,
-    lm_bonus: decode_options.LMBonus = DecodeOptions.lm_bonus,
-    lm_sure: decode_options.LMSure = DecodeOptions.lm_sure,
+    reading: ReadingOptions,
+    decoding: DecodingOptions,
+    lexicons: LexiconOptions,
     tune: Annotated[
         bool,
         typer.Option(
@@ -91,11 +81,12 @@ def command(
 ) -> None:
     """Score a model on labelled datasets: accuracy, error rates, confusions, worst readings.
 
-    exact: reading equal to label; alnum: equal after lower-casing and dropping all but 0-9 and a-z; CER, WER: edits per
-    character and per word; 1-NED: 1 - edits / longer length, averaged. Each has a 95 % bootstrap interval over samples.
-    ECE, the expected calibration error: how far confidence and exact accuracy lie apart. again: the share of
-    images that were read again in further views, as their first reading was doubtful.
-    Labels are compared in the Unicode form (and case) that the model was trained with.
+    exact: reading equal to label; alnum: equal after lower-casing and dropping all but 0-9 and a-z;
+    CER, WER: edits per character and per word; 1-NED: 1 - edits / longer length, averaged. Each has
+    a 95 % bootstrap interval over samples. ECE, the expected calibration error: how far confidence
+    and exact accuracy lie apart. again: the share of images that were read again in further views,
+    as their first reading was doubtful. Labels are compared in the Unicode form (and case) that the
+    model was trained with.
 
         crnn evaluate test.lmdb --model model.safetensors
 
@@ -105,120 +96,120 @@ def command(
     from crnn_cli.data.store import Reader
     from crnn_cli.reading import evaluation
 
-    how = ReadOptions(batch_size, turn=turn, tta=tta, second_look=second_look)
-    search, datasets = decode_options.asked(context), data or [DataConfig.sources[0][0]]
+    read_options = reading.read_options()
+    search = decode_options.chosen(context)
+    datasets = data or [DataConfig.sources[0][0]]
     if predictions is not None:
-        files.check_output(predictions, overwrite, [*datasets, *options.sources(context)])
+        sources = decode_options.sources(model, decoding, lexicons)
+        files.check_output(predictions, overwrite, [*datasets, *sources])
     readers = {reader.name: reader for reader in map(Reader, datasets)}
-    paths, runners = decode_options.loaded(model, device, fast)
-    known = decode_options.DecodingAssets(
-        lexicon, lexicons, evaluation.names(readers.values()) if lexicons else {}
-    )
-    if tune and (tta or len(runners) > 1):
+    models = load_models(model, reading.device, reading.fast)
+    decode_options.announce(models, reading.fast)
+    runners = [each.runner for each in models]
+    assets = lexicons.assets(evaluation.names(readers.values()) if lexicons.lexicons else {})
+    if tune and (reading.tta or len(runners) > 1):
         raise UsageFault(
             "--tune is for one model that looks once: leave --tta out, and give one --model"
         )
     if tune:
-        recognizer = _tuned(list(readers.values()), runners, search, known, how)
+        recognizer = _tune(list(readers.values()), runners[0], search, assets, read_options)
     else:
-        recognizer = decode_options.recognizer(runners, search, known)
-    samples = {
-        name: list(
-            console.progress(
-                evaluation.read(reader, recognizer, how), f"reading {name}", len(reader)
-            )
-        )
-        for name, reader in readers.items()
-    }
+        recognizer = assemble(runners, search, assets)
+    decode_options.warn_of_remarks(recognizer)
+    samples: dict[str, list[Sample]] = {}
+    for name, reader in readers.items():
+        readings = evaluation.read(reader, recognizer, read_options)
+        samples[name] = list(console.progress(readings, f"reading {name}", len(reader)))
     remarks = decode_options.LexiconRemarks(recognizer)
     for sample in chain.from_iterable(samples.values()):
         remarks.add(sample.name, sample.lexicon)
-    remarks.say()
+    remarks.show()
     report = evaluation.report(samples, EvaluateOptions(worst, confusions))
-    for part in report.sets:
-        _say(part)
+    for set_report in report.sets:
+        _warn_of_figures(set_report)
     try:
         if predictions is not None:
+            rows = [_row(sample) for sample in chain.from_iterable(samples.values())]
             with files.opened_whole(predictions, overwrite=overwrite) as out:
-                out.write(b"".join(_row(sample) for part in samples.values() for sample in part))
-    finally:  # the report is not lost with them
-        table = "\n".join(_lines(report))
-        files.write_stdout(
-            row_formats.json_line({"models": paths, **asdict(report)}, "the report")
-            if as_json
-            else table
-        )
+                out.write(b"".join(rows))
+    finally:  # the report is written even where the predictions cannot be
+        if as_json:
+            values = {"models": [each.path for each in models], **asdict(report)}
+            files.write_stdout(row_formats.json_line(values, "the report"))
+        else:
+            files.write_stdout("\n".join(_lines(report)))
 
 
-def _tuned(
+def _tune(
     readers: Sequence[Reader],
-    runners: Sequence[Runner],
+    runner: Runner,
     search: Mapping[str, Any],
-    known: decode_options.DecodingAssets,
-    how: ReadOptions,
+    assets: DecodingAssets,
+    read_options: ReadOptions,
 ) -> Recognizer:
-    """The recogniser of `search` with the weight and the bonus of the language model that give the least CER."""
+    """Return the recogniser whose language model has the weight and the bonus of least CER."""
     from crnn_cli import console
     from crnn_cli.core import metrics
     from crnn_cli.reading import evaluation
     from crnn_cli.reading.pipeline import ModelWithDecoder
-    from crnn_cli.reading.recognizer import Recognizer
 
-    (runner,) = runners
-    several = [
+    searches = [
         {**search, "lm_weight": weight, "lm_bonus": bonus}
-        for weight in WEIGHTS
-        for bonus in BONUSES
+        for weight in TUNED_WEIGHTS
+        for bonus in TUNED_BONUSES
     ]
-    found = decode_options.decoders(runner, several, known)
-    if found[0].options.lm is None:
+    decoders, remarks = build_decoders(runner.config, runner.header.decode, searches, assets)
+    if decoders[0].options.lm is None:
         raise UsageFault("--tune is about a language model: give --lm FILE")
-    pairs: list[list[tuple[str, str]]] = [[] for _ in several]
+    pairs: list[list[tuple[str, str]]] = [[] for _ in searches]
     for reader in console.progress(readers, "tuning"):
-        for own, more in zip(pairs, evaluation.tune(reader, runner, found, how), strict=True):
-            own += more
-    rates = [metrics.score(own, resamples=1).cer.value for own in pairs]
-    best = found[
-        rates.index(min(rates))
-    ]  # of equals the one that leans least on the language model
-    rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in BONUSES))]
-    for place, weight in enumerate(WEIGHTS):
-        line = rates[place * len(BONUSES) : (place + 1) * len(BONUSES)]
-        rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in line)))
-    console.note("\n".join(columns(rows, right=range(1, 1 + len(BONUSES)))))
+        readings = evaluation.tune(reader, runner, decoders, read_options)
+        for collected, more in zip(pairs, readings, strict=True):
+            collected += more
+    rates = [metrics.score(collected, resamples=1).cer.value for collected in pairs]
+    # of equal rates the first is taken, which leans least on the language model
+    best = decoders[rates.index(min(rates))]
+    rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in TUNED_BONUSES))]
+    for row, weight in enumerate(TUNED_WEIGHTS):
+        first = row * len(TUNED_BONUSES)
+        row_rates = rates[first : first + len(TUNED_BONUSES)]
+        rows.append((f"weight {weight:g}", *(f"{100 * rate:.2f}" for rate in row_rates)))
+    console.note("\n".join(columns(rows, right=range(1, 1 + len(TUNED_BONUSES)))))
     console.note(
         f"best: --lm-weight {best.options.lm_weight:g} --lm-bonus {best.options.lm_bonus:g}"
     )
-    return Recognizer(ModelWithDecoder(runner, best))
+    return Recognizer(ModelWithDecoder(runner, best), remarks=remarks)
 
 
 def _row(sample: Sample) -> bytes:
-    sure = row_formats.confidence(sample.name, sample.confidence, sample.error)
-    return tsv.row(sample.name, sample.reference, sample.reading, sure, sample.path)
+    confidence = row_formats.confidence(sample.name, sample.confidence, sample.error)
+    return tsv.row(sample.name, sample.reference, sample.reading, confidence, sample.path)
 
 
-def _say(part: SetReport) -> None:
-    """What the figures of one dataset hold that a reader may not expect."""
+def _warn_of_figures(report: SetReport) -> None:
+    """Tell the user what the figures of a dataset count that a reader may not expect."""
     from crnn_cli import console
     from crnn_cli.core.codec import show
 
-    for name, path, why in part.unreadable:
+    for name, path, reason in report.unreadable:
         console.warn(
-            f"{_found_at(name, path)}: {why.removeprefix(f'{name}: ')} (counts as read empty)"
+            f"{_found_at(name, path)}: {reason.removeprefix(f'{name}: ')} (counts as read empty)"
         )
-    unknown, count = part.unknown
+    unknown, count = report.unknown
     if count:
-        shown = ", ".join(map(show, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
+        characters = ", ".join(map(show, unknown[:_MAX_CHARACTERS_SHOWN]))
+        more = " ..." if len(unknown) > _MAX_CHARACTERS_SHOWN else ""
         console.warn(
-            f"{part.name}: {count:,} labels have characters that the model's alphabet lacks: {shown}"
+            f"{report.name}: {count:,} labels have characters that the model's alphabet lacks:"
+            f" {characters}{more}"
         )
-    if part.without_alphanumerics:
-        names = ", ".join(part.without_alphanumerics[:5]) + (
-            " ..." if len(part.without_alphanumerics) > 5 else ""
-        )
+    if unscored := report.without_alphanumerics:
+        names = ", ".join(unscored[:_MAX_NAMES_SHOWN])
+        more = " ..." if len(unscored) > _MAX_NAMES_SHOWN else ""
         console.note(
-            f"{part.name}: {len(part.without_alphanumerics):,} labels have nothing of 0-9 and a-z; alnum counts them, "
-            f"and as right where the reading has nothing of it either: {names}"
+            f"{report.name}: {len(unscored):,} labels have nothing of 0-9 and a-z; alnum counts"
+            " them, and as right where the reading has nothing of it either:"
+            f" {names}{more}"
         )
 
 
@@ -227,18 +218,19 @@ def _lines(report: Report) -> Iterator[str]:
         (part.name, part.scores, part.calibration_error, part.looked_again) for part in report.sets
     ]
     if len(parts) > 1:
-        again = (
-            sum(part.looked_again * part.scores.samples for part in report.sets)
-            / report.overall.samples
-        )
-        parts.append(("overall", report.overall, report.calibration_error, again))
+        read_again = sum(part.looked_again * part.scores.samples for part in report.sets)
+        share = read_again / report.overall.samples
+        parts.append(("overall", report.overall, report.calibration_error, share))
     yield from _table(parts)
     if report.confusions:
-        yield from ("", "most frequent confusions (∅: nothing)")
+        yield ""
+        yield "most frequent confusions (∅: nothing)"
         for confusion in report.confusions:
-            yield f"{confusion.count:8,}  {_character(confusion.reference)} read as {_character(confusion.reading)}"
+            reference = _character(confusion.reference)
+            yield f"{confusion.count:8,}  {reference} read as {_character(confusion.reading)}"
     if report.worst:
-        yield from ("", "worst readings")
+        yield ""
+        yield "worst readings"
         for wrong in report.worst:
             yield f"{wrong.distance:8,}  {tsv.escape(_found_at(wrong.name, wrong.path))}"
             yield f"{'label':>8}  {tsv.escape(wrong.reference)}"
@@ -246,7 +238,7 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _found_at(name: str, path: str) -> str:
-    """A record's name, and the path of its image where the dataset tells it."""
+    """Return a record's name, with the path of its image where the dataset has it."""
     return name if path == name else f"{name} ({path})"
 
 
@@ -257,18 +249,14 @@ def _character(text: str) -> str:
 
 
 def _table(parts: Sequence[tuple[str, Scores, float, float]]) -> Iterator[str]:
-    """A line of figures for each set, in percent, and a line of their intervals below it."""
+    """Return a line of figures for each dataset, in percent, and a line of intervals below it."""
     rows = [("percent", "samples", *FIGURES.values(), "ECE", "again")]
     for name, scores, calibration_error, looked_again in parts:
         estimates = [getattr(scores, figure) for figure in FIGURES]
-        rows.append(
-            (
-                name,
-                f"{scores.samples:,}",
-                *(f"{100 * e.value:.2f}" for e in estimates),
-                f"{100 * calibration_error:.2f}",
-                f"{100 * looked_again:.1f}",
-            )
-        )
-        rows.append(("", "", *(f"{100 * e.low:.2f}-{100 * e.high:.2f}" for e in estimates), "", ""))
+        values = [f"{100 * estimate.value:.2f}" for estimate in estimates]
+        intervals = [f"{100 * estimate.low:.2f}-{100 * estimate.high:.2f}" for estimate in estimates]
+        error = f"{100 * calibration_error:.2f}"
+        again = f"{100 * looked_again:.1f}"
+        rows.append((name, f"{scores.samples:,}", *values, error, again))
+        rows.append(("", "", *intervals, "", ""))
     return columns(rows, right=range(1, 4 + len(FIGURES)))

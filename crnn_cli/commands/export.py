@@ -42,7 +42,10 @@ def command(
         list[Path],
         typer.Option(
             metavar="DATASET",
-            help="With --int8 and --fp16: what is read to compare; --int8 is fitted to it (repeatable).",
+            help=(
+                "With --int8 and --fp16: what is read to compare; --int8 is fitted to it"
+                " (repeatable)."
+            ),
             show_default=False,
         ),
     ] = [],  # noqa: B006
@@ -101,12 +104,16 @@ def command(
     exported = export.export(
         model, output, overwrite, decode_options.asked(context), precision, readers
     )
-    agrees = f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} % over"
+    agrees = (
+        f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} %"
+        " over"
+    )
     if precision == "int8":
         agrees = f"gives the frames that {model} gives for"
     console.note(
-        f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the export works "
-        f"with {export.TESTED}); {agrees} {exported.images} images in {exported.batches} batches of mixed widths"
+        f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the"
+        f" export works with {export.TESTED}); {agrees} {exported.images} images in"
+        f" {exported.batches} batches of mixed widths"
     )
     if exported.remark:
         console.warn(f"{exported.path}: {exported.remark}")

@@ -97,16 +97,24 @@ def _model_lines(model: Model) -> Iterable[str]:
     if model.layers:
         yield from columns(_layer_rows(model), right=(3, 4))
         yield ""
-    network = f"{config.backbone}, {config.layers} bidirectional {config.rnn.upper()} of {config.units} units"
+    network = (
+        f"{config.backbone}, {config.layers} bidirectional {config.rnn.upper()} of {config.units}"
+        " units"
+    )
     reading = "right to left" if config.direction == "rtl" else "left to right"
     widened = f"narrow ones widened to {config.widen_below}, " if config.widen_below else ""
     settings = {
         "network": network,
-        "images": f"height {config.height}, {'grey' if config.channels == 1 else 'RGB'}, "
-        f"at least {config.minimum_width} wide, {widened}(pixel / 255 - {config.mean}) / {config.std}",
+        "images": (
+            f"height {config.height}, {'grey' if config.channels == 1 else 'RGB'}, at least"
+            f" {config.minimum_width} wide, {widened}(pixel / 255 - {config.mean}) / {config.std}"
+        ),
         "alphabet": _alphabet(config.alphabet),
         "classes": f"{codec.classes}, the CTC blank is class 0",
-        "text": f"{config.normalization}, {reading}, case {'lowered' if config.case == 'lower' else 'kept'}",
+        "text": (
+            f"{config.normalization}, {reading}, case"
+            f" {'lowered' if config.case == 'lower' else 'kept'}"
+        ),
         "temperature": config.temperature,
         **_told(model.header.decode),
         **_flat(model.header.record, "training."),
@@ -130,7 +138,9 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
     counts = {
         "samples": f"{dataset.samples:,}",
         "empty labels": f"{dataset.empty:,}",
-        "infeasible": f"{dataset.infeasible:,} labels need more frames than the default model gives",
+        "infeasible": (
+            f"{dataset.infeasible:,} labels need more frames than the default model gives"
+        ),
         "alphabet": _alphabet(dataset.characters),
     }
     yield from columns(counts.items())

@@ -1,4 +1,4 @@
-"""`crnn lm`."""
+"""The command `crnn lm`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crnn_cli import console
 from crnn_cli.commands import options
 
 
-def command(
+def lm(
     texts: Annotated[
         list[Path],
         typer.Argument(
@@ -25,16 +25,17 @@ def command(
     prune: Annotated[
         float,
         typer.Option(
-            help="Leave out n-grams that add less to log10 of the probability of all texts; 0: none."
+            help="Leave out n-grams that add less to log10 of the probability of all texts; "
+            "0: none."
         ),
     ] = 0.0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make a character n-gram model of texts, for `--lm` of predict and evaluate.
 
-    Modified Kneser-Ney smoothing. The file has the ARPA form, with <space> for the space; where its name ends in .npz
-    it is packed, a fifth as large and read at once. Take texts like those to be read, such as the labels that a
-    recogniser was trained on.
+    Modified Kneser-Ney smoothing. The file has the ARPA form, with <space> for the space; where its
+    name ends in .npz it is packed, a fifth as large and read at once. Take texts like those to be
+    read, such as the labels that a recogniser was trained on.
 
         crnn lm train.lmdb -o train.arpa
 
@@ -42,7 +43,8 @@ def command(
     """
     from crnn_cli import language_models
 
-    built = language_models.build(texts, output, order, prune, overwrite)
+    model = language_models.build(texts, output, order, prune, overwrite)
     console.note(
-        f"{built.path}: {built.ngrams:,} n-grams of {built.characters:,} characters in {built.lines:,} lines"
+        f"{model.path}: {model.ngrams:,} n-grams of {model.characters:,} characters "
+        f"in {model.lines:,} lines"
     )

@@ -1,4 +1,7 @@
-"""The rows of `predict`: written, and read again where a run goes on."""
+"""Formats of the rows of `predict`: how they are written, and read again by a run that resumes.
+
+A new format is an entry of `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 from crnn_cli.core import tsv
 from crnn_cli.data import tables
@@ -21,30 +24,91 @@ from crnn_cli.files import Output
 from crnn_cli.reading.inputs import Item, Remaining
 from crnn_cli.reading.results import Recognition
 
-Form = Literal["tsv", "json", "parquet"]
-
-_GROUP = 2**16  # rows of Parquet that are written at once
+_PARQUET_ROWS = 2**16  # rows of Parquet that are written at once
+_MAX_ROW_SIZE = 2**28  # bytes, far more than any row has
 _BROKEN = "the model's weights may be damaged: look at it with crnn inspect, or take another"
-_LONGEST = 2**28  # bytes of a row, far more than any has
+
+Write = Callable[[Recognition], None]
+Parse = Callable[[bytes], tuple[str, bool]]
 
 
-def to_tsv(recognition: Recognition) -> bytes:
-    sure = confidence(recognition.name, recognition.confidence, recognition.error)
-    return tsv.row(recognition.name, recognition.text, sure)
+@dataclass(frozen=True)
+class RowFormat:
+    """A format of rows.
+
+    Attributes:
+        shape: The look of a row, for errors.
+        suffix: The suffix of output names that stands for the format, if any does.
+        writer: A function that returns a context in which rows are written to an output.
+        parse: A function that returns the name of a row, without its newline, and whether its image
+            could not be read; it raises ValueError, KeyError or TypeError where the row is not one
+            of `predict`. None: a run cannot resume behind such rows.
+    """
+
+    shape: str
+    writer: Callable[[Output], AbstractContextManager[Write]]
+    suffix: str | None = None
+    parse: Parse | None = None
+
+
+def row_format(output: Path | None, as_json: bool, resume: bool) -> RowFormat:
+    """Return the format that the options of `predict` ask for.
+
+    Raises:
+        UsageFault: The name of the output stands for a format that the other options exclude.
+    """
+    for named in FORMATS.values():
+        if output is not None and named.suffix == output.suffix.lower():
+            if as_json or resume:
+                raise UsageFault(
+                    f"{output}: {named.shape}, which neither has JSON lines nor can be gone on"
+                    " with: leave the option"
+                )
+            return named
+    return FORMATS["json" if as_json else "tsv"]
 
 
 def confidence(name: str, value: float, error: str | None) -> str:
-    """The confidence of the image `name` as a field of TSV; nothing where there is an `error`.
+    """Return the confidence of the image `name` as a field of TSV, which is empty with an `error`.
 
     Raises:
-        ModelError: it is infinite or no number.
+        ModelError: The confidence is infinite or NaN.
     """
     if not math.isfinite(value):
         raise ModelError(f"{name}: confidence is {value}: {_BROKEN}")
     return "" if error else f"{value:.4f}"
 
 
+def json_line(values: Mapping[str, Any], name: str) -> str:
+    """Return JSON on one line; `name` is what an error calls the values.
+
+    Raises:
+        ModelError: A number is infinite or NaN, for which JSON has no form.
+    """
+    try:
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        numbers = dict(re.findall(r'"(\w+)": (-?Infinity|NaN)', json.dumps(values)))
+        reasons = [f"{key} is {number}" for key, number in numbers.items()]
+        reason = ", ".join(reasons) or "a number is infinite"
+        raise ModelError(f"{name}: {reason}, which JSON cannot hold: {_BROKEN}") from None
+
+
+def to_tsv(recognition: Recognition) -> bytes:
+    """Return the row of TSV."""
+    certainty = confidence(recognition.name, recognition.confidence, recognition.error)
+    return tsv.row(recognition.name, recognition.text, certainty)
+
+
+def _from_tsv(row: bytes) -> tuple[str, bool]:
+    path, text, certainty = row.decode("utf-8", "surrogateescape").split("\t")
+    if not re.fullmatch(r"[01]\.\d{4}", certainty) and (text or certainty):
+        raise ValueError
+    return tsv.unescape(path), not certainty
+
+
 def to_json(recognition: Recognition) -> bytes:
+    """Return the row of JSON lines."""
     values: dict[str, Any] = asdict(recognition)
     del values["lexicon"]  # a remark for the end of the run, no part of the row
     row = {"path": values.pop("name"), **values}
@@ -52,71 +116,79 @@ def to_json(recognition: Recognition) -> bytes:
     return (json_line(row, recognition.name) + "\n").encode("utf-8", "backslashreplace")
 
 
-def json_line(values: Mapping[str, Any], name: str) -> str:
-    """JSON on one line, of what is called `name`.
-
-    Raises:
-        ModelError: a number is infinite or none, for which JSON has no form.
-    """
-    try:
-        return json.dumps(values, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        numbers = re.findall(r'"(\w+)": (-?Infinity|NaN)', json.dumps(values))
-        found = (
-            ", ".join(f"{key} is {number}" for key, number in dict(numbers).items())
-            or "a number is infinite"
-        )
-        raise ModelError(f"{name}: {found}, which JSON cannot hold: {_BROKEN}") from None
+def _from_json(row: bytes) -> tuple[str, bool]:
+    values = json.loads(row)
+    path = values["path"]
+    error = values["error"]
+    is_text = isinstance(path, str) and isinstance(values["text"], str)
+    if not (is_text and 0 <= values["confidence"] <= 1):
+        raise ValueError
+    return path, error is not None
 
 
 @contextmanager
-def writer(out: Output, form: Form) -> Iterator[Callable[[Recognition], None]]:
-    """What writes rows to `out`: each at once, but those of Parquet by the thousand, which are a whole file only when
-    this context ends, however it does.
+def _line_writer(to_line: Callable[[Recognition], bytes], output: Output) -> Iterator[Write]:
+    """Write each row to `output` at once."""
+    yield lambda recognition: output.write(to_line(recognition))
+
+
+@contextmanager
+def _parquet_writer(output: Output) -> Iterator[Write]:
+    """Write rows by the thousand; `output` is a whole file when this ends, however it does.
 
     Raises:
         UsageFault: pyarrow is not installed.
     """
-    if form == "parquet":
-        table = _Table(out)
-        try:
-            yield table.add
-            table.flush()
-        finally:
-            table.close()
-    else:
-        line = to_json if form == "json" else to_tsv
-        yield lambda recognition: out.write(line(recognition))
+    table = _ParquetTable(output)
+    try:
+        yield table.add
+        table.flush()
+    finally:
+        table.close()
 
 
-class _Table:
+class _ParquetTable:
     """A Parquet file of rows."""
 
-    def __init__(self, out: Output) -> None:
-        self._parquet, self._out, self._file = tables.imported(), out, cast(Any, None)
+    def __init__(self, output: Output) -> None:
+        self._parquet = tables.imported()
+        self._output = output
+        self._file: Any = None
         import pyarrow
 
-        text, number = pyarrow.string(), pyarrow.float64()
-        kinds = {"path": text, "text": text, "confidence": number, "posterior": number}
-        self._schema = pyarrow.schema({**kinds, "turned": pyarrow.int16(), "error": text})
+        text = pyarrow.string()
+        number = pyarrow.float64()
+        self._schema = pyarrow.schema(
+            {
+                "path": text,
+                "text": text,
+                "confidence": number,
+                "posterior": number,
+                "turned": pyarrow.int16(),
+                "error": text,
+            }
+        )
         self._rows: list[dict[str, Any]] = []
 
     def add(self, recognition: Recognition) -> None:
+        """Add a row; it is written with others."""
         values = {**vars(recognition), "path": recognition.name}
         self._rows.append({name: _storable(values[name]) for name in self._schema.names})
-        if len(self._rows) == _GROUP:
+        if len(self._rows) == _PARQUET_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is; of no rows a table without any."""
+        """Write the rows that there are; without any, a table without rows."""
         import pyarrow
 
         if self._file is None:
-            self._file = self._parquet.ParquetWriter(_Sink(self._out), self._schema)
-        rows, self._rows = self._rows, []
+            self._file = self._parquet.ParquetWriter(_Sink(self._output), self._schema)
+        rows = self._rows
+        self._rows = []
         self._file.write_table(pyarrow.Table.from_pylist(rows, self._schema))
 
     def close(self) -> None:
+        """Write what is left, and the end of the file."""
         if self._rows:
             self.flush()
         if self._file is not None:
@@ -124,52 +196,48 @@ class _Table:
 
 
 def _storable(value: object) -> object:
-    """Text without the bytes of paths that are none, which are escaped, as in JSON."""
+    """Return text with the bytes of paths that are no text escaped, as in JSON."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 class _Sink(io.RawIOBase):
     """An output as a file that Parquet is written to."""
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
     def writable(self) -> bool:
+        """Return True, as pyarrow asks."""
         return True
 
     def write(self, data: Any) -> int:
+        """Write the bytes, and return how many there are."""
         whole = bytes(data)
-        self._out.write(whole)
+        self._output.write(whole)
         return len(whole)
 
 
-def _from_tsv(row: bytes) -> tuple[str, bool]:
-    path, text, confidence = row.decode("utf-8", "surrogateescape").split("\t")
-    if not re.fullmatch(r"[01]\.\d{4}", confidence) and (text or confidence):
-        raise ValueError
-    return tsv.unescape(path), not confidence
-
-
-def _from_json(row: bytes) -> tuple[str, bool]:
-    values = json.loads(row)
-    path, error = values["path"], values["error"]
-    if not (
-        isinstance(path, str) and isinstance(values["text"], str) and 0 <= values["confidence"] <= 1
-    ):
-        raise ValueError
-    return path, error is not None
+FORMATS = {
+    "tsv": RowFormat(
+        "`path<TAB>text<TAB>confidence`", partial(_line_writer, to_tsv), parse=_from_tsv
+    ),
+    "json": RowFormat("JSON", partial(_line_writer, to_json), parse=_from_json),
+    "parquet": RowFormat("Parquet", _parquet_writer, suffix=".parquet"),
+}
 
 
 @dataclass
-class Written:
-    """What is in an output already.
+class WrittenRows:
+    """The rows that an output has already.
 
     Attributes:
-        size: of its whole rows, bytes. torn: whether more follows, which a stopped run may have left unfinished.
-        rows, failed: how many there are, and how many of these are of images that could not be read.
-        names: the names that rows have, with how many have each.
-        last: the name of the last row, "" without any.
-        left: those of `names` that `rest` has not met, once all its items were taken.
+        size: The size of its whole rows in bytes.
+        torn: Whether more follows, which a stopped run may have left unfinished.
+        rows: The number of rows.
+        failed: The number of rows whose images could not be read.
+        names: The names of the rows, with the number of rows of each.
+        last: The name of the last row, or "" without any.
+        left: The `names` that `rest` did not meet, once all its items are taken.
     """
 
     size: int = 0
@@ -183,8 +251,8 @@ class Written:
     def rest(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items that have no row yet.
 
-        The rows of a file with several pages are `name#1`, `name#2` and so on; of one whose pages came last there may
-        be further ones.
+        The rows of a file with several pages are named `name#1`, `name#2` and so on. Where its
+        pages come last in the output, there may be further ones to read.
         """
         self.left = self.names.copy()
         for name, source in items:
@@ -201,32 +269,30 @@ class Written:
                 yield name, source
 
 
-def written(file: BinaryIO, path: Path, as_json: bool) -> Written:
-    """Read the rows of `file`, whose name is `path`, that a run which goes on may keep.
+def read_rows(file: BinaryIO, path: Path, row_format: RowFormat) -> WrittenRows:
+    """Read the rows of `file`, whose name is `path`, that a resumed run keeps.
 
     Raises:
-        UsageFault: it has something else than such rows, or no whole one.
+        UsageFault: The file has something other than such rows, or no whole row.
     """
-    found = Written()
-    parse: Callable[[bytes], tuple[str, bool]] = _from_json if as_json else _from_tsv
-    for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=1):
-        if not line.endswith(b"\n") and number > 1 and len(line) < _LONGEST:
-            found.torn = True
+    parse = cast(Parse, row_format.parse)
+    written = WrittenRows()
+    lines = iter(partial(file.readline, _MAX_ROW_SIZE), b"")
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n") and number > 1 and len(line) < _MAX_ROW_SIZE:
+            written.torn = True
             break
         try:
             if not line.endswith(b"\n"):
                 raise ValueError
-            name, bad = parse(line[:-1])
+            name, failed = parse(line[:-1])
         except (ValueError, KeyError, TypeError, RecursionError):
-            form = "JSON" if as_json else "`path<TAB>text<TAB>confidence`"
             raise UsageFault(
-                f"{path}:{number}: no whole row of predict ({form}): give another name"
+                f"{path}:{number}: no whole row of predict ({row_format.shape}): give another name"
             ) from None
-        found.names[name] += 1
-        found.last = name
-        found.size, found.rows, found.failed = (
-            found.size + len(line),
-            found.rows + 1,
-            found.failed + bad,
-        )
-    return found
+        written.names[name] += 1
+        written.last = name
+        written.size += len(line)
+        written.rows += 1
+        written.failed += failed
+    return written

@@ -1,16 +1,16 @@
-"""From the options of `crnn train` to a run's settings and back: command line, `--config`, a run that is resumed."""
+"""Settings of training runs: from the command line and `--config`, and of runs that are resumed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from crnn_cli.commands import options
+from crnn_cli.commands.grouped import given
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
 from crnn_cli.files import write_whole
@@ -22,28 +22,24 @@ else:
 
 if TYPE_CHECKING:
     from crnn_cli import training
+    from crnn_cli.commands.train_options import TrainOptions
 
 Config = TypeVar("Config", ModelConfig, DataConfig, TrainConfig)
 
-_NO_SETTINGS = {
-    "output",
-    "overwrite",
-    "resume",
-    "config",
-}  # these say what to do with a run, not what it is
-_NOT_IN_FILES = {
-    "overwrite",
-    "resume",
-}  # what is replaced or gone on with is said where crnn is called
-_LARGEST = 2**20  # bytes of a settings file, far more than any has
-_FREE_ON_RESUME = {"device", "workers"}
+_NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # what to do with a run, not what it is
+_NOT_IN_FILES = {"overwrite", "resume"}  # they belong to one call of crnn
+_MAX_FILE_SIZE = 2**20  # bytes, far more than any settings file has
+_FREE_ON_RESUME = {"device", "workers"}  # a resumed run may have others
+_MAX_NAMED_KEYS = 5
 
 
 def take(context: typer.Context, path: Path | None) -> Path | None:
-    """Callback of `--config`: the file's values stand in for the options not given on the command line.
+    """Let the file's values stand in for options that the command line does not give.
+
+    This is the callback of `--config`.
 
     Raises:
-        ConfigError: see `read`.
+        ConfigError: See `read`.
     """
     if path is not None:
         context.default_map = {**(context.default_map or {}), **read(path, context)}
@@ -51,31 +47,32 @@ def take(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def read(path: Path, context: typer.Context) -> dict[str, Any]:
-    """The values of a TOML file by parameter name, as the options take them: `max-minutes = 8` is `--max-minutes 8`.
+    """Return the values of a TOML file by parameter name: `max-minutes = 8` is `--max-minutes 8`.
 
     Raises:
-        ConfigError: no such file, no TOML, a key that is no option of the verb, or a value that its option cannot take.
+        ConfigError: The file is missing or no TOML, or it has a key that is no option of the verb,
+            or a value that its option cannot take.
     """
-    given = _parsed(path)
-    known = {
+    table = _parse(path)
+    parameters = {
         parameter.name: parameter
         for parameter in context.command.params
         if parameter.name != "config"
     }
-    unknown = [key for key in given if key.replace("-", "_") not in known]
+    unknown = [key for key in table if key.replace("-", "_") not in parameters]
     if unknown:
-        some = ", ".join(key if key.isprintable() else ascii(key) for key in unknown[:5])
-        some += ", ..." if len(unknown) > 5 else ""
-        raise ConfigError(f"{path}: {some}: no option of crnn {context.info_name} (see --help)")
-    if forbidden := sorted(_NOT_IN_FILES.intersection(given)):
+        shown = [key if key.isprintable() else ascii(key) for key in unknown[:_MAX_NAMED_KEYS]]
+        names = ", ".join(shown) + (", ..." if len(unknown) > _MAX_NAMED_KEYS else "")
+        raise ConfigError(f"{path}: {names}: no option of crnn {context.info_name} (see --help)")
+    if forbidden := sorted(_NOT_IN_FILES.intersection(table)):
         raise ConfigError(
             f"{path}: {', '.join(forbidden)}: not taken from a file: give it on the command line"
         )
-    values = {}
+    values: dict[str, Any] = {}
     try:
-        for key, value in given.items():
+        for key, value in table.items():
             name = key.replace("-", "_")
-            values[name] = _converted(key, value, known[name], context)
+            values[name] = _convert(key, value, parameters[name], context)
         _pick(ModelConfig, values, alphabet="")
         _pick(DataConfig, values)
         _pick(TrainConfig, values)
@@ -84,41 +81,48 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     return values
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    if path.is_fifo() and Path("/dev") not in path.parents:  # one that a shell makes is in there
+def _parse(path: Path) -> dict[str, Any]:
+    if path.is_fifo() and Path("/dev") not in path.parents:  # a shell's own pipes are in /dev
         raise ConfigError(f"{path}: a named pipe: give a TOML file")
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
+            data = file.read(_MAX_FILE_SIZE + 1)
+        if len(data) > _MAX_FILE_SIZE:
             raise ConfigError(
-                f"{path}: more than {_LARGEST:,} bytes: no settings file, give another"
+                f"{path}: more than {_MAX_FILE_SIZE:,} bytes: no settings file, give another"
             )
         values: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as fault:
         raise ConfigError(f"{path}: {fault.strerror}: give a TOML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not in UTF-8, as TOML files are: save it in UTF-8") from None
-    except ValueError as fault:  # also of numbers too long for Python
+    except ValueError as fault:  # also where a number is too long for Python
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not a settings file (its values are nested too deep)") from None
+        raise ConfigError(
+            f"{path}: not a settings file (its values are nested too deep)"
+        ) from None
     return values
 
 
-def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> Any:
-    """The value as the command line would give it. Raises UsageFault where the option cannot take it."""
-    listed = parameter.nargs != 1 or parameter.multiple
-    if isinstance(value, list) != listed or any(
-        isinstance(item, dict | list) for item in (value if listed else [value])
-    ):
-        raise UsageFault(f"{key} is {value!r}: take {'a list' if listed else 'one value'}")
+def _convert(key: str, value: Any, parameter: Any, context: typer.Context) -> Any:
+    """Return the value as the command line would give it.
+
+    Raises:
+        UsageFault: The option cannot take the value.
+    """
+    takes_list = parameter.nargs != 1 or parameter.multiple
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, list) != takes_list or any(isinstance(item, dict | list) for item in items):
+        raise UsageFault(f"{key} is {value!r}: take {'a list' if takes_list else 'one value'}")
     if isinstance(value, bool) and not parameter.is_flag:
         raise UsageFault(f"{key} is {str(value).lower()}: take what --{key} takes")
-    for item in value if listed else [value]:
+    for item in items:
         if not isinstance(item, str | int | float) or "\0" in str(item):
-            raise UsageFault(f"{key} is {item!r}: take text without NUL, a number, true or false")
-    text = [str(item) for item in value] if listed else str(value)  # 1.5 is no integer then
+            raise UsageFault(
+                f"{key} is {item!r}: take text without NUL, a number, true or false"
+            )
+    text = [str(item) for item in value] if takes_list else str(value)  # 1.5 is no integer then
     try:
         return parameter.process_value(context, value if isinstance(value, bool) else text)
     except typer.BadParameter as fault:
@@ -126,120 +130,140 @@ def _converted(key: str, value: Any, parameter: Any, context: typer.Context) -> 
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
-    """The inverse of `read`; what is None is left out."""
+    """Write a file from which `read` returns the values; those that are None are left out."""
     import tomli_w
 
     plain = {key.replace("_", "-"): value for key, value in values.items() if value is not None}
     write_whole(path, tomli_w.dumps(plain).encode())
 
 
-def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:
-    """The options as a run's settings file keeps them: those of `configs` as the run has them, paths as text."""
+def resolved(
+    values: Mapping[str, Any], model: ModelConfig, learning: TrainConfig
+) -> dict[str, Any]:
+    """Return the options for a run's settings file: those of the run's own configs, paths as text."""
     kept = {
-        k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k not in _NO_SETTINGS
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if name not in _NO_SETTINGS
     }
-    real = {f.name: getattr(config, f.name) for config in configs for f in fields(config)}
-    return kept | {k: v for k, v in real.items() if k in kept and k != "alphabet"}
+    for name, value in {**asdict(model), **asdict(learning)}.items():
+        if name in kept and name != "alphabet":
+            kept[name] = value
+    return kept
 
 
-def hold_to(path: Path, context: typer.Context) -> None:
-    """Take the settings of the run that is resumed from its file; options that contradict them are refused.
+def for_resumed_run(path: Path, context: typer.Context) -> dict[str, Any]:
+    """Return the option values of the run that is resumed, from its settings file.
 
     Raises:
-        TrainingError: there is no such run.
-        UsageFault: an option that would change the run.
+        TrainingError: There is no such run.
+        UsageFault: The user gave an option that would change the run.
     """
     if not path.is_file() and path.with_name("state.pt").exists():
         raise TrainingError(
-            f"{path}: missing, so the run's settings are not known: bring it back, or use --overwrite"
+            f"{path}: missing, so the run's settings are not known: bring it back, or use"
+            " --overwrite"
         )
     if not path.is_file():
         raise TrainingError(
             f"{path}: no such run, so there is nothing to resume: train without --resume"
         )
-    kept = read(path, context)
-    for name, mine in context.params.items():
-        given, theirs = options.given(context, name), kept.get(name, "none")
-        if name in _NO_SETTINGS or (given and name in _FREE_ON_RESUME):
+    saved = read(path, context)
+    values = dict(context.params)
+    for name, value in context.params.items():
+        chosen = given(context, name)
+        if name in _NO_SETTINGS or (chosen and name in _FREE_ON_RESUME):
             continue
-        if given and mine != theirs:
+        if chosen and value != saved.get(name, "none"):
             raise UsageFault(
-                f"--{name.replace('_', '-')} {mine}: the run that is resumed has {theirs} and goes on as it began: "
-                "leave the option out, or start another run with --init"
+                f"--{name.replace('_', '-')} {value}: the run that is resumed has"
+                f" {saved.get(name, 'none')} and goes on as it began: leave the option out, or"
+                " start another run with --init"
             )
-        if name in kept:
-            context.params[name] = theirs
-    _settle_flat_start(context.params)
+        values[name] = saved.get(name, value)
+    return _with_flat_start(values)
 
 
-def settle(context: typer.Context) -> None:
-    """Decide what was left open of a new run by what else was asked for, so that its settings file has it.
+def for_new_run(context: typer.Context) -> dict[str, Any]:
+    """Return the option values of a new run, so that its settings file leaves nothing open.
 
     Raises:
-        UsageFault: a path that the file cannot have.
+        UsageFault: A path cannot stand in a settings file.
     """
-    values = context.params
-    if values["synth"] and not options.given(context, "data"):
-        values["data"] = []  # what is rendered is all
-    _settle_flat_start(values)
+    values = dict(context.params)
+    if values["synth"] and not given(context, "data"):
+        values["data"] = []  # the rendered text is all the data
     for name, value in values.items():
-        listed = list(value) if isinstance(value, list | tuple) else [value]
+        items = list(value) if isinstance(value, list | tuple) else [value]
         try:
-            "".join(map(str, listed)).encode()
+            "".join(map(str, items)).encode()
         except UnicodeEncodeError:
             raise UsageFault(
-                f"{name.replace('_', '-')} {', '.join(map(ascii, listed))}: not UTF-8, as settings are kept: rename it"
+                f"{name.replace('_', '-')} {', '.join(map(ascii, items))}: not UTF-8, as settings"
+                " are kept: rename it"
             ) from None
+    return _with_flat_start(values)
 
 
-def _settle_flat_start(values: dict[str, Any]) -> None:
+def _with_flat_start(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with `flat_start` resolved: an initial model already aligns characters."""
     if values["flat_start"] is None:
-        values["flat_start"] = (
-            0 if values["init"] else TrainConfig.flat_start
-        )  # a model knows where characters stand
+        values["flat_start"] = 0 if values["init"] else TrainConfig.flat_start
+    return values
 
 
-def of(context: typer.Context, state: Mapping[str, Any] | None, masks: Path) -> training.Settings:
-    """The settings that the options describe; of a run that is resumed, the model is as its state says.
+def run_settings(
+    context: typer.Context,
+    options: TrainOptions,
+    values: Mapping[str, Any],
+    state: Mapping[str, Any] | None,
+    masks: Path,
+) -> training.Settings:
+    """Return the settings that the options describe.
 
-    With `--init`, what the user left alone is as the initial model has it. With `--synth`, `masks` is a source too.
+    With `--init`, the model is as the initial model has it except where the user says otherwise.
+
+    Args:
+        context: The context of the command, which tells what the user gave.
+        options: The options of the run.
+        values: The same options by name.
+        state: The state of the run that is resumed, whose model counts; None for a new run.
+        masks: The dataset of texts that is a further source with `--synth`.
     """
     from crnn_cli import checkpoint, training, weights
     from crnn_cli.data.alphabet import read_alphabet
 
-    values = context.params
-    init = values["init"]
+    init = options.model.init
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:
-        chosen = {
-            f.name: values[f.name] for f in fields(ModelConfig) if options.given(context, f.name)
-        }
-        model = replace(
-            checkpoint.read_header(weights.path(init)).config, **(chosen | {"alphabet": ""})
-        )
+        names = [option.name for option in fields(ModelConfig) if given(context, option.name)]
+        chosen = {name: values[name] for name in names} | {"alphabet": ""}
+        model = replace(checkpoint.read_header(weights.path(init)).config, **chosen)
     else:
         model = _pick(ModelConfig, values, alphabet="")
-    if values["alphabet"] and state is None:
-        model = replace(model, alphabet=read_alphabet(values["alphabet"]))
-    sources = [_source(given) for given in values["data"]]
-    if values["synth"]:
+    if options.model.alphabet and state is None:
+        model = replace(model, alphabet=read_alphabet(options.model.alphabet))
+    sources = [_source(path) for path in options.data]
+    if options.synthetic.synth:
         sources.append((str(masks), None))
-    data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(values["val"]))
-    return training.Settings(model, data, _pick(TrainConfig, values), str(init) if init else None)
+    data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(options.samples.val))
+    learning = _pick(TrainConfig, values)
+    return training.Settings(model, data, learning, str(init) if init else None)
 
 
-def _pick(kind: type[Config], values: Mapping[str, Any], **own: Any) -> Config:
-    """A dataclass of the options that bear its fields' names."""
-    return kind(**({f.name: values[f.name] for f in fields(kind) if f.name in values} | own))
+def _pick(kind: type[Config], values: Mapping[str, Any], **settings: Any) -> Config:
+    """Return the dataclass with the values that bear its fields' names, and `settings`."""
+    picked = {name: values[name] for name in kind.__dataclass_fields__ if name in values}
+    return kind(**{**picked, **settings})
 
 
-def _source(given: str) -> tuple[str, float | None]:
-    """`a.lmdb:3` as path and weight; a path that exists is a path."""
-    path, colon, weight = given.rpartition(":")
-    if Path(given).exists() or not colon:
-        return given, None
+def _source(text: str) -> tuple[str, float | None]:
+    """Return path and weight of `a.lmdb:3`; a path that exists is a path."""
+    path, colon, weight = text.rpartition(":")
+    if Path(text).exists() or not colon:
+        return text, None
     try:
         return path, float(weight)
     except ValueError:
-        return given, None
+        return text, None

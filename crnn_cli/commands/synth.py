@@ -1,4 +1,4 @@
-"""`crnn synth`."""
+"""The command `crnn synth`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import typer
 
 from crnn_cli import console, files
 from crnn_cli.commands import options, synth_options
+from crnn_cli.commands.grouped import grouped
+from crnn_cli.commands.synth_options import RenderingOptions
 from crnn_cli.config import Preset
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli.synth.options import SynthOptions
 
-_SHEET = 60  # samples of a preview
+_PREVIEW_SAMPLES = 60
 
 
-def command(
-    context: typer.Context,
+@grouped
+def synth(
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -32,17 +35,16 @@ def command(
     preset: Annotated[
         Preset,
         typer.Option(
-            help="Texts and pictures: signs and labels, print and scans, receipts, handwriting; all: the first two."
+            help="Texts and pictures: signs and labels, print and scans, receipts, handwriting; "
+            "all: the first two."
         ),
     ] = "all",
-    fonts: synth_options.Fonts = [],  # noqa: B006
-    words: synth_options.Words = [],  # noqa: B006
-    text: synth_options.Text = [],  # noqa: B006
-    photos: synth_options.Photos = [],  # noqa: B006
+    rendering: RenderingOptions,
     alphabet: Annotated[
         str,
         typer.Option(
-            help="digits, alnum, ascii, european, latin, or a UTF-8 file: the only characters written."
+            help="digits, alnum, ascii, european, latin, or a UTF-8 file: "
+            "the only characters written."
         ),
     ] = "ascii",
     min_length: Annotated[
@@ -56,13 +58,15 @@ def command(
     masks: Annotated[
         bool,
         typer.Option(
-            "--masks", help="Store the text alone; training then gives it another look every time."
+            "--masks",
+            help="Store the text alone; training then gives it another look every time.",
         ),
     ] = False,
     preview: Annotated[
         Path | None,
         typer.Option(
-            metavar="PNG", help=f"Draw the first {_SHEET} samples and their texts to look at."
+            metavar="PNG",
+            help=f"Draw the first {_PREVIEW_SAMPLES} samples and their texts to look at.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -73,8 +77,8 @@ def command(
 ) -> None:
     """Render labelled images of text into a dataset.
 
-    The same options give the same samples, whatever the number of workers. Faces that lack a character of a text are
-    never used for it. Needs the extra: pip install 'crnn-cli[synth]'.
+    The same options give the same samples, whatever the number of workers. Faces that lack a
+    character of a text are never used for it. Needs the extra: pip install 'crnn-cli[synth]'.
 
         crnn synth --preview sheet.png
 
@@ -82,29 +86,36 @@ def command(
     """
     if output is None and preview is None:
         raise UsageFault(
-            "say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture to look at"
+            "say what to make: -o words.lmdb for a dataset, --preview sheet.png for a picture "
+            "to look at"
         )
     if preview is not None:
         files.check_output(preview, overwrite)
-    synthesis = synth_options.load()
-    own = {"min_length": min_length, "max_length": max_length, "height": height, "masks": masks}
-    wanted = synth_options.options_of(context.params, preset, **own)
+    dataset = synth_options.load()
+    config = synth_options.synth_config(
+        rendering,
+        preset,
+        alphabet,
+        seed,
+        min_length=min_length,
+        max_length=max_length,
+        height=height,
+        masks=masks,
+    )
     if preview is not None:
-        _preview(wanted, preview)
+        _draw_preview(config, preview)
     if output is not None:
         with files.sole(output):
-            synth_options.show(
-                synthesis.Synthesis(output, count, wanted, overwrite, resume, workers)
-            )
+            synth_options.show(dataset.Synthesis(output, count, config, overwrite, resume, workers))
 
 
-def _preview(wanted: SynthOptions, path: Path) -> None:
+def _draw_preview(config: SynthOptions, path: Path) -> None:
     from crnn_cli import inspection
     from crnn_cli.synth import dataset
 
-    samples = dataset.first_samples(wanted, _SHEET)
+    samples = dataset.first_samples(config, _PREVIEW_SAMPLES)
     png = inspection.draw_sheet(
-        (f"{k}", sample.image, sample.text) for k, sample in enumerate(samples, start=1)
+        (f"{number}", sample.image, sample.text) for number, sample in enumerate(samples, start=1)
     )
     files.write_whole(path, png)
     console.note(f"{path}: {len(samples)} samples")

@@ -1,8 +1,8 @@
-"""Rendering as `crnn synth` and `crnn train --synth` show it, and the options that both have."""
+"""Options and progress of rendering that `crnn synth` and `crnn train --synth` share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,31 +16,35 @@ if TYPE_CHECKING:
     from crnn_cli.synth import dataset
     from crnn_cli.synth.options import SynthOptions
 
-Fonts = Annotated[
-    list[str],
-    typer.Option(metavar="DIR", help="Folder of faces (repeatable). [default: the system's]"),
-]
-Words = Annotated[
-    list[str],
-    typer.Option(
-        metavar="FILE",
-        help="Word list, `word count` or a word a line (repeatable). [default: some English]",
-    ),
-]
-Text = Annotated[
-    list[str],
-    typer.Option(metavar="FILE", help="Running text that lines are cut from (repeatable)."),
-]
-Photos = Annotated[
-    list[str], typer.Option(metavar="DIR", help="Photographs for backgrounds (repeatable).")
-]
+@dataclass(frozen=True)
+class RenderingOptions:
+    """The material that text is rendered from."""
+
+    fonts: Annotated[
+        list[str],
+        typer.Option(metavar="DIR", help="Folder of faces (repeatable). [default: the system's]"),
+    ] = field(default_factory=list)
+    words: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE",
+            help="Word list, `word count` or a word a line (repeatable). [default: some English]",
+        ),
+    ] = field(default_factory=list)
+    text: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="Running text that lines are cut from (repeatable)."),
+    ] = field(default_factory=list)
+    photos: Annotated[
+        list[str], typer.Option(metavar="DIR", help="Photographs for backgrounds (repeatable).")
+    ] = field(default_factory=list)
 
 
 def load() -> ModuleType:
-    """`crnn_cli.synth.dataset`.
+    """Import and return the module `crnn_cli.synth.dataset`.
 
     Raises:
-        SynthesisError: the packages of the extra are missing.
+        SynthesisError: The packages of the extra `synth` are missing.
     """
     try:
         from crnn_cli.synth import dataset
@@ -51,37 +55,48 @@ def load() -> ModuleType:
     return dataset
 
 
-def options_of(values: Mapping[str, Any], preset: Preset, **own: Any) -> SynthOptions:
-    """What the options that `synth` and `train` share ask for, and `own`."""
+def synth_config(
+    rendering: RenderingOptions, preset: Preset, alphabet: str | None, seed: int, **settings: Any
+) -> SynthOptions:
+    """Return the settings of rendering that the options describe.
+
+    Args:
+        rendering: The material that text is rendered from.
+        preset: The preset of texts and styles.
+        alphabet: The name of an alphabet or a file of characters; ASCII without one.
+        seed: The seed of the samples.
+        **settings: Further fields of `SynthOptions`.
+    """
     from crnn_cli.data.alphabet import read_alphabet
     from crnn_cli.synth.options import SynthOptions
 
     return SynthOptions(
         preset=preset,
-        fonts=tuple(values["fonts"]),
-        words=tuple(values["words"]),
-        texts=tuple(values["text"]),
-        photos=tuple(values["photos"]),
-        alphabet=read_alphabet(values["alphabet"] or "ascii"),
-        seed=values["seed"],
-        **own,
+        fonts=tuple(rendering.fonts),
+        words=tuple(rendering.words),
+        texts=tuple(rendering.text),
+        photos=tuple(rendering.photos),
+        alphabet=read_alphabet(alphabet or "ascii"),
+        seed=seed,
+        **settings,
     )
 
 
-def show(work: dataset.Synthesis) -> None:
-    """Do the work, showing what is used, what is not and why, and how far it is."""
-    console.note(f"{len(work.faces):,} faces, {len(work.left_out):,} left out")
-    for path, count in work.texts.left_out.items():
+def show(synthesis: dataset.Synthesis) -> None:
+    """Render the dataset, and show the fonts, what is left out and why, and the progress."""
+    console.note(f"{len(synthesis.faces):,} faces, {len(synthesis.left_out):,} left out")
+    for path, count in synthesis.texts.left_out.items():
         if count:
             console.warn(f"{path}: {count:,} words left out, for characters outside the alphabet")
-    if work.texts.impossible:
+    if synthesis.texts.impossible:
         console.warn(
-            f"not drawn, as alphabet or lengths do not allow it: {', '.join(sorted(work.texts.impossible))}"
+            "not drawn, as alphabet or lengths do not allow it: "
+            f"{', '.join(sorted(synthesis.texts.impossible))}"
         )
     meter = console.Meter("synth")
     try:
-        for _ in work:
-            meter.show(work.done / work.count, f"{work.done:,} samples")
+        for _ in synthesis:
+            meter.show(synthesis.done / synthesis.count, f"{synthesis.done:,} samples")
     finally:
         meter.close()
-    console.note(f"{work.output}: {work.done:,} samples")
+    console.note(f"{synthesis.output}: {synthesis.done:,} samples")

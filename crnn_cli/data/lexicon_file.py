@@ -1,11 +1,12 @@
-"""Lexicon files: the words that may be read."""
+"""Lexicons: the words that may be read, from a file or as a Python user lists them."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Union
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.tsv import unescape
@@ -13,22 +14,103 @@ from crnn_cli.errors import AlphabetError, UsageFault
 from crnn_cli.plain import short
 from crnn_cli.sources import read_text
 
+Words = Union[Iterable[str], "os.PathLike[str]"]  # a list, an open text file, or a file's path
+WordLists = Union[Mapping[str, Words], "os.PathLike[str]"]
 
-def read_lexicons(path: Path, codec: Codec) -> tuple[dict[str, list[list[int]]], list[str]]:
-    """By the paths of images, the words of each as labels; and the words left out. Rows of one path add up.
+
+def word_list(words: Words, name: str = "lexicon") -> list[str]:
+    """Return the words of a list or of a file.
 
     Args:
-        path: UTF-8 rows of an image's path and words, tabs between; in both, what is a tab, newline, carriage return or
-            backslash is written as `crnn predict` writes it.
+        words: The words, or a UTF-8 file with one word a line, open or as a path.
+        name: The name of the words in errors.
 
     Raises:
-        UsageFault: no readable UTF-8 file, a row without a word, or no word that the model can read.
+        UsageFault: `words` is no list of texts and no readable UTF-8 file.
     """
-    found: dict[str, list[list[int]]] = {}
+    if isinstance(words, os.PathLike):
+        return _lines(read_text(Path(words), "give a file with a word a line").splitlines())
+    if isinstance(words, str | bytes | bytearray | memoryview) or not isinstance(words, Iterable):
+        raise UsageFault(
+            f"{name} is {short(words)}: give a list of words; to read a file, give a pathlib.Path"
+        )
+    listed = list(words)
+    for word in listed:
+        if not isinstance(word, str):
+            raise UsageFault(f"{name} has {short(word)}, which is no text: give a list of words")
+    return _lines(listed) if isinstance(words, io.TextIOBase) else listed
+
+
+def read_lexicon(words: Words, codec: Codec) -> tuple[list[list[int]], list[str]]:
+    """Return the words that the model can read as labels, and those left out.
+
+    Args:
+        words: The words, or a UTF-8 file with one word a line, open or as a path.
+        codec: The codec of the model; words with characters outside its alphabet are left out.
+
+    Raises:
+        UsageFault: `words` is no list of texts and no readable UTF-8 file, or the model can read
+            none of them.
+    """
+    name = str(words) if isinstance(words, os.PathLike) else "lexicon"
+    listed = word_list(words, name)
+    encoded, left_out = _encode(listed, codec)
+    if not encoded:
+        why = (
+            "no word has only characters of the model's alphabet"
+            if left_out
+            else "the lexicon is empty"
+        )
+        raise UsageFault(f"{name}: {why}: give words that the model can read, one a line")
+    return encoded, left_out
+
+
+def read_lexicons(lists: WordLists, codec: Codec) -> tuple[dict[str, list[list[int]]], list[str]]:
+    """Return the words of each image as labels, by the image's path, and the words left out.
+
+    Args:
+        lists: The words by the paths of images, or a UTF-8 file whose rows are an image's path and
+            its words, with tabs between; in both, a tab, newline, carriage return or backslash is
+            written as `crnn predict` writes it. Rows of one path add up.
+        codec: The codec of the model; words with characters outside its alphabet are left out.
+
+    Raises:
+        UsageFault: `lists` is neither of the two, a row has no word, or the model can read none of
+            the words.
+    """
+    if isinstance(lists, os.PathLike):
+        name = str(lists)
+        by_path = _read_rows(Path(lists))
+    elif isinstance(lists, Mapping):
+        name = "lexicons"
+        by_path = {path: word_list(words, f"lexicons[{path!r}]") for path, words in lists.items()}
+    else:
+        raise UsageFault(f"lexicons is {short(lists)}: give lists of words by the names of images")
+    encoded: dict[str, list[list[int]]] = {}
     left_out: list[str] = []
-    for number, line in enumerate(
-        read_text(path, "give rows of a path and words").splitlines(), start=1
-    ):
+    for path, words in by_path.items():
+        labels, unreadable = _encode(words, codec)
+        left_out += unreadable
+        if labels:
+            encoded[path] = labels
+    if not encoded:
+        raise UsageFault(
+            f"{name}: no word with only characters of the model's alphabet: give rows of a path and"
+            " words"
+        )
+    return encoded, left_out
+
+
+def _lines(lines: Iterable[str]) -> list[str]:
+    """Return the lines that are not blank, without the blanks around them."""
+    return list(filter(None, map(str.strip, lines)))
+
+
+def _read_rows(path: Path) -> dict[str, list[str]]:
+    """Return the words of each path that a file of rows names."""
+    by_path: dict[str, list[str]] = {}
+    lines = read_text(path, "give rows of a path and words").splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line:
             continue
         name, *words = map(unescape, line.split("\t"))
@@ -36,71 +118,17 @@ def read_lexicons(path: Path, codec: Codec) -> tuple[dict[str, list[list[int]]],
             raise UsageFault(
                 f"{path}:{number}: no word: expected a path and words, with tabs between"
             )
-        known = found.setdefault(name, [])
-        for word in filter(None, words):
-            labels = _labels(word, codec)
-            if labels is None:
-                left_out.append(word)
-            else:
-                known.append(labels)
-    found = {name: words for name, words in found.items() if words}
-    if not found:
-        raise UsageFault(
-            f"{path}: no word with only characters of the model's alphabet: give rows of a path and words"
-        )
-    return found, left_out
+        by_path.setdefault(name, []).extend(filter(None, words))
+    return by_path
 
 
-def listed(words: Iterable[str] | os.PathLike[str], what: str = "lexicon") -> list[str]:
-    """The words that a Python user gives: a list, or a file of a word a line, named by a Path or open as text.
-
-    Raises:
-        UsageFault: no list of texts, or no readable file; the message names `what` was given.
-    """
-    if isinstance(words, str | bytes | bytearray | memoryview) or not isinstance(
-        words, Iterable | os.PathLike
-    ):
-        raise UsageFault(
-            f"{what} is {short(words)}: give a list of words; to read a file, give a pathlib.Path"
-        )
-    if isinstance(words, os.PathLike):
-        return _lines(Path(words))
-    found = list(words)
-    if bad := [word for word in found if not isinstance(word, str)]:
-        raise UsageFault(f"{what} has {short(bad[0])}, which is no text: give a list of words")
-    return list(filter(None, map(str.strip, found))) if isinstance(words, io.TextIOBase) else found
-
-
-def _lines(path: Path) -> list[str]:
-    lines = read_text(path, "give a file with a word a line").splitlines()
-    return list(filter(None, map(str.strip, lines)))
-
-
-def read_lexicon(path: Path, codec: Codec) -> tuple[list[list[int]], list[str]]:
-    """The words of a UTF-8 file, one a line, as labels; and those left out, as they have characters the model lacks.
-
-    Raises:
-        UsageFault: no readable UTF-8 file, or no word in it that the model can read.
-    """
-    words, left_out = [], []
-    for line in _lines(path):
-        labels = _labels(line, codec)
-        if labels is None:
-            left_out.append(line)
-        else:
-            words.append(labels)
-    if not words:
-        why = (
-            "no word has only characters of the model's alphabet"
-            if left_out
-            else "the lexicon is empty"
-        )
-        raise UsageFault(f"{path}: {why}: give words that the model can read, one a line")
-    return words, left_out
-
-
-def _labels(word: str, codec: Codec) -> list[int] | None:
-    try:
-        return codec.encode(word)
-    except AlphabetError:
-        return None
+def _encode(words: Iterable[str], codec: Codec) -> tuple[list[list[int]], list[str]]:
+    """Return the labels of the words, and the words that have characters the model lacks."""
+    encoded: list[list[int]] = []
+    left_out: list[str] = []
+    for word in words:
+        try:
+            encoded.append(codec.encode(word))
+        except AlphabetError:
+            left_out.append(word)
+    return encoded, left_out

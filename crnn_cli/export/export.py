@@ -136,7 +136,7 @@ def export(
             "int8 is fitted to sample images: give --data DATASET, such as what was validated on"
         )
     check_output(target, overwrite, [model, *(reader.name for reader in data)])
-    header = replace(reference.header, decode=reference.header.decode.settled(decode or {}))
+    header = replace(reference.header, decode=reference.header.decode.resolved(decode or {}))
     codec, lm = Codec.of(header.config), header.decode.lm
     if lm is not None and lm not in weights.LANGUAGES:
         raise UsageFault(

@@ -125,7 +125,7 @@ def read(
     Raises:
         StoreError: a label is missing or is no text.
     """
-    configs = [member.runner.config for member in recognizer.members]
+    configs = [member.runner.config for member in recognizer.models]
     codecs = [Codec.of(config) for config in configs]
     recognitions = recognizer.recognize(
         _images(reader, max(config.channels for config in configs)), options

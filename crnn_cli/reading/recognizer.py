@@ -1,16 +1,21 @@
-"""A model, or several, ready to read: found, loaded, joined with their decoders."""
+"""Recognisers: models that are found, loaded and joined with their decoders.
+
+`load_models` and `assemble` are the only place where a recogniser is made: the command line, the
+Python API and the export use them alike.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from crnn_cli import weights
-from crnn_cli.config import agreed
+from crnn_cli.config import DecodeOptions, ModelConfig, common_language_model
 from crnn_cli.errors import ModelError, UsageFault
-from crnn_cli.plain import short
 from crnn_cli.reading.inputs import Item, expand
 from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
 from crnn_cli.reading.results import Recognition
@@ -19,29 +24,38 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.config import DecodeOptions
+    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.data.lexicon_file import WordLists, Words
+    from crnn_cli.runners import Runner
 
 _BYTES = (bytes, bytearray, memoryview)
+_MAX_SHOWN = 5  # words that a remark names
 
-# What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels (H, W) or RGB (H, W, 3).
+# What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels
+# (H, W) or RGB (H, W, 3).
 Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
 
 
 class Recognizer:
-    """Loaded models that read images; `crnn_cli.load` makes one.
+    """Models that are ready to read images; `crnn_cli.load` makes one.
 
-    Args:
-        members: models, each with the decoder of its log-probabilities; several read together.
-        tta, second_look: see `ReadOptions`; what `read` does.
+    Attributes:
+        models: The models, each with the decoder of its log-probabilities; several read together.
+        remarks: Sentences about what of the lexicons or the models' settings does not take effect.
+        tta, second_look: The fields of `ReadOptions` that `read` uses.
     """
 
     def __init__(
         self,
-        *members: ModelWithDecoder,
+        *models: ModelWithDecoder,
+        remarks: Sequence[str] = (),
         tta: bool = False,
         second_look: bool = ReadOptions.second_look,
     ) -> None:
-        self.members, self.tta, self.second_look = members, tta, second_look
+        self.models = models
+        self.remarks = tuple(remarks)
+        self.tta = tta
+        self.second_look = second_look
 
     def read(
         self,
@@ -49,16 +63,17 @@ class Recognizer:
         batch_size: int = ReadOptions.batch_size,
         turn: bool = ReadOptions.turn,
     ) -> Generator[Recognition, None, None]:
-        """Read what `crnn predict` reads, as it does: images, folders, patterns, datasets; also the bytes of files, and
-        pixels as uint8 arrays (H, W) or RGB (H, W, 3).
+        """Read images as `crnn predict` does, and yield one recognition for each, in order.
 
         Args:
-            batch_size: the most images that the network reads at once.
-            turn: whether an image much taller than wide is also read turned.
+            inputs: One or several of: images, folders, patterns and datasets by name, the bytes of
+                an image file, or pixels as a uint8 array (H, W) or RGB (H, W, 3).
+            batch_size: The largest number of images that the network reads at once.
+            turn: Whether an image that is much taller than wide is also read turned by 90 degrees.
 
         Yields:
-            One Recognition an image in input order, one a page of a TIFF that has several. An image that cannot be
-            read keeps its place: its `error` says why, its text is empty.
+            One Recognition for each image, and one for each page of a TIFF with several. An image
+            that cannot be read keeps its place: its `error` says why, and its text is empty.
 
         Raises:
             UsageFault: `batch_size` is below 1.
@@ -68,93 +83,108 @@ class Recognizer:
             or hasattr(inputs, "dtype")
             or not isinstance(inputs, Iterable)
         )
-        several = cast("Iterable[Input]", [inputs] if single else inputs)
+        listed = cast("Iterable[Input]", [inputs] if single else inputs)
         options = ReadOptions(batch_size, turn=turn, tta=self.tta, second_look=self.second_look)
-        return self.recognize(_items(several), options)
+        return self.recognize(_items(listed), options)
 
     def recognize(
         self, items: Iterable[Item], options: ReadOptions | None = None
     ) -> Generator[Recognition, None, None]:
-        """Read items in their order; see `crnn_cli.reading.pipeline.recognize`."""
-        return recognize(items, self.members, options)
+        """Read items in order; see `crnn_cli.reading.pipeline.recognize`."""
+        return recognize(items, self.models, options)
+
+
+@dataclass(frozen=True)
+class DecodingAssets:
+    """The texts that may be read, as the user gives them.
+
+    Attributes:
+        lexicon: The words that every image may have, or a file of them.
+        lexicons: The words that each image may have, by its path, or a file of them.
+        names: The names under which an image is read, by its path in `lexicons`, where they are
+            others than the path.
+    """
+
+    lexicon: Words | None = None
+    lexicons: WordLists | None = None
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Return whether there is a lexicon."""
+        return self.lexicon is not None or self.lexicons is not None
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model file that was found and loaded.
+
+    Attributes:
+        source: The reason why it is this file: the option, the environment variable or the place.
+    """
+
+    path: str
+    source: str
+    runner: Runner
 
 
 def load(
     model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     device: str = "auto",
     decode: DecodeOptions | None = None,
-    lexicon: Iterable[str] | os.PathLike[str] | None = None,
+    lexicon: Words | None = None,
     tta: bool = False,
-    lexicons: Mapping[str, Iterable[str]] | None = None,
+    lexicons: Mapping[str, Words] | None = None,
     fast: bool = False,
     second_look: bool = ReadOptions.second_look,
 ) -> Recognizer:
-    """The recogniser of a model file, or of a model of this package by its name; without one, of that which
-    `find_model` finds.
+    """Return the recogniser of a model file, or of a model that comes with this package, by name.
 
     Args:
-        model: several read together.
-        decode: how log-probabilities become text; None: as the model's file says, with a lexicon without the language
-            model that it names.
-        lexicon: the words that may be read, if not all: a list, or a file of a word a line, open or as a Path.
-        lexicons: by the names of images (see `Recognition`), the words that each may have, in place of `lexicon`.
-        tta: whether every image is read in five views, a little shifted and stretched; five times as slow.
-        fast: see `crnn_cli.runners.load`.
-        second_look: whether an image whose reading is doubtful is read again in further views.
+        model: The model; several read together. Without one, `find_model` finds it.
+        device: The device to read on; see `crnn_cli.devices.resolve`.
+        decode: The options of decoding. None stands for those that the model's file names, which
+            leave out its language model where there is a lexicon.
+        lexicon: The words that may be read: a list, or a file of one word a line, open or as a
+            Path. Words with characters that the model lacks are left out with a warning.
+        tta: Whether every image is read in five views, slightly shifted and stretched, which takes
+            five times as long.
+        lexicons: The words that each image may have, by its name (see `Recognition`).
+        fast: Whether to compute in bfloat16; see `crnn_cli.runners.load`.
+        second_look: Whether an image whose reading is doubtful is read again in further views.
 
     Raises:
-        ModelError, DeviceError: see `crnn_cli.runners.load`; `crnn_cli.language_models.read`.
-        UsageFault: a lexicon that is no list of texts; see also `crnn_cli.core.decoding.Decoder`.
-        AlphabetError: a word of the lexicon has a character that the model lacks.
+        ModelError: A model or a language model cannot be found or used.
+        DeviceError: This machine lacks the device.
+        UsageFault: A lexicon is no list of texts or the model can read none of its words, or an
+            option of `decode` is about a lexicon or a language model that is not there.
     """
-    from crnn_cli import language_models, runners
-    from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoder
-    from crnn_cli.data.lexicon_file import listed
+    from crnn_cli.data.lexicon_file import word_list
 
     several = [model] if model is None or isinstance(model, str | os.PathLike) else list(model)
-    paths = [find_model(None if one is None else os.fspath(one), device)[0] for one in several]
-    words = None if lexicon is None else listed(lexicon)
-    if not isinstance(lexicons, Mapping | None):
-        raise UsageFault(
-            f"lexicons is {short(lexicons)}: give lists of words by the names of images"
-        )
-    lists = (
-        None
-        if lexicons is None
-        else {name: listed(own, f"lexicons[{name!r}]") for name, own in lexicons.items()}
-    )
-    members = []
-    ready = [runners.load(path, device, fast) for path in paths]
-    kept = agreed([runner.header.decode for runner in ready])
-    for place, runner in enumerate(ready):
-        codec = Codec.of(runner.config)
-        shared = None if words is None else [codec.encode(word) for word in words]
-        each = (
-            None
-            if lists is None
-            else {name: [codec.encode(word) for word in own] for name, own in lists.items()}
-        )
-        how = decode or kept[place].settled({}, words is not None or lists is not None)
-        language = language_models.language(how.lm, codec.alphabet)
-        members.append(
-            ModelWithDecoder(
-                runner, Decoder(codec, runner.config.temperature, how, shared, language, each)
-            )
-        )
-    return Recognizer(*members, tta=tta, second_look=second_look)
+    paths = [None if path is None else os.fspath(path) for path in several]
+    words = None if lexicon is None else word_list(lexicon)
+    lists: WordLists | None = lexicons
+    if isinstance(lexicons, Mapping):
+        lists = {name: word_list(own, f"lexicons[{name!r}]") for name, own in lexicons.items()}
+    assets = DecodingAssets(words, lists)
+    recognizer = load_and_assemble(paths, decode or {}, assets, fast, device)
+    recognizer.tta = tta
+    recognizer.second_look = second_look
+    for remark in recognizer.remarks:
+        warnings.warn(remark, stacklevel=2)
+    return recognizer
 
 
-def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
-    """The path of the model to use on `device` and why it is this one.
+def find_model(model: str | None, device: str = "auto") -> tuple[str, str]:
+    """Return the path of the model to use on `device`, and the reason why it is this one.
 
     Raises:
-        DeviceError: this machine lacks the device.
-        ModelError: none was given and none is in the places looked at.
+        DeviceError: This machine lacks the device.
+        ModelError: No model was given, and there is none in the places looked at.
     """
     suffixes = weights.suffixes_for(device)
-    if given is not None:
-        return os.fspath(weights.path(given, suffixes)), "--model"
+    if model is not None:
+        return os.fspath(weights.path(model, suffixes)), "--model"
     if os.environ.get("CRNN_MODEL"):
         return os.fspath(weights.path(os.environ["CRNN_MODEL"], suffixes)), "$CRNN_MODEL"
     if Path("model.safetensors").exists():
@@ -163,15 +193,161 @@ def find_model(given: str | None, device: str = "auto") -> tuple[str, str]:
     if bundled is not None:
         return os.fspath(bundled), "bundled"
     raise ModelError(
-        "no model: --model was not given, $CRNN_MODEL is not set, there is no ./model.safetensors and none came with "
-        "this installation: give --model FILE, or train one with `crnn train`"
+        "no model: --model was not given, $CRNN_MODEL is not set, there is no ./model.safetensors "
+        "and none came with this installation: give --model FILE, or train one with `crnn train`"
     )
 
 
+def load_models(
+    models: Sequence[str | None], device: str = "auto", fast: bool = False
+) -> list[LoadedModel]:
+    """Find and load the models to read with; without any, the one that `find_model` finds.
+
+    Raises:
+        ModelError: A model cannot be found or used; see `crnn_cli.runners.load`.
+        DeviceError: This machine lacks the device.
+    """
+    from crnn_cli import runners
+
+    found = [find_model(model, device) for model in models or [None]]
+    return [LoadedModel(path, why, runners.load(path, device, fast)) for path, why in found]
+
+
+def assemble(
+    runners: Sequence[Runner],
+    decode: DecodeOptions | Mapping[str, Any],
+    assets: DecodingAssets | None = None,
+) -> Recognizer:
+    """Join each runner with its decoder, and return the recogniser that they make together.
+
+    Args:
+        runners: The models, ready to run.
+        decode: The options of decoding: all of them, or those that differ from what the model's
+            file says, by name.
+        assets: The lexicons, if any.
+
+    Raises:
+        UsageFault: See `build_decoders`.
+        ModelError: A language model cannot be read.
+    """
+    assets = assets or DecodingAssets()
+    saved = [runner.header.decode for runner in runners]
+    agreed = common_language_model(saved)
+    remarks: list[str] = []
+    if agreed != saved and isinstance(decode, Mapping) and "lm" not in decode:
+        remarks.append(
+            "the models do not all name the same language model: they read without, unless --lm is "
+            "given"
+        )
+    models = []
+    for runner, defaults in zip(runners, agreed, strict=True):
+        decoders, left_out = build_decoders(runner.config, defaults, [decode], assets)
+        models.append(ModelWithDecoder(runner, decoders[0]))
+        remarks += left_out
+    return Recognizer(*models, remarks=remarks)
+
+
+def load_and_assemble(
+    models: Sequence[str | None],
+    decode: DecodeOptions | Mapping[str, Any],
+    assets: DecodingAssets,
+    fast: bool,
+    device: str,
+) -> Recognizer:
+    """Load the models and assemble the recogniser; see `load_models` and `assemble`."""
+    loaded = load_models(models, device, fast)
+    return assemble([model.runner for model in loaded], decode, assets)
+
+
+def build_decoders(
+    config: ModelConfig,
+    defaults: DecodeOptions,
+    searches: Sequence[DecodeOptions | Mapping[str, Any]],
+    assets: DecodingAssets,
+) -> tuple[list[Decoder], list[str]]:
+    """Return a decoder for each of `searches`, and remarks on the words that were left out.
+
+    Args:
+        config: The model whose log-probabilities are decoded.
+        defaults: The options that the model's file names.
+        searches: The options of each decoder; see `assemble`. They differ neither in the language
+            model nor in the lexicon.
+        assets: The lexicons, if any.
+
+    Raises:
+        UsageFault: An option is about a lexicon or a language model that is not there, or a lexicon
+            or another option cannot be used; see `crnn_cli.core.decoding.Decoder`.
+        ModelError: The language model cannot be read.
+    """
+    from crnn_cli import language_models
+    from crnn_cli.core.codec import Codec
+    from crnn_cli.core.decoding import Decoder
+    from crnn_cli.data.lexicon_file import read_lexicon, read_lexicons
+
+    codec = Codec.of(config)
+    resolved = [_resolve(defaults, search, bool(assets)) for search in searches]
+    chosen = set().union(*map(_chosen, searches))
+    if resolved[0].lm is None and chosen & {"lm_weight", "lm_bonus", "lm_sure"}:
+        raise UsageFault(
+            "--lm-weight, --lm-bonus and --lm-sure are about a language model: give --lm FILE"
+        )
+    language = language_models.language(resolved[0].lm, codec.alphabet)
+    remarks: list[str] = []
+    words = None
+    if assets.lexicon is not None:
+        words, left_out = read_lexicon(assets.lexicon, codec)
+        remarks += _left_out(assets.lexicon, "the lexicon", left_out)
+    lists = None
+    if assets.lexicons is not None:
+        by_path, left_out = read_lexicons(assets.lexicons, codec)
+        remarks += _left_out(assets.lexicons, "the lexicons", left_out)
+        lists = {
+            name: encoded
+            for path, encoded in by_path.items()
+            for name in assets.names.get(path, [path])
+        }
+    if not assets and chosen & {"outside", "delta", "ignore_case"}:
+        raise UsageFault(
+            "--outside, --delta and --ignore-case are about the words of a lexicon: give --lexicon "
+            "FILE"
+        )
+    decoders = [
+        Decoder(codec, config.temperature, options, words, language, lists) for options in resolved
+    ]
+    return decoders, remarks
+
+
+def _resolve(
+    defaults: DecodeOptions, search: DecodeOptions | Mapping[str, Any], lexical: bool
+) -> DecodeOptions:
+    if isinstance(search, DecodeOptions):
+        return search
+    return defaults.resolved(search, lexical)
+
+
+def _chosen(search: DecodeOptions | Mapping[str, Any]) -> set[str]:
+    """Return the names of the options that the user has chosen."""
+    if isinstance(search, DecodeOptions):
+        return {
+            option.name
+            for option in fields(search)
+            if getattr(search, option.name) != option.default
+        }
+    return set(search)
+
+
+def _left_out(source: object, name: str, words: Sequence[str]) -> list[str]:
+    if not words:
+        return []
+    shown = ", ".join(words[:_MAX_SHOWN]) + (" ..." if len(words) > _MAX_SHOWN else "")
+    where = str(source) if isinstance(source, os.PathLike) else name
+    return [f"{where}: {len(words):,} words left out, for characters that the model lacks: {shown}"]
+
+
 def _items(inputs: Iterable[Input]) -> Iterator[Item]:
-    """What the inputs of `Recognizer.read` stand for; what has no name is called by its place, counted from 1."""
-    for place, given in enumerate(inputs, start=1):
-        if isinstance(given, str | os.PathLike):
-            yield from expand([os.fsdecode(given)])
+    """Yield the items that `Recognizer.read` reads; what has no name is numbered from 1."""
+    for number, image in enumerate(inputs, start=1):
+        if isinstance(image, str | os.PathLike):
+            yield from expand([os.fsdecode(image)])
         else:
-            yield f"input {place}", bytes(given) if isinstance(given, _BYTES) else given
+            yield f"input {number}", bytes(image) if isinstance(image, _BYTES) else image
