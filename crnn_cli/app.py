@@ -41,7 +41,8 @@ _VERBS = {  # and whether each shows its help when given nothing
 
 @cache
 def _command(verb: str) -> TyperCommand:
-    function = import_module(f"crnn_cli.commands.{verb.replace('-', '_')}").command
+    name = verb.replace("-", "_")
+    function = getattr(import_module(f"crnn_cli.commands.{name}"), name)
     alone = typer.Typer(add_completion=False, **_SETTINGS)
     alone.command(verb, help=_help(function.__doc__ or ""), no_args_is_help=_VERBS[verb])(function)
     made = typer.main.get_command(alone)

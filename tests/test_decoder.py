@@ -292,8 +292,24 @@ def test_evaluate_scores_what_predict_reads(here, crnn):
 def test_python_has_the_same(here):
     (line,) = crnn_cli.load(decode=DecodeOptions(), lexicon=["ab", "abb"]).read("abba.png")
     assert line.text == "abb"
-    with pytest.raises(crnn_cli.CrnnError, match="which the alphabet lacks"):
+    with pytest.raises(UsageFault, match="lexicon: no word has only characters of the model's"):
         crnn_cli.load(lexicon=["xyz"])
+    with pytest.warns(UserWarning, match="the lexicon: 1 words left out, .* lacks: xyz"):
+        (line,) = crnn_cli.load(lexicon=["ab", "abb", "xyz"]).read("abba.png")
+    assert line.text == "abb"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"outside": 3.0}, "give --lexicon FILE"),
+        ({"ignore_case": True}, "give --lexicon FILE"),
+        ({"lm_weight": 0.3}, "give --lm FILE"),
+    ],
+)
+def test_python_refuses_options_without_their_subject_as_the_command_does(here, options, message):
+    with pytest.raises(UsageFault, match=message):
+        crnn_cli.load(decode=DecodeOptions(**options))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

@@ -14,7 +14,7 @@ import torch
 import crnn_cli
 from crnn_cli import checkpoint, inspection, runners
 from crnn_cli.checkpoint import Header
-from crnn_cli.commands.export import command as export_command
+from crnn_cli.commands.export import export as export_command
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate

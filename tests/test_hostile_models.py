@@ -28,7 +28,7 @@ from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.lexicon_file import read_lexicon
-from crnn_cli.errors import AlphabetError, ConfigError, ModelError, UsageFault
+from crnn_cli.errors import ConfigError, ModelError, UsageFault
 from tests.models import STRIPES, save_stripes_onnx, save_untrained, stripes
 
 needs_devices = pytest.mark.skipif(
@@ -472,7 +472,7 @@ def test_a_lexicon_is_a_list_or_a_file(tmp_path):
         ):
             text(**given)
     words.write_text("abc")
-    with pytest.raises(AlphabetError):
+    with pytest.raises(UsageFault, match="no word has only characters of the model's alphabet"):
         text(lexicon=words)
 
 

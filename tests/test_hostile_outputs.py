@@ -476,7 +476,7 @@ def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, for
     ],
 )
 def test_what_has_no_row_yet_is_read(there, items, rest):
-    found = row_formats.Written(names=Counter(there.split()), last=there.split()[-1])
+    found = row_formats.WrittenRows(names=Counter(there.split()), last=there.split()[-1])
     left = found.rest((name, b"") for name in items.split())
     assert [
         f"{name}+{own.pages}" if isinstance(own, Remaining) else name for name, own in left
@@ -506,7 +506,7 @@ def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
     with files.opened_behind(
-        path, lambda file: row_formats.written(file, path, False).size
+        path, lambda file: row_formats.read_rows(file, path, row_formats.FORMATS["tsv"]).size
     ) as first:
         first.write(b"c\td\t0.5000\n")
         with (
@@ -515,7 +515,7 @@ def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
         ):
             pass
     with files.opened_behind(
-        path, lambda file: row_formats.written(file, path, False).size
+        path, lambda file: row_formats.read_rows(file, path, row_formats.FORMATS["tsv"]).size
     ) as later:
         later.write(b"e\tf\t0.5000\n")
     assert [line[:1] for line in path.read_bytes().splitlines()] == [b"a", b"c", b"e"]

@@ -374,7 +374,7 @@ def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
     ],
 )
-@pytest.mark.parametrize("piece", ["start.CRNN", "run.Average", "run.ctc_loss", "run.validate"])
+@pytest.mark.parametrize("piece", ["setup.CRNN", "run.Average", "run.ctc_loss", "run.validate"])
 def test_a_lack_of_memory_is_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, piece: str
 ) -> None:

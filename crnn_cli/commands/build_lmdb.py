@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from crnn_cli.data.build import Build, Infeasible
 
 _OUTPUT = Path(DataConfig.sources[0][0])
-_SHOWN = 3  # infeasible rows named on stderr
+_MAX_ROWS_SHOWN = 3  # infeasible rows named on stderr
 
 
-def command(
+def build_lmdb(
     images: Annotated[
         Path, typer.Argument(help="Folder that the images' paths start from.", show_default=False)
     ],
@@ -64,7 +64,8 @@ def command(
 ) -> None:
     """Build a dataset (LMDB) from images and their labels.
 
-    Rows that cannot be used are skipped, counted and listed beside the dataset, in dataset.rejected.tsv.
+    Rows that cannot be used are skipped, counted and listed beside the dataset, in
+    dataset.rejected.tsv.
 
         crnn build-lmdb words/ labels.tsv
 
@@ -99,6 +100,7 @@ def command(
 
 
 def _summarize(building: Build, output: Path) -> None:
+    """Tell the user what was stored, and what was skipped or is infeasible, and why."""
     from crnn_cli.data import build
 
     for cause, count in building.causes().most_common():
@@ -107,34 +109,40 @@ def _summarize(building: Build, output: Path) -> None:
         console.note(f"they are listed in {build.rejected_path(output)}")
     if building.infeasible:
         console.warn(_infeasible(building.infeasible, build.infeasible_path(output)))
-    stored = f"{building.stored:,} images " + (
-        f"added, {building.before + building.stored:,} in all" if building.before else "stored"
-    )
+    if building.before:
+        stored = f"{building.stored:,} images added, {building.before + building.stored:,} in all"
+    else:
+        stored = f"{building.stored:,} images stored"
     console.note(f"{output}: {stored}, {len(building.characters):,} different characters")
 
 
 def _infeasible(rows: list[Infeasible], path: Path) -> str:
-    named = "".join(
-        f"\n  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}"
-        for row in rows[:_SHOWN]
-    )
-    more = (
-        f"\n  and {len(rows) - _SHOWN:,} more, listed in {path}"
-        if len(rows) > _SHOWN
-        else f"\n  listed in {path}"
-    )
-    return (
+    lines = [
         f"{len(rows):,} infeasible: label needs more frames than the image's width gives; kept, but"
-        f" training skips it{named}{more}\n  remedy: {_remedy(rows)}"
-    )
+        " training skips it"
+    ]
+    lines += [
+        f"  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}"
+        for row in rows[:_MAX_ROWS_SHOWN]
+    ]
+    if len(rows) > _MAX_ROWS_SHOWN:
+        lines.append(f"  and {len(rows) - _MAX_ROWS_SHOWN:,} more, listed in {path}")
+    else:
+        lines.append(f"  listed in {path}")
+    lines.append(f"  remedy: {_remedy(rows)}")
+    return "\n".join(lines)
 
 
 def _remedy(rows: list[Infeasible]) -> str:
+    """Return the heights that half of the rows or all need, and the backbone that most can have."""
     heights = sorted(row.height for row in rows)
-    half, most = heights[(len(rows) - 1) // 2], heights[-1]
-    remedies = [f"--height {most} for all of them"]
-    if half < most:
-        remedies.insert(0, f"--height {half} for {sum(height <= half for height in heights):,}")
-    for name, count in Counter(name for row in rows for name in row.backbones).most_common(1):
+    median = heights[(len(rows) - 1) // 2]
+    highest = heights[-1]
+    remedies = []
+    if median < highest:
+        remedies.append(f"--height {median} for {sum(height <= median for height in heights):,}")
+    remedies.append(f"--height {highest} for all of them")
+    backbones = Counter(name for row in rows for name in row.backbones)
+    for name, count in backbones.most_common(1):
         remedies.append(f"--backbone {name} for {count:,}")
     return ", ".join(remedies)

@@ -7,7 +7,7 @@ from unicodedata import combining, east_asian_width
 
 
 def columns(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Iterator[str]:
-    """A line for each row; the columns numbered in `right`, counted from 0, stand on the right."""
+    """Yield a line for each row; the columns whose indices are in `right` are right-aligned."""
     cells = [list(map(str, row)) for row in rows]
     widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -19,5 +19,8 @@ def columns(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Iter
 
 
 def _cells(text: str) -> int:
-    """The cells of a terminal that `text` fills: Chinese, Japanese and Korean characters fill two, marks none."""
+    """Return the number of terminal cells that `text` fills.
+
+    Wide East Asian characters fill two, and combining marks none.
+    """
     return sum(1 + (east_asian_width(c) in "WF") - bool(combining(c)) for c in text)

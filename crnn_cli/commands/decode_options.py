@@ -84,7 +84,8 @@ class DecodingOptions:
         typer.Option(
             "--decoder",
             help=(
-                "How text is searched for. [default: greedy; beam where an option below asks for it]"
+                "How text is searched for. [default: greedy; beam where an option below asks"
+                " for it]"
             ),
             show_default=False,
         ),
@@ -188,10 +189,11 @@ class LexiconOptions:
         return DecodingAssets(self.lexicon, self.lexicons, names or {})
 
 
-def chosen(context: typer.Context) -> dict[str, Any]:
+def chosen(context: typer.Context, *groups: DecodingOptions | LexiconOptions) -> dict[str, Any]:
     """Return the fields of `DecodeOptions` that the user gave, by name."""
-    names = [option.name for option in fields(DecodeOptions) if option.name in context.params]
-    return {name: context.params[name] for name in names if given(context, name)}
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    known = {option.name for option in fields(DecodeOptions)}
+    return {name: value for name, value in values.items() if name in known and given(context, name)}
 
 
 def sources(

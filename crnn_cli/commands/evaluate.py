@@ -97,7 +97,7 @@ def evaluate(
     from crnn_cli.reading import evaluation
 
     read_options = reading.read_options()
-    search = decode_options.chosen(context)
+    search = decode_options.chosen(context, decoding, lexicons)
     datasets = data or [DataConfig.sources[0][0]]
     if predictions is not None:
         sources = decode_options.sources(model, decoding, lexicons)
@@ -254,7 +254,9 @@ def _table(parts: Sequence[tuple[str, Scores, float, float]]) -> Iterator[str]:
     for name, scores, calibration_error, looked_again in parts:
         estimates = [getattr(scores, figure) for figure in FIGURES]
         values = [f"{100 * estimate.value:.2f}" for estimate in estimates]
-        intervals = [f"{100 * estimate.low:.2f}-{100 * estimate.high:.2f}" for estimate in estimates]
+        intervals = [
+            f"{100 * estimate.low:.2f}-{100 * estimate.high:.2f}" for estimate in estimates
+        ]
         error = f"{100 * calibration_error:.2f}"
         again = f"{100 * looked_again:.1f}"
         rows.append((name, f"{scores.samples:,}", *values, error, again))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from crnn_cli import console, files, weights
 from crnn_cli.commands import decode_options, options
+from crnn_cli.commands.decode_options import DecodingOptions
+from crnn_cli.commands.grouped import grouped
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
 
@@ -18,7 +21,26 @@ if TYPE_CHECKING:
     from crnn_cli.export.quantize import Precision
 
 
-def command(
+_MAX_REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class KeptDecodingOptions(DecodingOptions):
+    """The options of decoding that are kept in the file."""
+
+    lm: Annotated[
+        str | None,
+        typer.Option(
+            "--lm",
+            help="A language model that comes with this package, `english`, or `none`.",
+            show_default=False,
+        ),
+    ] = DecodeOptions.lm
+
+
+@grouped
+def export(
+    *,
     context: typer.Context,
     model: Annotated[
         Path, typer.Argument(help="What `crnn train` wrote, or `base` or `tiny`.")
@@ -49,46 +71,34 @@ def command(
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    decoder: decode_options.Method = DecodeOptions.decoder,
-    beam: decode_options.Beam = DecodeOptions.beam,
-    allow: decode_options.Allow = DecodeOptions.allow,
-    deny: decode_options.Deny = DecodeOptions.deny,
-    pattern: decode_options.Pattern = DecodeOptions.pattern,
-    lm: Annotated[
-        str | None,
-        typer.Option(
-            "--lm",
-            help="A language model that comes with this package, `english`, or `none`.",
-            show_default=False,
-        ),
-    ] = DecodeOptions.lm,
-    lm_weight: decode_options.LMWeight = DecodeOptions.lm_weight,
-    lm_bonus: decode_options.LMBonus = DecodeOptions.lm_bonus,
-    lm_sure: decode_options.LMSure = DecodeOptions.lm_sure,
+    decoding: KeptDecodingOptions,
 ) -> None:
-    """Write a trained model as ONNX or as torch.export's .pt2, for any batch and width; or again as .safetensors,
-    with its weights in float16, or in float32 where that is too coarse for them.
+    """Write a trained model as ONNX or as torch.export's .pt2, or again as .safetensors.
 
-    The file is complete (alphabet, height and decoder settings are in it), and is written only if it gives what torch
-    gives. ONNX needs the exporter: pip install 'crnn-cli[export]'. It works with torch 2.13 to 2.15; a GRU becomes
-    ONNX from 2.14 on. The exported .onnx runs wherever ONNX Runtime does, without torch. A .pt2 is for your own
+    ONNX and .pt2 take any batch and width; a .safetensors has its weights in float16, or in float32
+    where that is too coarse for them. The file is complete (alphabet, height and decoder settings
+    are in it), and is written only if it gives what torch gives. ONNX needs the exporter: pip
+    install 'crnn-cli[export]'. It works with torch 2.13 to 2.15; a GRU becomes ONNX from 2.14 on.
+    The exported .onnx runs wherever ONNX Runtime does, without torch. A .pt2 is for your own
     programs: loading one can run code that is in it, so crnn itself reads none.
 
         crnn export model.safetensors
 
         crnn export model.safetensors -o model.pt2
 
-    With --int8 or --fp16 the file's size, images a second and accuracy are shown beside those of float32.
+    With --int8 or --fp16 the file's size, images a second and accuracy are shown beside those of
+    float32.
 
         crnn export model.safetensors --int8 --data val.lmdb
 
-    The options of decoding are kept in the file: predict and evaluate then read so, unless they are told otherwise.
+    The options of decoding are kept in the file: predict and evaluate then read so, unless they are
+    told otherwise.
 
         crnn export plates.safetensors --pattern AA-999-AA
     """
     from crnn_cli.data.store import Reader
-    from crnn_cli.export import export
-    from crnn_cli.export import quantize as fewer
+    from crnn_cli.export import export as exporter
+    from crnn_cli.export import quantize
 
     if int8 and fp16:
         raise UsageFault("--int8 and --fp16: give one of them")
@@ -96,14 +106,12 @@ def command(
     if data and precision == "fp32":
         raise UsageFault("--data is for --int8 and --fp16")
     if (source := weights.path(model)) != model:
-        model, output = (
-            source,
-            output or Path(f"{model}{fewer.suffix(precision)}"),
-        )  # not into the package's own folder
+        # a bundled model is not exported into the package's folder
+        output = output or Path(f"{model}{quantize.suffix(precision)}")
+        model = source
     readers = [Reader(path) for path in data]
-    exported = export.export(
-        model, output, overwrite, decode_options.asked(context), precision, readers
-    )
+    search = decode_options.chosen(context, decoding)
+    exported = exporter.export(model, output, overwrite, search, precision, readers)
     agrees = (
         f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} %"
         " over"
@@ -112,7 +120,7 @@ def command(
         agrees = f"gives the frames that {model} gives for"
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the"
-        f" export works with {export.TESTED}); {agrees} {exported.images} images in"
+        f" export works with {exporter.TESTED}); {agrees} {exported.images} images in"
         f" {exported.batches} batches of mixed widths"
     )
     if exported.remark:
@@ -125,11 +133,15 @@ def _show(judged: Sequence[Judged]) -> None:
     from crnn_cli.commands.columns import columns
 
     rows: list[tuple[str, ...]] = [("", "MB", "images/s", "exact %", "CER %")]
-    for own in judged:
-        exact, cer = (f"{100 * figure.value:.2f}" for figure in (own.scores.exact, own.scores.cer))
-        rows.append((own.precision, f"{own.size / 1e6:.1f}", f"{own.rate:,.0f}", exact, cer))
+    for model in judged:
+        exact = f"{100 * model.scores.exact.value:.2f}"
+        cer = f"{100 * model.scores.cer.value:.2f}"
+        rows.append((model.precision, f"{model.size / 1e6:.1f}", f"{model.rate:,.0f}", exact, cer))
     files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
-    bad = judged[0].unreadable
-    if bad:
-        some = "; ".join(why for _, why in bad[:5]) + ("; ..." if len(bad) > 5 else "")
-        console.warn(f"{len(bad):,} images cannot be read, and count as read empty: {some}")
+    unreadable = judged[0].unreadable
+    if unreadable:
+        reasons = "; ".join(reason for _, reason in unreadable[:_MAX_REASONS_SHOWN])
+        more = "; ..." if len(unreadable) > _MAX_REASONS_SHOWN else ""
+        console.warn(
+            f"{len(unreadable):,} images cannot be read, and count as read empty: {reasons}{more}"
+        )

@@ -1,4 +1,4 @@
-"""Options in groups: a parameter that is a dataclass stands for one option for each of its fields."""
+"""Options in groups: a dataclass parameter of a command stands for an option for each field."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def grouped(command: Command) -> Command:
-    """Return `command` as Typer takes it, with an option for each field of its dataclass parameters.
+    """Return `command` with an option for each field of its dataclass parameters, for Typer.
 
     The fields are annotated as Typer's parameters are, `Annotated[type, typer.Option(...)]`, and
     their defaults are the options' defaults. A field may be such a dataclass itself. The names of
     the fields must be unique within the command.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in groups:
@@ -33,8 +33,8 @@ def grouped(command: Command) -> Command:
 
     @wraps(command)
     def call(**values: Any) -> None:
-        plain = {name: values[name] for name in hints if name in values}
-        built = {name: build(cast(Any, kind), values) for name, kind in groups.items()}
+        plain = {name: values[name] for name in hints.keys() & values.keys() - groups.keys()}
+        built = {name: build(kind, values) for name, kind in groups.items()}
         command(**plain, **built)
 
     call.__dict__["__signature__"] = Signature(parameters)
@@ -47,9 +47,9 @@ def build(group: type[Group], values: Mapping[str, Any]) -> Group:
     hints = get_type_hints(group)
     arguments: dict[str, Any] = {}
     for option in _fields(group):
-        kind = hints[option.name]
+        kind = cast(Any, hints[option.name])
         arguments[option.name] = (
-            build(kind, values) if is_dataclass(kind) else values[option.name]
+            build(kind, values) if is_dataclass(hints[option.name]) else values[option.name]
         )
     return group(**arguments)
 

@@ -19,11 +19,11 @@ from crnn_cli.errors import UsageFault
 if TYPE_CHECKING:
     from crnn_cli.inspection import Dataset, Model
 
-_BAR = 40  # characters of the longest bar
-_SHOWN = 100  # characters of an alphabet listed with their counts
+_BAR_LENGTH = 40  # characters of the longest bar
+_MAX_CHARACTERS = 100  # characters of an alphabet that are listed with their counts
 
 
-def command(
+def inspect(
     path: Annotated[
         Path, typer.Argument(metavar="MODEL_OR_LMDB", help="A model file or a dataset.")
     ],
@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Show what is in a model file or a dataset.
 
-    For a model: its layers with shapes, parameters and multiply-adds, its alphabet, how it was trained. For a dataset:
-    counts, alphabet, lengths and widths.
+    For a model: its layers with shapes, parameters and multiply-adds, its alphabet, how it was
+    trained. For a dataset: counts, alphabet, lengths and widths.
 
         crnn inspect model.safetensors
 
@@ -84,9 +84,10 @@ def command(
 
 
 def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:
-    files.write_stdout(
-        row_formats.json_line(result, str(path)) if isinstance(result, dict) else "\n".join(result)
-    )
+    if isinstance(result, dict):
+        files.write_stdout(row_formats.json_line(result, str(path)))
+    else:
+        files.write_stdout("\n".join(result))
 
 
 def _model_lines(model: Model) -> Iterable[str]:
@@ -116,7 +117,7 @@ def _model_lines(model: Model) -> Iterable[str]:
             f" {'lowered' if config.case == 'lower' else 'kept'}"
         ),
         "temperature": config.temperature,
-        **_told(model.header.decode),
+        **_decoding(model.header.decode),
         **_flat(model.header.record, "training."),
     }
     yield from columns((_printable(name), _printable(value)) for name, value in settings.items())
@@ -144,42 +145,53 @@ def _dataset_lines(dataset: Dataset) -> Iterable[str]:
         "alphabet": _alphabet(dataset.characters),
     }
     yield from columns(counts.items())
-    for title, values in (
-        ("characters in a label", dataset.lengths),
-        ("width in pixels at height 32", dataset.widths),
-    ):
+    histograms = {
+        "characters in a label": dataset.lengths,
+        "width in pixels at height 32": dataset.widths,
+    }
+    for title, values in histograms.items():
         yield f"\n{title}"
-        rows = [
-            (str(low) if low == high else f"{low}-{high}", n) for low, high, n in histogram(values)
-        ]
-        yield from _bars(rows)
+        bins = histogram(values)
+        yield from _bars(
+            [(str(low) if low == high else f"{low}-{high}", count) for low, high, count in bins]
+        )
     frequent = sorted(dataset.characters.items(), key=lambda pair: -pair[1])
     yield "\nfrequency of characters"
-    yield from _bars([(_visible(character), n) for character, n in frequent[:_SHOWN]])
-    if len(frequent) > _SHOWN:
-        yield f"and {len(frequent) - _SHOWN:,} rarer ones; --json has all"
+    shown = frequent[:_MAX_CHARACTERS]
+    yield from _bars([(_visible(character), count) for character, count in shown])
+    if len(frequent) > len(shown):
+        yield f"and {len(frequent) - len(shown):,} rarer ones; --json has all"
 
 
 def _alphabet(characters: Iterable[str]) -> str:
-    """How many characters, and which: those that read rightward; those that read leftward and, last, the numbers of
-    the unseen, each after a blank, so that none joins or hides its neighbour.
+    """Return the number of characters and the characters themselves.
+
+    Characters that are read from left to right come first. Those that are read from right to left
+    and the code points of invisible ones follow, each after a blank, so that none joins or hides
+    its neighbour.
     """
     shown = [_visible(character) for character in characters]
-    apart = [text for text in shown if len(text) > 1 or bidirectional(text) in ("R", "AL")]
-    together = "".join(text for text in shown if text not in apart)
-    return (
-        f"{len(shown):,} characters: {' '.join(filter(None, [together, *sorted(apart, key=len)]))}"
-    )
+    together = ""
+    apart = []
+    for text in shown:
+        if len(text) > 1 or bidirectional(text) in ("R", "AL"):
+            apart.append(text)
+        else:
+            together += text
+    apart.sort(key=len)
+    return f"{len(shown):,} characters: {' '.join(filter(None, [together, *apart]))}"
 
 
 def _visible(character: str) -> str:
-    """`character`, or its number where it has no looks of its own: blanks, controls, combining marks."""
-    own = character.isprintable() and not character.isspace() and category(character)[0] != "M"
-    return character if own else f"U+{ord(character):04X}"
+    """Return the character, or the code point of a blank, a control or a combining mark."""
+    blank = character.isspace() or not character.isprintable()
+    if blank or category(character)[0] == "M":
+        return f"U+{ord(character):04X}"
+    return character
 
 
 def _printable(value: object) -> str:
-    """`value` as text in which nothing speaks to the terminal: it may be a stranger's."""
+    """Return `value` as text without control characters, as a file may be a stranger's."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value))
 
 
@@ -188,23 +200,30 @@ def _mega(multiply_adds: int) -> str:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `data.sources: ...`."""
+    """Return nested settings by names such as `data.sources`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
     return flat
 
 
 def _bars(rows: Sequence[tuple[str, int]]) -> Iterable[str]:
-    most = max((count for _, count in rows), default=1)
-    return columns([(name, f"{n:,}", "#" * -(-_BAR * n // most)) for name, n in rows], right=(1,))
+    longest = max((count for _, count in rows), default=1)
+    lines = []
+    for name, count in rows:
+        bar = "#" * -(-_BAR_LENGTH * count // longest)
+        lines.append((name, f"{count:,}", bar))
+    return columns(lines, right=(1,))
 
 
-def _told(decode: DecodeOptions) -> dict[str, Any]:
-    """What the file says of decoding, where that is not what every file does."""
-    usual = asdict(DecodeOptions())
+def _decoding(decode: DecodeOptions) -> dict[str, Any]:
+    """Return the options of decoding that differ from the defaults."""
+    defaults = asdict(DecodeOptions())
     return {
-        f"decoding.{name}": value for name, value in asdict(decode).items() if value != usual[name]
+        f"decoding.{name}": value
+        for name, value in asdict(decode).items()
+        if value != defaults[name]
     }

@@ -20,10 +20,11 @@ import typer
 from crnn_cli import files
 from crnn_cli.commands import decode_options, options, row_formats
 from crnn_cli.commands.decode_options import DecodingOptions, LexiconOptions, ReadingOptions
-from crnn_cli.commands.grouped import grouped
+from crnn_cli.commands.grouped import given, grouped
 from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
-from crnn_cli.reading.inputs import Shard, shards
+from crnn_cli.reading.inputs import Shard
+from crnn_cli.reading.inputs import pieces as shards
 from crnn_cli.reading.recognizer import (
     DecodingAssets,
     Recognizer,
@@ -139,9 +140,11 @@ def predict(
     skipped: Counter[str] = Counter()
     with (
         _opened(rows) as (out, written),
-        row_formats.writer(out, row_format) as write,
+        row_format.writer(out) as write,
     ):
-        search = decode_options.chosen(context)
+        search = decode_options.chosen(context, decoding, lexicons)
+        if given(context, "nbest"):
+            search["nbest"] = nbest
         found = shards(inputs, _stdin() if "-" in inputs else None, null, skipped)
         if rows.engine == "ray":
             recognizer, recognitions = _on_cluster(
@@ -262,14 +265,14 @@ def _named(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
     """Yield the paths that the inputs name or match, and `output` where it would be read, too."""
     from crnn_cli.data.images import SUFFIXES
 
+    is_input = output.suffix.lower() in {*SUFFIXES, ".parquet"}
     for name in inputs:
         yield "/dev/stdin" if name == "-" else name
         if glob.has_magic(name):
             # Path.glob takes no absolute patterns
             yield from glob.iglob(name, recursive=True)  # noqa: PTH207
-        elif output.suffix.lower() in {*SUFFIXES, ".parquet"}:
-            if Path(name).resolve() in output.resolve().parents:
-                yield output
+        elif is_input and Path(name).resolve() in output.resolve().parents:
+            yield output
 
 
 @contextmanager
@@ -323,5 +326,7 @@ def _warn_of_kept(output: Path, kept: Path) -> None:
 def _left_out(skipped: Counter[str]) -> str:
     from crnn_cli.data.images import SUFFIXES
 
-    counts = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common()]
+    counts = [
+        f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common()
+    ]
     return f"left out of folders: {', '.join(counts)}; read there are {' '.join(sorted(SUFFIXES))}"

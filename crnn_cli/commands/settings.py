@@ -99,9 +99,7 @@ def _parse(path: Path) -> dict[str, Any]:
     except ValueError as fault:  # also where a number is too long for Python
         raise ConfigError(f"{path}: not a TOML file ({fault})") from None
     except RecursionError:
-        raise ConfigError(
-            f"{path}: not a settings file (its values are nested too deep)"
-        ) from None
+        raise ConfigError(f"{path}: not a settings file (its values are nested too deep)") from None
     return values
 
 
@@ -113,15 +111,15 @@ def _convert(key: str, value: Any, parameter: Any, context: typer.Context) -> An
     """
     takes_list = parameter.nargs != 1 or parameter.multiple
     items = value if isinstance(value, list) else [value]
-    if isinstance(value, list) != takes_list or any(isinstance(item, dict | list) for item in items):
+    if isinstance(value, list) != takes_list or any(
+        isinstance(item, dict | list) for item in items
+    ):
         raise UsageFault(f"{key} is {value!r}: take {'a list' if takes_list else 'one value'}")
     if isinstance(value, bool) and not parameter.is_flag:
         raise UsageFault(f"{key} is {str(value).lower()}: take what --{key} takes")
     for item in items:
         if not isinstance(item, str | int | float) or "\0" in str(item):
-            raise UsageFault(
-                f"{key} is {item!r}: take text without NUL, a number, true or false"
-            )
+            raise UsageFault(f"{key} is {item!r}: take text without NUL, a number, true or false")
     text = [str(item) for item in value] if takes_list else str(value)  # 1.5 is no integer then
     try:
         return parameter.process_value(context, value if isinstance(value, bool) else text)
@@ -137,18 +135,17 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     write_whole(path, tomli_w.dumps(plain).encode())
 
 
-def resolved(
-    values: Mapping[str, Any], model: ModelConfig, learning: TrainConfig
-) -> dict[str, Any]:
-    """Return the options for a run's settings file: those of the run's own configs, paths as text."""
+def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:
+    """Return the options for a run's settings file, as the run's configs have them."""
     kept = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
         if name not in _NO_SETTINGS
     }
-    for name, value in {**asdict(model), **asdict(learning)}.items():
-        if name in kept and name != "alphabet":
-            kept[name] = value
+    for config in configs:
+        for name, value in asdict(config).items():
+            if name in kept and name != "alphabet":
+                kept[name] = value
     return kept
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crnn_cli.synth import dataset
     from crnn_cli.synth.options import SynthOptions
 
+
 @dataclass(frozen=True)
 class RenderingOptions:
     """The material that text is rendered from."""

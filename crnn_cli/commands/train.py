@@ -104,7 +104,7 @@ def _outlook(run: training.Run) -> str:
 
 
 def _render(options: TrainOptions, folder: training.RunFolder) -> None:
-    """Draw the texts of `--synth` beside the model, unless they are there from a run that is like it."""
+    """Draw the texts of `--synth` beside the model, unless an earlier run like it has done so."""
     dataset = synth_options.load()
     synthetic = options.synthetic
     assert synthetic.synth is not None

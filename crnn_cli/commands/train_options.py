@@ -97,9 +97,9 @@ class SampleOptions:
         bool,
         typer.Option("--drop-unknown", help="Drop characters outside the alphabet from labels."),
     ] = DATA.drop_unknown
-    augment: Annotated[
-        Augmentation, typer.Option(help="How far training images are changed.")
-    ] = DATA.augment
+    augment: Annotated[Augmentation, typer.Option(help="How far training images are changed.")] = (
+        DATA.augment
+    )
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class ModelOptions:
     units: Annotated[
         int | None, typer.Option(help="Units of a recurrent layer. [default: the backbone's]")
     ] = None
-    dropout: Annotated[
-        float, typer.Option(help="Before each recurrent layer and the head.")
-    ] = MODEL.dropout
+    dropout: Annotated[float, typer.Option(help="Before each recurrent layer and the head.")] = (
+        MODEL.dropout
+    )
     init: Annotated[
         Path | None,
         typer.Option(
@@ -172,7 +172,7 @@ class SyntheticOptions:
     synth_count: Annotated[int, typer.Option(help="Texts that are drawn for --synth.", min=1)] = (
         100_000
     )
-    rendering: RenderingOptions = RenderingOptions()
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,11 @@ class LearningOptions:
     lr: Annotated[
         float | None, typer.Option(help="Highest learning rate. [default: the optimizer's]")
     ] = TRAIN.lr
-    weight_decay: Annotated[
-        float, typer.Option(help="Of the convolutions and the head.")
-    ] = TRAIN.weight_decay
-    clip: Annotated[float, typer.Option(help="Greatest norm of a gradient.")] = TRAIN.clip
-    schedule: Annotated[Schedule, typer.Option(help="The rate after the warm-up.")] = (
-        TRAIN.schedule
+    weight_decay: Annotated[float, typer.Option(help="Of the convolutions and the head.")] = (
+        TRAIN.weight_decay
     )
+    clip: Annotated[float, typer.Option(help="Greatest norm of a gradient.")] = TRAIN.clip
+    schedule: Annotated[Schedule, typer.Option(help="The rate after the warm-up.")] = TRAIN.schedule
     warmup: Annotated[float, typer.Option(help="Share of the run in which the rate rises.")] = (
         TRAIN.warmup
     )
@@ -224,9 +222,9 @@ class TrainOptions:
         list[str],
         typer.Argument(help="LMDB datasets; `a.lmdb:3 b.lmdb:1` shares the draws out 3 to 1."),
     ] = field(default_factory=lambda: [path for path, _ in DATA.sources])
-    run: RunOptions = RunOptions()
-    length: LengthOptions = LengthOptions()
+    run: RunOptions = field(default_factory=RunOptions)
+    length: LengthOptions = field(default_factory=LengthOptions)
     samples: SampleOptions = field(default_factory=SampleOptions)
-    model: ModelOptions = ModelOptions()
+    model: ModelOptions = field(default_factory=ModelOptions)
     synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
-    learning: LearningOptions = LearningOptions()
+    learning: LearningOptions = field(default_factory=LearningOptions)

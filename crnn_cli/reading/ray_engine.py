@@ -146,16 +146,6 @@ def _shares(pieces: Iterable[Shard]) -> Iterator[bytes]:
         yield pickle.dumps(share)
 
 
-def _remarks(recognizer: Recognizer) -> list[set[Any]]:
-    """The sets of names that the decoders fill as they read."""
-    decoders = [
-        member.decoder for member in recognizer.models if isinstance(member.decoder, Decoder)
-    ]
-    return [
-        names for decoder in decoders for names in (decoder.without, decoder.unproven, decoder.met)
-    ]
-
-
 @contextmanager
 def _connected() -> Iterator[Any]:
     """Ray, connected to the cluster that it finds, or started here for as long as it is needed."""
