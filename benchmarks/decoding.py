@@ -239,7 +239,7 @@ class Task:
     log_probs: Batches
     singly: Batches
     words: list[list[int]]
-    model: ngrams.Ngrams
+    model: ngrams.NgramModel
     pattern: str
 
 

@@ -1,7 +1,7 @@
 """Language models: made from texts, written to files, read from them: in ARPA form, or packed as numpy's .npz.
 
 A packed file is a fifth as large and read in hundredths of a second: for each length of n-grams the arrays of
-`Level`, with logarithms in float16, and how many n-grams each context has in place of where they begin.
+`NgramLevel`, with logarithms in float16, and how many n-grams each context has in place of where they begin.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crnn_cli.config import NO_LANGUAGE
 from crnn_cli.core import arpa, ngrams
 from crnn_cli.core.codec import Alphabet
 from crnn_cli.core.decoding import LanguageModel
-from crnn_cli.core.ngrams import Level, Ngrams
+from crnn_cli.core.ngrams import NgramLevel, NgramModel
 from crnn_cli.errors import ModelError, reason
 from crnn_cli.files import check_output, write_whole
 from crnn_cli.sources import read_text
@@ -78,7 +78,7 @@ def build(
     return Built(output, len(lines), sum(map(len, lines)), len(model))
 
 
-def read(path: str | os.PathLike[str]) -> Ngrams:
+def read(path: str | os.PathLike[str]) -> NgramModel:
     """The model of a file in either form, or one of this package by its name.
 
     Raises:
@@ -98,7 +98,7 @@ def read(path: str | os.PathLike[str]) -> Ngrams:
         return _unpacked(data, path)
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
     try:
-        return arpa.from_arpa(iter(lambda: text.readline(arpa.LINE + 1), ""), str(path))
+        return arpa.from_arpa(iter(lambda: text.readline(arpa.MAX_LINE_LENGTH + 1), ""), str(path))
     except UnicodeDecodeError as fault:
         raise ModelError(
             f"{path}: no ARPA file in UTF-8 ({fault.reason}): build it again"
@@ -125,7 +125,7 @@ def _language(path: Path, alphabet: Alphabet, changed: int, size: int) -> Langua
     return LanguageModel(read(path), alphabet)
 
 
-def _packed(model: Ngrams) -> bytes:
+def _packed(model: NgramModel) -> bytes:
     arrays: dict[str, Any] = {"vocabulary": np.array(model.vocabulary)}
     small = np.min_scalar_type(len(model.vocabulary))
     for length, level in enumerate(model.levels, start=1):
@@ -138,7 +138,7 @@ def _packed(model: Ngrams) -> bytes:
     return file.getvalue()
 
 
-def _unpacked(data: bytes, path: Path) -> Ngrams:
+def _unpacked(data: bytes, path: Path) -> NgramModel:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(member.file_size for member in archive.infolist()) > _UNPACKED:
@@ -153,7 +153,7 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
                 )
             vocabulary = tokens.tolist()
             "".join(vocabulary).encode()  # raises of halves of characters
-            if not 1 <= orders <= ngrams.LONGEST or len(set(vocabulary)) < len(vocabulary):
+            if not 1 <= orders <= ngrams.MAX_ORDER or len(set(vocabulary)) < len(vocabulary):
                 raise ValueError("there are too many orders, or none, or a token is named twice")
             levels, contexts = [], 1
             for length in range(1, orders + 1):
@@ -161,14 +161,14 @@ def _unpacked(data: bytes, path: Path) -> Ngrams:
                 contexts = len(levels[-1].tokens)
             if not len(levels[0].tokens):
                 raise ValueError("it has no n-gram")
-            return Ngrams(tuple(vocabulary), tuple(levels))
+            return NgramModel(tuple(vocabulary), tuple(levels))
     except Exception as fault:  # zipfile and numpy raise many kinds of damaged files
         raise ModelError(
             f"{path}: no language model that `crnn lm` wrote, or a damaged one ({reason(fault)[:200]}): build it again"
         ) from None
 
 
-def _level(archive: zipfile.ZipFile, length: int, contexts: int, size: int) -> Level:
+def _level(archive: zipfile.ZipFile, length: int, contexts: int, size: int) -> NgramLevel:
     """The n-grams of a length, checked: searches rely on their order, and on places that are there.
 
     Raises:
@@ -193,11 +193,11 @@ def _level(archive: zipfile.ZipFile, length: int, contexts: int, size: int) -> L
         raise ValueError("they are not in order")
     # of no n-gram the greatest is 0; NaN is within no bounds
     if (
-        not all(np.abs(own).max(initial=0) <= ngrams.LARGEST for own in values)
+        not all(np.abs(own).max(initial=0) <= ngrams.MAX_LOG10 for own in values)
         or values[0].max(initial=-1) > 0
     ):
         raise ValueError("a probability or weight is out of bounds")
-    return Level(tokens, first, *values)
+    return NgramLevel(tokens, first, *values)
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:

@@ -10,9 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.config import ModelConfig, Normalization
-from crnn_cli.core.codec import BLANK, LETTERS, PRESETS, Alphabet, Codec, normalize
+from crnn_cli.core.codec import BLANK, PRESETS, Alphabet, Codec, normalize
 from crnn_cli.errors import AlphabetError, UsageFault
 
+# The letters beyond a to z of each language: those of its alphabet and those of its common loans
+# and names. ĳ is written as two letters. Long s (ſ) is left out, because transcriptions of old
+# print write s for it.
+LETTERS: dict[str, str] = {
+    "da": "æøåäéö",
+    "de": "äöüßàé",
+    "es": "áéíñóúü",
+    "fi": "äöåšž",
+    "fr": "àâæçèéêëîïôœùûüÿ",
+    "is": "áæðéíóöúýþ",
+    "it": "àèéìíîòóùú",
+    "nb": "æøåàéèêòóôâäö",
+    "nl": "áäàâçéëèêíïîóöôúüû",
+    "pt": "àáâãçéêíóôõúü",
+    "sv": "åäöàéü",
+}
 MIXED = "abcXYZ 019.,-()éñüßåÅﬁ½한の漢İſ\u0301\u0327\u0308שלוםمرحبا"  # ligatures, marks, compatibility forms
 HEBREW_ARABIC = [
     "שלום",
@@ -63,7 +79,7 @@ def test_dropping_unknown_characters_leaves_the_others_as_they_are(text):
 @pytest.mark.parametrize("text", HEBREW_ARABIC)
 def test_right_to_left_text_comes_back_in_logical_order(text):
     codec = Codec(Alphabet.derived([text, "()"]), direction="rtl")
-    assert codec.survives(text)
+    assert codec.round_trips(text)
     assert codec.decode(codec.encode(text)) == text
 
 
@@ -84,12 +100,12 @@ def test_right_to_left_text_is_learned_as_the_image_shows_it():
 @given(text=st.text("אבגمر abc 123.,-()", min_size=1))
 def test_survives_tells_whether_a_right_to_left_text_comes_back(text):
     codec = Codec(Alphabet.derived([normalize(text, "NFC"), "()"]), direction="rtl")
-    assert codec.survives(text) == (codec.decode(codec.encode(text)) == codec.clean(text))
+    assert codec.round_trips(text) == (codec.decode(codec.encode(text)) == codec.clean(text))
 
 
 def test_some_right_to_left_texts_do_not_survive():
-    assert not Codec(Alphabet("12 abc"), direction="rtl").survives("12 abc")
-    assert Codec(Alphabet("12 abc")).survives("12 abc")
+    assert not Codec(Alphabet("12 abc"), direction="rtl").round_trips("12 abc")
+    assert Codec(Alphabet("12 abc")).round_trips("12 abc")
 
 
 @pytest.mark.parametrize(("name", "size"), [("digits", 10), ("alnum", 36), ("ascii", 95)])

@@ -1,7 +1,8 @@
-"""n-gram models in ARPA form, a text: `log10 probability<TAB>tokens apart by spaces<TAB>log10 back-off weight`.
+r"""N-gram models in the ARPA text format.
 
-Tokens are characters; the space is written `<space>`, the beginning and the end of a text `<s>` and `</s>`, what is
-unknown `<unk>`.
+Each line is `log10 probability<TAB>tokens separated by spaces<TAB>log10 back-off weight`. Tokens
+are characters. The space is written `<space>`, the beginning and the end of a text `<s>` and
+`</s>`, and an unknown character `<unk>`.
 """
 
 from __future__ import annotations
@@ -11,106 +12,112 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from crnn_cli.core.ngrams import LARGEST, LONGEST, NEVER, Level, Ngram, Ngrams
+from crnn_cli.core.ngrams import LOG10_OF_ZERO, MAX_LOG10, MAX_ORDER, Ngram, NgramLevel, NgramModel
 from crnn_cli.errors import ModelError
 
-_Values = tuple[float, float]
+_Values = tuple[float, float]  # log10 of the probability and of the back-off weight
 
-_BLANKS = " \t\r\n"  # no others: a token may be a no-break space
-LINE = 100_000  # characters of a line, at most
+_BLANKS = " \t\r\n"  # no other white space: a token may be a no-break space
+MAX_LINE_LENGTH = 100_000  # characters
 
 
-def to_arpa(model: Ngrams) -> Iterator[str]:
-    """The lines of the ARPA form, without their ends."""
+def to_arpa(model: NgramModel) -> Iterator[str]:
+    """Yield the lines of the ARPA form, without line ends."""
     yield "\\data\\"
-    yield from (
-        f"ngram {length}={len(level.tokens)}" for length, level in enumerate(model.levels, start=1)
-    )
+    for length, level in enumerate(model.levels, start=1):
+        yield f"ngram {length}={len(level.tokens)}"
     length = 0
     for ngram, probability, weight in model:
         if len(ngram) > length:
             length = len(ngram)
-            yield from ("", f"\\{length}-grams:")
+            yield ""
+            yield f"\\{length}-grams:"
+        line = f"{probability:.7g}\t{' '.join(ngram)}"
         longest = length == len(model.levels)
-        yield f"{probability:.7g}\t{' '.join(ngram)}" + ("" if longest else f"\t{weight:.7g}")
-    yield from ("", "\\end\\")
+        yield line if longest else f"{line}\t{weight:.7g}"
+    yield ""
+    yield "\\end\\"
 
 
-def from_arpa(lines: Iterable[str], where: str) -> Ngrams:
-    """The inverse of `to_arpa`; takes what other programs write, too.
+def from_arpa(lines: Iterable[str], where: str) -> NgramModel:
+    """Return the model of an ARPA text that this or another program wrote.
 
     Raises:
-        ModelError: no such text, or one cut short; the message names `where` and the line.
+        ModelError: The text is not ARPA or is cut short; the message names `where` and the line.
     """
     entries: dict[int, dict[Ngram, _Values]] = {}
-    told: dict[int, int] = {}
-    length = number = 0
+    declared: dict[int, int] = {}
+    length = 0
+    number = 0
     ended = False
     for number, line in enumerate((line.strip(_BLANKS) for line in lines), start=1):
-        if len(line) > LINE:
+        if len(line) > MAX_LINE_LENGTH:
             raise ModelError(
-                f"{where}:{number}: a line of more than {LINE:,} characters: no ARPA file"
+                f"{where}:{number}: a line of more than {MAX_LINE_LENGTH:,} characters: "
+                "no ARPA file"
             )
-        if found := re.fullmatch(r"ngram ([0-9]{1,18})\s*=\s*([0-9]{1,18})", line):
-            told[int(found[1])] = int(found[2])
-            if int(found[1]) > LONGEST:
+        if match := re.fullmatch(r"ngram ([0-9]{1,18})\s*=\s*([0-9]{1,18})", line):
+            declared[int(match[1])] = int(match[2])
+            if int(match[1]) > MAX_ORDER:
                 raise ModelError(
-                    f"{where}:{number}: n-grams of more than {LONGEST} tokens: take a shorter model"
+                    f"{where}:{number}: n-grams of more than {MAX_ORDER} tokens: "
+                    "take a shorter model"
                 )
-        elif found := re.fullmatch(r"\\([0-9]{1,18})-grams:", line):
-            length = int(found[1])
+        elif match := re.fullmatch(r"\\([0-9]{1,18})-grams:", line):
+            length = int(match[1])
         elif line == "\\end\\":
             ended = True
             break
         elif length and line:
             ngram, values = _entry(re.split(f"[{_BLANKS}]+", line), length, f"{where}:{number}")
             entries.setdefault(length, {})[ngram] = values
-    counted = {length: len(entries.get(length, ())) for length in told}
-    if not ended or not told or counted != told or sorted(told) != list(range(1, len(told) + 1)):
+    counts = {length: len(entries.get(length, ())) for length in declared}
+    consecutive = sorted(declared) == list(range(1, len(declared) + 1))
+    if not ended or not declared or counts != declared or not consecutive:
         raise ModelError(
             f"{where}: no ARPA file, or one that was cut short (line {number}): build it again"
         )
-    return _ordered([entries.get(length, {}) for length in sorted(told)], where)
+    return _model([entries.get(length, {}) for length in sorted(declared)], where)
 
 
 def _entry(fields: Sequence[str], length: int, where: str) -> tuple[Ngram, _Values]:
+    """Return the n-gram of a line and its values."""
     try:
         if not length + 1 <= len(fields) <= length + 2:
             raise ValueError
         probability = float(fields[0])
         weight = float(fields[length + 1]) if len(fields) > length + 1 else 0.0
-        if probability == -np.inf:  # some programs write it for what never occurs
-            probability = NEVER
-        if not -LARGEST <= probability <= 0 or not -LARGEST <= weight <= LARGEST:
+        if probability == -np.inf:  # some programs write it for n-grams that never occur
+            probability = LOG10_OF_ZERO
+        if not -MAX_LOG10 <= probability <= 0 or not -MAX_LOG10 <= weight <= MAX_LOG10:
             raise ValueError
     except ValueError:
         raise ModelError(
-            f"{where}: expected log10 of a probability, {length} tokens and perhaps a weight, within {LARGEST:g} of 0"
+            f"{where}: expected log10 of a probability, {length} tokens and perhaps a weight, "
+            f"within {MAX_LOG10:g} of 0"
         ) from None
     return tuple(fields[1 : length + 1]), (probability, weight)
 
 
-def _ordered(entries: Sequence[dict[Ngram, _Values]], where: str) -> Ngrams:
-    """The model of n-grams by length, in whatever order."""
+def _model(entries: Sequence[dict[Ngram, _Values]], where: str) -> NgramModel:
+    """Return the model of the n-grams of each length, which may be in any order."""
     vocabulary = tuple(token for (token,) in entries[0])
-    numbers = {token: number for number, token in enumerate(vocabulary)}
-    places: dict[Ngram, int] = {(): 0}
+    token_ids = {token: index for index, token in enumerate(vocabulary)}
+    contexts: dict[Ngram, int] = {(): 0}
     levels = []
-    for own in entries:
+    for ngrams in entries:
         try:
-            order = sorted(own, key=lambda ngram: (places[ngram[:-1]], numbers[ngram[-1]]))
-        except KeyError as fault:
-            lacking = (
-                fault.args[0] if isinstance(fault.args[0], str) else " ".join(fault.args[0])
-            )[:80]
+            order = sorted(ngrams, key=lambda ngram: (contexts[ngram[:-1]], token_ids[ngram[-1]]))
+        except KeyError as error:
+            key = error.args[0]
+            missing = (key if isinstance(key, str) else " ".join(key))[:80]
             raise ModelError(
-                f"{where}: n-grams with `{lacking}`, which is not there itself: build it again"
+                f"{where}: n-grams with `{missing}`, which is not there itself: build it again"
             ) from None
-        contexts = [places[ngram[:-1]] for ngram in order]
-        values = np.array([own[ngram] for ngram in order], np.float64).reshape(-1, 2)
-        tokens = np.array([numbers[ngram[-1]] for ngram in order], np.int64)
-        levels.append(
-            Level(tokens, np.searchsorted(contexts, np.arange(len(places) + 1)), *values.T)
-        )
-        places = {ngram: place for place, ngram in enumerate(order)}
-    return Ngrams(vocabulary, tuple(levels))
+        context_ids = [contexts[ngram[:-1]] for ngram in order]
+        first = np.searchsorted(context_ids, np.arange(len(contexts) + 1))
+        values = np.array([ngrams[ngram] for ngram in order], np.float64).reshape(-1, 2)
+        tokens = np.array([token_ids[ngram[-1]] for ngram in order], np.int64)
+        levels.append(NgramLevel(tokens, first, *values.T))
+        contexts = {ngram: index for index, ngram in enumerate(order)}
+    return NgramModel(vocabulary, tuple(levels))

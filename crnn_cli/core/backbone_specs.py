@@ -1,4 +1,4 @@
-"""Specifications of the backbones in one table: their layers and the frames that they give. No torch.
+"""Specifications of the backbones: their layers, and the frames that they give. No torch.
 
 `crnn_cli.core.backbones` builds each network from its entry. Everything that asks how many frames
 an image gives (dataset checks, training, exported models, the model itself) computes them from the
@@ -130,8 +130,8 @@ _POOL_HEIGHT = LayerSpec("max_pool", 0, kernel=(2, 2), stride=(2, 1), padding=(0
 
 BACKBONE_SPECS: dict[str, BackboneSpec] = {
     # The paper's network (Shi, Bai and Yao, arXiv 1507.05717, table 1). The poolings that keep the
-    # width pad it by one, as the authors' code does. Batch norm follows the third, fifth and seventh
-    # convolution, which then need no bias.
+    # width pad it by one, as the authors' code does. Batch norm follows the third, fifth and
+    # seventh convolution, which then need no bias.
     "vgg": _stack(2, 256, [
         LayerSpec("conv", 64), _POOL,
         LayerSpec("conv", 128), _POOL,
@@ -139,7 +139,7 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
         _batch_norm(512), LayerSpec("conv", 512), _POOL_HEIGHT,
         LayerSpec("conv_batch_norm", 512, kernel=(2, 2), padding=(0, 0)),
     ]),
-    # Dense 3x3 convolutions that a CPU runs well: no pooling, nothing depthwise, 24 to 160 channels.
+    # Dense 3x3 convolutions of 24 to 160 channels, which a CPU runs well. No pooling.
     "tiny": _stack(1, 128, [
         _batch_norm(24, _WIDTH_AND_HEIGHT), _batch_norm(24),
         _batch_norm(64, _WIDTH_AND_HEIGHT), _batch_norm(64),

@@ -1,8 +1,8 @@
 """Convolutional networks built from `BACKBONE_SPECS`.
 
-They take (N, C, H, W) images and give (N, C', H', W') feature maps. W' is
-`frames(W, name)` and H' is `feature_height(H, name)` of `crnn_cli.core.backbone_specs`. The networks
-are ordinary torch layers, which `padding.run` runs.
+They take (N, C, H, W) images and give (N, C', H', W') feature maps. W' is `frames(W, name)` and H'
+is `feature_height(H, name)` of `crnn_cli.core.backbone_specs`. The networks are ordinary torch
+layers, which `padding.run` runs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def _(layer: Residual, x: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _torchvision(name: str, channels: int) -> nn.Module:
-    """Return a torchvision network without its classifier; its last three strides keep the width."""
+    """Return a torchvision network without its classifier.
+
+    Its last three strides are changed so that they keep the width.
+    """
     network = nn.Sequential(*_stages(getattr(models, name)(weights=None)))
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     if channels != first.in_channels:

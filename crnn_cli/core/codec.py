@@ -1,6 +1,7 @@
-"""Alphabet and Codec: text to labels and back. Torch-free, and apart from the decoder (probabilities to labels).
+"""The alphabet and the codec, which turns text into labels and back. No torch.
 
-Label 0 is the CTC blank; label k is the alphabet's k-th character, counted from 1.
+Label 0 is the CTC blank; label k is the k-th character of the alphabet, counted from 1. The decoder
+(probabilities to labels) is separate.
 """
 
 from __future__ import annotations
@@ -19,27 +20,11 @@ BLANK = 0
 
 _MIRRORED = dict(zip("()[]{}<>«»", ")(][}{><»«", strict=True))
 
-_LATIN = [*range(0xA1, 0xAD), *range(0xAE, 0x180), *range(0x218, 0x21C), 0x1E9E]
-_LATIN_SIGNS = "–—‘’‚“”„†‡•…‰‹›€™"
+_LATIN_LETTERS = [*range(0xA1, 0xAD), *range(0xAE, 0x180), *range(0x218, 0x21C), 0x1E9E]
+_LATIN_PRINT_SIGNS = "–—‘’‚“”„†‡•…‰‹›€™"
 
-# The letters beyond a to z of each language: those of its alphabet and those of its common loans and names. Upper case
-# adds their capitals, but for ß, whose capital is SS in nearly all print. ĳ is written as two letters; long s (ſ) is
-# left out, since transcriptions of old print write s for it: labels that keep it need an alphabet that names it.
-LETTERS: dict[str, str] = {
-    "da": "æøåäéö",
-    "de": "äöüßàé",
-    "es": "áéíñóúü",
-    "fi": "äöåšž",
-    "fr": "àâæçèéêëîïôœùûüÿ",
-    "is": "áæðéíóöúýþ",
-    "it": "àèéìíîòóùú",
-    "nb": "æøåàéèêòóôâäö",
-    "nl": "áäàâçéëèêíïîóöôúüû",
-    "pt": "àáâãçéêíóôõúü",
-    "sv": "åäöàéü",
-}
-_PRINT = "“”‘’„«»‹›–—…•·†‡§¶©®™°ºª½¼¾¹²³×÷±¡¿£€¥¢"
-_EUROPEAN = (
+_PRINT_SIGNS = "“”‘’„«»‹›–—…•·†‡§¶©®™°ºª½¼¾¹²³×÷±¡¿£€¥¢"
+_EUROPEAN_LETTERS = (
     "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ"
 )
 
@@ -47,22 +32,27 @@ PRESETS: dict[str, str] = {
     "digits": string.digits,
     "alnum": string.digits + string.ascii_lowercase,
     "ascii": "".join(map(chr, range(0x20, 0x7F))),
-    # It begins with ASCII, so that a model of ASCII keeps its classes. ‚ is left out, since it looks like a comma.
-    "european": "".join(map(chr, range(0x20, 0x7F))) + _PRINT + _EUROPEAN,
-    "latin": "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, _LATIN)) + _LATIN_SIGNS,
+    # It begins with ASCII, so that a model of ASCII keeps its classes. ‚ is left out, because it
+    # looks like a comma.
+    "european": "".join(map(chr, range(0x20, 0x7F))) + _PRINT_SIGNS + _EUROPEAN_LETTERS,
+    "latin": "".join(map(chr, range(0x20, 0x7F)))
+    + "".join(map(chr, _LATIN_LETTERS))
+    + _LATIN_PRINT_SIGNS,
 }
 
 
 def show(character: str) -> str:
-    """`character` so that it can be told from its look-alikes in a message: `'é' (U+00E9)`."""
+    """Return `character` with its code point, unlike its look-alikes: `'é' (U+00E9)`."""
     return f"{character!r} (U+{ord(character):04X})"
 
 
 class Alphabet(Sequence[str]):
-    """An ordered set of characters (Unicode code points). Character k, counted from 0, has label k + 1.
+    """An ordered set of characters (Unicode code points).
+
+    Character k, counted from 0, has label k + 1.
 
     Raises:
-        UsageFault: no character, or one named twice.
+        UsageFault: There is no character, or one is named twice.
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
@@ -78,7 +68,7 @@ class Alphabet(Sequence[str]):
 
     @classmethod
     def derived(cls, texts: Iterable[str]) -> Alphabet:
-        """The sorted characters of `texts`."""
+        """Return the alphabet of the sorted characters of `texts`."""
         return cls(sorted(set().union(*texts)))
 
     def __len__(self) -> int:
@@ -106,18 +96,23 @@ class Alphabet(Sequence[str]):
         return f"Alphabet({self.characters!r})"
 
     def label(self, character: str) -> int:
-        """Label of `character`; KeyError where the alphabet lacks it."""
+        """Return the label of `character`.
+
+        Raises:
+            KeyError: The alphabet lacks the character.
+        """
         return self._labels[character]
 
 
 class Codec:
-    """Text to labels and back, by an alphabet and the conventions kept beside it in the model.
+    """The conversion of text to labels and back, by the conventions that a model file holds.
 
     Args:
-        alphabet: the characters that the model can write.
-        normalization: Unicode form given to every text before it is encoded; "none" leaves it.
-        direction: base direction of the text. An "rtl" model is trained on labels in visual order (left to right, as
-            the image shows them) and its readings are returned in logical order (UAX #9).
+        alphabet: The characters that the model can write.
+        normalization: The Unicode form of every text before it is encoded; "none" leaves it.
+        direction: The base direction of the text. An "rtl" model is trained on labels in visual
+            order (left to right, as the image shows them), and its readings are returned in
+            logical order (UAX #9).
         case: "lower" lower-cases every text before it is encoded, for alphabets without capitals.
     """
 
@@ -135,36 +130,36 @@ class Codec:
 
     @classmethod
     def of(cls, config: ModelConfig) -> Codec:
-        """The codec that `config` describes."""
+        """Return the codec that `config` describes."""
         return cls(Alphabet(config.alphabet), config.normalization, config.direction, config.case)
 
     @property
     def classes(self) -> int:
-        """K: the alphabet and the blank."""
+        """The number of classes K: those of the alphabet and the blank."""
         return len(self.alphabet) + 1
 
-    def like(self, other: Codec) -> bool:
-        """Whether both write the same texts with the same labels."""
+    def equivalent(self, other: Codec) -> bool:
+        """Return whether both codecs write the same texts with the same labels."""
         return all(
             getattr(self, name) == getattr(other, name)
             for name in ("alphabet", "normalization", "direction", "case")
         )
 
     def clean(self, text: str) -> str:
-        """`text` in the form and case that the model learns, in logical order."""
+        """Return `text` in the form and case that the model learns, in logical order."""
         return normalize(text, self.normalization, self.case)
 
     def unknown(self, text: str) -> str:
-        """The characters of the cleaned `text` that the alphabet lacks, each once, in order of appearance."""
+        """Return the characters of the cleaned `text` that the alphabet lacks, each once."""
         text = self.clean(text)
         shown = self._visual(text)  # right to left, brackets are drawn as their mirror images
         return "".join(dict.fromkeys(c for c in text + shown if c not in self.alphabet))
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        """Labels of `text`, in the order in which they stand in the image from left to right.
+        """Return the labels of `text`, in the order of the image from left to right.
 
         Raises:
-            AlphabetError: the text has a character that the alphabet lacks, unless `drop_unknown`.
+            AlphabetError: The text has a character that the alphabet lacks, unless `drop_unknown`.
         """
         unknown = "" if drop_unknown else self.unknown(text)
         if unknown:
@@ -175,11 +170,14 @@ class Codec:
         return [self.alphabet.label(c) for c in visual if c in self.alphabet]
 
     def decode(self, labels: Iterable[int]) -> str:
-        """Text of `labels` (no blanks), in logical order."""
+        """Return the text of `labels`, which have no blanks, in logical order."""
         return self._logical("".join(self.alphabet[label - 1] for label in labels))
 
-    def survives(self, text: str) -> bool:
-        """Whether `text` comes back from visual order as it went there; false only for some right-to-left texts."""
+    def round_trips(self, text: str) -> bool:
+        """Return whether `text` comes back from visual order unchanged.
+
+        The result is False only for some right-to-left texts.
+        """
         text = self.clean(text)
         return self._logical(self._visual(text)) == text
 
@@ -190,41 +188,6 @@ class Codec:
         return text if self.direction == "ltr" else _logical_order(text)
 
 
-def normalize(text: str, normalization: Normalization, case: Case = "keep") -> str:
-    """`text` in a Unicode normalisation form ("none" leaves it), lower-cased where `case` is "lower"."""
-    if normalization != "none":
-        text = unicodedata.normalize(normalization, text)
-    return text.lower() if case == "lower" else text
-
-
-def visual_order(text: str) -> str:
-    """One line in the order in which it is drawn from left to right, its base direction right to left (UAX #9)."""
-    from bidi.algorithm import (
-        get_display,  # late: only right-to-left models need it; this one mirrors brackets
-    )
-
-    return cast(str, get_display(text, base_dir="R"))
-
-
-def _logical_order(visual: str) -> str:
-    """A logical order that is drawn as `visual`; where no candidate is, the first one (see `Codec.survives`).
-
-    The reordering is its own inverse but where a number touches Latin text; there, reversing the line and turning
-    each left-to-right word or number back is.
-    """
-    mirrored = "".join(_MIRRORED.get(c, c) for c in reversed(visual))
-    turned = "".join(
-        "".join(run) if leftward else "".join(run)[::-1]
-        for leftward, run in groupby(mirrored, key=_reads_leftward)
-    )
-    candidates = (visual_order(visual), turned)
-    return next((c for c in candidates if visual_order(c) == visual), candidates[0])
-
-
-def _reads_leftward(character: str) -> bool:
-    return unicodedata.bidirectional(character) not in ("L", "EN", "AN")
-
-
 def minimum_frames(labels: Sequence[int]) -> int:
     """Return the number of frames that CTC needs for `labels`.
 
@@ -232,3 +195,40 @@ def minimum_frames(labels: Sequence[int]) -> int:
     """
     repeats = sum(left == right for left, right in pairwise(labels))
     return len(labels) + repeats
+
+
+def normalize(text: str, normalization: Normalization, case: Case = "keep") -> str:
+    """Return `text` in a Unicode normalisation form, lower-cased where `case` is "lower"."""
+    if normalization != "none":
+        text = unicodedata.normalize(normalization, text)
+    return text.lower() if case == "lower" else text
+
+
+def visual_order(text: str) -> str:
+    """Return a right-to-left line in the order in which it is drawn from left to right (UAX #9)."""
+    # The import is late because only right-to-left models need it. This function mirrors brackets.
+    from bidi.algorithm import get_display
+
+    return cast(str, get_display(text, base_dir="R"))
+
+
+def _logical_order(visual: str) -> str:
+    """Return a logical order that is drawn as `visual`, or else the best guess.
+
+    The reordering is its own inverse except where a number touches Latin text. There, the inverse
+    is to reverse the line and then each left-to-right word or number.
+    """
+    reordered = visual_order(visual)
+    if visual_order(reordered) == visual:
+        return reordered
+    mirrored = "".join(_MIRRORED.get(c, c) for c in reversed(visual))
+    runs = []
+    for leftward, characters in groupby(mirrored, key=_reads_leftward):
+        run = "".join(characters)
+        runs.append(run if leftward else run[::-1])
+    reversed_line = "".join(runs)
+    return reversed_line if visual_order(reversed_line) == visual else reordered
+
+
+def _reads_leftward(character: str) -> bool:
+    return unicodedata.bidirectional(character) not in ("L", "EN", "AN")

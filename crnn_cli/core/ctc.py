@@ -1,7 +1,4 @@
-"""The loss of connectionist temporal classification: -log P(labels | image), over all paths (Graves et al. 2006).
-
-And what training starts with, before any path is more likely than another.
-"""
+"""The losses of connectionist temporal classification (CTC), and of the start of training."""
 
 from __future__ import annotations
 
@@ -15,15 +12,18 @@ from crnn_cli.core.codec import BLANK
 def ctc_loss(
     log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor, focal: bool = False
 ) -> Tensor:
-    """The loss of each sample, in float32 whatever the precision of the forward pass.
+    """Return -log P(labels | image) over all paths for each sample (Graves et al. 2006).
+
+    The loss is computed in float32 whatever the precision of the forward pass.
 
     Args:
         log_probs: (N, T, K) natural logarithms.
-        frames: (N,) int64, true lengths; frames beyond them have no part in the loss and get no gradient.
-        labels: (sum of lengths,) int64, the samples' labels one after another, without blanks.
-        lengths: (N,) int64, labels of each sample; 0 is an image without text.
-        focal: weigh each sample by (1 - P)^2, so that samples already read well count little: the focal CTC of Feng,
-            Yao and Zhang (Complexity 2019), with the factor 1 and exponent 2 of PaddleOCR's "enhanced" CTC loss.
+        frames: (N,) int64, true lengths; later frames have no part in the loss and get no gradient.
+        labels: (sum of lengths,) int64, the labels of all samples concatenated, without blanks.
+        lengths: (N,) int64, the number of labels of each sample; 0 is an image without text.
+        focal: Whether each sample is weighted by (1 - P)^2, so that samples already read well count
+            little: the focal CTC of Feng, Yao and Zhang (Complexity 2019), with the factor 1 and
+            the exponent 2 of PaddleOCR's "enhanced" CTC loss.
 
     Returns:
         (N,) losses in nats; inf where the frames are fewer than `minimum_frames(labels)`.
@@ -36,27 +36,23 @@ def ctc_loss(
 
 
 def flat_start_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-    """Cross-entropy with the labels spread evenly over each image's frames, blank between them.
+    """Return the cross-entropy with labels that are spread evenly over the frames of each image.
 
-    CTC starts slowly: every alignment counts alike, and a recurrence learns the labels' order long before the features
-    learn their shapes. Even places are wrong by a little and right on the average, which is how hidden Markov models
-    are started too (uniform segmentation, the "flat start").
-
-    Args:
-        log_probs, frames, labels, lengths: as of `ctc_loss`.
+    The frames between the labels are blank. CTC starts slowly: every alignment counts alike, and a
+    recurrence learns the order of the labels long before the features learn their shapes. Evenly
+    spread labels are wrong by a little and right on average, which is how hidden Markov models are
+    started too (uniform segmentation, the "flat start"). The arguments are those of `ctc_loss`.
 
     Returns:
-        (N,) sums over an image's frames, in nats.
+        (N,) sums over the frames of each image, in nats.
     """
     labels, lengths, frames = (x.to(log_probs.device) for x in (labels, lengths, frames))
     times = torch.arange(log_probs.shape[1], device=log_probs.device)
-    places = (times + 0.5) * (lengths / frames)[:, None]  # (N, T), in labels
-    numbers = places.long().minimum(lengths[:, None] - 1)
-    firsts = lengths.cumsum(0) - lengths
-    inner = ((places - numbers - 0.5).abs() < 0.25) & (lengths > 0)[:, None]
-    known = torch.cat(
-        (labels, labels.new_zeros(1))
-    )  # one more, so that images without text have a place to look at
-    wanted = torch.where(inner, known[(firsts[:, None] + numbers).clamp(min=0)], BLANK)
-    losses = -log_probs.float().gather(2, wanted[:, :, None])[:, :, 0]
+    positions = (times + 0.5) * (lengths / frames)[:, None]  # (N, T), in labels
+    indices = positions.long().minimum(lengths[:, None] - 1)
+    starts = lengths.cumsum(0) - lengths
+    inner = ((positions - indices - 0.5).abs() < 0.25) & (lengths > 0)[:, None]
+    padded = torch.cat((labels, labels.new_zeros(1)))  # an index for images without text
+    targets = torch.where(inner, padded[(starts[:, None] + indices).clamp(min=0)], BLANK)
+    losses = -log_probs.float().gather(2, targets[:, :, None])[:, :, 0]
     return torch.where(times < frames[:, None], losses, 0).sum(1)

@@ -1,6 +1,6 @@
-"""How good readings are: CER, WER, the accuracy protocols, 1-NED, confusions and bootstrap intervals. Numpy only.
+"""Metrics of readings: CER, WER, accuracies, 1-NED, confusions, bootstrap intervals. Numpy only.
 
-Characters are Unicode code points. A reference is the label, a reading is what the model made of the image.
+Characters are Unicode code points. A reference is a label, and a reading is what the model read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TypeVar
 
 import numpy as np
@@ -20,25 +21,29 @@ _NOT_ALPHANUMERIC = re.compile("[^0-9a-z]")
 
 
 def distance(reference: Sequence[Hashable], reading: Sequence[Hashable]) -> int:
-    """Levenshtein distance of two strings, or of two lists of words: fewest insertions, deletions, substitutions."""
+    """Return the Levenshtein distance of two strings, or of two lists of words.
+
+    It is the least number of insertions, deletions and substitutions.
+    """
     if reference == reading:
         return 0
-    longer, shorter = (
-        (reference, reading) if len(reference) >= len(reading) else (reading, reference)
-    )
-    rises, falls = (1 << len(longer)) - 1, 0
-    for rises, falls in _columns(longer, shorter):  # noqa: B007 - the last column is what counts
-        pass
+    longer, shorter = reference, reading
+    if len(longer) < len(shorter):
+        longer, shorter = reading, reference
+    rises = (1 << len(longer)) - 1
+    falls = 0
+    for column in _columns(longer, shorter):
+        rises, falls = column  # only the last column counts
     return len(shorter) + rises.bit_count() - falls.bit_count()
 
 
 def align(
     reference: Sequence[Item], reading: Sequence[Item]
 ) -> list[tuple[Item | None, Item | None]]:
-    """One cheapest alignment, from left to right: (item of the reference, item of the reading).
+    """Return one cheapest alignment as pairs (item of the reference, item of the reading).
 
-    None stands in the reference for an insertion and in the reading for a deletion; as many pairs have two different
-    sides as `distance` counts.
+    None stands in the reference for an insertion and in the reading for a deletion. The number of
+    pairs whose sides differ is the `distance`.
     """
     columns = list(_columns(reference, reading))
     pairs: list[tuple[Item | None, Item | None]] = []
@@ -52,7 +57,8 @@ def align(
             j -= 1
             pairs.append((None, reading[j]))
         else:
-            i, j = i - 1, j - 1
+            i -= 1
+            j -= 1
             pairs.append((reference[i], reading[j]))
     pairs += [(item, None) for item in reversed(reference[:i])]
     pairs += [(None, item) for item in reversed(reading[:j])]
@@ -60,33 +66,34 @@ def align(
 
 
 def _columns(pattern: Sequence[Hashable], text: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
-    """The columns of the distance matrix, one for each item of `text`, as two sets of bits.
+    """Yield the columns of the distance matrix, one for each item of `text`, as two sets of bits.
 
-    Bit i tells whether the distance rises (first set) or falls (second) by one from row i to row i + 1; row 0 of
-    column j is j. Myers, "A fast bit-vector algorithm for approximate string matching based on dynamic programming",
-    JACM 46 (1999), as put by Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances",
-    Nordic Journal of Computing 10 (2003), on Python's integers of any length.
+    Bit i tells whether the distance rises (first set) or falls (second set) by one from row i to
+    row i + 1; row 0 of column j is j. Myers, "A fast bit-vector algorithm for approximate string
+    matching based on dynamic programming", JACM 46 (1999), as put by Hyyrö, "A bit-vector algorithm
+    for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing 10 (2003), on
+    Python's integers of any length.
     """
-    places: dict[Hashable, int] = {}
+    positions: dict[Hashable, int] = {}
     for i, item in enumerate(pattern):
-        places[item] = places.get(item, 0) | 1 << i
-    every = (1 << len(pattern)) - 1
-    rises, falls = every, 0
+        positions[item] = positions.get(item, 0) | 1 << i
+    mask = (1 << len(pattern)) - 1
+    rises = mask
+    falls = 0
     for item in text:
-        equal = places.get(item, 0)
-        diagonal = (
-            (((equal & rises) + rises) ^ rises) | equal | falls
-        ) & every  # where a diagonal step costs nothing
-        right_rises = falls | (every & ~(diagonal | rises))
+        equal = positions.get(item, 0)
+        free = (((equal & rises) + rises) ^ rises) | equal | falls
+        diagonal = free & mask  # where a diagonal step costs nothing
+        right_rises = falls | (mask & ~(diagonal | rises))
         right_falls = diagonal & rises
-        right_rises = (right_rises << 1 | 1) & every
-        rises = (right_falls << 1 & every) | (every & ~(diagonal | right_rises))
+        right_rises = (right_rises << 1 | 1) & mask
+        rises = (right_falls << 1 & mask) | (mask & ~(diagonal | right_rises))
         falls = diagonal & right_rises
         yield rises, falls
 
 
 def alphanumeric(text: str) -> str:
-    """`text` as the scene-text protocol compares it: lower-cased, everything but `[0-9a-z]` dropped."""
+    """Return `text` as the scene-text protocol compares it: lower-cased, with only `[0-9a-z]`."""
     return _NOT_ALPHANUMERIC.sub("", text.lower())
 
 
@@ -101,16 +108,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures over a set of samples.
+    """The figures of a set of samples.
 
     Attributes:
-        samples: how many.
-        exact: share of readings equal to their reference.
-        alphanumeric: share equal after `alphanumeric`. A reference that it leaves empty stays in the count, as in the
-            field's protocol, and is right where the reading becomes empty too.
-        cer: sum of the character distances over the sum of the references' lengths.
-        wer: the same over whitespace-separated words.
-        one_minus_ned: 1 - mean of distance / length of the longer of the two (ICDAR 2019 ArT, LSVT, ReCTS).
+        samples: The number of samples.
+        exact: The share of readings equal to their reference.
+        alphanumeric: The share equal after `alphanumeric`. A reference that it leaves empty stays
+            in the count, as in the field's protocol, and is right where the reading becomes empty.
+        cer: The sum of the character distances over the sum of the references' lengths.
+        wer: The same rate over whitespace-separated words.
+        one_minus_ned: 1 - mean of distance / length of the longer text, as in ICDAR 2019 ArT, LSVT
+            and ReCTS.
     """
 
     samples: int
@@ -122,46 +130,55 @@ class Scores:
 
 
 def score(pairs: Iterable[tuple[str, str]], resamples: int = 1000, seed: int = 0) -> Scores:
-    """Every figure of (reference, reading) pairs, with intervals; all zero where there are none.
+    """Return all figures of (reference, reading) pairs with their intervals.
 
-    An error rate whose references hold no character (or word) at all is the distance itself.
+    All are zero without pairs. An error rate whose references hold no character (or word) at all
+    is the distance itself.
     """
     counts = np.array([_counts(*pair) for pair in pairs], dtype=np.float64).reshape(-1, 8)
     point = _figures(counts.sum(0, keepdims=True))[0]
     low, high = bootstrap(counts, resamples, seed)
-    return Scores(
-        len(counts), *(Estimate(*map(float, e)) for e in zip(point, low, high, strict=True))
-    )
+    intervals = zip(point.tolist(), low.tolist(), high.tolist(), strict=True)
+    return Scores(len(counts), *starmap(Estimate, intervals))
 
 
 def _counts(reference: str, reading: str) -> tuple[float, ...]:
-    """What a sample adds: 1, exact, alphanumeric, distance, characters, word distance, words, normalised distance."""
+    """Return what a sample adds to each sum.
+
+    The sums are samples, exact, alphanumeric, distance, characters, word distance, words, and
+    normalised distance.
+    """
     words = reference.split()
-    away = distance(reference, reading)
+    edits = distance(reference, reading)
     return (
         1,
         reference == reading,
         alphanumeric(reference) == alphanumeric(reading),
-        away,
+        edits,
         len(reference),
         distance(words, reading.split()),
         len(words),
-        away / max(len(reference), len(reading), 1),
+        edits / max(len(reference), len(reading), 1),
     )
 
 
 def _figures(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(R, 8) sums of `_counts` to (R, 5) figures, in the order of `Scores`."""
-    samples, exact, alike, away, characters, words_away, words, ned = sums.T
+    """Turn (R, 8) sums of `_counts` into (R, 5) figures in the order of `Scores`."""
+    samples, exact, alike, edits, characters, word_edits, words, ned = sums.T
     n = np.maximum(samples, 1)
-    cer, wer = away / np.maximum(characters, 1), words_away / np.maximum(words, 1)
-    return np.stack((exact / n, alike / n, cer, wer, np.where(samples > 0, 1 - ned / n, 0)), 1)
+    cer = edits / np.maximum(characters, 1)
+    wer = word_edits / np.maximum(words, 1)
+    one_minus_ned = np.where(samples > 0, 1 - ned / n, 0)
+    return np.stack((exact / n, alike / n, cer, wer, one_minus_ned), 1)
 
 
 def bootstrap(
     counts: NDArray[np.float64], resamples: int = 1000, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends, (5,) each, of the 95 % percentile intervals of `_figures` over resampled rows of `counts` (Efron 1979)."""
+    """Return the ends, (5,) each, of the 95 % percentile intervals of `_figures` (Efron 1979).
+
+    The rows of `counts` are resampled.
+    """
     n = len(counts)
     if not n:
         return np.zeros(5), np.zeros(5)
@@ -173,21 +190,27 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Confusion:
-    """A character of the references, what it was read as, and how often; "" on one side: inserted or deleted."""
+    """A character of the references, the character read for it, and how often this happened.
+
+    An empty side stands for a character that was inserted or deleted.
+    """
 
     reference: str
     reading: str
     count: int
 
 
-def confusions(pairs: Iterable[tuple[str, str]], most: int) -> list[Confusion]:
-    """The `most` frequent differences between (reference, reading) pairs, by one cheapest alignment of each."""
-    seen = Counter(
-        (a or "", b or "")
-        for reference, reading in pairs
-        if reference != reading
-        for a, b in align(reference, reading)
-        if a != b
-    )
-    ranked = sorted(seen.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [Confusion(a, b, count) for (a, b), count in ranked[:most]]
+def confusions(pairs: Iterable[tuple[str, str]], limit: int) -> list[Confusion]:
+    """Return the `limit` most frequent differences between (reference, reading) pairs.
+
+    The differences are those of one cheapest alignment of each pair.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for reference, reading in pairs:
+        if reference == reading:
+            continue
+        for expected, character in align(reference, reading):
+            if expected != character:
+                counts[expected or "", character or ""] += 1
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [Confusion(*sides, count) for sides, count in ranked[:limit]]

@@ -1,6 +1,7 @@
-"""The CRNN of Shi, Bai and Yao (arXiv 1507.05717): convolutions, map-to-sequence, recurrence, per-frame classes.
+"""The CRNN of Shi, Bai and Yao (arXiv 1507.05717).
 
-Axes, here and everywhere: N batch, C channels, H height, W width, T frames, K classes.
+It consists of convolutions, map-to-sequence, recurrent layers and the classes of each frame. The
+axes, here and everywhere: N batch, C channels, H height, W width, T frames, K classes.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from crnn_cli.core.backbone_specs import feature_height, frames
 
 
 class CRNN(nn.Module):
-    """Images of text lines to the log-probabilities of each frame's class.
+    """The network from images of text lines to the log-probabilities of the classes of each frame.
 
-    An image's output does not depend on the images beside it: see `crnn_cli.core.padding` for the convolutions, and
-    `Recurrent` for the direction that reads from the right.
+    The output for an image does not depend on the images beside it: see `crnn_cli.core.padding` for
+    the convolutions, and `Recurrent` for the direction that reads from the right.
 
     Attributes:
-        feature_size: F, the length of a frame's vector before the recurrence.
+        feature_size: The length F of the vector of a frame before the recurrent layers.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        assert (
-            config.layers is not None and config.units is not None
-        )  # filled in by ModelConfig itself
+        assert config.layers is not None  # ModelConfig fills in both
+        assert config.units is not None
         self.config = config
         self.backbone, channels = backbones.build(config.backbone, config.channels)
-        features = self.feature_size = channels * feature_height(config.height, config.backbone)
+        self.feature_size = channels * feature_height(config.height, config.backbone)
+        features = self.feature_size
         layers: list[nn.Module] = []
         for index in range(config.layers):
             last = index == config.layers - 1
@@ -41,20 +42,24 @@ class CRNN(nn.Module):
         self.head = nn.Linear(features, len(config.alphabet) + 1)
 
     def forward(self, images: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-        """Read a batch.
+        """Return the log-probabilities of a batch of images and their true lengths.
 
         Args:
-            images: (N, C, H, W), 0 to 255, uint8 or float; what stands beyond an image's width does not matter.
-            widths: (N,) int64, each image's own width in pixels, 1 to W.
+            images: (N, C, H, W), 0 to 255, uint8 or float; values beyond the width of an image do
+                not matter.
+            widths: (N,) int64, the width of each image in pixels, 1 to W.
 
         Returns:
             log_probs: (N, T, K) float32, natural logarithms; meaningless beyond an image's frames.
-            frames: (N,) int64, the true length of each.
+            frames: (N,) int64, the true length of each image.
         """
-        return self.read(*self.features(images, widths))
+        return self.sequence(*self.features(images, widths))
 
     def features(self, images: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the convolutions see: (N, T, F) vectors and (N,) true lengths; arguments as of `forward`."""
+        """Return the features of the convolutions, (N, T, F), and the (N,) true lengths.
+
+        The arguments are those of `forward`.
+        """
         x = (images.to(torch.float32) / 255 - self.config.mean) / self.config.std
         x = padding.zero_padding(x, widths)
         if x.device.type != "mps":
@@ -62,29 +67,33 @@ class CRNN(nn.Module):
         x, lengths = padding.run(self.backbone, x, widths)  # (N, C', H', T)
         return map_to_sequence(x), lengths  # (N, T, C' * H')
 
-    def read(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The recurrence and the classes: (N, T, F) vectors and (N,) lengths to what `forward` returns."""
+    def sequence(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the recurrent layers and the classifier on (N, T, F) features of (N,) lengths.
+
+        The result is that of `forward`.
+        """
         for layer in self.rnn:
             x = layer(self.dropout(x), lengths)  # (N, T, units or 2 * units)
         logits = self.head(self.dropout(x))  # (N, T, K)
         return logits.float().log_softmax(2), lengths
 
     def frames(self, widths: Tensor) -> Tensor:
-        """(N,) frames that images of `widths` pixels give."""
+        """Return the (N,) frames that images of (N,) `widths` in pixels give."""
         return frames(widths, self.config.backbone)  # type: ignore[type-var]
 
 
 def map_to_sequence(features: Tensor) -> Tensor:
-    """(N, C, H, T) to (N, T, C * H): one vector a column, from left to right (the paper, section 2.1)."""
+    """Turn (N, C, H, T) features into (N, T, C * H), a vector for each column (section 2.1)."""
     n, c, h, t = features.shape
     return features.permute(0, 3, 1, 2).reshape(n, t, c * h)
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer that reads both ways, each within an image's true length; a linear layer after it if asked.
+    """A bidirectional recurrent layer within true lengths, with an optional linear layer.
 
-    The backward direction reads the sequence turned round within its length, so its first step is the image's own last
-    frame and never the padding; unlike packed sequences this exports, and runs on oneDNN's and cuDNN's fast paths.
+    The backward direction reads the sequence reversed within its length, so that its first step is
+    the last frame of the image and never the padding. Unlike packed sequences, this can be exported
+    and runs on the fast paths of oneDNN and cuDNN.
     """
 
     def __init__(self, kind: Rnn, features: int, units: int, linear: bool) -> None:
@@ -95,8 +104,8 @@ class Recurrent(nn.Module):
         self.linear = nn.Linear(2 * units, units) if linear else nn.Identity()
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(N, T, features) and (N,) lengths to (N, T, 2 * units), or (N, T, units) after the linear layer."""
-        order = _turned(lengths.to(x.device), x.shape[1])[:, :, None]
+        """Turn (N, T, features) into (N, T, 2 * units), or (N, T, units) with the linear layer."""
+        order = _reversed_indices(lengths.to(x.device), x.shape[1])[:, :, None]
         ahead, _ = self.forwards(x)
         back, _ = self.backwards(x.gather(1, order.expand(-1, -1, x.shape[2])))
         back = back.gather(1, order.expand(-1, -1, back.shape[2]))
@@ -104,8 +113,11 @@ class Recurrent(nn.Module):
         return out
 
 
-def _turned(lengths: Tensor, t: int) -> Tensor:
-    """(N, t) indices that turn the first `length` places of each row round and leave the rest; its own inverse."""
-    place = torch.arange(t, device=lengths.device)
-    turned = lengths[:, None] - 1 - place
-    return torch.where(turned >= 0, turned, place)
+def _reversed_indices(lengths: Tensor, t: int) -> Tensor:
+    """Return (N, t) indices that reverse the first `length` steps of each row and keep the rest.
+
+    The permutation is its own inverse.
+    """
+    steps = torch.arange(t, device=lengths.device)
+    reversed_steps = lengths[:, None] - 1 - steps
+    return torch.where(reversed_steps >= 0, reversed_steps, steps)

@@ -263,7 +263,7 @@ def encode(
                 readable=bool(sizes[row, 1]),
                 line=widths[row] <= images.WIDEST,
                 labelled=bool(labels) or (samples.rendered[number] and not text),
-                survives=codec.survives(text),
+                survives=codec.round_trips(text),
                 feasible=needed[row] <= available[row],
             )
             if unfit is None:

@@ -216,7 +216,7 @@ class Run:
         images, widths = self.pictures(batch)
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
             features, frames = self.model.features(images, widths)
-            log_probs, _ = self.model.read(features, frames)
+            log_probs, _ = self.model.sequence(features, frames)
         labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
         total = losses.sum()

@@ -68,7 +68,7 @@ def read_ensemble(looks: Sequence[HypothesisSet], count: int = 1) -> list[Ensemb
             for own in looks
         ]
     codecs = [look.decoder.codec for look in looks]
-    alike = all(codec.like(codecs[0]) for codec in codecs)
+    alike = all(codec.equivalent(codecs[0]) for codec in codecs)
     labels = _by_labels(looks) if alike else _by_text(looks)
     if not labels[0]:
         return []

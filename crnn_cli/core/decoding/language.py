@@ -15,7 +15,7 @@ from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.grammar import Weights
 from crnn_cli.core.decoding.native import NGRAMS, Compiled
 from crnn_cli.core.decoding.trie import Tree
-from crnn_cli.core.ngrams import BEGIN, END, NEVER, SPACE, UNKNOWN, Ngrams
+from crnn_cli.core.ngrams import BEGIN, END, LOG10_OF_ZERO, SPACE, UNKNOWN, NgramModel
 from crnn_cli.errors import UsageFault
 
 _NATURAL = math.log(10)
@@ -39,7 +39,7 @@ class LanguageModel:
         UsageFault: a model that has none of the alphabet's characters.
     """
 
-    def __init__(self, model: Ngrams, alphabet: Alphabet) -> None:
+    def __init__(self, model: NgramModel, alphabet: Alphabet) -> None:
         numbers = {token: number for number, token in enumerate(model.vocabulary)}
         tokens = [
             numbers.get(SPACE if character == " " else character)
@@ -89,7 +89,7 @@ class _Graph:
     Tokens are places in the vocabulary; its length stands for any that it lacks.
     """
 
-    def __init__(self, model: Ngrams) -> None:
+    def __init__(self, model: NgramModel) -> None:
         ends = np.cumsum([1, *(len(level.tokens) for level in model.levels)])
         size = len(model.vocabulary) + 1
         first = np.concatenate(
@@ -99,7 +99,7 @@ class _Graph:
         tokens = np.concatenate([level.tokens for level in model.levels]).astype(np.int64)
         self._tree = Tree(parents * size + tokens, first, size)
         self._probability = np.concatenate(
-            [[NEVER], *(level.probability for level in model.levels)]
+            [[LOG10_OF_ZERO], *(level.probability for level in model.levels)]
         )
         self._weight = np.concatenate([[0.0], *(level.weight for level in model.levels[:-1])])
         # the longest proper suffix of each n-gram that may be a context, itself one
@@ -111,7 +111,7 @@ class _Graph:
             for begin, end in pairwise(ends[1:-1]):
                 nodes = slice(begin - 1, end - 1)  # `parents` and `tokens` leave out the root
                 self._suffix[begin:end] = self.follow(self._suffix[parents[nodes]], tokens[nodes])
-        self._shortest = np.full(size, NEVER)
+        self._shortest = np.full(size, LOG10_OF_ZERO)
         self._shortest[tokens[: ends[1] - 1]] = self._probability[1 : ends[1]]
 
     def rows(self, states: Integers) -> Weights:
