@@ -153,9 +153,9 @@ def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, widths: Tensor, relu: bool = F
 class _BatchNorm(torch.autograd.Function):
     """Batch normalisation whose statistics leave the padding out.
 
-    See Ioffe and Szegedy 2015, algorithm 1. The padding of x is zeroed, so that it adds nothing to sums and squares. The statistics of torch
-    over all cells become those of the images when they are multiplied by `ratio`, the number of all
-    cells over the number of cells of the images.
+    See Ioffe and Szegedy 2015, algorithm 1. The padding of x is zeroed, so that it adds nothing to
+    sums and squares. The statistics of torch over all cells become those of the images when they
+    are multiplied by `ratio`, the number of all cells over the number of cells of the images.
     """
 
     @staticmethod
