@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
 from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import write_whole
+from crnn_cli.prefetch import in_order
 from crnn_cli.sources import regular
 
 Cause = Literal[
@@ -284,17 +286,15 @@ Outcome = tuple[Row, _Verified | Rejected]
 
 def _verify(candidates: Iterator[Candidate], workers: int) -> Iterator[Outcome]:
     """Verify the candidates' images, several at a time; results in their order, few in memory."""
-    pool = ThreadPoolExecutor(workers)
-    running: deque[Future[list[Outcome]]] = deque()
-    try:
-        while chunk := list(islice(candidates, _CHUNK)):
-            running.append(pool.submit(_verify_chunk, chunk))
-            if len(running) > 2 * workers:
-                yield from running.popleft().result()
-        while running:
-            yield from running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    chunks = iter(lambda: list(islice(candidates, _CHUNK)), [])
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        closing(
+            in_order(lambda chunk: pool.submit(_verify_chunk, chunk), chunks, ahead=2 * workers)
+        ) as verified,
+    ):
+        for outcomes in verified:
+            yield from outcomes
 
 
 def _verify_chunk(chunk: Sequence[Candidate]) -> list[Outcome]:

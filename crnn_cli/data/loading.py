@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,6 +15,7 @@ from crnn_cli.data.dataset import Samples
 from crnn_cli.data.sampling import Draw
 from crnn_cli.devices import cores
 from crnn_cli.errors import ImageError
+from crnn_cli.prefetch import in_order
 
 
 @dataclass
@@ -76,17 +76,8 @@ class Loader:
 
     def load(self, draws: Sequence[Draw]) -> Generator[Batch, None, None]:
         """The batches of `draws`, in order; one of which nothing can be read is empty."""
-        waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.workers, "loader") as pool:
-            try:
-                for draw in draws:
-                    waiting.append(pool.submit(self.make, draw))
-                    if len(waiting) > 2 * self.workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            yield from in_order(lambda draw: pool.submit(self.make, draw), draws, 2 * self.workers)
 
     def make(self, draw: Draw) -> Batch:
         """This process's part of a draw; what cannot be read is left out, and named the first time."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from crnn_cli import devices
 from crnn_cli.core.codec import Codec
 from crnn_cli.errors import UsageFault
-from crnn_cli.prefetch import ahead
+from crnn_cli.prefetch import prefetch
 from crnn_cli.reading.inputs import Item
 from crnn_cli.reading.preprocess import (
     Loaded,
@@ -118,7 +118,7 @@ def recognize(
     )
     again = options.second_look and not options.tta and not free
     prepare = Preparation(configs, options.turn, options.tta, again)
-    loaded = ahead(
+    loaded = prefetch(
         items, prepare, lambda own: area(own.pages), threads, options.window, _WINDOW_AREA
     )
     with closing(loaded):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +26,7 @@ from crnn_cli import devices
 from crnn_cli.config import within
 from crnn_cli.data.store import Reader, Writer
 from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
+from crnn_cli.prefetch import in_order
 from crnn_cli.synth.fonts import Face, find_faces
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.renderer import Renderer, Sample
@@ -154,22 +154,17 @@ def first_samples(options: SynthOptions, count: int) -> list[Sample]:
 
 def _ahead(pool: Workers, start: int, end: int, ahead: int) -> Iterator[list[Sample]]:
     """Samples `start` to `end` in order, chunk by chunk, with `ahead` chunks under way."""
-    waiting: deque[Future[list[Sample]]] = deque()
+
+    def submit(first: int) -> Future[list[Sample]]:
+        wanted = slice(max(0, start - first), end - first)
+        return pool.submit(_work, first, _CHUNK, wanted)
+
     try:
-        for first in range(start // _CHUNK * _CHUNK, end, _CHUNK):
-            wanted = slice(max(0, start - first), end - first)
-            waiting.append(pool.submit(_work, first, _CHUNK, wanted))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_order(submit, range(start // _CHUNK * _CHUNK, end, _CHUNK), ahead)
     except BrokenProcessPool:
         raise SynthesisError(
             "a worker ended unexpectedly (out of memory?): try fewer --workers, then --resume"
         ) from None
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 _scribe: Renderer | None = None  # of a worker
