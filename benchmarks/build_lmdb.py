@@ -14,7 +14,7 @@ DTRB             `create_lmdb_dataset.py` as it comes: `checkValid`, which decod
 one by one       What such scripts do and no more: each image opened, decoded and put, in one thread.
 
 Reading, one by one: every record of the same dataset to its label and its grey pixels, one thread, no loader. Ours is
-`Reader` and `images.decode`; DTRB's is its `LmdbDataset`, which gives an image of Pillow's.
+`LmdbReader` and `images.decode`; DTRB's is its `LmdbDataset`, which gives an image of Pillow's.
 
 Reading, in batches: every record to float32 tensors that a network takes, as the two train. Ours is what `crnn train`
 does: `Sampler` and `Loader` with its default of threads, batches of like widths at a height of 32, scaled from uint8 to
@@ -47,7 +47,7 @@ from crnn_cli.config import ModelConfig, TrainConfig
 from crnn_cli.data import dataset, images
 from crnn_cli.data.loading import Loader
 from crnn_cli.data.sampling import Sampler
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 
 # argv: the folder with labels.tsv, the dataset to make. A transaction every thousand images, as such scripts have it.
 ONE_BY_ONE = """
@@ -122,7 +122,7 @@ def building(command: Sequence[str | Path], output: Path) -> Orientation:
         start = time.perf_counter()
         subprocess.run([str(part) for part in command], check=True, capture_output=True)
         seconds = time.perf_counter() - start
-        count = len(Reader(output))
+        count = len(LmdbReader(output))
         shutil.rmtree(output)
         return count / seconds
 
@@ -130,7 +130,7 @@ def building(command: Sequence[str | Path], output: Path) -> Orientation:
 
 
 def our_records(path: Path) -> Work:
-    reader = Reader(path)
+    reader = LmdbReader(path)
 
     def work() -> int:
         for index in range(len(reader)):
@@ -142,7 +142,7 @@ def our_records(path: Path) -> Work:
 
 
 def our_batches(path: Path, batch_size: int, cached: bool) -> Work:
-    reader = Reader(path)
+    reader = LmdbReader(path)
     config = ModelConfig(dataset.derive_alphabet([reader], ModelConfig("0")).characters)
     samples, _ = dataset.encode([reader], config, drop_unknown=False)
     sampler = Sampler(samples.widths, samples.sources, None, batch_size, TrainConfig.seed)
@@ -203,7 +203,7 @@ def compare_building(folder: Path, output: Path, given: argparse.Namespace) -> s
 
 
 def compare_reading(path: Path, given: argparse.Namespace) -> str:
-    alphabet = "".join(sorted(set("".join(Reader(path).labels()))))
+    alphabet = "".join(sorted(set("".join(LmdbReader(path).labels()))))
     singly: dict[str, tuple[Any, ...]] = {SINGLY: (our_records, path)}
     batches: dict[str, tuple[Any, ...]] = {
         FIRST: (our_batches, path, given.batch_size, False),
@@ -256,7 +256,7 @@ def main() -> None:
             [str(part) for part in build_command(folder, output)], check=True, capture_output=True
         )
         print(
-            f"{len(Reader(output)):,} images, {given.batch_size} a batch.\n\n{compare_reading(output, given)}",
+            f"{len(LmdbReader(output)):,} images, {given.batch_size} a batch.\n\n{compare_reading(output, given)}",
             end="",
         )
     return None

@@ -51,7 +51,7 @@ from crnn_cli import training
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core import backbones
 from crnn_cli.data.loading import Batch
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 
 OURS = "crnn train"
 WIDTH = 100  # of rendered images
@@ -84,7 +84,7 @@ class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
     """Decode and scale on access."""
 
     def __init__(self, path: Path, alphabet: str, width: int) -> None:
-        self.reader, self.width = Reader(path), width
+        self.reader, self.width = LmdbReader(path), width
         self.classes = {c: k for k, c in enumerate(alphabet, start=1)}
 
     def __len__(self) -> int:
@@ -253,7 +253,7 @@ def main() -> None:
                 check=True,
                 capture_output=True,
             )
-        reader = Reader(path)
+        reader = LmdbReader(path)
         alphabet = "".join(sorted(set("".join(reader.labels()))))
         sizes = reader.sizes()
         width = round(32 * sizes[0, 0] / sizes[0, 1])

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crnn_cli import weights
 from crnn_cli.config import NO_LANGUAGE, DecodeOptions, ModelConfig
 from crnn_cli.errors import CrnnError, ModelError, UsageFault
-from crnn_cli.files import write_whole
+from crnn_cli.files import write_atomic
 from crnn_cli.plain import from_plain, short
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def save(path: str | os.PathLike[str], header: Header, state: Mapping[str, torch.Tensor]) -> None:
     """Write a model file; at any moment `path` is the old file or the whole new one."""
-    write_whole(path, pack(header, state))
+    write_atomic(path, pack(header, state))
 
 
 def pack(header: Header, state: Mapping[str, torch.Tensor]) -> bytes:

@@ -1,4 +1,4 @@
-"""Outputs, a file or stdout: checked before the work, and never half there."""
+"""Output files and stdout: checked before the work starts, and never left half written."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from crnn_cli.errors import OutputError, UsageFault
+from crnn_cli.locks import lock_or_raise, try_lock
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_HELD = "another run is writing to it: wait until it is done, or give another -o"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MAX_LINKS = 40  # symbolic links that Linux follows
 
 
 def check_output(
     path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> None:
-    """Refuse, before the work and not after it, an output that cannot take its name.
+    """Refuse an output that cannot be written, before the work starts.
 
     Args:
-        inputs: paths of what the command reads, which it must not replace; missing ones do not matter.
+        path: The output.
+        overwrite: Whether an existing file may be replaced.
+        inputs: The paths that the command reads and must not replace; missing ones do not matter.
 
     Raises:
-        UsageFault: it names a folder, or one of the inputs.
-        OutputError: it exists and may not be overwritten, another run goes on with it, its folder does
-            not exist, or it cannot be written there.
+        UsageFault: The path names a folder, or one of the inputs.
+        OutputError: The file exists and may not be overwritten, another run is appending to it, its
+            folder does not exist, or it cannot be written there.
     """
     path = Path(path)
     try:
-        if (number := _descriptor(path)) is not None:
-            os.write(number, b"")  # fails where it is closed, or open for reading only
+        descriptor = _descriptor(path)
+        if descriptor is not None:
+            os.write(descriptor, b"")  # fails if it is closed, or open for reading only
         elif not _is_stream(path):
             _check_file(path, overwrite, inputs)
         elif not os.access(path, os.W_OK):
@@ -44,59 +48,64 @@ def check_output(
 
 
 def _check_file(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]]) -> None:
-    there = True
+    """Check an output that is a regular file or does not exist; see `check_output`."""
+    exists = True
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             raise UsageFault(f"{path}: a folder: give the name of a file")
     except (FileNotFoundError, NotADirectoryError):
-        there = False
-    if there and not overwrite:
+        exists = False
+    if exists and not overwrite:
         raise OutputError(f"{path}: exists: choose another name, or give --overwrite")
-    if there and any(_is_same(path, given) for given in inputs):
+    if exists and any(_is_same(path, source) for source in inputs):
         raise UsageFault(
             f"{path}: an input of this command, which must not replace it: choose another name"
         )
-    if there:
-        with (
-            suppress(OSError),
-            path.open("r+b") as old,
-        ):  # one that may not be written may be replaced
-            hold(old, path)  # a run that goes on with it would write on where nobody looks
+    if exists:
+        _check_unlocked(path)
     target = Path(os.path.realpath(path))
     folder = target.parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise OutputError(f"{path}: there is no folder {folder}: make it, or choose another name")
-    file, hidden = _create(target, "tmp")  # only trying tells whether a folder can be written to
+    file, hidden = _create_hidden(target, "tmp")  # only trying shows whether a folder is writable
     file.close()
     hidden.unlink()
 
 
-def _is_same(path: Path, given: str | os.PathLike[str]) -> bool:
-    """Tell whether `path` is the file `given`, or the data or lock file of the dataset `given`."""
-    for file in (given, os.path.join(given, "data.mdb"), os.path.join(given, "lock.mdb")):  # noqa: PTH118
+def _check_unlocked(path: Path) -> None:
+    """Refuse to replace a file to which another run is appending: its rows would be lost."""
+    with suppress(OSError), path.open("r+b") as file:  # a read-only file may be replaced
+        lock_or_raise(file, path)
+
+
+def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
+    """Tell whether `path` is the file `source`, or the data or lock file of that dataset."""
+    for file in (source, os.path.join(source, "data.mdb"), os.path.join(source, "lock.mdb")):  # noqa: PTH118
         with suppress(OSError, ValueError):
-            if os.path.samefile(path, file):  # noqa: PTH121 - Path.samefile makes a Path of every input
+            # Path.samefile would make a Path of every input.
+            if os.path.samefile(path, file):  # noqa: PTH121
                 return True
     return False
 
 
 def _is_stream(path: Path) -> bool:
-    """Tell whether `path` is a device, a pipe, or an open file under its number."""
+    """Tell whether `path` is a device, a pipe, or an open file that is named by its descriptor."""
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # it is not there, or cannot be: then it is no stream either
+    except (OSError, ValueError):  # a missing or impossible path is no stream either
         mode = stat.S_IFREG
     return _descriptor(path) is not None or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of the open file that `path` names, as -, /dev/stdout, /dev/fd/3 and links to them do.
+    """Return the descriptor that `path` names, as -, /dev/stdout, /dev/fd/3 and links to these do.
 
-    Such a file goes on where it is: to open it anew by its name would cut what it has.
+    Writing continues at the position of such a file. To open it again by its name would truncate
+    it.
     """
     if str(path) == "-":
         return 1
-    for _ in range(40):  # as many links as Linux follows
+    for _ in range(_MAX_LINKS):
         folder = os.path.realpath(path.parent)
         if path.name.isdecimal() and folder in ("/dev/fd", f"/proc/{os.getpid()}/fd"):
             return int(path.name)
@@ -107,13 +116,19 @@ def _descriptor(path: Path) -> int | None:
 
 
 class Output:
-    """An open output; `write` hands every piece on at once, and names the output where that fails."""
+    """An open output; `write` flushes every piece, and an error of it names the output."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file, self._name = file, name
+        self._file = file
+        self._name = name
 
     def write(self, data: bytes) -> None:
-        """Raises OutputError where there is no room; a reader that went away is a BrokenPipeError."""
+        """Write `data` and flush it.
+
+        Raises:
+            OutputError: It cannot be written, because the disk is full or for another reason.
+            BrokenPipeError: The reader of a pipe has closed it.
+        """
         try:
             self._file.write(data)
             self._file.flush()
@@ -124,11 +139,11 @@ class Output:
 
 
 @contextmanager
-def opened_stdout() -> Iterator[Output]:
-    """stdout, for bytes.
+def open_stdout() -> Iterator[Output]:
+    """Open stdout for bytes.
 
     Raises:
-        OutputError: it is closed, or cannot be written to.
+        OutputError: It is closed, or cannot be written to.
     """
     if sys.stdout is None:
         raise OutputError("stdout: it is closed: give the output a file or a pipe")
@@ -140,118 +155,134 @@ def opened_stdout() -> Iterator[Output]:
 
 
 def discard(stream: TextIO) -> None:
-    """Send what is left in the buffer of a stream that cannot be written to, and all that follows, to nowhere.
+    """Redirect a stream that cannot be written to, with its buffer, to the null device.
 
-    It would fail again when the program ends.
+    Otherwise flushing the buffer would fail again at the end of the program.
     """
-    with suppress(OSError), Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), stream.fileno())
+    with suppress(OSError), Path(os.devnull).open("wb") as null_device:
+        os.dup2(null_device.fileno(), stream.fileno())
 
 
 def write_stdout(text: str) -> None:
-    """Write `text` and a newline in UTF-8; bytes of paths that are no text are shown escaped."""
-    with opened_stdout() as out:
+    """Write `text` and a newline in UTF-8; bytes of paths that are not text are escaped."""
+    with open_stdout() as out:
         out.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
-def opened_whole(
-    path: str | os.PathLike[str], kept: Callable[[Path], None] | None = None, overwrite: bool = True
+def open_atomic(
+    path: str | os.PathLike[str],
+    on_partial: Callable[[Path], None] | None = None,
+    overwrite: bool = True,
 ) -> Iterator[Output]:
-    """A file that takes the name `path` once everything is written and on the disk: `path` is never half written.
+    """Open a file that appears under its name only once everything is written and on the disk.
 
-    Of a link the target is replaced. A device or a pipe is written to as it is, and so is an open file under its
-    number, such as /dev/stdout. What writers that were killed left beside `path` is removed, except rows to be kept.
+    The target of a link is replaced, not the link. A device, a pipe, or an open file that is named
+    by its descriptor, such as /dev/stdout, is written to directly. Files that killed writers left
+    beside `path` are removed, except kept rows.
 
     Args:
-        kept: where given, what was written before an exception stays in a hidden file beside `path`, and this is
-            called with its name; else nothing stays.
-        overwrite: whether to replace a file that was made meanwhile.
+        path: The name of the file.
+        on_partial: If given, what was written before an exception is kept in a hidden file beside
+            `path`, and this function is called with that file; otherwise nothing is kept.
+        overwrite: Whether to replace a file that another program has made meanwhile.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     path = Path(path)
     if _is_stream(path):
-        with _opened(path) as file:
+        with _opened_stream(path) as file:
             yield Output(file, str(path))
         return
     target = Path(os.path.realpath(path))
-    for leftover in _leftovers(target):
-        with suppress(OSError):  # it is another user's
-            if leftover.suffix == ".tmp" or not leftover.stat().st_size:
-                leftover.unlink()
+    _remove_leftovers(target)
     try:
-        file, hidden = _create(target, "tmp" if kept is None else "partial")
+        file, hidden = _create_hidden(target, "tmp" if on_partial is None else "partial")
     except (OSError, ValueError) as fault:
         raise _unwritable(str(path), fault) from None
     try:
         yield Output(file, str(path))
         _publish(file, hidden, target, path, overwrite)
     finally:
-        with suppress(OSError):  # of a full disk `write` or `_publish` has spoken
+        with suppress(OSError):  # `write` or `_publish` has already reported a full disk
             file.close()
-        if kept is not None and hidden.exists() and hidden.stat().st_size:
-            kept(hidden)
+        if on_partial is not None and hidden.exists() and hidden.stat().st_size:
+            on_partial(hidden)
         else:
-            with suppress(OSError):  # it is not there
+            with suppress(OSError):  # it has been published
                 hidden.unlink()
 
 
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path`, complete or not at all; see `open_atomic`."""
+    with open_atomic(path) as file:
+        file.write(data)
+
+
 def leftovers(path: str | os.PathLike[str]) -> list[Path]:
-    """The hidden files in which `opened_whole` kept rows for `path`; none of those that are being written."""
-    return sorted(
-        own for own in _leftovers(Path(os.path.realpath(path))) if own.suffix == ".partial"
-    )
+    """Return the hidden files in which `open_atomic` kept rows for `path`, except those in use."""
+    unused = _leftovers(Path(os.path.realpath(path)))
+    return sorted(file for file in unused if file.suffix == ".partial")
 
 
-def _hidden(target: Path) -> str:
-    """The first part of the hidden names beside `target`, short enough for a name of 255 bytes."""
+def _hidden_prefix(target: Path) -> str:
+    """Return the start of hidden names beside `target`, short enough for a name of 255 bytes."""
     return f".{os.fsencode(target.name)[:200].decode('utf-8', 'ignore')}."
 
 
-def _create(target: Path, kind: str) -> tuple[BinaryIO, Path]:
-    """Make a hidden file beside `target`, of a name that no process on any machine has, and hold it."""
+def _create_hidden(target: Path, suffix: str) -> tuple[BinaryIO, Path]:
+    """Create and lock a hidden file beside `target`, whose name no process on any machine uses."""
     while True:
-        hidden = target.with_name(f"{_hidden(target)}{os.urandom(4).hex()}.{kind}")
+        hidden = target.with_name(f"{_hidden_prefix(target)}{os.urandom(4).hex()}.{suffix}")
         file = hidden.open("xb")
-        lock(file, wait=True)
+        try_lock(file, wait=True)
         if hidden.exists():
             return file, hidden
-        file.close()  # another process took it for a leftover before it was held
+        file.close()  # another process took it for a leftover before it was locked
 
 
 def _leftovers(target: Path) -> Iterator[Path]:
-    """The hidden files beside `target` that no process holds, each held by this one until the next."""
-    named = re.compile(re.escape(_hidden(target)) + r"[0-9a-f]{8}\.(tmp|partial)")
+    """Yield the hidden files beside `target` that no process uses, each locked until the next."""
+    name_pattern = re.compile(re.escape(_hidden_prefix(target)) + r"[0-9a-f]{8}\.(tmp|partial)")
     with suppress(OSError):
-        # a folder may have a million entries, of which listdir makes no Paths
-        for name in filter(named.fullmatch, os.listdir(target.parent)):  # noqa: PTH208
+        # A folder may have a million entries, of which listdir makes no Paths.
+        for name in filter(name_pattern.fullmatch, os.listdir(target.parent)):  # noqa: PTH208
             hidden = target.with_name(name)
             with suppress(OSError), hidden.open("r+b") as file:
-                if lock(file):
+                if try_lock(file):
                     yield hidden
 
 
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed writers left beside `target`, except files with kept rows."""
+    for hidden in _leftovers(target):
+        with suppress(OSError):  # another user's file
+            if hidden.suffix == ".tmp" or not hidden.stat().st_size:
+                hidden.unlink()
+
+
 @contextmanager
-def opened_behind(
-    path: str | os.PathLike[str], whole: Callable[[BinaryIO], int]
+def open_append(
+    path: str | os.PathLike[str], measure: Callable[[BinaryIO], int]
 ) -> Iterator[Output]:
-    """A file that keeps its first bytes and goes on there; made where it is not there.
+    """Open a file to append behind its first bytes; a missing file is created.
 
     Args:
-        whole: is given the file, for reading, when no other process can write to it so, and says how many bytes
-            to keep. Where it raises, the file stays as it is.
+        path: The name of the file.
+        measure: A function that reads the file, once no other process can append to it, and returns
+            the number of bytes to keep. Where it raises an exception, the file stays unchanged.
 
     Raises:
-        UsageFault: it is a folder, a device or a pipe.
-        OutputError: it cannot be written, has no folder, or another process has it open so; or it was
-            removed or replaced meanwhile.
+        UsageFault: The path is a folder, a device or a pipe.
+        OutputError: The file cannot be written, has no folder, is open for appending in another
+            process, or was removed or replaced meanwhile.
     """
     path = Path(path)
     if _is_stream(path):
         raise UsageFault(
-            f"{path}: a device or a pipe, which has nothing to go on behind: give the name of a file"
+            f"{path}: a device or a pipe, which has nothing to go on behind: "
+            "give the name of a file"
         )
     check_output(path, overwrite=True)
     try:
@@ -259,9 +290,9 @@ def opened_behind(
     except OSError as fault:
         raise _unwritable(str(path), fault) from None
     try:
-        hold(file, path)
+        lock_or_raise(file, path)
         file.seek(0)
-        size = whole(file)
+        size = measure(file)
         file.truncate(size)
         file.seek(size)
         yield Output(file, str(path))
@@ -270,19 +301,19 @@ def opened_behind(
                 f"{path}: removed or replaced during the run, whose rows are lost: run it again"
             )
     finally:
-        with suppress(OSError):  # of a full disk `write` has spoken
+        with suppress(OSError):  # `write` has already reported a full disk
             file.close()
 
 
 @contextmanager
-def sole(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other processes from writing to `path`, there or not, by a lock on a hidden file beside it.
+def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes from writing to `path`, which need not exist, by a locked hidden file.
 
-    The lock ends with the process, however that ends. The hidden file is removed, and so are folders that were
-    made for it, unless they are in use by then.
+    The lock ends with the process, however that ends. The hidden file is removed afterwards, and so
+    are folders that were made for it, unless they are in use by then.
 
     Raises:
-        OutputError: another process has the lock, or its file cannot be made.
+        OutputError: Another process has the lock, or the hidden file cannot be made.
     """
     if sys.platform == "win32":
         yield
@@ -290,98 +321,71 @@ def sole(path: str | os.PathLike[str]) -> Iterator[None]:
     path = Path(path)
     try:
         target = Path(os.path.realpath(path))
-        lock = target.with_name(f"{_hidden(target)}lock")
-        made = [folder for folder in target.parents if not folder.exists()]
+        lock_file = target.with_name(f"{_hidden_prefix(target)}lock")
+        new_folders = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = _opened_lock(lock, path)
+        file = _locked_file(lock_file, path)
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
         raise _unwritable(str(path), fault) from None
     try:
         yield
     finally:
         with suppress(OSError):
-            lock.unlink()  # while it is held, so that nobody holds it any more when it is gone
+            lock_file.unlink()  # while it is locked, so that no process locks a removed file
         file.close()
-        for folder in made:
+        for folder in new_folders:
             with suppress(OSError):  # it is in use
                 folder.rmdir()
 
 
-def _opened_lock(lock: Path, path: Path) -> BinaryIO:
+def _locked_file(lock_file: Path, path: Path) -> BinaryIO:
+    """Create and lock the file `lock_file` on behalf of `path`, and return it open."""
     while True:
-        file = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        file = os.fdopen(os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
         try:
-            hold(file, path)
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            lock_or_raise(file, path)
+            if os.path.samestat(os.fstat(file.fileno()), lock_file.stat()):
                 return file
         except FileNotFoundError:
             pass
         except OutputError:
             file.close()
             raise
-        file.close()  # its holder removed it before this process held it: make another
+        file.close()  # another process removed it before this one locked it: make another
 
 
-def hold(file: IO[bytes], path: str | os.PathLike[str], what: str = _HELD) -> None:
-    """Keep other processes from holding `file`, open for writing, until it is closed or the process ends.
-
-    Where the system or the file system has no locks, nothing is held.
-
-    Args:
-        path, what: of the message, `path: what`: its name, and what it means that it is held, with a remedy.
-
-    Raises:
-        OutputError: another process holds it.
-    """
-    if lock(file) is False:
-        raise OutputError(f"{os.fspath(path)}: {what}")
-
-
-def lock(file: IO[bytes] | int, wait: bool = False) -> bool | None:
-    """Lock a file, open or by its descriptor.
-
-    Returns:
-        True where it is locked now, False where another process has it, None where there are no locks.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
+def sync_folder(path: Path) -> None:
+    """Flush the entries of a folder to the disk, so that a file in it keeps its new name."""
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`; see `opened_whole`."""
-    with opened_whole(path) as file:
-        file.write(data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A device or a pipe, or an open file under its number."""
-    number = _descriptor(path)
+def _opened_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a device, a pipe, or an open file that is named by its descriptor."""
+    descriptor = _descriptor(path)
     try:
-        file = path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+        file = path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
     except OSError as fault:
         raise _unwritable(str(path), fault) from None
     try:
         yield file
     finally:
-        with suppress(OSError):  # of a full disk `write` has spoken
+        with suppress(OSError):  # `write` has already reported a full disk
             file.close()
 
 
 def _publish(file: BinaryIO, hidden: Path, target: Path, name: Path, overwrite: bool) -> None:
+    """Flush the hidden file to the disk and rename it to `target`; `name` stands in messages."""
     try:
         os.fsync(file.fileno())
         if os.name == "nt":
-            file.close()  # elsewhere it is held until it has its name
+            file.close()  # elsewhere it stays locked until it has its name
         if target.exists() and not overwrite:
             raise OutputError(f"{name}: another program made it meanwhile: choose another name")
         hidden.replace(target)
@@ -390,6 +394,7 @@ def _publish(file: BinaryIO, hidden: Path, target: Path, name: Path, overwrite: 
 
 
 def _unwritable(name: str, fault: OSError | ValueError) -> OutputError:
-    why = getattr(fault, "strerror", None) or fault
-    room = "free space or " if getattr(fault, "errno", None) in _NO_ROOM else ""
-    return OutputError(f"{name}: cannot be written ({why}): {room}choose another output")
+    """Return the error that says why the output `name` cannot be written, with a remedy."""
+    cause = getattr(fault, "strerror", None) or fault
+    room = "free space or " if getattr(fault, "errno", None) in _DISK_FULL else ""
+    return OutputError(f"{name}: cannot be written ({cause}): {room}choose another output")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from crnn_cli.core.model import CRNN
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".pt2")
 
@@ -185,11 +185,11 @@ def _positions(leaf: torch.nn.Module, shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:])) if isinstance(leaf, torch.nn.Conv2d) else shape[0]
 
 
-def dataset(reader: Reader) -> Dataset:
+def dataset(reader: LmdbReader) -> Dataset:
     """Look into a dataset; every label is read, no image is decoded if its sizes are stored.
 
     Raises:
-        StoreError: see `crnn_cli.data.store.Reader`.
+        StoreError: see `crnn_cli.data.store.LmdbReader`.
     """
     default = ModelConfig(alphabet=" ")
     sizes = reader.sizes().astype(np.int64)
@@ -235,7 +235,7 @@ def histogram(values: NDArray[np.int64], most: int = 12) -> list[tuple[int, int,
     ]
 
 
-def sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
+def sheet(reader: LmdbReader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
     """A PNG of up to `count` samples, evenly spread over the dataset; see `draw_sheet`.
 
     Returns:

@@ -27,7 +27,7 @@ from crnn_cli.core.codec import Alphabet
 from crnn_cli.core.decoding import LanguageModel
 from crnn_cli.core.ngrams import NgramLevel, NgramModel
 from crnn_cli.errors import ModelError, reason
-from crnn_cli.files import check_output, write_whole
+from crnn_cli.files import check_output, write_atomic
 from crnn_cli.sources import read_text
 
 PACKED = ".npz"
@@ -71,7 +71,7 @@ def build(
     lines = [line for source in sources for line in _lines(source)]
     model = ngrams.estimate(lines, order, prune)
     text = output.suffix != PACKED
-    write_whole(
+    write_atomic(
         output,
         "".join(f"{line}\n" for line in arpa.to_arpa(model)).encode() if text else _packed(model),
     )
@@ -222,10 +222,10 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
 
 def _lines(source: Path) -> Iterator[str]:
     """The texts of a source but the empty ones, every run of white space as one space, and none at the ends."""
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
 
     if source.is_dir():
-        texts = list(Reader(source).labels())
+        texts = list(LmdbReader(source).labels())
     else:
         texts = read_text(source, "give a text file or a dataset").splitlines()
     return filter(None, (" ".join(text.split()) for text in texts))

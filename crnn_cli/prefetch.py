@@ -1,7 +1,8 @@
 """Prefetching: work runs in a pool ahead of its consumer, who gets the results in order.
 
-`in_order` submits a bounded number of calls to a pool that the caller owns. `prefetch` also runs the
-iteration over its tasks on a thread, bounds the memory of the results, and reports when the tasks pause.
+`in_order` submits a bounded number of calls to a pool that the caller owns. `prefetch` also runs
+the iteration over its tasks on a thread, bounds the memory of the results, and reports when the
+tasks pause.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """Submit tasks to a pool and yield their results in the order of the tasks.
 
-    When the generator ends early, by an exception or by being closed, the tasks that wait are cancelled.
+    When the generator ends early, by an exception or by being closed, the tasks that wait are
+    cancelled.
 
     Args:
         submit: Hands a task to the pool and returns its future.
@@ -57,8 +59,8 @@ def prefetch(
     Tasks pause when they bring nothing new for a fifth of a second.
 
     Args:
-        tasks: The tasks. A thread of its own iterates over them; an exception of the iteration is raised
-            here, after the results of the tasks before it.
+        tasks: The tasks. A thread of its own iterates over them; an exception of the iteration is
+            raised here, after the results of the tasks before it.
         work: The function that turns a task into a result, called on a pool of threads.
         size: The function that measures a result, in any unit.
         threads: The number of threads in the pool.
@@ -105,7 +107,7 @@ def _feed(
     futures: queue.Queue[Future[Result] | None],
     ended: threading.Event,
 ) -> None:
-    """Submit the tasks in order while the budget lasts, and end with None or the iteration's exception."""
+    """Submit the tasks in order as the budget allows, and end with None or an exception."""
     try:
         for task in tasks:
             budget.take_task()

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from crnn_cli.data.sampling import mix
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.synth.masks import MASK_HEIGHT
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
@@ -50,7 +50,7 @@ def blanks(count: int, seed: int = 31) -> Iterator[NDArray[np.uint8]]:
 
 
 def main(path: str, count: int) -> None:
-    with Writer(path, about={"synthetic": {"blank": True}}) as writer:
+    with LmdbWriter(path, about={"synthetic": {"blank": True}}) as writer:
         for number, image in enumerate(blanks(count)):
             png = cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
             writer.add(png.tobytes(), "", image.shape[1], image.shape[0], f"blank {number}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.data import images
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 
 SETS = ("ehri_lines", "ajax_lines", "mltart_lines", "lectaurep_lines")
 
@@ -21,7 +21,7 @@ SETS = ("ehri_lines", "ajax_lines", "mltart_lines", "lectaurep_lines")
 def write(source: Path, table: str, output: Path) -> None:
     """Write the lines that `table` names in every set."""
     known = set(PRESETS["european"])
-    with Writer(output, overwrite=True) as writer:
+    with LmdbWriter(output, overwrite=True) as writer:
         for name in SETS:
             rows = [
                 row.split("\t", 1)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 
 
-def unpack(reader: Reader, folder: Path) -> None:
+def unpack(reader: LmdbReader, folder: Path) -> None:
     """`FOLDER/labels.tsv` and `FOLDER/images/0001.png` and so on."""
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -23,4 +23,4 @@ def unpack(reader: Reader, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    unpack(Reader(sys.argv[1]), Path(sys.argv[2]))
+    unpack(LmdbReader(sys.argv[1]), Path(sys.argv[2]))

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from struct import unpack_from
 
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 
 PAGE = 4096
 
@@ -23,12 +23,12 @@ def sample(number: int) -> tuple[bytes, str, int, int, str]:
 
 
 def write(path: Path, numbers: range, **options) -> None:
-    with Writer(path, **options) as opened:
+    with LmdbWriter(path, **options) as opened:
         for number in numbers:
             opened.add(*sample(number))
 
 
-def records(reader: Reader) -> list[tuple[bytes, str, str]]:
+def records(reader: LmdbReader) -> list[tuple[bytes, str, str]]:
     images = [reader.image(index) for index in range(len(reader))]
     return list(zip(images, reader.labels(), reader.paths(), strict=True))
 

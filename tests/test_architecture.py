@@ -16,7 +16,7 @@ LEVELS = [
     "core.backbone_specs",
     "config plain",
     "core",
-    "files sources prefetch",
+    "files locks sources prefetch",
     "checkpoint devices weights",
     "data runners language_models",
     "synth",

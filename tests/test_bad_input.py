@@ -14,7 +14,7 @@ import lmdb
 import pytest
 
 from crnn_cli import checkpoint
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.reading import pipeline
 from tests.conftest import png, render
 from tests.models import save_stripes_onnx, save_untrained, stripes
@@ -29,12 +29,12 @@ def folder(tmp_path_factory):
     """Data sets, models and label files, good and bad; commands of this module write only what they may overwrite."""
     folder = tmp_path_factory.mktemp("bad input")
     (folder / "images").mkdir()
-    with Writer(folder / "good.lmdb") as writer:
+    with LmdbWriter(folder / "good.lmdb") as writer:
         for place, text in enumerate(["ab", "ba", "abba", "bb"]):
             image = stripes(text)
             (folder / "images" / f"{place}.png").write_bytes(png(image))
             writer.add(png(image), text, image.shape[1], image.shape[0], f"{place}.png")
-    with Writer(folder / "oneodd.lmdb") as writer:
+    with LmdbWriter(folder / "oneodd.lmdb") as writer:
         writer.add(png(stripes("ab")), "ab", 24, 32, "a.png")
         writer.add(b"no image", "ab", 24, 32, "odd.png")
     make_datasets(folder)
@@ -489,7 +489,7 @@ def test_a_full_disk(folder, crnn, monkeypatch):
 def test_a_second_append(folder, crnn, monkeypatch):
     monkeypatch.chdir(folder)
     shutil.copytree("good.lmdb", "busy.lmdb")
-    first = Writer("busy.lmdb", append=True)
+    first = LmdbWriter("busy.lmdb", append=True)
     code, _, err = crnn("build-lmdb", "images", "good.tsv", "-o", "busy.lmdb", "--append")
     assert (code, "error: busy.lmdb: another build is adding to it" in err) == (1, True)
     del first

@@ -23,7 +23,7 @@ from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.build import Build, BuildOptions, Cause, Infeasible
 from crnn_cli.data.labels import Reading, Row, read
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import UsageFault
 
 from .conftest import png, render
@@ -42,7 +42,7 @@ def make(folder: Path, words=WORDS, lines: str = "") -> tuple[Path, Path]:
 
 
 def labels_of(path: Path) -> list[str]:
-    reader = Reader(path)
+    reader = LmdbReader(path)
     labels = list(reader.labels())
     reader.close()
     return labels
@@ -67,7 +67,7 @@ def test_a_build_stores_the_files_own_bytes(crnn, tmp_path, output):
         f"{output}: 6 images stored, {len(set(''.join(WORDS)))} different characters" in result.err
     )
     assert entries(output.parent) == ["my words.lmdb"]
-    reader = Reader(output)
+    reader = LmdbReader(output)
     assert list(reader.labels()) == WORDS
     for n, word in enumerate(WORDS):
         assert reader.image(n) == (folder / f"{n}.png").read_bytes()
@@ -168,7 +168,7 @@ def test_infeasible_labels_are_kept_marked_and_named_with_the_remedy(crnn, tmp_p
         "--height 48 for all of them" in result.err
     )  # 16 * 48 / 32 = 24 pixels, widened to 48: 12 frames
     assert labels_of(output) == ["fits", "aabbccd"]
-    assert Reader(output).marks() == {1: "needs 10 frames, has 8"}
+    assert LmdbReader(output).marks() == {1: "needs 10 frames, has 8"}
     path, need, where, remedy = (
         (output.parent / "my words.infeasible.tsv").read_text().rstrip("\n").split("\t")
     )
@@ -176,7 +176,7 @@ def test_infeasible_labels_are_kept_marked_and_named_with_the_remedy(crnn, tmp_p
     assert remedy == "--height 48"
     result = crnn("build-lmdb", folder, labels, "-o", output, "--overwrite", "--height", 48)
     assert "1 infeasible" not in result.err
-    assert Reader(output).marks() == {}
+    assert LmdbReader(output).marks() == {}
 
 
 def test_a_decomposed_label_is_measured_as_the_model_will_see_it(tmp_path, output):
@@ -429,7 +429,7 @@ from crnn_cli.data import images
 from crnn_cli.data.store import writer
 from crnn_cli.main import run
 
-writer._BATCH = 5
+writer._MAX_BATCH = 5
 verified, count, lock = images.verified_size, 0, threading.Lock()
 
 def slow(*arguments):

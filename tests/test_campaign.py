@@ -11,7 +11,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
@@ -113,7 +113,7 @@ def test_a_row_that_is_lost_doubled_or_misplaced_is_found(parts, paths, right):
 def test_a_sample_that_is_lost_is_found(parts, tmp_path):
     from stores import samples
 
-    with Writer(tmp_path / "a.lmdb") as writer:
+    with LmdbWriter(tmp_path / "a.lmdb") as writer:
         for number in range(3):
             writer.add(b"image", f"{number}", 8, 32, f"{number}.png")
     assert [label for _, label in samples(tmp_path / "a.lmdb")] == [b"0", b"1", b"2"]

@@ -17,7 +17,7 @@ from crnn_cli import runners
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.reading.evaluation import EvaluateOptions, Sample, read, report
 from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions
 from crnn_cli.reading.recognizer import Recognizer
@@ -53,7 +53,7 @@ class Barcode:
 
 def build(path: Path, rows: Sequence[tuple[bytes | str, str]]) -> Path:
     """A dataset of (image, or what it shows; label)."""
-    with Writer(path) as writer:
+    with LmdbWriter(path) as writer:
         for number, (image, label) in enumerate(rows, start=1):
             data = image if isinstance(image, bytes) else png(paint(image))
             writer.add(data, label, 8 * len(label), 32, f"{number}.png")
@@ -70,7 +70,11 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
     texts = [("abcde" * 3)[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
     store = build(tmp_path / "a b é.lmdb", [(text, text) for text in texts])
     samples = list(
-        read(Reader(store), Recognizer(ModelWithDecoder(Barcode())), ReadOptions(second_look=False))
+        read(
+            LmdbReader(store),
+            Recognizer(ModelWithDecoder(Barcode())),
+            ReadOptions(second_look=False),
+        )
     )
     assert [s.reading for s in samples] == [s.reference for s in samples] == texts
     assert [s.name for s in samples] == [f"{store}:{i}" for i in range(1, 151)]
@@ -80,7 +84,7 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
 
 def test_labels_are_compared_in_the_models_form(tmp_path: Path) -> None:
     store = build(tmp_path / "nfd.lmdb", [("é", unicodedata.normalize("NFD", "é"))])
-    (sample,) = read(Reader(store), Recognizer(ModelWithDecoder(Barcode())))
+    (sample,) = read(LmdbReader(store), Recognizer(ModelWithDecoder(Barcode())))
     assert (sample.reference, sample.reading, sample.unknown) == ("é", "é", "")
 
 
@@ -89,7 +93,11 @@ def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
         tmp_path / "damaged.lmdb", [("ab", "ab"), (png(paint("abcd"))[:60], "abcd"), ("cd", "cd")]
     )
     samples = list(
-        read(Reader(store), Recognizer(ModelWithDecoder(Barcode())), ReadOptions(second_look=False))
+        read(
+            LmdbReader(store),
+            Recognizer(ModelWithDecoder(Barcode())),
+            ReadOptions(second_look=False),
+        )
     )
     assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
     (part,) = report({"x": samples}, EvaluateOptions()).sets
@@ -104,7 +112,7 @@ def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
     store = build(tmp_path / "pages.lmdb", [(pages.read_bytes(), "ab"), ("e", "e")])
     assert [
         (s.reference, s.reading)
-        for s in read(Reader(store), Recognizer(ModelWithDecoder(Barcode())))
+        for s in read(LmdbReader(store), Recognizer(ModelWithDecoder(Barcode())))
     ] == [
         ("ab", "ab"),
         ("e", "e"),
@@ -156,7 +164,8 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     assert lines[1].split()[:-2] == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
     assert lines[3].split()[:-2] == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
     (sure,) = [
-        sample.confidence for sample in read(Reader(two), Recognizer(ModelWithDecoder(Barcode())))
+        sample.confidence
+        for sample in read(LmdbReader(two), Recognizer(ModelWithDecoder(Barcode())))
     ]
     assert lines[3].split()[-2:] == [
         f"{100 * (1 - sure):.2f}",

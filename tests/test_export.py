@@ -18,7 +18,7 @@ from crnn_cli.commands.export import export as export_command
 from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
 from crnn_cli.export import export
 from crnn_cli.export import quantize as fewer_bits
@@ -168,7 +168,7 @@ def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, pre
     heads, whole, fewer = (line.split() for line in result.out.splitlines())
     assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
     assert 0 < float(fewer[1]) < float(whole[1])
-    (images, widths), *_ = fewer_bits.sampled([Reader(lines)], ModelConfig("abcé"))
+    (images, widths), *_ = fewer_bits.sampled([LmdbReader(lines)], ModelConfig("abcé"))
     (expected, frames), (found, same) = (
         runners.load(path, "cpu")(images, widths) for path in (source, target)
     )
@@ -195,10 +195,10 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
         result = crnn("export", source, *arguments)
         assert (result.code, why in result.err) == (2, True), result.err
     junk = tmp_path / "junk.lmdb"
-    with Writer(junk) as writer:
+    with LmdbWriter(junk) as writer:
         writer.add(b"junk", "abc", 64, 32, "junk.png")
     with pytest.raises(UsageFault, match=r"junk\.lmdb: .* none of these can be read"):
-        fewer_bits.sampled([Reader(junk)], ModelConfig("abc"))
+        fewer_bits.sampled([LmdbReader(junk)], ModelConfig("abc"))
     result = crnn("export", source, "--fp16", "--data", junk)
     assert (result.code, "none of the 1 images can be read" in result.err) == (2, True)
     result = crnn("export", source, "--fp16", "--data", junk, "--data", lines)
@@ -209,13 +209,13 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
 
 
 def test_samples_come_from_all_over_the_datasets(lines):
-    (one,) = fewer_bits.sampled([Reader(lines)], ModelConfig("abc"), 1)
-    many = fewer_bits.sampled([Reader(lines), Reader(lines)], ModelConfig("abc"), 100)
+    (one,) = fewer_bits.sampled([LmdbReader(lines)], ModelConfig("abc"), 1)
+    many = fewer_bits.sampled([LmdbReader(lines), LmdbReader(lines)], ModelConfig("abc"), 100)
     assert (len(one[1]), sum(len(widths) for _, widths in many)) == (1, 18)
     assert (
         sum(
             len(widths)
-            for _, widths in fewer_bits.sampled([Reader(lines)] * 2, ModelConfig("abc"), 7)
+            for _, widths in fewer_bits.sampled([LmdbReader(lines)] * 2, ModelConfig("abc"), 7)
         )
         == 7
     )

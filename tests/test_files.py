@@ -26,12 +26,12 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "é a.bin"
-    with files.opened_whole(path) as file:
+    with files.open_atomic(path) as file:
         file.write(b"one")
         assert not path.exists()
         file.write(b"two")
     assert path.read_bytes() == b"onetwo"
-    files.write_whole(path, b"three")
+    files.write_atomic(path, b"three")
     assert path.read_bytes() == b"three"
     assert names(tmp_path) == [path.name]
 
@@ -46,7 +46,7 @@ def test_an_exception_leaves_the_old_file_and_the_new_rows_only_where_they_are_w
     kept: list[Path] = []
 
     def work():
-        with files.opened_whole(path, kept.append if keep else None) as file:
+        with files.open_atomic(path, kept.append if keep else None) as file:
             file.write(written)
             raise KeyboardInterrupt
 
@@ -61,7 +61,7 @@ def test_an_exception_leaves_the_old_file_and_the_new_rows_only_where_they_are_w
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
-    files.write_whole(tmp_path / "link", b"new")
+    files.write_atomic(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_bytes() == b"new"
 
@@ -73,7 +73,7 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
     reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
     reader.start()
     files.check_output(tmp_path / "pipe", overwrite=False)
-    files.write_whole(tmp_path / "pipe", b"data")
+    files.write_atomic(tmp_path / "pipe", b"data")
     reader.join(30)
     assert found == [b"data"]
     assert names(tmp_path) == ["pipe"]
@@ -81,9 +81,9 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
 
 def test_two_writers_do_not_share_a_partial_file(tmp_path):
     code = (
-        f"from crnn_cli.files import write_whole; write_whole({str(tmp_path / 'a')!r}, b'theirs')"
+        f"from crnn_cli.files import write_atomic; write_atomic({str(tmp_path / 'a')!r}, b'theirs')"
     )
-    with files.opened_whole(tmp_path / "a") as file:
+    with files.open_atomic(tmp_path / "a") as file:
         file.write(b"mine")
         subprocess.run([sys.executable, "-c", code], check=True)
         assert (tmp_path / "a").read_bytes() == b"theirs"
@@ -102,7 +102,7 @@ def test_what_cannot_take_its_name_is_refused_before_the_work(tmp_path):
         with pytest.raises(OutputError, match=f"there is no folder .*{folder}: make it"):
             files.check_output(tmp_path / folder / "a", overwrite=True)
         with pytest.raises(OutputError, match="a: cannot be written"):
-            files.write_whole(tmp_path / folder / "a", b"")
+            files.write_atomic(tmp_path / folder / "a", b"")
 
 
 def test_a_row_is_one_line_whatever_is_in_it():
@@ -189,8 +189,8 @@ def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
 @posix
 def test_two_runs_do_not_go_on_with_one_file(tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"rows\n")
-    with files.opened_behind(tmp_path / "a.tsv", lambda _: 5) as first:
-        second = files.opened_behind(tmp_path / "a.tsv", lambda _: 0)
+    with files.open_append(tmp_path / "a.tsv", lambda _: 5) as first:
+        second = files.open_append(tmp_path / "a.tsv", lambda _: 0)
         with pytest.raises(OutputError, match=r"a\.tsv: another run"), second:
             pass
         first.write(b"more\n")

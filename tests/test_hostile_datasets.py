@@ -16,7 +16,7 @@ from crnn_cli import inspection
 from crnn_cli.config import ModelConfig
 from crnn_cli.data import dataset
 from crnn_cli.data.labels import read
-from crnn_cli.data.store import Reader, Writer, writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter, writer
 from crnn_cli.errors import LabelError, StoreError
 
 from .conftest import png, render
@@ -42,7 +42,7 @@ APPEND = """
 import sys
 from crnn_cli.data.store import writer
 from tests.damage import write
-writer._BATCH = 5  # many transactions
+writer._MAX_BATCH = 5  # many transactions
 for first in range(int(sys.argv[2]), 260, 20):
     write(sys.argv[1], range(first, first + 20), append=True)
 """
@@ -51,25 +51,25 @@ for first in range(int(sys.argv[2]), 260, 20):
 def test_a_reader_keeps_its_samples_while_another_process_adds_to_them(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, range(100))
-    reader, transactions = Reader(path), set()
+    reader, transactions = LmdbReader(path), set()
     appending = subprocess.Popen([sys.executable, "-c", APPEND, str(path), "100"])
     while appending.poll() is None:
         assert records(reader) == expected(100)
         transactions.add(reader._opened()._state.transaction)
-        later = Reader(path)
+        later = LmdbReader(path)
         assert records(later) == expected(len(later))
         assert later.sizes()[:, 0].tolist() == [10 + number for number in range(len(later))]
     assert appending.returncode == 0 and len(transactions) > 2
-    assert len(Reader(path)) == 260
+    assert len(LmdbReader(path)) == 260
     assert reader.sizes().tolist() == [[10 + number, 32] for number in range(100)]
-    assert reader.hashes().tolist() == Reader(path).hashes()[:100].tolist()
+    assert reader.hashes().tolist() == LmdbReader(path).hashes()[:100].tolist()
     assert records(reader) == expected(100)
 
 
 def test_what_is_stored_of_all_samples_is_cut_and_not_worked_out_again(tmp_path):
     """The images here are none, so that a size that is not taken from the store is 0."""
     write(tmp_path / "a.lmdb", range(3))
-    reader = Reader(tmp_path / "a.lmdb")
+    reader = LmdbReader(tmp_path / "a.lmdb")
     write(tmp_path / "a.lmdb", range(3, 9), append=True)
     assert reader.sizes().tolist() == [[10, 32], [11, 32], [12, 32]]
 
@@ -77,7 +77,7 @@ def test_what_is_stored_of_all_samples_is_cut_and_not_worked_out_again(tmp_path)
 DAMAGE = """
 import random, sys
 from pathlib import Path
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import StoreError
 from tests.damage import damaged, records, write
 whole, folder, outcomes = Path(sys.argv[1], "data.mdb").read_bytes(), Path(sys.argv[2]), []
@@ -86,8 +86,8 @@ for seed in range(150):
     path.mkdir()
     (path / "data.mdb").write_bytes(damaged(whole, random.Random(seed)))
     try:
-        reader = Reader(path)
-        for read in (records, Reader.sizes, Reader.hashes, Reader.marks, Reader.about):
+        reader = LmdbReader(path)
+        for read in (records, LmdbReader.sizes, LmdbReader.hashes, LmdbReader.marks, LmdbReader.about):
             read(reader)
         outcomes.append("read")
         if seed % 3 == 0:
@@ -118,7 +118,7 @@ def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path)
 
 def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
     write(tmp_path / "a.lmdb", range(200))
-    reader = Reader(tmp_path / "a.lmdb")
+    reader = LmdbReader(tmp_path / "a.lmdb")
     (tmp_path / "a.lmdb" / "data.mdb").write_bytes(
         (tmp_path / "a.lmdb" / "data.mdb").read_bytes()[: 3 * PAGE]
     )
@@ -133,7 +133,7 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
     )
     told = "a number of 5,000 digits" if len(count) == 5000 else f"{int(count):,}"
     with pytest.raises(StoreError, match=f"a: num-samples says {told}, but the LMDB has 3 records"):
-        Reader(path)
+        LmdbReader(path)
 
 
 @pytest.mark.parametrize(
@@ -147,21 +147,21 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
 def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):
     write(tmp_path / "a", range(1))
     change(tmp_path / "a", {b"crnn-meta": meta.encode("utf-8", "surrogateescape")})
-    for ask in (Reader.marks, Reader.about):
+    for ask in (LmdbReader.marks, LmdbReader.about):
         with pytest.raises(StoreError, match="a: crnn-meta is damaged"):
-            ask(Reader(tmp_path / "a"))
+            ask(LmdbReader(tmp_path / "a"))
 
 
 def test_damaged_sizes_and_hashes_are_told_or_worked_out_again(tmp_path):
     image = png(render("abc"))
-    with Writer(tmp_path / "a") as opened:
+    with LmdbWriter(tmp_path / "a") as opened:
         opened.add(image, "abc", 1, 2, "p")
     change(tmp_path / "a", {b"crnn-sizes": b"\xff" * 8})
     with pytest.raises(StoreError, match="a: crnn-sizes is damaged"):
-        Reader(tmp_path / "a").sizes()
+        LmdbReader(tmp_path / "a").sizes()
     for wrong in (b"", b"1234567", b"123456789", b"1" * 800):
         change(tmp_path / "a", {b"crnn-sizes": wrong, b"crnn-hashes": wrong})
-        reader = Reader(tmp_path / "a")
+        reader = LmdbReader(tmp_path / "a")
         assert reader.sizes().tolist() == [list(reversed(render("abc").shape))]
         assert reader.hashes().tolist() == [writer.content_hash(image)]
 
@@ -169,7 +169,7 @@ def test_damaged_sizes_and_hashes_are_told_or_worked_out_again(tmp_path):
 def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
     write(tmp_path / "a", range(2))
     change(tmp_path / "a", {b"label-000000002": b"x" * 10_000_000})
-    reader = Reader(tmp_path / "a")
+    reader = LmdbReader(tmp_path / "a")
     for ask in (
         lambda: reader.label(1),
         lambda: list(reader.labels()),
@@ -182,10 +182,10 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
 def test_training_leaves_out_and_names_labels_with_control_characters(tmp_path):
     """Labels of other programs may end in a line end; what no image shows cannot be learned."""
     word = png(render("ab"))
-    with Writer(tmp_path / "a") as opened:
+    with LmdbWriter(tmp_path / "a") as opened:
         for number, label in enumerate(("ab", "ab\n", "a\0b", "a\x1b[31mb", "ba")):
             opened.add(word, label, *reversed(render("ab").shape), str(number))
-    store = Reader(tmp_path / "a")
+    store = LmdbReader(tmp_path / "a")
     assert dataset.derive_alphabet([store], ModelConfig("x")).characters == "ab"
     samples, skipped = dataset.encode([store], ModelConfig("ab"), drop_unknown=False)
     assert samples.rows.tolist() == [0, 4]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli import app, files
+from crnn_cli import app, files, locks
 from crnn_cli.commands import row_formats
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ModelError, OutputError
 from crnn_cli.reading import results
 from crnn_cli.reading.inputs import Remaining
@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     save_untrained(tmp_path / "model.safetensors", "ab")
-    with Writer(tmp_path / "good.lmdb") as writer:
+    with LmdbWriter(tmp_path / "good.lmdb") as writer:
         for text in ("a", "ab", "bba"):
             image = stripes(text)
             (tmp_path / f"{text}.png").write_bytes(png(image))
@@ -181,7 +181,7 @@ def test_links_lead_to_what_is_written(tmp_path):
     ):
         (tmp_path / name).symlink_to(target)
     files.check_output(tmp_path / "new", overwrite=False)
-    files.write_whole(tmp_path / "new", b"data")
+    files.write_atomic(tmp_path / "new", b"data")
     assert (tmp_path / "other" / "new").read_bytes() == b"data"
     assert (tmp_path / "new").is_symlink()
     with pytest.raises(OutputError, match=r"loop: cannot be written \(Too many levels"):
@@ -208,7 +208,7 @@ def test_an_open_file_is_neither_cut_nor_made_anew(tmp_path, mode):
         path = Path("/dev/fd", str(log.fileno()))
         files.check_output(path, overwrite=False)
         for line in (b"one\n", b"two\n"):
-            files.write_whole(path, line)
+            files.write_atomic(path, line)
         log.write(b"three\n")
     assert (tmp_path / "log").read_bytes() == b"old\none\ntwo\nthree\n"
     assert names(tmp_path) == ["log"]
@@ -316,7 +316,7 @@ def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, mo
 KILLED = """
 import os, signal, sys
 from crnn_cli import files
-with files.opened_whole(sys.argv[1], print if sys.argv[2] else None) as out:
+with files.open_atomic(sys.argv[1], print if sys.argv[2] else None) as out:
     out.write(sys.argv[3].encode())
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -338,21 +338,21 @@ def test_leftovers_of_killed_writers_go_and_rows_stay(tmp_path):
     (tmp_path / ".a.tsv.123.partial").write_bytes(b"of an older version")
     assert len(names(tmp_path)) == 3
     (kept,) = files.leftovers(path)
-    files.write_whole(path, b"new")
+    files.write_atomic(path, b"new")
     assert [own.name for own in files.leftovers(path)] == [kept.name]
     assert kept.read_bytes() == b"rows"
     assert len(names(tmp_path)) == 4
     killed(path, keep=False, data="half")
     assert len(names(tmp_path)) == 5
-    files.write_whole(path, b"newer")
+    files.write_atomic(path, b"newer")
     assert len(names(tmp_path)) == 4
 
 
 def test_writers_at_work_keep_their_files(tmp_path):
     path = tmp_path / "a"
-    code = f"from crnn_cli.files import write_whole; write_whole({str(path)!r}, b'theirs')"
+    code = f"from crnn_cli.files import write_atomic; write_atomic({str(path)!r}, b'theirs')"
     for keep in (None, lambda _: None):
-        with files.opened_whole(path, keep) as file:
+        with files.open_atomic(path, keep) as file:
             file.write(b"mine")
             subprocess.run([sys.executable, "-c", code], check=True)
             assert path.read_bytes() == b"theirs"
@@ -373,11 +373,11 @@ def test_kept_rows_are_named_by_the_next_run(here, crnn):
 def test_what_is_held_is_held_once(tmp_path):
     path = tmp_path / "lock"
     with path.open("wb") as first, path.open("r+b") as second:
-        files.hold(first, path)
+        locks.lock_or_raise(first, path)
         with pytest.raises(OutputError, match=r"^/.*lock: taken: wait$"):
-            files.hold(second, path, "taken: wait")
+            locks.lock_or_raise(second, path, "taken: wait")
     with path.open("r+b") as second:
-        files.hold(second, path)
+        locks.lock_or_raise(second, path)
 
 
 def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
@@ -505,16 +505,16 @@ def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
 def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
-    with files.opened_behind(
+    with files.open_append(
         path, lambda file: row_formats.read_rows(file, path, row_formats.FORMATS["tsv"]).size
     ) as first:
         first.write(b"c\td\t0.5000\n")
         with (
             pytest.raises(OutputError, match="another run"),
-            files.opened_behind(path, lambda _: pytest.fail("read")),
+            files.open_append(path, lambda _: pytest.fail("read")),
         ):
             pass
-    with files.opened_behind(
+    with files.open_append(
         path, lambda file: row_formats.read_rows(file, path, row_formats.FORMATS["tsv"]).size
     ) as later:
         later.write(b"e\tf\t0.5000\n")
@@ -525,12 +525,12 @@ def test_what_a_run_goes_on_with_is_not_replaced_meanwhile(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
     held = pytest.raises(OutputError, match="out: another run is writing to it")
-    with files.opened_behind(path, lambda _: 11), held:
+    with files.open_append(path, lambda _: 11), held:
         files.check_output(path, overwrite=True)
     files.check_output(path, overwrite=True)
-    for change in (path.unlink, lambda: files.write_whole(path, b"new")):
+    for change in (path.unlink, lambda: files.write_atomic(path, b"new")):
         lost = pytest.raises(OutputError, match="out: removed or replaced during the run")
-        with lost, files.opened_behind(path, lambda _: 0) as file:
+        with lost, files.open_append(path, lambda _: 0) as file:
             file.write(b"row")
             change()
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from crnn_cli import checkpoint, files, main, training
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ModelError, OutputError, TrainingError
 from tests.conftest import Result, png, render
 
@@ -40,7 +40,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="locks and links of POSIX")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset and a run of two steps that has ended."""
     folder = tmp_path_factory.mktemp("trained")
-    with Writer(folder / "words.lmdb") as writer:
+    with LmdbWriter(folder / "words.lmdb") as writer:
         for number, word in enumerate(WORDS * 3):
             image = render(word)
             image[0, number] = number
@@ -83,7 +83,7 @@ def test_a_second_run_into_the_same_output_ends_at_once(
     record: training.RunFolder, crnn: Callable[..., Result], how: tuple[str, ...]
 ) -> None:
     before = {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
-    with files.sole(record.folder):
+    with files.exclusive(record.folder):
         result = crnn(*TRAIN, "--steps", "2", "-o", "m.safetensors", *how)
     assert (result.code, "m.run: another run is writing to it: wait" in result.err) == (1, True), (
         result.err
@@ -97,18 +97,18 @@ def test_a_second_run_into_the_same_output_ends_at_once(
 def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         with (
-            files.sole(tmp_path / "new" / "m.run"),
+            files.exclusive(tmp_path / "new" / "m.run"),
             pytest.raises(OutputError),
-            files.sole(tmp_path / "new" / "m.run"),
+            files.exclusive(tmp_path / "new" / "m.run"),
         ):
             pass
     assert not list(tmp_path.iterdir())
     (tmp_path / ".m.run.lock").touch()  # of a run that was killed
-    with files.sole(tmp_path / "m.run"):
+    with files.exclusive(tmp_path / "m.run"):
         pass
     (tmp_path / "precious").write_text("mine")
     (tmp_path / ".m.run.lock").symlink_to("precious")
-    with files.sole(tmp_path / "m.run"):
+    with files.exclusive(tmp_path / "m.run"):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
 
@@ -428,8 +428,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
             patch.setattr(training.RunFolder, "save_state", lambda *_: None)
         else:
             patch.setattr(
-                "crnn_cli.training.run_folder.write_whole",
-                lambda *_: files.write_whole("/dev/full", b"x"),
+                "crnn_cli.training.run_folder.write_atomic",
+                lambda *_: files.write_atomic("/dev/full", b"x"),
             )
         result = resumed(crnn)
     assert (result.code, "cannot be written (No space left on device)" in result.err) == (

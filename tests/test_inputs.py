@@ -21,7 +21,7 @@ from crnn_cli.config import ModelConfig
 from crnn_cli.data import labels, limits, tables
 from crnn_cli.data.alphabet import read_alphabet
 from crnn_cli.data.build import Build, BuildOptions
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import (
     ConfigError,
     CrnnError,
@@ -117,7 +117,7 @@ def test_a_folder_without_images_keeps_a_place(folder):
 
 @pytest.mark.parametrize("given", ["set.lmdb", "set.lmdb/data.mdb"])
 def test_a_dataset_stands_for_its_records_counted_from_one(folder, given):
-    with Writer("set.lmdb") as writer:
+    with LmdbWriter("set.lmdb") as writer:
         for text in ("a", "b"):
             image = stripes(text)
             writer.add(png(image), text, image.shape[1], image.shape[0], f"{text}.png")
@@ -353,7 +353,7 @@ def test_links_in_circles_end(folder):
 )
 @pytest.mark.parametrize("kind", ["lmdb", "parquet"])
 def test_a_dataset_that_cannot_be_opened_leaves_the_others(folder, monkeypatch, fault, kind):
-    opened = "crnn_cli.data.store.Reader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
+    opened = "crnn_cli.data.store.LmdbReader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
 
     def fails(name):
         raise fault

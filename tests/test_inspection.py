@@ -20,7 +20,7 @@ from crnn_cli import checkpoint, inspection
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import Backbone, ModelConfig
 from crnn_cli.core.model import CRNN
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 from tests.conftest import png, render
 from tests.models import save_stripes_onnx, save_untrained
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_seen_of_an_alphabet_is_named(tmp_path, crnn):
     model = save_untrained(tmp_path / "model.safetensors", characters)
     shown = "11 characters: ab漢 \u05d0 \u0628 U+0020 U+0301 U+200F U+200B U+05B8 U+3000\n"
     assert shown in crnn("inspect", model).out
-    with Writer(tmp_path / "set.lmdb") as writer:
+    with LmdbWriter(tmp_path / "set.lmdb") as writer:
         writer.add(png(render("abc")), "b a\u0300\u0301", 40, 32, "1.png")
     assert "4 characters: bà U+0020 U+0301\n" in crnn("inspect", tmp_path / "set.lmdb").out
 
@@ -110,7 +110,7 @@ def test_an_undecodable_path_is_shown_on_a_strict_stdout(model, tmp_path):
 
 @pytest.fixture
 def words(tmp_path):
-    with Writer(tmp_path / "words.lmdb") as writer:
+    with LmdbWriter(tmp_path / "words.lmdb") as writer:
         for label in ["abba", "cab", "", "漢字", "a" * 60]:
             image = render("abc")
             writer.add(png(image), label, image.shape[1], image.shape[0], f"{len(label)}.png")
@@ -119,7 +119,7 @@ def words(tmp_path):
 
 
 def test_a_dataset_is_counted(words):
-    found = inspection.dataset(Reader(words))
+    found = inspection.dataset(LmdbReader(words))
     assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
     assert found.characters == {
         "a": 63,

@@ -19,7 +19,7 @@ import crnn_cli
 from crnn_cli import language_models
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import DecodeOptions
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ModelError
 from crnn_cli.runners import onnx_file
 from tests.conftest import png
@@ -174,7 +174,7 @@ def test_a_pt2_is_refused_without_being_opened(tmp_path, canary, crnn, part):
     path, image, data = tmp_path / "model.pt2", tmp_path / "a.png", tmp_path / "a.lmdb"
     path.write_bytes(pt2(part, pickled((Attack(canary),))))
     image.write_bytes(png(stripes("ab")))
-    with Writer(data) as writer:
+    with LmdbWriter(data) as writer:
         writer.add(image.read_bytes(), "ab", 24, 32, "a.png")
     for line in (
         ("predict", image, "--model", path),

@@ -24,7 +24,7 @@ from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import greedy
 from crnn_cli.core.model import CRNN
 from crnn_cli.data import images
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ImageError, ModelError, UsageFault
 from crnn_cli.reading import pipeline, recognizer
 from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
@@ -361,7 +361,7 @@ def test_python_users_name_whatever_the_command_line_does(tmp_path, crnn):
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(png(stripes(text)))
-    with Writer(tmp_path / "set.lmdb") as writer:
+    with LmdbWriter(tmp_path / "set.lmdb") as writer:
         writer.add(png(stripes("bb")), "bb", 24, 32, "bb.png")
     model = save_stripes_onnx(tmp_path / "stripes.onnx")
     given = [

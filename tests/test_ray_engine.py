@@ -10,7 +10,7 @@ import sys
 import cv2
 import pytest
 
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ModelError
 from crnn_cli.reading import ray_engine
 from crnn_cli.reading.pipeline import ReadOptions
@@ -57,7 +57,7 @@ def here(tmp_path, monkeypatch, ray):
         )
     cv2.imwritemulti("images/pages.tif", [stripes("ab"), stripes("b")])
     for name in ("one.lmdb", "two.lmdb"):
-        with Writer(name) as store:
+        with LmdbWriter(name) as store:
             for text in TEXTS[:4]:
                 store.add(png(stripes(text)), text, 8 * len(text) + 8, 32, f"{text}.png")
     (tmp_path / "tables").mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from tests.conftest import png
 from tests.models import save_stripes_onnx, stripes
 
@@ -65,7 +65,7 @@ def test_an_exported_model_reads_without_torch(folder):
 
 
 def test_an_exported_model_is_scored_without_torch(folder):
-    with Writer(folder / "set.lmdb") as writer:
+    with LmdbWriter(folder / "set.lmdb") as writer:
         for text in ("ab", "bba"):
             writer.add(png(stripes(text)), text, 8 * len(text) + 8, 32, f"{text}.png")
     with python(

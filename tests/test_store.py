@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from crnn_cli.config import ModelConfig
 from crnn_cli.data import dataset
-from crnn_cli.data.store import Reader, Writer, content_hash, writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter, content_hash, writer
 from crnn_cli.errors import StoreError, UsageFault
 
 from .conftest import png, render
@@ -39,13 +39,13 @@ SAMPLES = st.lists(
 
 
 def write(path: Path, samples, **options) -> None:
-    with Writer(path, **options) as writer:
+    with LmdbWriter(path, **options) as writer:
         for sample in samples:
             writer.add(*sample)
 
 
 def interrupted(path: Path, samples, **options) -> None:
-    with Writer(path, **options) as writer:
+    with LmdbWriter(path, **options) as writer:
         for sample in samples:
             writer.add(*sample)
         raise KeyboardInterrupt
@@ -67,7 +67,7 @@ def foreign(path: Path, items: dict[bytes, bytes], subdir: bool = True) -> Path:
 
 
 def read(path: Path) -> list:
-    reader = Reader(path)
+    reader = LmdbReader(path)
     marks = reader.marks()
     rows = [
         (reader.image(n), reader.label(n), *map(int, size), reader.path(n), marks.get(n, ""))
@@ -94,8 +94,8 @@ def test_what_is_written_appended_and_replaced_comes_back(tmp_path_factory, firs
 
 
 def test_batches_and_a_growing_map(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "_FIRST_MAP", 1 << 16)
-    monkeypatch.setattr(writer, "_BATCH", 7)
+    monkeypatch.setattr(writer, "_INITIAL_MAP_SIZE", 1 << 16)
+    monkeypatch.setattr(writer, "_MAX_BATCH", 7)
     samples = [(bytes([n]) * 9000, str(n), n, n, str(n), "") for n in range(1, 60)]
     write(tmp_path / "a.lmdb", samples[:40])
     write(tmp_path / "a.lmdb", samples[40:], append=True)
@@ -134,13 +134,15 @@ def test_training_skips_and_names_an_image_too_wide_for_a_line(tmp_path):
     items = {b"image-%09d" % number: word for number, word in enumerate(words, start=1)}
     items |= {b"label-%09d" % number: b"ab" for number in range(1, 5)}
     path = foreign(tmp_path / "wide", items | {b"num-samples": b"4"})
-    samples, skipped = dataset.encode([Reader(path)], ModelConfig("ab"), drop_unknown=False)
+    samples, skipped = dataset.encode([LmdbReader(path)], ModelConfig("ab"), drop_unknown=False)
     assert [samples.name(index) for index in range(len(samples))] == [f"{path}:1", f"{path}:3"]
     assert [*skipped.summary()] == [
         f"1 samples with an image that cannot be decoded left out: {path}:4",
         f"1 samples with an image too wide for a line of text left out: {path}:2",
     ]
-    _, skipped = dataset.encode([Reader(path)], ModelConfig("ab", height=96), drop_unknown=False)
+    _, skipped = dataset.encode(
+        [LmdbReader(path)], ModelConfig("ab", height=96), drop_unknown=False
+    )
     assert skipped.too_wide == [f"{path}:2", f"{path}:3"]
 
 
@@ -149,22 +151,25 @@ def test_samples_that_another_program_added_are_seen(tmp_path):
     write(path, simple(1))
     image = png(render("wide text"))
     foreign(path, {b"image-000000002": image, b"label-000000002": b"b", b"num-samples": b"2"})
-    assert Reader(path).sizes()[1].tolist() == [render("wide text").shape[1], 32]
-    assert Reader(path).hashes()[1] == content_hash(image)
+    assert LmdbReader(path).sizes()[1].tolist() == [render("wide text").shape[1], 32]
+    assert LmdbReader(path).hashes()[1] == content_hash(image)
 
 
 def test_the_data_file_and_its_folder_are_the_same(tmp_path):
     write(tmp_path / "a.lmdb", simple(2))
-    by_file, by_folder = Reader(tmp_path / "a.lmdb" / "data.mdb"), Reader(tmp_path / "a.lmdb")
+    by_file, by_folder = (
+        LmdbReader(tmp_path / "a.lmdb" / "data.mdb"),
+        LmdbReader(tmp_path / "a.lmdb"),
+    )
     assert by_file.name == by_folder.name == str(tmp_path / "a.lmdb")
     assert list(by_file.labels()) == list(by_folder.labels())
 
 
 def test_a_reader_crosses_to_a_spawned_process(tmp_path):
     write(tmp_path / "a.lmdb", simple(3))
-    reader = Reader(tmp_path / "a.lmdb")
+    reader = LmdbReader(tmp_path / "a.lmdb")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(Reader.label, reader, 2).result() == reader.label(2)
+        assert pool.submit(LmdbReader.label, reader, 2).result() == reader.label(2)
     assert pickle.loads(pickle.dumps(reader)).image(1) == reader.image(1)
 
 
@@ -172,7 +177,7 @@ def test_a_reader_crosses_to_a_spawned_process(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # this process may have threads
 def test_a_reader_survives_a_fork(tmp_path):
     write(tmp_path / "a.lmdb", simple(3))
-    reader, other = Reader(tmp_path / "a.lmdb"), Reader(tmp_path / "a.lmdb")
+    reader, other = LmdbReader(tmp_path / "a.lmdb"), LmdbReader(tmp_path / "a.lmdb")
     child = os.fork()
     if child == 0:
         os._exit(0 if reader.label(1) == other.label(1) == "text1" else 1)
@@ -182,10 +187,10 @@ def test_a_reader_survives_a_fork(tmp_path):
 
 def test_an_open_reader_keeps_the_dataset_that_was_replaced(tmp_path):
     write(tmp_path / "a.lmdb", simple(1, "old"))
-    reader = Reader(tmp_path / "a.lmdb")
+    reader = LmdbReader(tmp_path / "a.lmdb")
     write(tmp_path / "a.lmdb", simple(1, "new"), overwrite=True)
     assert reader.label(0) == "old0"
-    assert Reader(tmp_path / "a.lmdb").label(0) == "new0"
+    assert LmdbReader(tmp_path / "a.lmdb").label(0) == "new0"
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"append": True}])
@@ -196,21 +201,21 @@ def test_a_failed_writer_leaves_everything_as_it_was(tmp_path, options):
         write(path, before)
     with pytest.raises(KeyboardInterrupt):
         interrupted(path, simple(1), **options)
-    with pytest.raises(StoreError, match="nothing to store"), Writer(path, **options):
+    with pytest.raises(StoreError, match="nothing to store"), LmdbWriter(path, **options):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ([path.name] if options else [])
     assert not options or [row[1] for row in read(path)] == [row[1] for row in before]
 
 
 def test_what_an_interrupted_append_left_is_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "_BATCH", 1)
+    monkeypatch.setattr(writer, "_MAX_BATCH", 1)
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
     with pytest.raises(KeyboardInterrupt):
         interrupted(path, simple(5, "lost"), append=True)
-    assert len(Reader(path)) == 1
+    assert len(LmdbReader(path)) == 1
     write(path, simple(1, "kept"), append=True)
-    assert list(Reader(path).labels()) == ["text0", "kept0"]
+    assert list(LmdbReader(path).labels()) == ["text0", "kept0"]
 
 
 def test_a_full_disk_leaves_nothing_and_spoils_nothing(tmp_path):
@@ -240,15 +245,15 @@ def test_what_is_in_the_way_is_not_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     with pytest.raises(StoreError, match="exists: --overwrite replaces it, --append adds to it"):
-        Writer(tmp_path / "a.lmdb")
+        LmdbWriter(tmp_path / "a.lmdb")
     for name, told in (
         ("file", "is no dataset folder but a file"),
         ("folder", "is no dataset, so it is not replaced"),
     ):
         with pytest.raises(StoreError, match=told):
-            Writer(tmp_path / name, overwrite=True)
+            LmdbWriter(tmp_path / name, overwrite=True)
     with pytest.raises(StoreError, match="no dataset to append to"):
-        Writer(tmp_path / "none.lmdb", append=True)
+        LmdbWriter(tmp_path / "none.lmdb", append=True)
     with pytest.raises(StoreError, match=r"cannot be written \((File exists|Not a directory)"):
         write(tmp_path / "file" / "a.lmdb", simple(1))
 
@@ -273,25 +278,25 @@ needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="no such locks 
 def test_one_build_at_a_time_adds_to_a_dataset(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
-    first = Writer(path, append=True)
+    first = LmdbWriter(path, append=True)
     with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"):
-        Writer(path, append=True)
+        LmdbWriter(path, append=True)
     with first:
         first.add(*simple(1, "first")[0])
     write(path, simple(1, "second"), append=True)
-    assert list(Reader(path).labels()) == ["text0", "first0", "second0"]
+    assert list(LmdbReader(path).labels()) == ["text0", "first0", "second0"]
 
 
 def test_samples_that_another_program_adds_meanwhile_are_not_lost(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
-    writer = Writer(path, append=True)
+    writer = LmdbWriter(path, append=True)
     foreign(path, {b"image-000000002": b"b", b"label-000000002": b"theirs", b"num-samples": b"2"})
     writer.__enter__()
     writer.add(*simple(1, "mine")[0])
     with pytest.raises(StoreError, match="changed by another program"):
         writer.__exit__(None, None, None)
-    assert Reader(path).label(1) == "theirs"
+    assert LmdbReader(path).label(1) == "theirs"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -299,7 +304,7 @@ def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was
     tmp_path, overwrite
 ):
     path = tmp_path / "a.lmdb"
-    slow = Writer(path, overwrite=overwrite)
+    slow = LmdbWriter(path, overwrite=overwrite)
     slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
     slow.__enter__()
     slow.add(*simple(1, "slow")[0])
@@ -309,32 +314,32 @@ def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was
     else:
         with pytest.raises(StoreError, match="exists: --overwrite replaces it"):
             slow.__exit__(None, None, None)
-    assert Reader(path).label(0) == ("slow0" if overwrite else "fast0")
+    assert LmdbReader(path).label(0) == ("slow0" if overwrite else "fast0")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 @needs_locks
 def test_what_a_living_build_has_written_is_no_leftover(tmp_path):
     path = tmp_path / "a.lmdb"
-    slow = Writer(path, overwrite=True)
+    slow = LmdbWriter(path, overwrite=True)
     slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
     with slow:
         slow.add(*simple(1, "slow")[0])
         write(path, simple(1, "fast"))
-        assert Reader(path).label(0) == "fast0"
-    assert Reader(path).label(0) == "slow0"
+        assert LmdbReader(path).label(0) == "fast0"
+    assert LmdbReader(path).label(0) == "slow0"
 
 
 def test_a_name_that_is_none_is_refused():
     for path in (".", "..", "/"):
         with pytest.raises(UsageFault, match="name a dataset"):
-            Writer(path, overwrite=True)
+            LmdbWriter(path, overwrite=True)
 
 
 def test_what_is_appended_again_is_known(tmp_path):
     sample, other = simple(2)
     write(tmp_path / "a.lmdb", [sample])
-    writer = Writer(tmp_path / "a.lmdb", append=True)
+    writer = LmdbWriter(tmp_path / "a.lmdb", append=True)
     assert writer.has(content_hash(sample[0]), sample[4])
     assert not writer.has(content_hash(sample[0]), other[4])
     assert not writer.has(content_hash(b"another image"), sample[4])
@@ -343,7 +348,7 @@ def test_what_is_appended_again_is_known(tmp_path):
 def test_a_dataset_that_may_not_be_seen_is_told(tmp_path, monkeypatch):
     write(tmp_path / "a.lmdb", simple(1))
     with pytest.raises(StoreError, match=r"cannot be read \(File name too long\)"):
-        Reader(tmp_path / ("x" * 300))
+        LmdbReader(tmp_path / ("x" * 300))
 
     def refuse(*_) -> None:
         raise PermissionError(13, "Permission denied")
@@ -351,7 +356,7 @@ def test_a_dataset_that_may_not_be_seen_is_told(tmp_path, monkeypatch):
     for name in ("is_file", "is_dir"):
         monkeypatch.setattr(Path, name, refuse)
         with pytest.raises(StoreError, match=r"a\.lmdb: cannot be read \(Permission denied\)"):
-            Reader(tmp_path / "a.lmdb")
+            LmdbReader(tmp_path / "a.lmdb")
         monkeypatch.undo()
 
 
@@ -378,13 +383,13 @@ def test_what_is_no_dataset_is_named(tmp_path):
         foreign(tmp_path / "zero", {b"num-samples": b"0"}): "has no samples",
     }.items():
         with pytest.raises(StoreError, match=message) as fault:
-            Reader(path)
+            LmdbReader(path)
         assert str(fault.value).startswith(f"{path}: ")
 
 
 def test_missing_and_unreadable_records_are_named(tmp_path):
     path = foreign(tmp_path / "a", {b"num-samples": b"2", b"label-000000001": b"\xff"})
-    reader = Reader(path)
+    reader = LmdbReader(path)
     with pytest.raises(StoreError, match="label-000000001 is not UTF-8"):
         reader.label(0)
     with pytest.raises(StoreError, match="label-000000002 is missing, of 2 samples"):
@@ -402,7 +407,7 @@ def test_a_copied_dataset_is_the_same(tmp_path):
     write(tmp_path / "a.lmdb", simple(5))
     shutil.copytree(tmp_path / "a.lmdb", tmp_path / "b.lmdb")
     assert np.array_equal(
-        Reader(tmp_path / "a.lmdb").hashes(), Reader(tmp_path / "b.lmdb").hashes()
+        LmdbReader(tmp_path / "a.lmdb").hashes(), LmdbReader(tmp_path / "b.lmdb").hashes()
     )
 
 
@@ -410,14 +415,14 @@ def test_a_copied_dataset_is_the_same(tmp_path):
 def test_a_dataset_that_a_build_adds_to_is_not_replaced(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
-    replacing = Writer(path, overwrite=True)
-    with Writer(path, append=True) as adding:
+    replacing = LmdbWriter(path, overwrite=True)
+    with LmdbWriter(path, append=True) as adding:
         adding.add(*simple(1, "added")[0])
         with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"):
-            Writer(path, overwrite=True)
+            LmdbWriter(path, overwrite=True)
         with pytest.raises(StoreError, match=r"a\.lmdb: another build is adding to it"), replacing:
             replacing.add(*simple(1, "new")[0])
-    assert list(Reader(path).labels()) == ["text0", "added0"]
+    assert list(LmdbReader(path).labels()) == ["text0", "added0"]
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
@@ -425,12 +430,12 @@ def test_a_dataset_that_is_replaced_while_a_build_adds_to_it_is_told(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
     write(tmp_path / "b.lmdb", simple(1, "new"))
-    adding = Writer(path, append=True).__enter__()
+    adding = LmdbWriter(path, append=True).__enter__()
     adding.add(*simple(1, "added")[0])
     (tmp_path / "b.lmdb" / "data.mdb").replace(path / "data.mdb")
     with pytest.raises(StoreError, match=r"a\.lmdb: replaced by another program"):
         adding.__exit__(None, None, None)
-    assert list(Reader(path).labels()) == ["new0"]
+    assert list(LmdbReader(path).labels()) == ["new0"]
 
 
 def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
@@ -442,7 +447,7 @@ def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
     for path in others:
         before = (path / "data.mdb").read_bytes()
         with pytest.raises(StoreError, match="is no dataset, so it is not replaced"):
-            Writer(path, overwrite=True)
+            LmdbWriter(path, overwrite=True)
         assert (path / "data.mdb").read_bytes() == before
     write(tmp_path / "a.lmdb", simple(1))
     whole = (tmp_path / "a.lmdb" / "data.mdb").read_bytes()
@@ -451,7 +456,7 @@ def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
         "spoiled": whole[:8192] + bytes(len(whole) - 8192),
     }.items():
         write(damaged(tmp_path / name, data), simple(1, "new"), overwrite=True)
-        assert Reader(tmp_path / name).label(0) == "new0"
+        assert LmdbReader(tmp_path / name).label(0) == "new0"
 
 
 def test_of_a_link_the_target_is_written(tmp_path):
@@ -463,14 +468,14 @@ def test_of_a_link_the_target_is_written(tmp_path):
         ({"overwrite": True}, "is no dataset folder but a link to nothing"),
     ):
         with pytest.raises(StoreError, match=told):
-            Writer(link, **options)
+            LmdbWriter(link, **options)
     write(tmp_path / "disk" / "a.lmdb", simple(1, "old"))
     write(link, simple(1, "more"), append=True)
-    assert list(Reader(link).labels()) == ["old0", "more0"]
-    with Writer(link, overwrite=True) as replacing:
+    assert list(LmdbReader(link).labels()) == ["old0", "more0"]
+    with LmdbWriter(link, overwrite=True) as replacing:
         replacing.add(*simple(1, "new")[0])
         assert replacing._partial.parent == tmp_path / "disk"  # where it can be renamed from
-    assert list(Reader(tmp_path / "disk" / "a.lmdb").labels()) == ["new0"]
+    assert list(LmdbReader(tmp_path / "disk" / "a.lmdb").labels()) == ["new0"]
     assert link.is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
 
 
@@ -484,18 +489,18 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(tmp_path, m
         (tmp_path / "a.lmdb", {"overwrite": True}, tmp_path / "a.lmdb"),
     ):
         with pytest.raises(StoreError, match=rf"{path.name}: cannot be written \(.*: {folder}\)"):
-            Writer(path, **options)
+            LmdbWriter(path, **options)
         assert asked.pop() == folder
 
 
 def test_a_build_does_not_remove_what_another_of_its_number_writes(tmp_path):
     """Two containers, say, that share a folder and number their processes alike."""
     path = tmp_path / "a.lmdb"
-    with Writer(path) as first:
+    with LmdbWriter(path) as first:
         first.add(*simple(1)[0])
         with pytest.raises(StoreError, match="cannot be written"):
             write(path, simple(1))
-    assert list(Reader(path).labels()) == ["text0"]
+    assert list(LmdbReader(path).labels()) == ["text0"]
 
 
 def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
@@ -503,7 +508,7 @@ def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
     for folder, name in ((leftover, "data.mdb"), (other, "thesis.txt")):
         folder.mkdir()
         (folder / name).touch()
-    writer = Writer(tmp_path / "a.lmdb")
+    writer = LmdbWriter(tmp_path / "a.lmdb")
     with writer:
         writer.add(*simple(1)[0])
     assert writer.leftovers == [leftover] and not leftover.exists()
@@ -519,8 +524,8 @@ def test_a_lock_is_let_go_once_whenever_a_signal_comes(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     write(tmp_path / "a.lmdb", simple(1))
-    writer = Writer(tmp_path / "a.lmdb", append=True)
-    monkeypatch.setattr("crnn_cli.data.store.writer.os.close", stopped)
+    writer = LmdbWriter(tmp_path / "a.lmdb", append=True)
+    monkeypatch.setattr("crnn_cli.locks.os.close", stopped)
     with pytest.raises(KeyboardInterrupt):
         writer._unlock()
-    writer.__del__()
+    writer._lock.__del__()

@@ -12,7 +12,7 @@ from PIL import ImageFont
 
 from crnn_cli import checkpoint, training
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import Interrupted, UsageFault
 from crnn_cli.synth import dataset
 from crnn_cli.synth.dataset import Synthesis
@@ -38,7 +38,7 @@ def small(monkeypatch):
 def made(path: Path, count: int, options: SynthOptions, **how) -> list[tuple[bytes, str]]:
     for _ in Synthesis(path, count, options, **how):
         pass
-    reader = Reader(path)
+    reader = LmdbReader(path)
     return [(reader.image(k), reader.label(k)) for k in range(len(reader))]
 
 
@@ -70,7 +70,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished(tmp_path, options, monkeypatch
         made(tmp_path / "words.lmdb", 40, options, workers=1)
     assert stopped.value.exit_code == code
     monkeypatch.undo()
-    assert len(Reader(tmp_path / "words.lmdb")) == 8
+    assert len(LmdbReader(tmp_path / "words.lmdb")) == 8
 
 
 def test_a_run_is_resumed_with_its_own_options_alone(tmp_path, options):
@@ -152,7 +152,7 @@ def test_a_preview_and_a_dataset_from_the_command_line(crnn, tmp_path, options):
     )
     assert done.code == 0
     assert "1 faces, 0 left out" in done.err and "w.lmdb: 8 samples" in done.err
-    assert set("".join(Reader(tmp_path / "w.lmdb").labels())) <= set("0123456789")
+    assert set("".join(LmdbReader(tmp_path / "w.lmdb").labels())) <= set("0123456789")
 
 
 def test_training_renders_for_itself(crnn, tmp_path, options):
@@ -176,7 +176,7 @@ def test_training_renders_for_itself(crnn, tmp_path, options):
     again = crnn("train", "-o", model, "--overwrite", *how[:3], "24", "--seed", "1", *how[4:])
     assert again.code == 0, again.err
     assert crnn("train", "-o", model, "--resume").code == 0
-    assert len(Reader(tmp_path / "m.masks.lmdb")) == 24
+    assert len(LmdbReader(tmp_path / "m.masks.lmdb")) == 24
     kept = checkpoint.read_header(model).record
     assert [about["preset"] for about in kept["synthetic"]] == ["document"]
 

@@ -23,7 +23,7 @@ from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core.calibration import TEMPERATURES
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.loading import Batch
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import (
     AlphabetError,
     CrnnError,
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
 
 
 def build(path: Path, labels: list[str]) -> Path:
-    with Writer(path) as writer:
+    with LmdbWriter(path) as writer:
         for number, label in enumerate(labels):
             image = render(label or "x")
             image[0, number % image.shape[1]] = number % 251  # no two alike
@@ -249,7 +249,7 @@ def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Pa
 
 def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", [*WORDS, ""])
-    with Writer(data, append=True) as writer:
+    with LmdbWriter(data, append=True) as writer:
         writer.add(png(render("x")), "far too long for it", 24, 32, "narrow.png")
     start = training.begin(settings(data))
     assert len(start.train) + len(start.held) == len(WORDS)
@@ -262,7 +262,7 @@ def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None
 
 def test_an_empty_label_of_a_rendered_image_is_meant(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", WORDS)
-    with Writer(tmp_path / "blank.lmdb", about={"synthetic": {"blank": True}}) as writer:
+    with LmdbWriter(tmp_path / "blank.lmdb", about={"synthetic": {"blank": True}}) as writer:
         for width in (40, 90):
             writer.add(png(np.full((32, width), 200, np.uint8)), "", width, 32, f"{width}.png")
     wanted = settings(data)
@@ -274,7 +274,7 @@ def test_an_empty_label_of_a_rendered_image_is_meant(tmp_path: Path) -> None:
 
 def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", WORDS)
-    with Writer(data, append=True) as writer:
+    with LmdbWriter(data, append=True) as writer:
         writer.add(b"no image at all", "bad", 64, 32, "bad.png")
     wanted = replace(
         settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),))
@@ -441,7 +441,7 @@ def test_another_architecture_than_the_initial_models_is_refused(
 
 
 def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
-    with Writer(tmp_path / "d.lmdb") as writer:
+    with LmdbWriter(tmp_path / "d.lmdb") as writer:
         for number in range(60):
             image = render(WORDS[number % 12])
             writer.add(

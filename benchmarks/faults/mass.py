@@ -10,7 +10,7 @@ from scale import linked
 from sources import Sources
 from tally import Fault, Tally, faults, outcome
 
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 
 _GROWTH = 1.1  # of the memory after a third of the run
 _WARM = 1 / 3
@@ -24,8 +24,8 @@ def scale(sources: Sources, work: Path, tally: Tally, count: int, seed: int, sta
     _measure("a list", ["-"], listed, sources, work, tally, count)
     folder = linked([image], work / "links", count)
     _measure("a folder", [str(folder)], b"", sources, work, tally, count)
-    data, (width, height) = image.read_bytes(), Reader(sources.dataset).sizes()[0].tolist()
-    with Writer(work / "many.lmdb") as writer:
+    data, (width, height) = image.read_bytes(), LmdbReader(sources.dataset).sizes()[0].tolist()
+    with LmdbWriter(work / "many.lmdb") as writer:
         for number in range(count):
             writer.add(data, "ab", width, height, f"{number}.png")
     _measure("a dataset", [str(work / "many.lmdb")], b"", sources, work, tally, count)

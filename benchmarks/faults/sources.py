@@ -17,7 +17,7 @@ from PIL import Image
 
 from crnn_cli import checkpoint
 from crnn_cli.config import ModelConfig
-from crnn_cli.data.store import Writer
+from crnn_cli.data.store import LmdbWriter
 
 STRIPES = ModelConfig("ab", minimum_width=8, widen_below=0)
 
@@ -209,7 +209,7 @@ class Sources(NamedTuple):
         own.words.mkdir(parents=True)
         draw = np.random.default_rng(0)
         texts = ["".join(draw.choice(["a", "b"], draw.integers(1, 9))) for _ in range(words)]
-        with Writer(own.dataset) as writer:
+        with LmdbWriter(own.dataset) as writer:
             for place, text in enumerate(texts):
                 image = stripes(text)
                 image = np.where(image == 255, 255 - (place % 50), image).astype(

@@ -23,7 +23,7 @@ from crnn_cli.reading.recognizer import Recognizer, assemble, build_decoders, lo
 
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
     from crnn_cli.reading.evaluation import Report, Sample, SetReport
     from crnn_cli.reading.pipeline import ReadOptions
     from crnn_cli.reading.recognizer import DecodingAssets
@@ -93,7 +93,7 @@ def evaluate(
         crnn evaluate test.lmdb --predictions readings.tsv --json
     """
     from crnn_cli import console
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
     from crnn_cli.reading import evaluation
 
     read_options = reading.read_options()
@@ -102,7 +102,7 @@ def evaluate(
     if predictions is not None:
         sources = decode_options.sources(model, decoding, lexicons)
         files.check_output(predictions, overwrite, [*datasets, *sources])
-    readers = {reader.name: reader for reader in map(Reader, datasets)}
+    readers = {reader.name: reader for reader in map(LmdbReader, datasets)}
     models = load_models(model, reading.device, reading.fast)
     decode_options.announce(models, reading.fast)
     runners = [each.runner for each in models]
@@ -130,7 +130,7 @@ def evaluate(
     try:
         if predictions is not None:
             rows = [_row(sample) for sample in chain.from_iterable(samples.values())]
-            with files.opened_whole(predictions, overwrite=overwrite) as out:
+            with files.open_atomic(predictions, overwrite=overwrite) as out:
                 out.write(b"".join(rows))
     finally:  # the report is written even where the predictions cannot be
         if as_json:
@@ -141,7 +141,7 @@ def evaluate(
 
 
 def _tune(
-    readers: Sequence[Reader],
+    readers: Sequence[LmdbReader],
     runner: Runner,
     search: Mapping[str, Any],
     assets: DecodingAssets,

@@ -96,7 +96,7 @@ def export(
 
         crnn export plates.safetensors --pattern AA-999-AA
     """
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
     from crnn_cli.export import export as exporter
     from crnn_cli.export import quantize
 
@@ -109,7 +109,7 @@ def export(
         # a bundled model is not exported into the package's folder
         output = output or Path(f"{model}{quantize.suffix(precision)}")
         model = source
-    readers = [Reader(path) for path in data]
+    readers = [LmdbReader(path) for path in data]
     search = decode_options.chosen(context, decoding)
     exported = exporter.export(model, output, overwrite, search, precision, readers)
     agrees = (

@@ -54,7 +54,7 @@ def inspect(
         crnn inspect dataset.lmdb --sheet samples.png
     """
     from crnn_cli import inspection
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
 
     path = weights.path(path)
     if inspection.is_model(path):
@@ -65,14 +65,14 @@ def inspect(
         return
     if sheet is not None:
         files.check_output(sheet, overwrite, [path])
-    reader = Reader(path)
+    reader = LmdbReader(path)
     dataset = inspection.dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:
         from crnn_cli.data.labels import shortened
 
         png, shown = inspection.sheet(reader)
-        files.write_whole(sheet, png)
+        files.write_atomic(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
         undrawn = [
             f"  {index + 1} {_printable(shortened(label))}"

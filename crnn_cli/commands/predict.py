@@ -289,7 +289,7 @@ def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.Wri
     if rows.resume and (output is None or rows.overwrite):
         raise UsageFault("--resume goes on with a file: give -o FILE, and no --overwrite")
     if output is None:
-        with files.opened_stdout() as stream:
+        with files.open_stdout() as stream:
             yield stream, written
     elif rows.resume:
         row_format = row_formats.row_format(output, rows.as_json, rows.resume)
@@ -299,7 +299,7 @@ def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.Wri
             written = row_formats.read_rows(file, output, row_format)
             return written.size
 
-        with files.opened_behind(output, whole) as stream:
+        with files.open_append(output, whole) as stream:
             if written.rows or written.torn:
                 torn = (
                     "; what follows them is read again, as it may be unfinished"
@@ -313,7 +313,7 @@ def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.Wri
             console.note(
                 f"{output}: rows of a run that was stopped are in {kept}: use them, or delete it"
             )
-        with files.opened_whole(output, partial(_warn_of_kept, output), rows.overwrite) as stream:
+        with files.open_atomic(output, partial(_warn_of_kept, output), rows.overwrite) as stream:
             yield stream, written
 
 

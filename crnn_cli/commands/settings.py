@@ -13,7 +13,7 @@ import typer
 from crnn_cli.commands.grouped import given
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
-from crnn_cli.files import write_whole
+from crnn_cli.files import write_atomic
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -132,7 +132,7 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     import tomli_w
 
     plain = {key.replace("_", "-"): value for key, value in values.items() if value is not None}
-    write_whole(path, tomli_w.dumps(plain).encode())
+    write_atomic(path, tomli_w.dumps(plain).encode())
 
 
 def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:

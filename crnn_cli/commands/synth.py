@@ -105,7 +105,7 @@ def synth(
     if preview is not None:
         _draw_preview(config, preview)
     if output is not None:
-        with files.sole(output):
+        with files.exclusive(output):
             synth_options.show(dataset.Synthesis(output, count, config, overwrite, resume, workers))
 
 
@@ -117,5 +117,5 @@ def _draw_preview(config: SynthOptions, path: Path) -> None:
     png = inspection.draw_sheet(
         (f"{number}", sample.image, sample.text) for number, sample in enumerate(samples, start=1)
     )
-    files.write_whole(path, png)
+    files.write_atomic(path, png)
     console.note(f"{path}: {len(samples)} samples")

@@ -45,7 +45,7 @@ def train(*, context: typer.Context, options: TrainOptions) -> None:
     if run.resume and run.overwrite:
         raise UsageFault("--overwrite and --resume exclude each other: take one")
     folder = training.RunFolder(run.output)
-    with files.sole(folder.folder) if training.leads() else nullcontext():
+    with files.exclusive(folder.folder) if training.leads() else nullcontext():
         if run.resume:
             values = settings.for_resumed_run(folder.config, context)
             state = folder.load_state()
@@ -117,7 +117,7 @@ def _render(options: TrainOptions, folder: training.RunFolder) -> None:
     )
     overwrite = options.run.overwrite
     resume = folder.masks.exists() and not overwrite
-    with files.sole(folder.masks):
+    with files.exclusive(folder.masks):
         synth_options.show(
             dataset.Synthesis(folder.masks, synthetic.synth_count, config, overwrite, resume=resume)
         )

@@ -26,9 +26,9 @@ from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
 from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
-from crnn_cli.data.store import LONGEST_LABEL, Writer, content_hash
+from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
-from crnn_cli.files import write_whole
+from crnn_cli.files import write_atomic
 from crnn_cli.prefetch import in_order
 from crnn_cli.sources import regular
 
@@ -54,7 +54,7 @@ class BuildOptions:
     Attributes:
         height, backbone: of the model to come; its frames decide which labels are feasible.
         strict: a rejected row is an error, and nothing is written.
-        overwrite, append: what to do with a dataset that is there already; see `Writer`.
+        overwrite, append: what to do with a dataset that is there already; see `LmdbWriter`.
         workers: threads that read and verify images; None: one a core.
     """
 
@@ -121,7 +121,7 @@ class Build:
         rejected: rows left out. infeasible: rows kept that training will skip.
 
     Raises:
-        UsageFault, StoreError: when made: see `Writer`.
+        UsageFault, StoreError: when made: see `LmdbWriter`.
         LabelError: while iterating: a row was rejected and `strict`.
         StoreError: while iterating: no row can be used, or the dataset cannot be written.
     """
@@ -133,7 +133,7 @@ class Build:
         self.infeasible: list[Infeasible] = []
         self._reading, self._output, self._options = reading, output, options
         self._model = options.model()
-        self._writer = Writer(output, options.overwrite, options.append)
+        self._writer = LmdbWriter(output, options.overwrite, options.append)
         for path in (rejected_path(output), infeasible_path(output)):
             if path.is_dir():
                 raise StoreError(
@@ -179,7 +179,7 @@ class Build:
                 yield row, Rejected(row, "empty label")
             elif control := CONTROL.search(row.text):
                 yield row, Rejected(row, "control character", f"U+{ord(control[0]):04X}")
-            elif len(row.text) > LONGEST_LABEL // 4:  # bytes of the longest character
+            elif len(row.text) > MAX_LABEL_BYTES // 4:  # bytes of the longest character
                 yield (
                     row,
                     Rejected(
@@ -231,7 +231,7 @@ class Build:
         return Infeasible(row, needed, given, height, finer)
 
     def _refuse(self) -> None:
-        """Ends the work where nothing shall be stored; inside the Writer, so that it leaves nothing."""
+        """Ends the work where nothing shall be stored; inside the LmdbWriter, so that it leaves nothing."""
         if not self.rejected or (self.stored and not self._options.strict):
             return
         counts = ", ".join(f"{count:,} {cause}" for cause, count in self.causes().most_common())
@@ -254,7 +254,7 @@ class Build:
         if self._options.append and path.exists():
             added = path.read_bytes() + added
         if added:
-            write_whole(path, added)
+            write_atomic(path, added)
         else:
             path.unlink(missing_ok=True)  # one of an earlier build
 

@@ -17,7 +17,7 @@ from crnn_cli.core.codec import Alphabet, Codec, minimum_frames, normalize, show
 from crnn_cli.core.scaling import scaled
 from crnn_cli.data import images
 from crnn_cli.data.labels import CONTROL
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 
 _CACHE_BYTES = 2 * 1024**3  # prepared images are kept up to this size: small sets are decoded once
@@ -113,7 +113,7 @@ class Samples:
         masks: for each store, the options of `crnn synth` if it holds masks, else None.
     """
 
-    def __init__(self, stores: Sequence[Reader], config: ModelConfig) -> None:
+    def __init__(self, stores: Sequence[LmdbReader], config: ModelConfig) -> None:
         self.stores = stores
         self.config = config
         made = [store.about().get("synthetic") for store in stores]
@@ -138,7 +138,7 @@ class Samples:
 
     def text(self, index: int) -> str:
         """The label as it stands in the store."""
-        store: Reader = self.stores[self.sources[index]]
+        store: LmdbReader = self.stores[self.sources[index]]
         return store.label(int(self.rows[index]))
 
     def is_mask(self, index: int) -> bool:
@@ -197,16 +197,16 @@ class Samples:
         return taken
 
 
-def open_stores(paths: Iterable[str]) -> list[Reader]:
+def open_stores(paths: Iterable[str]) -> list[LmdbReader]:
     """Readers of `paths`, each seen to be sound.
 
     Raises:
         StoreError: a path that is missing, damaged or empty.
     """
-    return [Reader(Path(path)) for path in paths]
+    return [LmdbReader(Path(path)) for path in paths]
 
 
-def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
+def derive_alphabet(stores: Sequence[LmdbReader], config: ModelConfig) -> Alphabet:
     """The characters of all labels, in the form and case that the model would learn.
 
     Raises:
@@ -226,7 +226,7 @@ def derive_alphabet(stores: Sequence[Reader], config: ModelConfig) -> Alphabet:
 
 
 def encode(
-    stores: Sequence[Reader], config: ModelConfig, drop_unknown: bool
+    stores: Sequence[LmdbReader], config: ModelConfig, drop_unknown: bool
 ) -> tuple[Samples, Skipped]:
     """The samples that can be learned from, and what was left out.
 

@@ -39,11 +39,11 @@ from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import Decoder
 from crnn_cli.core.metrics import Scores
 from crnn_cli.core.model import CRNN
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import CrnnError, ExportError, ModelError, UsageFault, reason
 from crnn_cli.export import quantize as fewer
 from crnn_cli.export.quantize import Precision
-from crnn_cli.files import check_output, write_whole
+from crnn_cli.files import check_output, write_atomic
 from crnn_cli.reading import evaluation, recognizer
 
 TOLERANCES: dict[Precision, float] = {  # of probabilities on noise, see `largest_difference`
@@ -106,7 +106,7 @@ def export(
     overwrite: bool = False,
     decode: Mapping[str, Any] | None = None,
     precision: Precision = "fp32",
-    data: Sequence[Reader] = (),
+    data: Sequence[LmdbReader] = (),
 ) -> Exported:
     """Write the model file `model` as `out`, whose suffix names the format; `model.onnx` (`model.int8.onnx`) beside it
     if none is given.
@@ -166,7 +166,7 @@ def export(
         {"fp32": whole, precision: packed} if data and precision != "fp32" else {}
     )
     judged = _judged(rivals, data)
-    write_whole(target, packed)
+    write_atomic(target, packed)
     images = sum(len(widths) for _, widths in batches)
     return Exported(
         target, len(packed), difference, len(batches), images, torch.__version__, remark, judged
@@ -197,7 +197,7 @@ def _proven(
 
 
 def _reduced(
-    whole: bytes, precision: Precision, data: Sequence[Reader], config: ModelConfig
+    whole: bytes, precision: Precision, data: Sequence[LmdbReader], config: ModelConfig
 ) -> bytes:
     """The same network of `precision`."""
     if precision == "fp32":
@@ -217,12 +217,12 @@ def _reduced(
         ) from fault
 
 
-def _judged(networks: Mapping[Precision, bytes], data: Sequence[Reader]) -> tuple[Judged, ...]:
+def _judged(networks: Mapping[Precision, bytes], data: Sequence[LmdbReader]) -> tuple[Judged, ...]:
     """Each reads everything twice, in turn; the faster time counts."""
     found: dict[Precision, Judged] = {}
     with TemporaryDirectory() as folder:
         for precision, network in networks.items():
-            write_whole(Path(folder, f"{precision}.onnx"), network)
+            write_atomic(Path(folder, f"{precision}.onnx"), network)
         readers = {
             precision: recognizer.load(Path(folder, f"{precision}.onnx"), "cpu")
             for precision in networks
@@ -276,7 +276,7 @@ def _opened(data: bytes, suffix: str) -> Run:
         return _program(data)
     with TemporaryDirectory() as folder:
         path = Path(folder, f"model{suffix}")
-        write_whole(path, data)
+        write_atomic(path, data)
         return runners.load(path, "cpu")
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.config import ModelConfig
 from crnn_cli.data import batching, images
-from crnn_cli.data.store import Reader
+from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import ImageError, UsageFault
 
 Precision = Literal["fp32", "fp16", "int8"]  # of an exported network
@@ -84,7 +84,7 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
         return path.read_bytes()
 
 
-def sampled(readers: Sequence[Reader], config: ModelConfig, most: int = SAMPLES) -> list[Batch]:
+def sampled(readers: Sequence[LmdbReader], config: ModelConfig, most: int = SAMPLES) -> list[Batch]:
     """Batches of images of datasets, as a model takes them, from all over them.
 
     Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from crnn_cli.core.decoding import Decoder, LexiconRemark
     from crnn_cli.core.metrics import Confusion, Scores
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
     from crnn_cli.runners import Runner
 
 
@@ -116,7 +116,7 @@ class Report:
 
 
 def read(
-    reader: Reader, recognizer: Recognizer, options: ReadOptions | None = None
+    reader: LmdbReader, recognizer: Recognizer, options: ReadOptions | None = None
 ) -> Iterator[Sample]:
     """Every record of `reader`, in order, as the model reads it; of an image of several pages, the first.
 
@@ -146,7 +146,7 @@ def read(
         )
 
 
-def names(readers: Iterable[Reader]) -> dict[str, list[str]]:
+def names(readers: Iterable[LmdbReader]) -> dict[str, list[str]]:
     """By the path of an image, the names of the records that are made of it."""
     found: dict[str, list[str]] = {}
     for reader in readers:
@@ -156,7 +156,10 @@ def names(readers: Iterable[Reader]) -> dict[str, list[str]]:
 
 
 def tune(
-    reader: Reader, runner: Runner, decoders: Sequence[Decoder], options: ReadOptions | None = None
+    reader: LmdbReader,
+    runner: Runner,
+    decoders: Sequence[Decoder],
+    options: ReadOptions | None = None,
 ) -> list[list[tuple[str, str]]]:
     """(reference, reading) of every record of `reader`, for each of `decoders`.
 
@@ -181,13 +184,15 @@ def tune(
     return pairs
 
 
-def _images(reader: Reader, channels: int) -> Iterator[Item]:
+def _images(reader: LmdbReader, channels: int) -> Iterator[Item]:
     for index in range(len(reader)):
         name = f"{reader.name}:{index + 1}"
         yield name, partial(_first_page, reader, index, channels, name)
 
 
-def _first_page(reader: Reader, index: int, channels: int, name: str) -> bytes | NDArray[np.uint8]:
+def _first_page(
+    reader: LmdbReader, index: int, channels: int, name: str
+) -> bytes | NDArray[np.uint8]:
     from crnn_cli.data import images
 
     data = reader.image(index)

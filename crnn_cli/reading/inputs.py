@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
     from crnn_cli.data.tables import Table
 
 # What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads either when its turn
@@ -66,7 +66,7 @@ class Shard(Protocol):
 class LmdbShard:
     """Records `start` to `stop` of an LMDB; a Piece."""
 
-    reader: Reader
+    reader: LmdbReader
     start: int
     stop: int
 
@@ -194,10 +194,10 @@ def _file(name: str) -> Iterator[Shard]:
 
 
 def _records(name: str) -> Iterator[Shard]:
-    from crnn_cli.data.store import Reader
+    from crnn_cli.data.store import LmdbReader
 
     try:
-        reader = Reader(name)
+        reader = LmdbReader(name)
     except Exception as fault:  # whatever is odd about it, the other inputs are read
         yield [(name, _fault(name, fault))]
         return

@@ -24,7 +24,7 @@ import torch
 
 from crnn_cli import devices
 from crnn_cli.config import within
-from crnn_cli.data.store import Reader, Writer
+from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
 from crnn_cli.prefetch import in_order
 from crnn_cli.synth.fonts import Face, find_faces
@@ -53,7 +53,7 @@ class Synthesis:
 
     Raises:
         UsageFault: nothing can be drawn so, or `resume` with other options.
-        StoreError: while iterating: see `Writer`.
+        StoreError: while iterating: see `LmdbWriter`.
         Interrupted: while iterating: Ctrl-C; what was finished is stored.
     """
 
@@ -79,7 +79,7 @@ class Synthesis:
         if resume:
             self.done = self._done_before()
         else:
-            Writer(output, overwrite)  # refuses before the work what it would refuse after it
+            LmdbWriter(output, overwrite)  # refuses before the work what it would refuse after it
         self.texts = Renderer(
             options, self.faces
         ).texts  # what cannot be drawn is refused here, not by a worker
@@ -93,7 +93,7 @@ class Synthesis:
     def _segment(self, pool: Workers, end: int) -> Iterator[int]:
         stopped: KeyboardInterrupt | SystemExit | SynthesisError | None = None
         before = self.done
-        with Writer(
+        with LmdbWriter(
             self.output, self._overwrite and not before, before > 0, self._about()
         ) as writer:
             if len(writer) != before:
@@ -133,7 +133,7 @@ class Synthesis:
         }
 
     def _done_before(self) -> int:
-        reader = Reader(self.output)
+        reader = LmdbReader(self.output)
         known, wanted = reader.about(), json.loads(json.dumps(self._about()))
         if "synthetic" not in known:
             raise UsageFault(f"{self.output}: was not made by crnn synth: choose another output")

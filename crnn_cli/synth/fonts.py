@@ -22,7 +22,8 @@ from fontTools.ttLib import TTCollection, TTFont
 from PIL import ImageFont
 
 from crnn_cli.devices import cores
-from crnn_cli.errors import UsageFault
+from crnn_cli.errors import OutputError, UsageFault
+from crnn_cli.files import write_atomic
 from crnn_cli.synth.glyphs import EM, LATIN, Glyph, draw_glyphs
 from crnn_cli.synth.legibility import Case, Kind, fault, kind_of, written
 from crnn_cli.synth.workers import Workers
@@ -258,11 +259,9 @@ class _Cache:
             path: (stamp, list(map(_packed, examined)))
             for path, (stamp, examined) in self._entries.items()
         }
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(rows), "utf-8")
-            partial.replace(self._path)
+            write_atomic(self._path, json.dumps(rows).encode())
 
 
 def _stamp(path: str) -> str:

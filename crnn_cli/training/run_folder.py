@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import torch
 
 from crnn_cli.errors import ModelError, OutputError, TrainingError, UsageFault, reason
-from crnn_cli.files import write_whole
+from crnn_cli.files import write_atomic
 from crnn_cli.training.state import check_model
 
 _STATE_FORMAT = 1
@@ -125,7 +125,7 @@ class RunFolder:
         """Replace the state in one step: a kill at any moment leaves the old one or the new one whole."""
         buffer = io.BytesIO()
         torch.save({"format": _STATE_FORMAT, **state}, buffer)
-        write_whole(self.state, buffer.getvalue())
+        write_atomic(self.state, buffer.getvalue())
 
     def load_state(self) -> dict[str, Any]:
         """Return the saved state, on the CPU. Only tensors and plain values are read; nothing is executed.
@@ -185,7 +185,7 @@ class RunFolder:
                 for number, line in enumerate(lines, start=1)
                 if self._step(line, number) <= step
             ]
-            write_whole(self.log_file, b"".join(kept))
+            write_atomic(self.log_file, b"".join(kept))
 
     def _step(self, line: bytes, number: int) -> int:
         try:

@@ -1,11 +1,13 @@
-"""Datasets: LMDBs in the field's layout, so that others' sets open here and ours open there.
+"""Datasets: LMDBs in the layout that text recognition programs share.
 
-`image-%09d` holds the bytes of an image file, `label-%09d` its text in UTF-8, both counted from 1; `num-samples` their
-number in decimal. Ours in addition, never needed: `path-%09d`, where the image came from; `crnn-sizes` and
-`crnn-hashes`, all samples' (width, height) and content hashes; `crnn-meta`, JSON. In Python indices count from 0.
+`image-%09d` holds the bytes of an image file and `label-%09d` its text in UTF-8, both counted from
+1; `num-samples` holds their number in decimal. Datasets of this package have further keys, which a
+reader never needs: `path-%09d` holds the path that the image came from, `crnn-sizes` and
+`crnn-hashes` hold the (width, height) and the content hash of all samples, and `crnn-meta` holds
+JSON. In Python, samples are counted from 0.
 """
 
-from crnn_cli.data.store.reader import LONGEST_LABEL, Reader, content_hash
-from crnn_cli.data.store.writer import Writer
+from crnn_cli.data.store.reader import MAX_LABEL_BYTES, LmdbReader, content_hash
+from crnn_cli.data.store.writer import LmdbWriter
 
-__all__ = ["LONGEST_LABEL", "Reader", "Writer", "content_hash"]
+__all__ = ["MAX_LABEL_BYTES", "LmdbReader", "LmdbWriter", "content_hash"]

@@ -1,4 +1,4 @@
-"""Reading a dataset: lazily opened, picklable, every fault named."""
+"""Reading of datasets, which are opened lazily, can be pickled, and name every fault."""
 
 from __future__ import annotations
 
@@ -14,38 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data import images
-from crnn_cli.data.store.tree import Tree, begins_as_lmdb
+from crnn_cli.data.store.tree import MAX_VALUE_BYTES, BTree, begins_as_lmdb
 from crnn_cli.errors import ImageError, StoreError
 
-COUNT, SIZES, HASHES, META = b"num-samples", b"crnn-sizes", b"crnn-hashes", b"crnn-meta"
+COUNT = b"num-samples"
+SIZES = b"crnn-sizes"
+HASHES = b"crnn-hashes"
+META = b"crnn-meta"
 DATA = "data.mdb"
-LONGEST_LABEL = 2**18  # bytes; no image is wide enough for so many characters
+MAX_LABEL_BYTES = 2**18  # no image is wide enough for so many characters
 _CHUNK = 1000  # labels read together
 
 
 def content_hash(image: bytes) -> int:
-    """BLAKE2b of the bytes of an image file, cut to 8 bytes, as an unsigned integer."""
+    """Return the first 8 bytes of the BLAKE2b hash of an image file, as an unsigned integer."""
     return int.from_bytes(blake2b(image, digest_size=8).digest(), "little")
 
 
-class Reader:
-    """A dataset to read from: the folder of an LMDB, or its data file.
+class LmdbReader:
+    """A reader of a dataset, which is the folder of an LMDB or its data file.
 
-    Picklable: every process opens the LMDB for itself, when it first reads. Its samples are those
-    that were there when it was opened, also where a Writer adds others meanwhile.
+    A reader can be pickled: every process opens the LMDB for itself when it first reads. Its
+    samples are those that were in the dataset when it was opened, even while an `LmdbWriter`
+    appends others.
+
+    Args:
+        path: The folder or the data file.
 
     Attributes:
-        name: the path, for messages.
+        name: The path of the dataset, for messages.
 
     Raises:
-        StoreError: missing, no LMDB, damaged, or without samples. Methods raise it for records that are missing.
+        StoreError: The dataset is missing, damaged, without samples, or not an LMDB. The methods
+            raise it for missing or damaged records.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        given = Path(path)
-        self._file = data_file(given)
-        self.name = str(given.parent if given.name == DATA and given.parent.name else given)
-        self._tree: Tree | None = None
+        path = Path(path)
+        self._file = data_file(path)
+        self.name = str(path.parent if path.name == DATA and path.parent.name else path)
+        self._tree: BTree | None = None
         self._sizes: NDArray[np.int32] | None = None
         self._hashes: NDArray[np.uint64] | None = None
         self._count = self._read_count()
@@ -57,51 +65,55 @@ class Reader:
         return {**self.__dict__, "_tree": None, "_sizes": None, "_hashes": None}
 
     def close(self) -> None:
-        """Let go of the LMDB; the next read opens it again."""
+        """Close the LMDB; the next read opens it again."""
         self._tree = None
 
     def image(self, index: int) -> bytes:
-        """The bytes of an image file."""
+        """Return the bytes of the image file of a sample."""
         key = b"image-%09d" % self._number(index)
         return self._present(key, self._get([key])[0])
 
     def label(self, index: int) -> str:
+        """Return the label of a sample."""
         key = b"label-%09d" % self._number(index)
-        return self._text(key, self._present(key, self._get([key], LONGEST_LABEL)[0]))
+        return self._text(key, self._present(key, self._get([key], MAX_LABEL_BYTES)[0]))
 
     def path(self, index: int) -> str:
-        """Where the image came from; `name:number` in a dataset that does not say, the number counted from 1."""
+        """Return the path that an image came from, or else `name:number`, counted from 1."""
         number = self._number(index)
-        found = self._get([b"path-%09d" % number], LONGEST_LABEL)[0]
-        return f"{self.name}:{number}" if found is None else os.fsdecode(found)
+        path = self._get([b"path-%09d" % number], MAX_LABEL_BYTES)[0]
+        return f"{self.name}:{number}" if path is None else os.fsdecode(path)
 
     def labels(self) -> Iterator[str]:
-        """All labels, in order."""
+        """Yield the labels of all samples in order."""
         for key, value in self._records(b"label-%09d"):
             yield self._text(key, self._present(key, value))
 
     def paths(self) -> Iterator[str]:
-        """`path` of every sample, in order."""
+        """Yield the `path` of every sample in order."""
         for number, (_, value) in enumerate(self._records(b"path-%09d"), start=1):
             yield f"{self.name}:{number}" if value is None else os.fsdecode(value)
 
-    def _records(self, form: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-        """Key and value of every sample."""
+    def _records(self, key_format: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield the key and the value of every sample."""
         for first in range(1, self._count + 1, _CHUNK):
-            keys = [form % n for n in range(first, min(first + _CHUNK, self._count + 1))]
-            yield from zip(keys, self._get(keys, LONGEST_LABEL), strict=True)
+            numbers = range(first, min(first + _CHUNK, self._count + 1))
+            keys = [key_format % number for number in numbers]
+            yield from zip(keys, self._get(keys, MAX_LABEL_BYTES), strict=True)
 
     def sizes(self) -> NDArray[np.int32]:
-        """(n, 2): width and height of every image in pixels. A dataset that does not tell them is read through, once;
-        of an image there that cannot be decoded both are 0.
+        """Return the width and height of every image in pixels, (n, 2).
+
+        The images of a dataset that does not store them are read through once. Both are 0 for an
+        image that cannot be decoded then.
         """
         if self._sizes is None:
-            found = self._packed(SIZES, np.dtype("<i4"), 2)
-            if found is None:
-                found = np.array([self._size(index) for index in range(self._count)])
-            if (found < 0).any():
+            sizes = self._packed(SIZES, np.dtype("<i4"), 2)
+            if sizes is None:
+                sizes = np.array([self._size(index) for index in range(self._count)])
+            if (sizes < 0).any():
                 raise self._damaged(SIZES)
-            self._sizes = found.reshape(-1, 2).astype(np.int32)
+            self._sizes = sizes.reshape(-1, 2).astype(np.int32)
         return self._sizes
 
     def _size(self, index: int) -> tuple[int, int]:
@@ -111,29 +123,31 @@ class Reader:
             return 0, 0
 
     def hashes(self) -> NDArray[np.uint64]:
-        """(n,): `content_hash` of every image. A dataset that does not tell them is read through, once."""
+        """Return the `content_hash` of every image, (n,).
+
+        The images of a dataset that does not store them are read through once.
+        """
         if self._hashes is None:
-            found = self._packed(HASHES, np.dtype("<u8"), 1)
-            if found is None:
-                found = np.array(
-                    [content_hash(self.image(i)) for i in range(self._count)], dtype=np.uint64
-                )
-            self._hashes = found.astype(np.uint64)
+            hashes = self._packed(HASHES, np.dtype("<u8"), 1)
+            if hashes is None:
+                computed = [content_hash(self.image(index)) for index in range(self._count)]
+                hashes = np.array(computed, dtype=np.uint64)
+            self._hashes = hashes.astype(np.uint64)
         return self._hashes
 
     def marks(self) -> dict[int, str]:
-        """What `Writer.add` was told of single samples, by index."""
+        """Return the remarks on single samples that `LmdbWriter.add` stored, by index."""
         marks: list[tuple[int, str]] = self._meta().get("marks", [])
         return {index: mark for index, mark in marks if index < self._count}
 
     def about(self) -> dict[str, Any]:
-        """What `Writer` was told of the dataset as a whole."""
+        """Return the data about the whole dataset that `LmdbWriter` stored."""
         return cast("dict[str, Any]", self._meta().get("about", {}))
 
     def _meta(self) -> dict[str, Any]:
-        found = self._get([META])[0]
+        stored = self._get([META])[0]
         try:
-            meta = json.loads(found or "{}")
+            meta = json.loads(stored or "{}")
         except (ValueError, RecursionError):
             meta = None
         if not _is_meta(meta):
@@ -141,22 +155,23 @@ class Reader:
         return cast("dict[str, Any]", meta)
 
     def _packed(self, key: bytes, dtype: np.dtype[Any], columns: int) -> NDArray[Any] | None:
-        """Return what is stored of all samples at once, (n * columns,), cut to the samples of this
-        reader; None where another program has added samples without adding to it.
+        """Return the array that is stored under `key`, cut to these samples, (n * columns,).
+
+        The result is None where another program has added samples without extending the array.
         """
-        count, found = self._get([COUNT, key])
-        if (
-            found is None
-            or count is None
-            or not self._count <= _as_number(count) * columns * dtype.itemsize == len(found)
-        ):
+        count, packed = self._get([COUNT, key])
+        if packed is None or count is None:
             return None
-        return np.frombuffer(found, dtype, self._count * columns)
+        expected_size = _as_number(count) * columns * dtype.itemsize
+        if not self._count <= expected_size == len(packed):
+            return None
+        return np.frombuffer(packed, dtype, self._count * columns)
 
     def _damaged(self, key: bytes) -> StoreError:
         return StoreError(f"{self.name}: {key.decode()} is damaged: build it again")
 
     def _number(self, index: int) -> int:
+        """Return the number of a sample in the keys of the LMDB."""
         if not 0 <= index < self._count:
             raise IndexError(f"{self.name} has no sample {index}: it has {self._count}")
         return index + 1
@@ -170,54 +185,56 @@ class Reader:
     def _present(self, key: bytes, value: bytes | None) -> bytes:
         if value is None:
             raise StoreError(
-                f"{self.name}: {key.decode()} is missing, of {self._count:,} samples: build it again"
+                f"{self.name}: {key.decode()} is missing, "
+                f"of {self._count:,} samples: build it again"
             )
         return value
 
-    def _get(self, keys: Sequence[bytes], most: int = 2**32) -> list[bytes | None]:
-        return self._opened().get(keys, most)
+    def _get(self, keys: Sequence[bytes], max_bytes: int = MAX_VALUE_BYTES) -> list[bytes | None]:
+        return self._opened().get(keys, max_bytes)
 
     def check(self) -> None:
-        """See that the whole data file is sound enough for LMDB, which trusts it, to add to it."""
+        """Check that the data file is sound enough for LMDB to change it."""
         self._opened().check()
 
-    def _opened(self) -> Tree:
+    def _opened(self) -> BTree:
         if self._tree is None:
-            self._tree = Tree(self._file, self.name)
+            self._tree = BTree(self._file, self.name)
         return self._tree
 
     def _read_count(self) -> int:
         tree = self._opened()
-        found, entries = tree.get([COUNT])[0], tree.entries()
-        if found is None or not found.isdigit():
+        stored = tree.get([COUNT])[0]
+        entries = tree.entries()
+        if stored is None or not stored.isdigit():
             raise StoreError(
                 f"{self.name}: an LMDB, but no text dataset: it has no {COUNT.decode()}"
             )
-        count = _as_number(found)
+        count = _as_number(stored)
         if count == 0:
             raise StoreError(f"{self.name}: the dataset has no samples: build it again")
         if count > entries:
-            told = f"{count:,}" if count <= sys.maxsize else f"a number of {len(found):,} digits"
-            compared = f"{COUNT.decode()} says {told}, but the LMDB has {entries:,} records"
-            raise StoreError(f"{self.name}: {compared}: build it again")
+            shown = f"{count:,}" if count <= sys.maxsize else f"a number of {len(stored):,} digits"
+            problem = f"{COUNT.decode()} says {shown}, but the LMDB has {entries:,} records"
+            raise StoreError(f"{self.name}: {problem}: build it again")
         return count
 
 
 def data_file(path: Path) -> Path:
-    """The data file of the dataset `path`, which is its folder or that file.
+    """Return the data file of a dataset, which is given by its folder or by that file.
 
     Raises:
-        StoreError: there is none, or it may not be seen.
+        StoreError: There is no data file, or it may not be accessed.
     """
     try:
         if path.is_file():
             return path
         if not path.is_dir():
             raise StoreError(f"{path}: no such dataset: `crnn build-lmdb` makes one")
-        there = (path / DATA).is_file()
+        exists = (path / DATA).is_file()
     except OSError as fault:
         raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
-    if not there:
+    if not exists:
         raise StoreError(
             f"{path}: no dataset (there is no {DATA} in this folder): `crnn build-lmdb` makes one"
         )
@@ -225,28 +242,30 @@ def data_file(path: Path) -> Path:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Tell whether there is a dataset in `folder`, be it a damaged one."""
+    """Tell whether there is a dataset in `folder`, even a damaged one."""
     file = folder / DATA
     if not file.is_file() or not begins_as_lmdb(file):
         return False
     try:
-        return Tree(file, str(folder)).get([COUNT]) != [None]
+        return BTree(file, str(folder)).get([COUNT]) != [None]
     except StoreError:
         return True
 
 
 def _as_number(value: bytes) -> int:
-    """Return the number that `value` is; a huge one where it is none, or one of very many digits."""
+    """Return the number in `value`, or a huge number where it has no digits or very many."""
     return int(value) if value.isdigit() and len(value) < 100 else 10**100
 
 
 def _is_meta(meta: Any) -> bool:
-    """Tell whether `meta` has the form that `Writer` and `crnn synth` give it."""
+    """Tell whether `meta` has the structure that `LmdbWriter` and `crnn synth` give it."""
     if not isinstance(meta, dict) or not isinstance(meta.get("about", {}), dict):
         return False
     if not isinstance(meta.get("about", {}).get("synthetic", {}), dict):
         return False
     marks = meta.get("marks", [])
-    return isinstance(marks, list) and all(
-        isinstance(mark, list) and [*map(type, mark)] == [int, str] for mark in marks
-    )
+    return isinstance(marks, list) and all(map(_is_mark, marks))
+
+
+def _is_mark(mark: Any) -> bool:
+    return isinstance(mark, list) and [*map(type, mark)] == [int, str]

@@ -1,4 +1,4 @@
-"""Writing a dataset: it appears complete or not at all, and no two builds get in each other's way."""
+"""Writing of datasets, which appear complete or not at all, by one build at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from array import array
 from pathlib import Path
 from types import TracebackType
@@ -22,40 +21,43 @@ from crnn_cli.data.store.reader import (
     HASHES,
     META,
     SIZES,
-    Reader,
+    LmdbReader,
     content_hash,
     data_file,
     is_dataset,
 )
 from crnn_cli.errors import StoreError, UsageFault
-from crnn_cli.files import lock
+from crnn_cli.files import sync_folder
+from crnn_cli.locks import PathLock
 
-_FIRST_MAP = 1 << 24  # bytes; doubled whenever it is full
-_BATCH = 1000  # samples in one transaction
-_BATCH_BYTES = 1 << 26
+_INITIAL_MAP_SIZE = 1 << 24  # bytes; doubled whenever the map is full
+_MAX_BATCH = 1000  # samples in one transaction
+_MAX_BATCH_BYTES = 1 << 26
 
 
-class Writer:
-    """A dataset to write, as a context manager. It appears under its name complete or not at all.
+class LmdbWriter:
+    """A writer of a dataset, used as a context manager. The dataset appears complete or not at all.
 
-    A new one grows in a hidden folder beside `path`, is flushed to the disk and renamed; an exception removes it, and
-    what a killed process left is removed by the next Writer of the same path. Of a link the target is written.
-
-    Attributes:
-        leftovers: what killed processes had left, and is removed.
+    A new dataset grows in a hidden folder beside `path`, is flushed to the disk and then renamed.
+    An exception removes the folder, and the next writer of the same path removes the folder of a
+    killed process. If `path` is a link, its target is written.
 
     Args:
-        overwrite: replace a dataset at `path`, once the new one is whole.
-        append: add to the dataset at `path`; its count is committed last, so that it is valid at any moment.
-        about: plain data on the dataset as a whole, kept with it; see `Reader.about`.
+        path: The folder of the dataset.
+        overwrite: Whether to replace a dataset at `path`, once the new one is complete.
+        append: Whether to add to the dataset at `path`. Its count is committed last, so that the
+            dataset is valid at any moment.
+        about: Plain data about the whole dataset, stored with it; see `LmdbReader.about`.
+
+    Attributes:
+        path: The folder of the dataset, as given.
+        leftovers: The folders of killed processes, which were removed.
 
     Raises:
-        UsageFault: `path` is no name of a dataset.
-        StoreError: something is in the way, another Writer appends to it, nothing was added, or the disk is full or
-            cannot be written to.
+        UsageFault: `path` is not the name of a dataset.
+        StoreError: Something else exists at `path`, another writer appends to the dataset, nothing
+            was added, or the disk is full or cannot be written to.
     """
-
-    _handle: int | None = None  # of the lock
 
     def __init__(
         self,
@@ -67,8 +69,10 @@ class Writer:
         self.path = Path(path)
         if self.path.name in ("", ".."):
             raise UsageFault(f"{path}: name a dataset, such as dataset.lmdb")
-        self._overwrite, self._append = overwrite, append
-        self._folder = Path(os.path.realpath(path))  # of a link the target is written
+        self._overwrite = overwrite
+        self._append = append
+        self._lock: PathLock | None = None
+        self._folder = Path(os.path.realpath(path))  # the target if `path` is a link
         self._partial = self._folder.with_name(f".{self._folder.name}.{os.getpid()}.partial")
         self._is_partial_made = False
         self.leftovers: list[Path] = []
@@ -76,22 +80,29 @@ class Writer:
         self._hashes = array("Q")
         self._marks: list[tuple[int, str]] = []
         self._about = about or {}
-        self._pending: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [])  # images, labels, paths
+        self._images: list[tuple[bytes, bytes]] = []  # records of the next transactions
+        self._labels: list[tuple[bytes, bytes]] = []
+        self._paths: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
-        self._known: set[tuple[str, int]] = set()
+        self._stored: set[tuple[str, int]] = set()
         if append:
             self._load()
         else:
             self._check_target()
         self._check_access()
-        self._before = len(self)
+        self._initial_count = len(self)
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def has(self, digest: int, path: str) -> bool:
-        """Whether the dataset to which this one appends has the same image, by its hash, from the same path already."""
-        return (path, digest) in self._known
+        """Tell whether the dataset that is appended to already has this image from this path.
+
+        Args:
+            digest: The `content_hash` of the image.
+            path: The path that the image came from.
+        """
+        return (path, digest) in self._stored
 
     def add(
         self,
@@ -103,48 +114,40 @@ class Writer:
         mark: str = "",
         digest: int | None = None,
     ) -> None:
-        """Add a sample: an image file's bytes, its text, its size in pixels and where it came from.
+        """Add a sample.
 
         Args:
-            mark: something to remember of this sample; see `Reader.marks`.
-            digest: `content_hash` of the image, where it is known.
+            image: The bytes of an image file.
+            label: The text in the image.
+            width: The width of the image in pixels.
+            height: The height of the image in pixels.
+            path: The path that the image came from.
+            mark: A remark on this sample; see `LmdbReader.marks`.
+            digest: The `content_hash` of the image, if it has been computed already.
         """
         if mark:
             self._marks.append((len(self), mark))
         self._sizes.extend((width, height))
         self._hashes.append(content_hash(image) if digest is None else digest)
         number = len(self)
-        samples, labels, paths = self._pending
-        samples.append((b"image-%09d" % number, image))
-        labels.append((b"label-%09d" % number, label.encode("utf-8")))
-        paths.append((b"path-%09d" % number, os.fsencode(path)))
+        self._images.append((b"image-%09d" % number, image))
+        self._labels.append((b"label-%09d" % number, label.encode("utf-8")))
+        self._paths.append((b"path-%09d" % number, os.fsencode(path)))
         self._pending_bytes += len(image)
-        if len(samples) >= _BATCH or self._pending_bytes >= _BATCH_BYTES:
+        if len(self._images) >= _MAX_BATCH or self._pending_bytes >= _MAX_BATCH_BYTES:
             self._flush()
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> LmdbWriter:
         try:
             if not self._append:
                 self._partial.parent.mkdir(parents=True, exist_ok=True)
                 self.leftovers = _remove_leftovers(self._folder)
                 self._partial.mkdir()
                 self._is_partial_made = True
-                self._handle = _lock(self._partial)
-            folder = self._folder if self._append else self._partial
-            self._environment = lmdb.open(
-                os.fsencode(folder),
-                map_size=max(
-                    _FIRST_MAP, 2 * data_file(folder).stat().st_size if self._append else 0
-                ),
-                subdir=folder.is_dir(),
-                lock=self._append,
-                sync=self._append,
-                metasync=self._append,
-                meminit=False,
-                mode=0o644,
-            )
+                self._lock = PathLock(self._partial)
+            self._environment = self._opened_environment()
         except (OSError, lmdb.Error) as fault:
-            self._remove()
+            self._remove_partial()
             self._unlock()
             raise self._unwritable(fault) from None
         return self
@@ -160,14 +163,26 @@ class Writer:
                 self._finish()
         finally:
             self._environment.close()
-            self._remove()
+            self._remove_partial()
             self._unlock()
 
-    def __del__(self) -> None:
-        self._unlock()  # one that was never entered
+    def _opened_environment(self) -> lmdb.Environment:
+        folder = self._folder if self._append else self._partial
+        stored_bytes = data_file(folder).stat().st_size if self._append else 0
+        return lmdb.open(
+            os.fsencode(folder),
+            map_size=max(_INITIAL_MAP_SIZE, 2 * stored_bytes),
+            subdir=folder.is_dir(),
+            lock=self._append,
+            sync=self._append,
+            metasync=self._append,
+            meminit=False,
+            mode=0o644,
+        )
 
     def _finish(self) -> None:
-        if len(self) == self._before:
+        """Commit what is left and the data about all samples, and publish the dataset."""
+        if len(self) == self._initial_count:
             raise StoreError(f"{self.path}: nothing to store: no sample is usable")
         self._flush()
         meta = {"format": 1, "marks": self._marks, "about": self._about}
@@ -183,75 +198,78 @@ class Writer:
             self._environment.sync(True)
             self._environment.close()
             if self._append:
-                self._see_that_it_is_still_there()
+                self._check_not_replaced()
             else:
                 self._publish()
         except (OSError, lmdb.Error) as fault:
             raise self._unwritable(fault) from None
 
     def _publish(self) -> None:
+        """Give the finished dataset its name."""
         self._check_target()  # another build may have been faster
-        held = self._hold() if (self._folder / DATA).is_file() else None
-        _sync_folder(self._partial)
+        replaced = self._locked_data_file() if (self._folder / DATA).is_file() else None
+        sync_folder(self._partial)
         if self._folder.is_dir():
-            # the data file alone, so that at any moment one of the two datasets is there
+            # The data file alone is replaced, so that at any moment one of the two datasets is
+            # there.
             (self._partial / DATA).replace(self._folder / DATA)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         else:
             self._partial.rename(self._folder)
-        _sync_folder(self._folder.parent)
-        _let_go(held)
+        sync_folder(self._folder.parent)
+        if replaced is not None:
+            replaced.release()
 
-    def _see_that_it_is_still_there(self) -> None:
-        """A program that replaced the dataset meanwhile has lost what was added."""
-        if self._handle is None:
-            return
-        if not os.path.samestat(os.fstat(self._handle), data_file(self._folder).stat()):
+    def _check_not_replaced(self) -> None:
+        """Raise an error if a program has replaced the dataset meanwhile."""
+        if self._lock is not None and not self._lock.is_on(data_file(self._folder)):
             raise StoreError(f"{self.path}: replaced by another program meanwhile: run it again")
 
     def _flush(self) -> None:
-        for items in self._pending:
-            self._commit(items)
-            items.clear()
+        for records in (self._images, self._labels, self._paths):
+            self._commit(records)
+            records.clear()
         self._pending_bytes = 0
 
-    def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
+    def _commit(self, records: list[tuple[bytes, bytes]]) -> None:
+        """Write records in one transaction, again with a larger map if the map is full."""
         try:
             with self._environment.begin(write=True) as transaction:
-                if self._append and transaction.get(COUNT) != b"%d" % self._before:
+                if self._append and transaction.get(COUNT) != b"%d" % self._initial_count:
                     raise StoreError(
                         f"{self.path}: changed by another program: nothing was added; run it again"
                     )
-                transaction.cursor().putmulti(items)
+                transaction.cursor().putmulti(records)
         except lmdb.MapFullError:
             self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-            self._commit(items)
+            self._commit(records)
         except lmdb.Error as fault:
             raise self._unwritable(fault) from None
 
     def _load(self) -> None:
+        """Lock the dataset that is appended to, and load what it says of its samples."""
         if not self.path.exists():
             raise StoreError(
                 f"{self.path}: no dataset to append to: leave out --append to make one"
             )
-        self._handle = self._hold()
+        self._lock = self._locked_data_file()
         try:
-            self._take_over(Reader(self.path))
+            self._load_metadata(LmdbReader(self.path))
         except StoreError:
             self._unlock()
             raise
 
-    def _take_over(self, reader: Reader) -> None:
-        """Go on from what the dataset has."""
+    def _load_metadata(self, reader: LmdbReader) -> None:
         reader.check()
         self._sizes.extend(reader.sizes().ravel().tolist())
         self._hashes.extend(reader.hashes().tolist())
         self._marks = list(reader.marks().items())
         self._about = reader.about() | self._about
-        self._known = set(zip(reader.paths(), self._hashes, strict=True))
+        self._stored = set(zip(reader.paths(), self._hashes, strict=True))
         reader.close()
 
     def _check_target(self) -> None:
+        """Refuse to write where something exists that may not be replaced."""
         if not os.path.lexists(self.path):
             return
         if not self._overwrite:
@@ -267,18 +285,23 @@ class Writer:
             raise StoreError(
                 f"{self.path}: is no dataset, so it is not replaced: choose another output"
             )
-        _let_go(self._hold())
+        self._locked_data_file().release()
 
-    def _hold(self) -> int | None:
+    def _locked_data_file(self) -> PathLock:
+        """Lock the dataset at `path`.
+
+        Raises:
+            StoreError: Another writer appends to it.
+        """
         try:
-            return _lock(data_file(self.path))
+            return PathLock(data_file(self.path))
         except BlockingIOError:
             raise StoreError(
                 f"{self.path}: another build is adding to it: wait until it is done"
             ) from None
 
     def _check_access(self) -> None:
-        """Refuse before the work what could not be written after it."""
+        """Refuse folders that cannot be written to before the work instead of after it."""
         folders = [self._folder] if self._folder.is_dir() else []
         if not self._append:
             folders.append(next(folder for folder in self._folder.parents if folder.exists()))
@@ -288,67 +311,34 @@ class Writer:
                 raise self._unwritable(OSError(number, f"{os.strerror(number)}: {folder}"))
 
     def _unwritable(self, fault: Exception) -> StoreError:
+        """Return the error that says why the dataset cannot be written, and what is left of it."""
         reason = fault.strerror if isinstance(fault, OSError) else f"{fault}: is the disk full?"
         kept = "the dataset there is as it was" if self.path.exists() else "nothing was left there"
         return StoreError(
-            f"{self.path}: cannot be written ({reason}); {kept}: free space or choose another output"
+            f"{self.path}: cannot be written ({reason}); {kept}: "
+            "free space or choose another output"
         )
 
-    def _remove(self) -> None:
+    def _remove_partial(self) -> None:
         if self._is_partial_made:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def _unlock(self) -> None:
-        handle, self._handle = (
-            self._handle,
-            None,
-        )  # first, as a signal after the closing would have it closed again
-        _let_go(handle)
-
-
-def _lock(path: Path) -> int | None:
-    """A handle that keeps others from locking `path`; the system lets go of it when the process ends, however it does.
-
-    None where there is no such lock.
-
-    Raises:
-        BlockingIOError: another has it.
-    """
-    if sys.platform == "win32":
-        return None
-    handle = os.open(path, os.O_RDONLY)
-    if lock(handle) is False:
-        os.close(handle)
-        raise BlockingIOError
-    return handle
-
-
-def _let_go(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _remove_leftovers(path: Path) -> list[Path]:
-    """Remove what builds of `path` left that were killed; those at work hold a lock."""
+    """Remove the folders that killed builds of `path` left; those of running builds are locked."""
     removed = []
     for entry in path.parent.iterdir():
-        named = re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name)
-        if named and entry.is_dir() and {file.name for file in entry.iterdir()} <= {DATA}:
+        is_named_so = re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name)
+        if is_named_so and entry.is_dir() and {file.name for file in entry.iterdir()} <= {DATA}:
             try:
-                handle = _lock(entry)
+                lock = PathLock(entry)
             except BlockingIOError:
                 continue
             shutil.rmtree(entry, ignore_errors=True)
             removed.append(entry)
-            _let_go(handle)
+            lock.release()
     return removed
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "nt":
-        return  # folders cannot be opened there
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
