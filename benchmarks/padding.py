@@ -20,7 +20,8 @@ from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import batching, images
 from crnn_cli.data.augment import STRENGTHS
-from crnn_cli.data.sampling import Sampler, stretch_factors
+from crnn_cli.data.keyed_random import stretch_factors
+from crnn_cli.data.sampling import Sampler
 from crnn_cli.reading.pipeline import ReadOptions
 
 _SIZES = (16, 32, 64)  # images a step

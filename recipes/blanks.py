@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.store import LmdbWriter
 from crnn_cli.synth.masks import MASK_HEIGHT
 from crnn_cli.synth.options import SynthOptions

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from crnn_cli.config import Augmentation
 from crnn_cli.core.backbone_specs import frames
-from crnn_cli.data.augment import Augmenter
+from crnn_cli.data.augment import RECOLOURINGS, WARPS, Augmenter
 from crnn_cli.data.batching import collate
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import mix
 from tests.conftest import render
 
 KINDS: list[Augmentation] = ["mild", "strong"]
@@ -31,9 +31,9 @@ def test_a_sample_is_changed_alike_whatever_its_batch(kind: Augmentation) -> Non
     needed = np.array([3, 9, 19])
     together, new = augment(images, widths, needed, KEYS[:3])
     for row in range(3):
-        own = slice(row, row + 1)
+        only = slice(row, row + 1)
         alone, width = augment(
-            images[own, :, :, : widths[row]], widths[own], needed[own], KEYS[own]
+            images[only, :, :, : widths[row]], widths[only], needed[only], KEYS[only]
         )
         assert int(width) == int(new[row])
         edge = int(width) - 1  # the blur of the last column looks beyond it
@@ -64,6 +64,11 @@ def test_a_label_still_fits_its_image(needed: int, key: int) -> None:
     assert changed.shape[3] == int(new[0])
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 255
+
+
+def test_augmentations_share_no_random_numbers() -> None:
+    columns = [0, *(c for step in (*WARPS, *RECOLOURINGS) for c in step.columns)]  # 0: stretching
+    assert len(set(columns)) == len(columns)
 
 
 def test_none_changes_nothing() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnn_cli.data.sampling import Sampler, mix, uniforms
+from crnn_cli.data.keyed_random import mix, uniforms
+from crnn_cli.data.sampling import Sampler
 
 
 def sampler(n: int, batch_size: int, seed: int = 0) -> Sampler:

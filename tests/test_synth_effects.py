@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import ImageError, UsageFault
 from crnn_cli.synth import filters
 from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds

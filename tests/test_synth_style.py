@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.config import Scaling
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig

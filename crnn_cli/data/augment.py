@@ -1,14 +1,19 @@
-"""Augmentation of whole batches, on the device where they are: a few tensor operations whatever the batch size.
+"""Augmentation of whole batches on their device, by a few tensor operations.
 
-Every number that is drawn for a sample is a function of its key, so a sample is changed the same way whatever batch,
-worker or resumed run it is met in. The changes are those of a camera or scanner and keep the text legible.
+Every random number of a sample is a function of the sample's key, so that a sample is changed the
+same way in any batch, in any worker and in a resumed run. The changes are those of a camera or a
+scanner and keep the text legible.
+
+`WARPS` and `RECOLOURINGS` list the augmentations. To add one, write its function, add it to a table
+with a column of random numbers that no other uses, and give it a field in `Strength`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,32 +24,32 @@ from torchvision.transforms.v2 import functional as transforms
 
 from crnn_cli.config import Augmentation
 from crnn_cli.core.backbone_specs import minimum_width
-from crnn_cli.data.sampling import stretch_factors, uniforms
+from crnn_cli.data.keyed_random import stretch_factors, uniforms
 
 
 @dataclass(frozen=True)
 class Strength:
-    """The widest changes; each sample draws its own between none and these.
+    """The greatest changes of an augmentation; each sample draws a change between none and these.
 
     Attributes:
-        rotation: degrees either way.
-        shear: slant as dx/dy.
-        stretch: of the width, a factor either way (1.15: up to 1.15 and down to 1 / 1.15).
-        low: of the height, a factor by which the text becomes smaller.
-        shift: share of the height, in both directions.
-        bend: standard deviation of a smooth displacement, both ways, share of the height (the elastic distortion of
-            Simard, Steinkraus and Platt 2003).
-        contrast: least factor.
-        brightness: share of the range.
-        blur: greatest share of a blurred copy.
-        noise: greatest standard deviation, share of the range.
-        invert: probability.
+        rotation: The angle in degrees, either way.
+        shear: The slant as dx/dy, either way.
+        stretch: The factor of the width, either way (1.15: up to 1.15 and down to 1 / 1.15).
+        shrink: The factor by which the text becomes lower.
+        shift: The shift in both directions, as a share of the height.
+        bend: The standard deviation of a smooth displacement in both directions, as a share of the
+            height (the elastic distortion of Simard, Steinkraus and Platt 2003).
+        contrast: The least factor of the contrast.
+        brightness: The change of brightness, as a share of the range of values.
+        blur: The greatest share of a blurred copy.
+        noise: The greatest standard deviation of noise, as a share of the range of values.
+        invert: The probability of inversion.
     """
 
     rotation: float
     shear: float
     stretch: float
-    low: float
+    shrink: float
     shift: float
     bend: float
     contrast: float
@@ -55,129 +60,319 @@ class Strength:
 
 
 STRENGTHS: dict[Augmentation, Strength] = {
-    "mild": Strength(2.0, 0.15, 1.15, 1.15, 0.06, 0.03, 0.7, 0.1, 0.6, 0.04, 0.0),
-    "strong": Strength(5.0, 0.35, 1.3, 1.3, 0.10, 0.05, 0.4, 0.25, 1.0, 0.08, 0.1),
+    "mild": Strength(
+        rotation=2.0,
+        shear=0.15,
+        stretch=1.15,
+        shrink=1.15,
+        shift=0.06,
+        bend=0.03,
+        contrast=0.7,
+        brightness=0.1,
+        blur=0.6,
+        noise=0.04,
+        invert=0.0,
+    ),
+    "strong": Strength(
+        rotation=5.0,
+        shear=0.35,
+        stretch=1.3,
+        shrink=1.3,
+        shift=0.10,
+        bend=0.05,
+        contrast=0.4,
+        brightness=0.25,
+        blur=1.0,
+        noise=0.08,
+        invert=0.1,
+    ),
 }
 
-_DRAWS = 16  # numbers a sample; the first is that of `stretch_factors`
-_NOISE = 1 << 20
-_WIDEST = 1 << 17  # pixels of a line
+_NOISE_LENGTH = 1 << 20  # stored numbers at which a piece of noise can start
+_MAX_WIDTH = 1 << 17  # pixels of a line
+
+
+class Draw(NamedTuple):
+    """One random number for each sample.
+
+    Attributes:
+        host: (N,) in [0, 1), on the CPU.
+        unit: The same numbers on the device, shaped to be broadcast over the samples.
+        signed: (N, ...) in [-1, 1), on the device.
+    """
+
+    host: Tensor
+    unit: Tensor
+    signed: Tensor
+
+
+class NoiseSource:
+    """Normal noise that is cut from one long stored line of it.
+
+    It is drawn once: fresh noise for each image would cost more than the convolutions.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self._stored = torch.randn(_NOISE_LENGTH + _MAX_WIDTH, generator=generator).to(device)
+
+    def sample(self, shape: Sequence[int], positions: Tensor) -> Tensor:
+        """Return noise (N, *shape) for a shape (channels, height, width).
+
+        Args:
+            shape: The shape of the noise for one sample.
+            positions: (N,) numbers in [0, 1), on the CPU, that choose the pieces of the stored
+                line.
+        """
+        channels, height, _ = shape
+        # The rows of a sample start this far apart, whatever the batch's width.
+        row_distance = 3 * _NOISE_LENGTH // (4 * channels * height)
+        strides = (height * row_distance, row_distance, 1)
+        starts = (positions * (_NOISE_LENGTH // 4)).long().tolist()
+        return torch.stack(
+            [self._stored.as_strided(tuple(shape), strides, start) for start in starts]
+        )
+
+    def smooth_field(self, height: int, width: int, positions: Tensor) -> Tensor:
+        """Return smooth displacements (N, 2, height, width) of standard deviation 1.
+
+        They are drawn at points a quarter of the height apart, and interpolated between these.
+        """
+        step = height // 4
+        columns = width // step + 2
+        coarse = self.sample((2, 5, columns), positions)
+        size = (4 * step + 1, (columns - 1) * step + 1)
+        fine = F.interpolate(coarse, size, mode="bilinear", align_corners=True)
+        return fine[:, :, :height, :width]
+
+
+@dataclass
+class Warp:
+    """The resampling of a batch: the place in the input for each pixel of the output.
+
+    Coordinates are centred, in pixels of the input.
+
+    Attributes:
+        strength: The greatest changes.
+        noise: The source of noise.
+        height: The height of the images.
+        out_width: The width of the output.
+        old_widths: (N, 1, 1) widths of the samples in the input.
+        x: (N, 1, W') horizontal coordinates of the output.
+        y: (1, H, 1) vertical coordinates of the output.
+        x_from: (N, H, W') or a shape that broadcasts to it: where each pixel comes from,
+            horizontally.
+        y_from: The same, vertically.
+    """
+
+    strength: Strength
+    noise: NoiseSource
+    height: int
+    out_width: int
+    old_widths: Tensor
+    x: Tensor
+    y: Tensor
+    x_from: Tensor
+    y_from: Tensor
+
+
+def _shrink(warp: Warp, amount: Draw) -> None:
+    warp.y_from = warp.y_from * torch.exp(amount.unit * math.log(warp.strength.shrink))
+
+
+def _rotate(warp: Warp, angle: Draw) -> None:
+    """Rotate by a shift of rows; long lines turn less, so that their ends stay within the image."""
+    radians = angle.signed * math.radians(warp.strength.rotation)
+    radians = radians * (3 * warp.height / warp.old_widths).clamp(max=1)
+    warp.y_from = warp.y_from + warp.x * torch.tan(radians)
+
+
+def _shear(warp: Warp, slant: Draw) -> None:
+    warp.x_from = warp.x_from + warp.y * (slant.signed * warp.strength.shear)
+
+
+def _shift(warp: Warp, vertical: Draw, horizontal: Draw) -> None:
+    bound = warp.strength.shift * warp.height
+    warp.y_from = warp.y_from + vertical.signed * bound
+    warp.x_from = warp.x_from + horizontal.signed * bound
+
+
+def _bend(warp: Warp, position: Draw, amount: Draw) -> None:
+    field = warp.noise.smooth_field(warp.height, warp.out_width, position.host)
+    field = field * (amount.unit[..., None] * (warp.strength.bend * warp.height))
+    warp.y_from = warp.y_from + field[:, 1]
+    warp.x_from = warp.x_from + field[:, 0]
+
+
+@dataclass
+class Canvas:
+    """The pixels of a batch while they are recoloured.
+
+    Attributes:
+        strength: The greatest changes.
+        noise: The source of noise.
+        pixels: (N, C, H, W) float32, 0 to 255.
+    """
+
+    strength: Strength
+    noise: NoiseSource
+    pixels: Tensor
+
+
+def _blur(canvas: Canvas, amount: Draw) -> None:
+    """Mix in a blurred copy; half of the samples stay sharp."""
+    share = canvas.strength.blur * amount.signed.clamp(min=0)
+    blurred = transforms.gaussian_blur(canvas.pixels, [3, 3], [1.0, 1.0])
+    canvas.pixels = torch.lerp(canvas.pixels, blurred, share)
+
+
+def _change_tone(canvas: Canvas, contrast: Draw, brightness: Draw) -> None:
+    factor = 1 - (1 - canvas.strength.contrast) * contrast.unit
+    added = 255 * canvas.strength.brightness * brightness.signed
+    canvas.pixels = (canvas.pixels - 127.5).mul_(factor).add_(127.5 + added)
+
+
+def _invert(canvas: Canvas, chance: Draw) -> None:
+    inverted = chance.unit < canvas.strength.invert
+    canvas.pixels = torch.where(inverted, 255 - canvas.pixels, canvas.pixels)
+
+
+def _add_noise(canvas: Canvas, position: Draw, amount: Draw) -> None:
+    noise = canvas.noise.sample(canvas.pixels.shape[1:], position.host)
+    deviation = 255 * canvas.strength.noise * amount.unit**2
+    canvas.pixels = canvas.pixels.addcmul_(noise, deviation)
+
+
+class Step(NamedTuple):
+    """An augmentation.
+
+    Attributes:
+        name: Its name.
+        columns: The columns of random numbers that it draws. A column keeps its number for ever:
+            otherwise the same seed would give other images.
+        apply: The function that applies it to a `Warp` or a `Canvas`, with a `Draw` for each
+            column.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    apply: Callable[..., None]
+
+
+# Column 0 belongs to `stretch_factors`, which the sampler uses, too. Column 5 is free.
+WARPS = (
+    Step("shrink", (1,), _shrink),
+    Step("rotation", (2,), _rotate),
+    Step("shear", (7,), _shear),
+    Step("shift", (6, 8), _shift),
+    Step("bend", (3, 4), _bend),
+)
+RECOLOURINGS = (
+    Step("blur", (9,), _blur),
+    Step("tone", (10, 11), _change_tone),
+    Step("inversion", (12,), _invert),
+    Step("noise", (13, 14), _add_noise),
+)
+_COLUMNS = 1 + max(max(step.columns) for step in (*WARPS, *RECOLOURINGS))
 
 
 class Augmenter:
-    """Changes batches of images.
+    """Augmentation of batches of images.
 
     Args:
-        kind: how far; "none" leaves them.
-        backbone: whose frames decide how far a sample may be narrowed before its label no longer fits.
+        kind: The name of the strength; "none" leaves images unchanged.
+        backbone: The backbone whose frames decide how far a sample may be narrowed before its label
+            no longer fits.
+        device: The device of the images.
     """
 
     def __init__(self, kind: Augmentation, backbone: str, device: torch.device | str) -> None:
         self.strength = STRENGTHS.get(kind)
         self.backbone = backbone
         self.device = torch.device(device)
-        noise = torch.randn(_NOISE + _WIDEST, generator=torch.Generator().manual_seed(0))
-        # drawn once: fresh noise for each image would cost more than the convolutions
-        self._stored = noise.to(self.device)
+        self._noise = NoiseSource(self.device)
 
     @property
     def stretch(self) -> float:
-        """By what factor widths change at most, either way."""
+        """The greatest factor by which widths change, either way."""
         return self.strength.stretch if self.strength else 1.0
 
     def __call__(
         self, images: Tensor, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> tuple[Tensor, Tensor]:
-        """Change a batch.
+        """Augment a batch.
 
         Args:
-            images: (N, C, H, W) uint8. widths: (N,) on the CPU. needed: (N,) frames of each label. keys: (N,).
+            images: (N, C, H, W) uint8.
+            widths: (N,) widths of the samples in pixels, on the CPU.
+            needed: (N,) frames that each label needs.
+            keys: (N,) keys of the random numbers.
 
         Returns:
-            (N, C, H, W') float32, 0 to 255, and the new widths.
+            The images (N, C, H, W') float32, 0 to 255, and the new widths.
         """
         if self.strength is None:
             return images, widths
-        drawn = torch.from_numpy(uniforms(keys, _DRAWS))
-        new_widths = self._stretched(widths, needed, keys)
-        x = self._warp(images, widths, new_widths, drawn)
-        return self._recolour(x, drawn).clamp_(0, 255), new_widths
+        numbers = torch.from_numpy(uniforms(keys, _COLUMNS))
+        new_widths = self._stretched(self.strength, widths, needed, keys)
+        pixels = self._warp(self.strength, images, widths, new_widths, numbers)
+        pixels = self._recolour(self.strength, pixels, numbers)
+        return pixels.clamp_(0, 255), new_widths
 
     def _stretched(
-        self, widths: Tensor, needed: NDArray[np.int64], keys: NDArray[np.uint64]
+        self,
+        strength: Strength,
+        widths: Tensor,
+        needed: NDArray[np.int64],
+        keys: NDArray[np.uint64],
     ) -> Tensor:
-        assert self.strength is not None
-        factor = torch.from_numpy(stretch_factors(keys, self.strength.stretch))
+        """Return the new widths, each wide enough for its label."""
+        factors = torch.from_numpy(stretch_factors(keys, strength.stretch))
         least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
-        return torch.maximum((widths * factor).round().long(), least)
+        return torch.maximum((widths * factors).round().long(), least)
 
-    def _warp(self, images: Tensor, widths: Tensor, new_widths: Tensor, drawn: Tensor) -> Tensor:
-        """Stretch, lowering, rotation, shear, shift and bending as one resampling; the edge is repeated outwards."""
-        s = self.strength
-        assert s is not None
+    def _warp(
+        self,
+        strength: Strength,
+        images: Tensor,
+        widths: Tensor,
+        new_widths: Tensor,
+        numbers: Tensor,
+    ) -> Tensor:
+        """Stretch and warp by one resampling; the pixels of the edge are repeated outwards."""
         height, width = images.shape[2:]
         out_width = int(new_widths.max())
-        signed = (2 * drawn - 1).to(self.device)
-        unit = drawn.to(self.device)
-        old, new = (
-            widths.to(self.device).float()[:, None, None],
-            new_widths.to(self.device).float()[:, None, None],
-        )
-
-        def per_sample(column: int, bound: float, source: Tensor = signed) -> Tensor:
-            return (source[:, column] * bound)[:, None, None]
-
-        # centred pixel coordinates of the output, in the input's scale
-        y = torch.arange(height, device=self.device).float()[None, :, None] - (height - 1) / 2
-        x = (torch.arange(out_width, device=self.device).float()[None, None, :] - (new - 1) / 2) * (
-            old / new
-        )
-        scale = torch.exp(per_sample(1, math.log(s.low), unit))
-        # long lines turn less: their ends shall stay within the image
-        angle = per_sample(2, math.radians(s.rotation)) * (3 * height / old).clamp(max=1)
-        bend = self._smooth_field(height, out_width, drawn[:, 3]) * (
-            unit[:, 4, None, None, None] * (s.bend * height)
-        )
-        y_from = y * scale + x * torch.tan(angle) + per_sample(6, s.shift * height) + bend[:, 1]
-        x_from = x + y * per_sample(7, s.shear) + per_sample(8, s.shift * height) + bend[:, 0]
-        x_from = (x_from + (old - 1) / 2).clamp(min=0).minimum(old - 1)  # never into the padding
-        y_from = (y_from + (height - 1) / 2).clamp(0, height - 1)
+        old = widths.to(self.device).float()[:, None, None]
+        new = new_widths.to(self.device).float()[:, None, None]
+        rows = torch.arange(height, device=self.device).float()
+        columns = torch.arange(out_width, device=self.device).float()
+        y = rows[None, :, None] - (height - 1) / 2
+        x = (columns[None, None, :] - (new - 1) / 2) * (old / new)
+        warp = Warp(strength, self._noise, height, out_width, old, x, y, x_from=x, y_from=y)
+        self._apply(WARPS, warp, numbers, (1, 1))
+        # Clamped to the sample, so that nothing comes from its padding.
+        x_from = (warp.x_from + (old - 1) / 2).clamp(min=0).minimum(old - 1)
+        y_from = (warp.y_from + (height - 1) / 2).clamp(0, height - 1)
         grid = torch.stack(
             (x_from * (2 / max(1, width - 1)) - 1, y_from * (2 / (height - 1)) - 1), dim=3
         )
         return F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=True)
 
-    def _recolour(self, x: Tensor, drawn: Tensor) -> Tensor:
-        """Blur, contrast, brightness, noise, inversion."""
-        s = self.strength
-        assert s is not None
-        unit = drawn.to(self.device)[:, :, None, None, None]
-        share = s.blur * (2 * unit[:, 9] - 1).clamp(min=0)  # half of the samples stay sharp
-        x = torch.lerp(x, transforms.gaussian_blur(x, [3, 3], [1.0, 1.0]), share)
-        contrast = 1 - (1 - s.contrast) * unit[:, 10]
-        brightness = 255 * s.brightness * (2 * unit[:, 11] - 1)
-        x = (x - 127.5).mul_(contrast).add_(127.5 + brightness)
-        x = torch.where(unit[:, 12] < s.invert, 255 - x, x)
-        return x.addcmul_(self._noise(x.shape[1:], drawn[:, 13]), 255 * s.noise * unit[:, 14] ** 2)
+    def _recolour(self, strength: Strength, pixels: Tensor, numbers: Tensor) -> Tensor:
+        canvas = Canvas(strength, self._noise, pixels)
+        self._apply(RECOLOURINGS, canvas, numbers, (1, 1, 1))
+        return canvas.pixels
 
-    def _smooth_field(self, height: int, width: int, drawn: Tensor) -> Tensor:
-        """Displacements (N, 2, height, width) of standard deviation 1, drawn a quarter of the height apart."""
-        step = height // 4
-        columns = width // step + 2
-        coarse = self._noise((2, 5, columns), drawn)
-        size = 4 * step + 1, (columns - 1) * step + 1
-        return F.interpolate(coarse, size, mode="bilinear", align_corners=True)[
-            :, :, :height, :width
-        ]
-
-    def _noise(self, shape: Sequence[int], drawn: Tensor) -> Tensor:
-        """Normal noise (N, *shape): each row of a sample is a piece of one long stored line of it."""
-        channels, height, _ = shape
-        step = (
-            3 * _NOISE // (4 * channels * height)
-        )  # rows start this far apart, whatever the batch's width
-        steps = height * step, step, 1
-        starts = (drawn * (_NOISE // 4)).long().tolist()
-        return torch.stack(
-            [self._stored.as_strided(tuple(shape), steps, start) for start in starts]
-        )
+    def _apply(
+        self,
+        steps: Sequence[Step],
+        target: Warp | Canvas,
+        numbers: Tensor,
+        trailing: tuple[int, ...],
+    ) -> None:
+        """Apply augmentations in order, each with its columns of random numbers (N, columns)."""
+        unit = numbers.to(self.device).view(*numbers.shape, *trailing)
+        signed = 2 * unit - 1
+        for step in steps:
+            draws = [Draw(numbers[:, c], unit[:, c], signed[:, c]) for c in step.columns]
+            step.apply(target, *draws)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crnn_cli.config import within
-from crnn_cli.data.sampling import mix, uniforms
+from crnn_cli.data.keyed_random import mix, uniforms
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import filters
 from crnn_cli.synth.effects import GROUPS, Rows, stored

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.data.sampling import mix, uniforms
+from crnn_cli.data.keyed_random import mix, uniforms
 
 Keys = NDArray[np.uint64]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.codec import minimum_frames
 from crnn_cli.data.batching import collate
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import generator, mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.masks import MASKS, Mask, MaskDrawer
@@ -52,9 +52,7 @@ class Renderer:
         Raises:
             UsageFault: no face has the characters of a hundred texts.
         """
-        rng = np.random.Generator(
-            np.random.Philox(np.random.SeedSequence((self.options.seed, number)))
-        )
+        rng = generator(self.options.seed, number)
         for _ in range(_TRIES):
             text = self.texts.draw(rng)
             mask = self._masks.draw(text, rng)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crnn_cli.config import Preset, Scaling, within
-from crnn_cli.data.sampling import mix
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
 from crnn_cli.synth.colour import Colour, ColourConfig

@@ -11,8 +11,9 @@ from torch import Tensor
 from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.data.augment import Augmenter
 from crnn_cli.data.dataset import Samples
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.loading import Batch, Loader
-from crnn_cli.data.sampling import Draw, mix
+from crnn_cli.data.sampling import Draw
 from crnn_cli.errors import StoreError, UsageFault
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from crnn_cli.checkpoint import Header, save
 from crnn_cli.config import Precision, TrainConfig
 from crnn_cli.core.ctc import ctc_loss, flat_start_loss
+from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.loading import Batch, Loader
-from crnn_cli.data.sampling import Sampler, mix
+from crnn_cli.data.sampling import Sampler
 from crnn_cli.devices import supports_bf16
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.plain import short
