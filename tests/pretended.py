@@ -93,13 +93,13 @@ def lstm(self: nn.LSTM, x: Tensor) -> tuple[Tensor, None]:
 
 
 def style(device: str) -> Tensor:
-    from crnn_cli.synth.style import STYLES, StyleConfig, Stylist
+    from crnn_cli.synth.style import STYLE_PRESETS, StyleConfig, Stylist
     from tests.test_synth_style import RARE
 
     draw = np.random.default_rng(0)
     masks = torch.from_numpy((draw.random((24, 1, 40, 200)) < 0.3).astype(np.uint8) * 255)
     boxes = torch.tensor([[4, 36, 60 + 5 * n] for n in range(24)])
-    images, _ = Stylist(StyleConfig((*STYLES["all"].looks, RARE)), 32, device)(
+    images, _ = Stylist(StyleConfig((*STYLE_PRESETS["all"].styles, RARE)), 32, device)(
         masks, boxes, np.arange(24, dtype=np.uint64)
     )
     assert images.device.type == torch.device(device).type

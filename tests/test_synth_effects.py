@@ -16,8 +16,8 @@ from torch import Tensor
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import ImageError, UsageFault
 from crnn_cli.synth import filters
-from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
-from crnn_cli.synth.degrade import DEGRADATIONS, Chance, DegradeConfig, Degrader
+from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds
+from crnn_cli.synth.degrade import DEGRADE_PRESETS, Chance, DegradeConfig, Degrader
 from crnn_cli.synth.effects import GROUPS
 from crnn_cli.synth.textures import SIDE
 from tests.conftest import blocks_of, render
@@ -127,22 +127,22 @@ def test_an_effect_is_the_same_whatever_the_batch(name: str, seed: int) -> None:
         torch.testing.assert_close(alone, together, atol=ROUNDING, rtol=0)
 
 
-@pytest.mark.parametrize("preset", DEGRADATIONS)
+@pytest.mark.parametrize("preset", DEGRADE_PRESETS)
 def test_a_sample_is_degraded_the_same_whatever_its_batch(preset: str) -> None:
     """JPEG apart, which turns the least difference into a whole step where a coefficient lies on a tie."""
-    config = DEGRADATIONS[preset]
+    config = DEGRADE_PRESETS[preset]
     degrade = Degrader(replace(config, jpeg=replace(config.jpeg, probability=0.0)), "cpu")
     for seed in range(4):
         for alone, together in _alone_and_together(degrade, seed):
             torch.testing.assert_close(alone, together, atol=ROUNDING, rtol=0)
 
 
-@pytest.mark.parametrize("preset", DEGRADATIONS)
+@pytest.mark.parametrize("preset", DEGRADE_PRESETS)
 def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(preset: str) -> None:
     blocks = [
         blocks_of((alone - together)[0, 0].abs() > STEP + ROUNDING)
         for seed in range(4)
-        for alone, together in _alone_and_together(Degrader(DEGRADATIONS[preset], "cpu"), seed)
+        for alone, together in _alone_and_together(Degrader(DEGRADE_PRESETS[preset], "cpu"), seed)
     ]
     assert max(blocks) <= 4
     assert sum(blocks) < 0.1 * len(blocks)
@@ -200,9 +200,9 @@ def test_an_effect_meets_its_share_of_samples_and_leaves_the_others() -> None:
 def test_clean_samples_are_left() -> None:
     x, widths = batch("Some 42", repeat=5)
     before = x.clone()
-    changed = Degrader(replace(DEGRADATIONS["scene"], clean=1.0), "cpu")(x, widths, keys(5))
+    changed = Degrader(replace(DEGRADE_PRESETS["scene"], clean=1.0), "cpu")(x, widths, keys(5))
     assert torch.equal(changed, before)
-    Degrader(DEGRADATIONS["scene"], "cpu")(x, widths, keys(5))
+    Degrader(DEGRADE_PRESETS["scene"], "cpu")(x, widths, keys(5))
     assert torch.equal(x, before)
 
 
@@ -309,7 +309,7 @@ def test_scaling_down_takes_the_mean_of_areas() -> None:
 )
 def test_unusable_backgrounds_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageFault, match=message):
-        replace(BACKGROUNDS["scene"], **changes)
+        replace(BACKGROUND_PRESETS["scene"], **changes)
 
 
 @pytest.mark.parametrize("name", EFFECTS)

@@ -22,7 +22,7 @@ from fontTools.ttLib import TTFont
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face, _installed, examine
 from crnn_cli.synth.legibility import Kind
-from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, MASKS, Mask, MaskConfig, MaskDrawer
+from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, MASK_PRESETS, Mask, MaskConfig, MaskDrawer
 from tests.test_synth_fonts import build, letter
 
 ALPHABET = string.ascii_letters + string.digits + " ."
@@ -85,7 +85,7 @@ def check(mask: Mask) -> None:
 def test_no_face_is_used_for_a_character_that_it_lacks(faces, text, seed):
     drawer = MaskDrawer(PLAIN, faces)
     able = [face for face in faces if face.characters.issuperset(text)]
-    chosen = drawer._choice(text, *np.random.default_rng(seed).random(2))
+    chosen = drawer._font_chooser(text, *np.random.default_rng(seed).random(2))
     assert chosen in able if able else chosen is None
     if not able:
         assert drawer.draw(text, np.random.default_rng(seed)) is None
@@ -101,7 +101,7 @@ def test_no_installed_face_is_used_for_a_character_that_its_file_lacks():
     drawer = MaskDrawer(PLAIN, installed)
     for text in texts:
         for seed in range(5):
-            chosen = drawer._choice(text, *np.random.default_rng(seed).random(2))
+            chosen = drawer._font_chooser(text, *np.random.default_rng(seed).random(2))
             if chosen is not None:
                 with TTFont(chosen.path, fontNumber=chosen.index, lazy=True) as font:
                     assert set(map(ord, text)) <= set(font.getBestCmap())
@@ -111,7 +111,7 @@ def test_no_installed_face_is_used_for_a_character_that_its_file_lacks():
 @given(
     text=TEXTS,
     seed=st.integers(0, 2**32),
-    config=st.sampled_from([PLAIN, WILD, PRESSED, *MASKS.values()]),
+    config=st.sampled_from([PLAIN, WILD, PRESSED, *MASK_PRESETS.values()]),
 )
 def test_a_mask_is_tight_and_says_where_its_ink_is(faces, text, seed, config):
     check(draw(config, faces, text, seed))
@@ -169,7 +169,7 @@ def with_kinds(face: Face, **counts: int) -> list[Face]:
 
 def test_kinds_are_drawn_by_their_shares_however_many_faces_they_have(faces):
     many = with_kinds(faces[0], sans=1, display=40, serif=3)
-    choice = MaskDrawer(MaskConfig(), many)._choice
+    choice = MaskDrawer(MaskConfig(), many)._font_chooser
     counts = Counter(
         f.kind for u in np.random.default_rng(0).random((4000, 2)) if (f := choice("word", *u))
     )
@@ -181,7 +181,7 @@ def test_kinds_are_drawn_by_their_shares_however_many_faces_they_have(faces):
 def test_a_kind_of_no_share_is_never_drawn(faces):
     many = with_kinds(faces[0], sans=2, script=2)
     shares = {**MaskConfig().shares, "script": 0.0}
-    choice = MaskDrawer(MaskConfig(shares), many)._choice
+    choice = MaskDrawer(MaskConfig(shares), many)._font_chooser
     numbers = np.linspace(0, 1, 50, endpoint=False)
     assert {f.kind for a in numbers for b in numbers if (f := choice("word", a, b))} == {"sans"}
 
@@ -189,7 +189,7 @@ def test_a_kind_of_no_share_is_never_drawn(faces):
 @pytest.mark.parametrize(("crowding", "share"), [(1.0, 0.9), (0.5, 0.75), (0.0, 0.5)])
 def test_a_large_folder_is_held_back(faces, crowding, share):
     many = [replace(faces[0], path=f"/{'large' if i else 'small'}/{i}.ttf") for i in range(10)]
-    choice = MaskDrawer(MaskConfig(crowding=crowding), many)._choice
+    choice = MaskDrawer(MaskConfig(crowding=crowding), many)._font_chooser
     drawn = [choice("word", a, b) for a, b in np.random.default_rng(0).random((3000, 2))]
     assert np.mean([f is not None and "large" in f.path for f in drawn]) == pytest.approx(
         share, abs=0.03

@@ -16,11 +16,11 @@ from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig
-from crnn_cli.synth.draws import rows_of
+from crnn_cli.synth.random_draws import rows_where
 from crnn_cli.synth.geometry import Geometry
-from crnn_cli.synth.placement import GeometryConfig
-from crnn_cli.synth.style import DOCUMENT, SCENE, STYLES, Style, StyleConfig, Stylist, agreement
-from crnn_cli.synth.tiles import tiles
+from crnn_cli.synth.geometry_params import GeometryConfig
+from crnn_cli.synth.style import DOCUMENT, SCENE, STYLE_PRESETS, Style, StyleConfig, Stylist, agreement
+from crnn_cli.synth.letter_tiles import tiles
 from crnn_cli.synth.warping import (
     bent,
     homography,
@@ -110,14 +110,14 @@ RARE = replace(  # all that few samples have, often
         SCENE.colour, neon=0.4, outline=0.2, texture=0.6, hatched=0.8, dim=0.2, matched=0.2
     ),
 )
-ALIKE = {**STYLES, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,))}
+ALIKE = {**STYLE_PRESETS, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,))}
 
 
 @pytest.mark.parametrize("name", ALIKE)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sample_is_the_same_alone_and_in_any_batch(name, seed):
-    looks = tuple(replace(look, degrade=DegradeConfig(clean=1)) for look in ALIKE[name].looks)
-    stylist, keys = Stylist(StyleConfig(looks), 32, "cpu"), keys_of(seed)
+    styles = tuple(replace(look, degrade=DegradeConfig(clean=1)) for look in ALIKE[name].styles)
+    stylist, keys = Stylist(StyleConfig(styles), 32, "cpu"), keys_of(seed)
     images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
     for row in range(len(TEXTS)):
         own = alone(stylist, row, keys)
@@ -133,11 +133,11 @@ def without_jpeg(look: Style) -> Style:
     )
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", STYLE_PRESETS)
 @pytest.mark.parametrize("seed", range(3, 7))
 def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name, seed):
     """JPEG apart, which turns the least difference into a whole step where a coefficient lies on a tie."""
-    stylist = Stylist(StyleConfig(tuple(map(without_jpeg, STYLES[name].looks))), 32, "cpu")
+    stylist = Stylist(StyleConfig(tuple(map(without_jpeg, STYLE_PRESETS[name].styles))), 32, "cpu")
     images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
     for row in range(len(TEXTS)):
         own = alone(stylist, row, keys_of(seed))
@@ -146,10 +146,10 @@ def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name, seed):
         )
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", STYLE_PRESETS)
 def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(name):
     """Where a sample depended on its batch, whole columns would differ, not a block in one sample of twenty."""
-    stylist, blocks = Stylist(STYLES[name], 32, "cpu"), []
+    stylist, blocks = Stylist(STYLE_PRESETS[name], 32, "cpu"), []
     for seed in range(3, 11):
         images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
         for row in range(len(TEXTS)):
@@ -161,7 +161,7 @@ def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(name):
 
 
 def test_order_and_batch_mates_do_not_matter():
-    stylist, keys = Stylist(STYLES["all"], 32, "cpu"), keys_of(4)
+    stylist, keys = Stylist(STYLE_PRESETS["all"], 32, "cpu"), keys_of(4)
     images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
     order = torch.arange(len(TEXTS) - 1, -1, -1)
     turned, turned_widths = stylist(MASKS[order], BOXES[order], keys[order.numpy()], LENGTHS[order])
@@ -171,7 +171,7 @@ def test_order_and_batch_mates_do_not_matter():
 
 @pytest.mark.parametrize("height", [32, 48])
 def test_images_end_in_zeros(height):
-    stylist = Stylist(STYLES["all"], height, "cpu")
+    stylist = Stylist(STYLE_PRESETS["all"], height, "cpu")
     images, widths = stylist(MASKS, BOXES, keys_of(5))
     assert images.dtype == torch.uint8
     assert images.shape == (len(TEXTS), 1, height, int(widths.max()))
@@ -195,7 +195,7 @@ def test_faint_ink_is_placed_by_its_box():
 
 
 def test_another_key_is_another_image():
-    stylist = Stylist(STYLES["scene"], 32, "cpu")
+    stylist = Stylist(STYLE_PRESETS["scene"], 32, "cpu")
     masks, boxes = MASKS[:1].expand(40, -1, -1, -1), BOXES[:1].expand(40, -1)
     images, widths = stylist(masks, boxes, keys_of(6, 40))
     assert len(set(widths.tolist())) > 10
@@ -263,7 +263,7 @@ def test_long_text_stays_level(main):
 
 
 def test_no_character_becomes_narrower_than_the_pitch():
-    stylist = Stylist(replace(STYLES["scene"], pitch=20.0), 64, "cpu")
+    stylist = Stylist(replace(STYLE_PRESETS["scene"], pitch=20.0), 64, "cpu")
     _, widths = stylist(MASKS, BOXES, keys_of(9), LENGTHS)
     assert bool((widths >= 40 * LENGTHS).all())
 
@@ -340,10 +340,10 @@ def test_dots_are_apart_and_only_where_ink_is():
     assert int(dotted.dotted.sum()) >= 3
     near = F.max_pool2d(placed.ink, 15, 1, 7)  # a dot is lit by ink within its cell
     assert float((dotted.ink * (near < 0.1)).max()) < 0.1
-    for row in rows_of(dotted.dotted).tolist():
+    for row in rows_where(dotted.dotted).tolist():
         assert float(dotted.ink[row].mean()) < float(placed.ink[row].mean())
         assert float(dotted.ink[row].max()) > 0.9
-    same = rows_of(~dotted.dotted)
+    same = rows_where(~dotted.dotted)
     assert torch.equal(dotted.ink[same], placed.ink[same])
 
 

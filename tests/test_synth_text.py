@@ -19,11 +19,11 @@ from crnn_cli.core.codec import PRESETS
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.corpus import Chain
 from crnn_cli.synth.prose import printed
-from crnn_cli.synth.shares import TEXTS, Kind, TextConfig
+from crnn_cli.synth.text_mix import TEXT_PRESETS, Kind, TextConfig
 from crnn_cli.synth.text import TextSource
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SOURCES = {name: TextSource(config) for name, config in TEXTS.items()}
+SOURCES = {name: TextSource(config) for name, config in TEXT_PRESETS.items()}
 LISTS = Path(__file__).parents[2] / "shared" / "data" / "wordlists"
 TEXT = """It was late - too late, she said. "Come in,"
 and he came in; there were 12 of them.
@@ -65,10 +65,10 @@ def lawful(text: str, config: TextConfig) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TEXT_PRESETS)
 def test_every_text_is_of_the_alphabet_and_within_the_lengths(name):
     texts = drawn(SOURCES[name], 3000)
-    assert all(lawful(text, TEXTS[name]) for text in texts)
+    assert all(lawful(text, TEXT_PRESETS[name]) for text in texts)
     assert len(set(texts)) > 2000
     assert not SOURCES[name].impossible
 
@@ -143,13 +143,13 @@ def test_every_list_has_an_equal_part(tmp_path):
     assert counts["short"] / 4000 == pytest.approx(0.5, abs=0.03)
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TEXT_PRESETS)
 def test_every_character_of_the_alphabet_is_seen(name):
-    assert set("".join(drawn(SOURCES[name], 8000))) == set(TEXTS[name].alphabet)
+    assert set("".join(drawn(SOURCES[name], 8000))) == set(TEXT_PRESETS[name].alphabet)
 
 
 def test_every_character_of_a_large_alphabet_is_seen_and_ascii_stays_common():
-    source = TextSource(replace(TEXTS["scene"], alphabet=PRESETS["european"]))
+    source = TextSource(replace(TEXT_PRESETS["scene"], alphabet=PRESETS["european"]))
     texts = drawn(source, 30000)
     counts = Counter("".join(texts))
     assert min(counts[c] for c in PRESETS["european"]) >= 6

@@ -84,7 +84,7 @@ class BackgroundConfig:
         )
 
 
-BACKGROUNDS: dict[str, BackgroundConfig] = {
+BACKGROUND_PRESETS: dict[str, BackgroundConfig] = {
     "scene": BackgroundConfig(),
     "document": BackgroundConfig(
         flat=0.6,
@@ -102,7 +102,7 @@ BACKGROUNDS: dict[str, BackgroundConfig] = {
 
 
 class Backgrounds:
-    """Draws backgrounds.
+    """RandomDraws backgrounds.
 
     Attributes:
         unreadable: the files among the photographs that could not be decoded.

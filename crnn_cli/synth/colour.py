@@ -14,8 +14,8 @@ from torch import Tensor
 
 from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.draws import Draws, Keys, rows_of, smooth_field
-from crnn_cli.synth.geometry import Placed
+from crnn_cli.synth.random_draws import RandomDraws, Keys, rows_where, smooth_field
+from crnn_cli.synth.geometry import PlacedText
 
 _STEPS = (
     1 / 8,
@@ -92,7 +92,7 @@ class Colour:
         self.config = config
         self.device = torch.device(device)
 
-    def __call__(self, placed: Placed, background: Tensor, plain: Tensor, keys: Keys) -> Tensor:
+    def __call__(self, placed: PlacedText, background: Tensor, plain: Tensor, keys: Keys) -> Tensor:
         """Paint a batch.
 
         Args:
@@ -130,7 +130,7 @@ class Colour:
         return (values if rows is None else values[rows]).to(self.device)[:, None, None, None]
 
     def _shadow(self, under: Tensor, ink: Tensor, drawn: _Drawn) -> None:
-        if len(rows := rows_of(drawn.shadow > 0)):
+        if len(rows := rows_where(drawn.shadow > 0)):
             at = rows.to(self.device)
             cast = _moved(ink[at], drawn.offset[rows].to(self.device) * (ink.shape[2] / 32))
             cast = F.avg_pool2d(F.avg_pool2d(cast, *_window(ink, 1)), *_window(ink, 1))
@@ -139,7 +139,7 @@ class Colour:
             )
 
     def _extrusion(self, under: Tensor, ink: Tensor, drawn: _Drawn) -> None:
-        if len(rows := rows_of(drawn.extrusion > 0)):
+        if len(rows := rows_where(drawn.extrusion > 0)):
             at, offset = (
                 rows.to(self.device),
                 drawn.offset[rows].to(self.device) * (ink.shape[2] / 32),
@@ -151,7 +151,7 @@ class Colour:
 
     def _border(self, under: Tensor, text: Tensor, around: Tensor, drawn: _Drawn) -> Tensor:
         """Paint seams; the luminance of the letters within, which for outlines is the ground's."""
-        if len(rows := rows_of((drawn.border > 0) | drawn.outline)):
+        if len(rows := rows_where((drawn.border > 0) | drawn.outline)):
             at = rows.to(self.device)
             wide = F.max_pool2d(around[at], *_window(around, 1))
             seam = torch.lerp(around[at], wide, self._on(drawn.border, rows))
@@ -162,13 +162,13 @@ class Colour:
 
     def _neon(self, under: Tensor, ink: Tensor, around: Tensor, drawn: _Drawn) -> Tensor:
         """Light the ground about lit letters, in place; the ink of which some are tubes along the letters' edges."""
-        if len(rows := rows_of(drawn.glow > 0)):
+        if len(rows := rows_where(drawn.glow > 0)):
             at = rows.to(self.device)
             glow = F.avg_pool2d(F.avg_pool2d(around[at], *_window(ink, 3)), *_window(ink, 3))
             under[at] = torch.lerp(
                 under[at], self._on(drawn.text, rows), glow * self._on(drawn.glow, rows)
             )
-        if len(rows := rows_of(drawn.tube)):
+        if len(rows := rows_where(drawn.tube)):
             at = rows.to(self.device)
             ink = ink.clone()
             ink[at] = around[at] + F.max_pool2d(-ink[at], *_window(ink, 1))
@@ -178,7 +178,7 @@ class Colour:
         self, text: Tensor, under: Tensor, widths: Tensor, drawn: _Drawn, keys: Keys
     ) -> Tensor:
         """Gradients and clouds within the letters: luminances (N, 1, H, W), or `text` where no sample has any."""
-        rows = rows_of(drawn.texture > 0)
+        rows = rows_where(drawn.texture > 0)
         if not len(rows):
             return text
         height, width = under.shape[2:]
@@ -239,7 +239,7 @@ class _Drawn:
 
 
 def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
-    u, some = Draws(keys, 0xC01, 64), (~plain).float()
+    u, some = RandomDraws(keys, 0xC01, 64), (~plain).float()
     effect = torch.where(plain, -1, u.choice((*c.effects, 1 - sum(c.effects))))
     lit = (effect == 4) | (dotted & u.happens(c.lamps))
     low, difference, hard = _contrast(c, u, plain, lit)
@@ -283,7 +283,7 @@ def _draw(c: ColourConfig, plain: Tensor, dotted: Tensor, keys: Keys) -> _Drawn:
 
 
 def _contrast(
-    c: ColourConfig, u: Draws, plain: Tensor, lit: Tensor
+    c: ColourConfig, u: RandomDraws, plain: Tensor, lit: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The darker luminance of text and ground, their difference, and which samples are dim or matched (bool)."""
     difference = u.between(*c.contrast)

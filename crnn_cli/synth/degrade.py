@@ -152,7 +152,7 @@ class DegradeConfig:
             within(f"{name} at its harshest", chance.harsh, *bounds)
 
 
-DEGRADATIONS: dict[str, DegradeConfig] = {
+DEGRADE_PRESETS: dict[str, DegradeConfig] = {
     "scene": DegradeConfig(),
     "document": DegradeConfig(
         clean=0.25,

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from crnn_cli.config import Scaling
 from crnn_cli.core.scaling import widened
-from crnn_cli.synth.draws import Keys, rows_of, smooth_field
-from crnn_cli.synth.placement import GeometryConfig, Placement, draw_placement
-from crnn_cli.synth.tiles import tiles
+from crnn_cli.synth.random_draws import Keys, rows_where, smooth_field
+from crnn_cli.synth.geometry_params import GeometryConfig, GeometryParams, draw_geometry_params
+from crnn_cli.synth.letter_tiles import tiles
 from crnn_cli.synth.warping import (
     BLOCK,
     Pyramid,
@@ -40,7 +40,7 @@ _LEAST_DOT = 2.4  # pixels from dot to dot, or they run into each other
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedText:
     """Text in the images of a batch.
 
     Attributes:
@@ -84,7 +84,7 @@ class Geometry:
 
     def __call__(
         self, masks: Tensor, boxes: Tensor, lengths: Tensor, plain: Tensor, keys: Keys
-    ) -> Placed:
+    ) -> PlacedText:
         """Place a batch.
 
         Args:
@@ -94,7 +94,7 @@ class Geometry:
         """
         masks = F.pad(masks[:, 0], (0, -masks.shape[3] % BLOCK))
         text = text_box(boxes)
-        drawn = draw_placement(self.config, text.length, plain, keys)
+        drawn = draw_geometry_params(self.config, text.length, plain, keys)
         crops = _crops(masks, text, drawn)
         widths = self._widths(crops, text, lengths, drawn)
         a, b = self._unproject(crops, widths, drawn)
@@ -104,18 +104,18 @@ class Geometry:
         ink = pyramid.sample(a, b, torch.arange(len(keys)))
         cell = _cells(drawn.cell, text, pixels, lengths)
         self._dot(ink, masks, text, (a, b, pixels), cell, drawn.radius)
-        if len(rows := rows_of(drawn.side > 0)):
+        if len(rows := rows_where(drawn.side > 0)):
             at = rows.to(self.device)
             ink[at] = torch.maximum(
                 ink[at], pyramid.sample(*_neighbour(a[at], b[at], text, drawn, rows), rows)
             )
-        rows = rows_of(drawn.behind[0] > 0)
+        rows = rows_where(drawn.behind[0] > 0)
         at = rows.to(self.device)
         behind = pyramid.sample(*_behind(a[at], b[at], text, drawn, rows), rows)
-        tiled = rows_of(drawn.tile[0] > 0)
+        tiled = rows_where(drawn.tile[0] > 0)
         at = tiled.to(self.device)
         under = tiles(masks[at], text.of(tiled), a[at], b[at], pixels[tiled], *drawn.tile[:, tiled])
-        return Placed(
+        return PlacedText(
             ink[:, None], behind[:, None], rows, under[:, None], tiled, cell > 0, pixels, widths
         )
 
@@ -134,7 +134,7 @@ class Geometry:
             seen: places (N, height, W + margin) across and down, and pixels (N,) to a unit.
             cell: (N,) from dot to dot, units, 0 for none. size: (N,) radius of a dot, share of the cell.
         """
-        if len(rows := rows_of(cell > 0)):
+        if len(rows := rows_where(cell > 0)):
             at, text, cell = rows.to(self.device), text.of(rows), cell[rows]
             coarse = Pyramid(masks[at], text, text.unit * cell)
             side, radius, sharp, area = (
@@ -157,14 +157,14 @@ class Geometry:
             disc = (radius - torch.hypot(a - across, b - down)) * sharp + 0.5
             ink[at] = lit.clamp(0, 1) * disc.clamp(0, 1)
 
-    def _widths(self, crops: Tensor, text: TextBox, lengths: Tensor, drawn: Placement) -> Tensor:
+    def _widths(self, crops: Tensor, text: TextBox, lengths: Tensor, drawn: GeometryParams) -> Tensor:
         """(N,) int64: by the crop's aspect ratio, and never too narrow for the characters."""
         across, down = (crops[:, 2:] - crops[:, :2]).unbind(1)
         least = torch.where(lengths > 0, lengths, text.length * _CHARACTERS) * self.pitch
         natural = torch.maximum(across / down * self.height * drawn.squeeze, least).round().long()
         return torch.from_numpy(widened(natural.numpy(), self.scaling))
 
-    def _unproject(self, crops: Tensor, widths: Tensor, drawn: Placement) -> tuple[Tensor, Tensor]:
+    def _unproject(self, crops: Tensor, widths: Tensor, drawn: GeometryParams) -> tuple[Tensor, Tensor]:
         """Each pixel's place before the perspective, across and down, both (N, height, W + margin)."""
         left, top, right, bottom = crops.T.to(self.device)[:, :, None, None]
         columns = torch.arange(int(widths.max()) + self.margin, device=self.device) + 0.5
@@ -173,24 +173,24 @@ class Geometry:
         y = top + rows * ((bottom - top) / self.height)
         return project(drawn.to_text.to(self.device), x, y)
 
-    def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: Placement, keys: Keys) -> None:
+    def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, keys: Keys) -> None:
         """Take back arcs, waves and elastic displacements, in place, of the samples that have them."""
-        if len(rows := rows_of(drawn.arc != 0)):
+        if len(rows := rows_where(drawn.arc != 0)):
             at, bend = (
                 rows.to(self.device),
                 (drawn.arc / text.length)[rows].to(self.device)[:, None, None],
             )
             a[at], b[at] = straightened(a[at], b[at], bend)
-        if len(rows := rows_of(drawn.wave[0] > 0)):
+        if len(rows := rows_where(drawn.wave[0] > 0)):
             at = rows.to(self.device)
             amplitude, frequency, phase = drawn.wave[:, rows].to(self.device)[:, :, None, None]
             b[at] -= amplitude * torch.sin(frequency * a[at] + phase)
-        if len(rows := rows_of(drawn.pillar[0] > 0)):
+        if len(rows := rows_where(drawn.pillar[0] > 0)):
             at = rows.to(self.device)
             a[at], b[at] = unwrapped(
                 a[at], b[at], *drawn.pillar[:, rows].to(self.device)[:, :, None, None]
             )
-        if len(rows := rows_of(drawn.elastic > 0)):
+        if len(rows := rows_where(drawn.elastic > 0)):
             at, size = rows.to(self.device), (self.height, a.shape[2])
             field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4).to(
                 self.device
@@ -200,7 +200,7 @@ class Geometry:
             b[at] += field[:, 1]
 
 
-def _crops(masks: Tensor, text: TextBox, drawn: Placement) -> Tensor:
+def _crops(masks: Tensor, text: TextBox, drawn: GeometryParams) -> Tensor:
     """(N, 4) left, top, right, bottom of the images on the canvas: of the ink's blocks of columns, and padding."""
     highest, lowest = (ink_edge(masks, upward).float().cpu() for upward in (True, False))
     inked = highest < lowest
@@ -239,7 +239,7 @@ def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tens
 
 
 def _neighbour(
-    a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor
+    a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Where in its own text, begun elsewhere, a sample's neighbour is found."""
     side, gap, shift, length = (
@@ -254,7 +254,7 @@ def _neighbour(
 
 
 def _behind(
-    a: Tensor, b: Tensor, text: TextBox, drawn: Placement, rows: Tensor
+    a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Where in its own text, over and over, what shows through is found."""
     scale, turn, shift, height = drawn.behind[:, rows].to(a.device)[:, :, None, None]

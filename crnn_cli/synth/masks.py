@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from crnn_cli.config import Preset, rising, within
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth import ink
-from crnn_cli.synth.choice import Choice
+from crnn_cli.synth import ink_effects
+from crnn_cli.synth.font_choice import FontChooser
 from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.legibility import Kind
 
@@ -146,7 +146,7 @@ class MaskConfig:
         within("spacing_tail", self.spacing_tail, 0, 1)
 
 
-MASKS: dict[Preset, MaskConfig] = {
+MASK_PRESETS: dict[Preset, MaskConfig] = {
     "all": MaskConfig(),
     "scene": MaskConfig(
         {"sans": 32, "serif": 14, "display": 36, "script": 12, "mono": 3, "blackletter": 3},
@@ -234,16 +234,16 @@ class _Plan:
 
 
 class MaskDrawer:
-    """Draws texts, each in a face that has all of its characters. It can be pickled."""
+    """RandomDraws texts, each in a face that has all of its characters. It can be pickled."""
 
     def __init__(self, config: MaskConfig, faces: Sequence[Face]) -> None:
         self.config = config
-        self._choice = Choice(faces, config.shares, config.crowding)
+        self._font_chooser = FontChooser(faces, config.shares, config.crowding)
 
     def draw(self, text: str, rng: np.random.Generator) -> Mask | None:
         """The mask of `text`, a function of the state of `rng` alone; None where no face can draw it."""
         u = rng.random(_DRAWS)
-        face = self._choice(text, u[0], u[1])
+        face = self._font_chooser(text, u[0], u[1])
         if face is None:
             return None
         plan = self._plan(face, text, u)
@@ -252,7 +252,7 @@ class MaskDrawer:
             x, y, width, height = cv2.boundingRect(pixels)
             tight = pixels[y : y + height, x : x + width]
             pixels, baseline = (
-                ink.written(tight, baseline - y, _size(face), plan.wild, rng)
+                ink_effects.written(tight, baseline - y, _size(face), plan.wild, rng)
                 if width
                 else (pixels, 0)
             )
@@ -352,8 +352,8 @@ def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple
         board.text(place, piece, fill=255, font=font, anchor="ls", features=shaping)
     pixels = np.asarray(canvas)
     if plan.dots:
-        return ink.dotted(pixels > 127, pitch, rng), baseline * pitch
-    return ink.typed(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
+        return ink_effects.dotted(pixels > 127, pitch, rng), baseline * pitch
+    return ink_effects.typed(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
 
 
 def _shifts(

@@ -9,8 +9,8 @@ from typing import Any
 from crnn_cli.config import Preset, one_of, within
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.plain import from_plain
-from crnn_cli.synth.shares import TEXTS, TextConfig
-from crnn_cli.synth.style import STYLES, StyleConfig
+from crnn_cli.synth.text_mix import TEXT_PRESETS, TextConfig
+from crnn_cli.synth.style import STYLE_PRESETS, StyleConfig
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class SynthOptions:
 
     def text(self) -> TextConfig:
         """Of the preset, with what these options say."""
-        config = TEXTS[self.preset]
+        config = TEXT_PRESETS[self.preset]
         bounds = {"min_length": self.min_length, "max_length": self.max_length}
         given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
         return replace(config, words=self.words, texts=self.texts, alphabet=self.alphabet, **given)
 
     def style(self) -> StyleConfig:
         """Of the preset, with what these options say."""
-        config = STYLES[self.preset]
+        config = STYLE_PRESETS[self.preset]
         if not self.photos:
             return config
-        looks = (
+        styles = (
             replace(look, background=replace(look.background, photos=self.photos))
-            for look in config.looks
+            for look in config.styles
         )
-        return replace(config, looks=tuple(looks))
+        return replace(config, styles=tuple(styles))

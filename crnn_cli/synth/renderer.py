@@ -15,7 +15,7 @@ from crnn_cli.data.batching import collate
 from crnn_cli.data.keyed_random import generator, mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face
-from crnn_cli.synth.masks import MASKS, Mask, MaskDrawer
+from crnn_cli.synth.masks import MASK_PRESETS, Mask, MaskDrawer
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
 from crnn_cli.synth.text import TextSource
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class Renderer:
-    """Draws samples by number. What it draws depends on the options and the faces alone.
+    """RandomDraws samples by number. What it draws depends on the options and the faces alone.
 
     Raises:
         UsageFault: when made: words, texts or options that leave nothing to draw.
@@ -43,7 +43,7 @@ class Renderer:
     def __init__(self, options: SynthOptions, faces: list[Face]) -> None:
         self.options = options
         self.texts = TextSource(options.text())
-        self._masks = MaskDrawer(MASKS[options.preset], faces)
+        self._masks = MaskDrawer(MASK_PRESETS[options.preset], faces)
         self._stylist = Stylist(options.style(), options.height, "cpu")
 
     def mask(self, number: int) -> tuple[str, Mask]:

@@ -15,12 +15,12 @@ from torch import Tensor
 from crnn_cli.config import Preset, Scaling, within
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.backgrounds import BACKGROUNDS, BackgroundConfig, Backgrounds
+from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds
 from crnn_cli.synth.colour import Colour, ColourConfig
-from crnn_cli.synth.degrade import DEGRADATIONS, DegradeConfig, Degrader
-from crnn_cli.synth.draws import Draws, Keys, rows_of
+from crnn_cli.synth.degrade import DEGRADE_PRESETS, DegradeConfig, Degrader
+from crnn_cli.synth.random_draws import RandomDraws, Keys, rows_where
 from crnn_cli.synth.geometry import Geometry
-from crnn_cli.synth.placement import GeometryConfig
+from crnn_cli.synth.geometry_params import GeometryConfig
 
 _NARROWEST = 8  # pixels of an image that keeps its own width
 _LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line
@@ -55,7 +55,7 @@ class Style:
             within(f"of a look's weights, {name}", getattr(self, name), 0)
 
 
-SCENE = Style(GeometryConfig(), ColourConfig(), BACKGROUNDS["scene"], DEGRADATIONS["scene"])
+SCENE = Style(GeometryConfig(), ColourConfig(), BACKGROUND_PRESETS["scene"], DEGRADE_PRESETS["scene"])
 
 _FLAT = GeometryConfig(
     plain=0.45,
@@ -100,26 +100,26 @@ _PRINT = ColourConfig(
     outline=0.005,
     see_through=0.1,
 )
-DOCUMENT = Style(_FLAT, _PRINT, BACKGROUNDS["document"], DEGRADATIONS["document"], clean=0.15)
+DOCUMENT = Style(_FLAT, _PRINT, BACKGROUND_PRESETS["document"], DEGRADE_PRESETS["document"], clean=0.15)
 RECEIPT = Style(
     replace(_FLAT, squeeze=1.25, behind=0.01, neighbour=0.15, loose=0.1),
     replace(_PRINT, contrast=(0.25, 1.0), dark=0.98, paper=0.85, see_through=0.05),
-    BACKGROUNDS["document"],
-    DEGRADATIONS["receipt"],
+    BACKGROUND_PRESETS["document"],
+    DEGRADE_PRESETS["receipt"],
 )
 CARBON = Style(  # a typed page's copy on thin paper
     replace(_FLAT, behind=0.08),
     replace(_PRINT, contrast=(0.2, 0.55), dark=1.0, paper=0.25),
-    BACKGROUNDS["document"],
-    DEGRADATIONS["carbon"],
+    BACKGROUND_PRESETS["document"],
+    DEGRADE_PRESETS["carbon"],
     clean=0.0,
 )
 
 HAND = Style(  # its letters are small, thin and hard to read as they are: more is left of them
     replace(_FLAT, rotation=1.5, slant=0.3, rise=0.5, neighbour=0.15, behind=0.06),
     replace(_PRINT, dark=0.97, paper=0.45),
-    BACKGROUNDS["document"],
-    DEGRADATIONS["hand"],
+    BACKGROUND_PRESETS["document"],
+    DEGRADE_PRESETS["hand"],
     legible=0.75,
 )
 
@@ -129,17 +129,17 @@ class StyleConfig:
     """How text is made to look.
 
     Attributes:
-        looks: the kinds of pictures; each sample is drawn one.
+        styles: the kinds of pictures; each sample is drawn one.
         pitch: least width that a character keeps, pixels for images 32 high, at least 1.
     """
 
-    looks: tuple[Style, ...] = (SCENE,)
+    styles: tuple[Style, ...] = (SCENE,)
     pitch: float = 6.0
 
     def __post_init__(self) -> None:
         if not (
-            sum(look.words for look in self.looks) > 0
-            and sum(look.lines for look in self.looks) > 0
+            sum(look.words for look in self.styles) > 0
+            and sum(look.lines for look in self.styles) > 0
         ):
             raise UsageFault(
                 "no look has a weight for words, or none for lines: give one of each more than 0"
@@ -147,7 +147,7 @@ class StyleConfig:
         within("pitch", self.pitch, 1, 64)
 
 
-STYLES: dict[Preset, StyleConfig] = {
+STYLE_PRESETS: dict[Preset, StyleConfig] = {
     "scene": StyleConfig((SCENE,)),
     "document": StyleConfig(
         (
@@ -182,7 +182,7 @@ class Stylist:
         self.config, self.height = config, scaling.height
         self.device = torch.device(device)
         pitch = config.pitch * self.height / 32
-        self._looks = [_Look(look, scaling, pitch, self.device) for look in config.looks]
+        self._looks = [_Look(look, scaling, pitch, self.device) for look in config.styles]
 
     def __call__(
         self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor | None = None
@@ -202,7 +202,7 @@ class Stylist:
         chosen = self._choose(boxes, keys)
         parts = []
         for number, look in enumerate(self._looks):
-            rows = rows_of(chosen == number)
+            rows = rows_where(chosen == number)
             if len(rows):
                 own = look(
                     masks[rows.to(self.device)], boxes[rows], keys[rows.numpy()], lengths[rows]
@@ -220,9 +220,9 @@ class Stylist:
 
     def _choose(self, boxes: Tensor, keys: Keys) -> Tensor:
         """(N,) which look each sample gets."""
-        u = Draws(keys, 0x57E, 2)
-        words = u.choice(tuple(look.words for look in self.config.looks))
-        lines = u.choice(tuple(look.lines for look in self.config.looks))
+        u = RandomDraws(keys, 0x57E, 2)
+        words = u.choice(tuple(look.words for look in self.config.styles))
+        lines = u.choice(tuple(look.lines for look in self.config.styles))
         return torch.where(boxes[:, 2] < _LINE * (boxes[:, 1] - boxes[:, 0]), words, lines)
 
 
@@ -241,7 +241,7 @@ class _Look:
     ) -> tuple[Tensor, Tensor]:
         """(n, 1, height, W) uint8, 0 to the right of each width, and the widths (n,) on the CPU."""
         keys = mix(keys, np.uint64(0x57F))
-        clean = Draws(keys, 0x580, 1).happens(self.look.clean)
+        clean = RandomDraws(keys, 0x580, 1).happens(self.look.clean)
         placed = self._geometry(masks, boxes, lengths, clean, keys)
         widths, columns = placed.widths, int(placed.widths.max())
         background = self._backgrounds(self.height, placed.ink.shape[3], keys)
@@ -249,7 +249,7 @@ class _Look:
         within = (
             torch.arange(columns, device=self.device) < widths.to(self.device)[:, None, None, None]
         )
-        if len(rows := rows_of(~clean)):
+        if len(rows := rows_where(~clean)):
             at = rows.to(self.device)
             degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
             needed = max(self.look.legible, 1e-6) * (

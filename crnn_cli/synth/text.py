@@ -26,7 +26,7 @@ from crnn_cli.synth.corpus import (
     read_words,
 )
 from crnn_cli.synth.prose import Prose, printed
-from crnn_cli.synth.shares import Case, Kind, TextConfig
+from crnn_cli.synth.text_mix import Case, Kind, TextConfig
 from crnn_cli.synth.templates import capital, either
 
 Maker = Callable[[np.random.Generator], str]
@@ -67,7 +67,7 @@ _COUNTED = 2000  # texts in which characters are counted before "rare" weighs th
 
 
 class TextSource:
-    """Draws texts. Two sources of one config draw the same from generators of one state.
+    """RandomDraws texts. Two sources of one config draw the same from generators of one state.
 
     Attributes:
         left_out: for each file, how many of its words were left out for characters outside the alphabet.

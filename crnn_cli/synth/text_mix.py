@@ -147,7 +147,7 @@ def _check_shares(name: str, shares: Mapping[Any, float], known: tuple[str, ...]
         )
 
 
-TEXTS: dict[Preset, TextConfig] = {
+TEXT_PRESETS: dict[Preset, TextConfig] = {
     "scene": TextConfig(
         max_length=60,
         shares={

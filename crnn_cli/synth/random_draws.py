@@ -15,7 +15,7 @@ from crnn_cli.data.keyed_random import mix, uniforms
 Keys = NDArray[np.uint64]
 
 
-class Draws:
+class RandomDraws:
     """Numbers (N,) float32 on the CPU, one a sample, fresh at each call.
 
     Args:
@@ -54,7 +54,7 @@ class Draws:
         return torch.searchsorted(bounds, self.unit(), right=True).clamp(max=len(weights) - 1)
 
 
-def rows_of(chosen: Tensor) -> Tensor:
+def rows_where(chosen: Tensor) -> Tensor:
     """Indices of the samples that are `chosen` ((N,) bool, on the CPU: nothing waits for the device)."""
     return chosen.nonzero()[:, 0]
 

@@ -12,7 +12,7 @@ from crnn_cli.synth.fonts import Face
 from crnn_cli.synth.legibility import Kind
 
 
-class Choice:
+class FontChooser:
     """Picks a face: a kind by its share, then one of its faces that have every character of the text.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.synth.ink import dotted, smooth, typed, written
+from crnn_cli.synth.ink_effects import dotted, smooth, typed, written
 from tests.conftest import render
 
 SEEDS = st.integers(0, 2**32)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.draws import Draws, Keys
+from crnn_cli.synth.random_draws import RandomDraws, Keys
 from crnn_cli.synth.warping import homography
 
 _LONG = 8.0  # lengths of text, in units, from which the rise shrinks
@@ -135,7 +135,7 @@ class GeometryConfig:
 
 
 @dataclass(frozen=True)
-class Placement:
+class GeometryParams:
     """What was drawn for N samples, on the CPU, (N,) where nothing else is said; 0 stands for none.
 
     Attributes:
@@ -169,9 +169,9 @@ class Placement:
     tile: Tensor
 
 
-def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> Placement:
+def draw_geometry_params(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> GeometryParams:
     """Draw the placement of text (N,) heights long; of the samples that are `plain`, only the crop."""
-    u, some = Draws(keys, 0x6E0, 80), (~plain).float()
+    u, some = RandomDraws(keys, 0x6E0, 80), (~plain).float()
     main = u.choice(c.mains)
     rotate, shear_x, shear_y, recede, arc, sine, oblique, ring, pillar = [
         (main == k).float() * some for k in range(1, 10)
@@ -215,7 +215,7 @@ def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys)
         (sine * u.between(0.3, 1) * c.wave, 2 * math.pi / u.between(3, 8), 6.3 * u.unit())
     )
     behind = u.happens(c.behind) * some * torch.exp2(u.between(-1.5, 1))
-    return Placement(
+    return GeometryParams(
         to_canvas=to_canvas,
         to_text=torch.linalg.inv(to_canvas),
         arc=(arc * curve + ring * spanned) * u.sign(),
@@ -236,7 +236,7 @@ def draw_placement(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys)
     )
 
 
-def _bounded(u: Draws, degrees: tuple[float, float], most: Tensor) -> Tensor:
+def _bounded(u: RandomDraws, degrees: tuple[float, float], most: Tensor) -> Tensor:
     """Radians between the two angles, each of them `most` (N,) at most."""
     return u.between(*(most.clamp(max=math.radians(angle)) for angle in degrees))
 
@@ -249,7 +249,7 @@ def _steepest(across: Tensor, down: Tensor, reach: Tensor) -> Tensor:
 
 
 def _obliqueness(
-    c: GeometryConfig, u: Draws, length: Tensor, reach: Tensor, upright: Tensor
+    c: GeometryConfig, u: RandomDraws, length: Tensor, reach: Tensor, upright: Tensor
 ) -> Tensor:
     """The angle of oblique text, radians, either way; of text whose stems stay `upright`, 45 degrees at most."""
     sheared = torch.atan((reach - 1) / length).clamp(max=math.pi / 4)
@@ -266,14 +266,14 @@ def _ring_box(length: Tensor, spanned: Tensor) -> tuple[Tensor, Tensor]:
     ) * cos
 
 
-def _pillar(c: GeometryConfig, u: Draws, length: Tensor) -> Tensor:
-    """(3, N) as in `Placement`; the text's ends stay away from the pillar's edges."""
+def _pillar(c: GeometryConfig, u: RandomDraws, length: Tensor) -> Tensor:
+    """(3, N) as in `GeometryParams`; the text's ends stay away from the pillar's edges."""
     span = _bounded(u, c.pillar_span, 0.55 * length)
     middle = u.signed() * (_PILLAR_EDGE - span / 2).clamp(min=0)
     return torch.stack((length / span, middle, 0.25 * u.signed() * (_LONG / length).clamp(max=1)))
 
 
-def _padding(c: GeometryConfig, u: Draws, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _padding(c: GeometryConfig, u: RandomDraws, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each side (4, N), in the order left, top, right, bottom; the side of a neighbour, 0: none; the gap to it."""
     padding = torch.stack(
         [
