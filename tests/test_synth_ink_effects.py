@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.synth.ink_effects import dotted, smooth, typed, written
+from crnn_cli.synth.ink_effects import dot_matrix, handwriting, smooth_noise, typewriter
 from tests.conftest import render
 
 SEEDS = st.integers(0, 2**32)
@@ -32,7 +32,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 @settings(max_examples=30)
 @given(seed=SEEDS, uneven=st.floats(0, 1))
 def test_every_typed_letter_keeps_ink_and_lies_where_it_was(seed, uneven):
-    struck = typed(INK, STARTS, uneven, rng(seed))
+    struck = typewriter(INK, STARTS, uneven, rng(seed))
     assert struck.dtype == np.uint8 and struck.shape == INK.shape
     assert not struck[cv2.dilate(INK, np.ones((9, 9), np.uint8)) == 0].any()
     for start in STARTS:
@@ -43,7 +43,7 @@ def test_the_more_uneven_the_type_the_more_its_letters_differ():
     def spread(uneven: float) -> float:
         """Mean deviation of the letters' ink, as a share of what each has in the drawing."""
         kept = [
-            np.add.reduceat(typed(INK, STARTS, uneven, rng(seed)).sum(0), [*map(int, STARTS)])
+            np.add.reduceat(typewriter(INK, STARTS, uneven, rng(seed)).sum(0), [*map(int, STARTS)])
             for seed in range(20)
         ]
         return float(
@@ -57,7 +57,7 @@ def test_the_more_uneven_the_type_the_more_its_letters_differ():
 @given(seed=SEEDS, pitch=st.integers(2, 8))
 def test_needles_print_one_dot_for_each_pixel_and_none_elsewhere(seed, pitch):
     bits = rng(seed).random((9, 12)) < 0.4
-    printed = dotted(bits, pitch, rng(seed))
+    printed = dot_matrix(bits, pitch, rng(seed))
     assert printed.shape == (9 * pitch, 12 * pitch)
     cells = printed.reshape(9, pitch, 12, pitch).max((1, 3))
     assert not cells[~bits].any()
@@ -70,7 +70,7 @@ def test_needles_print_one_dot_for_each_pixel_and_none_elsewhere(seed, pitch):
 def test_a_hand_never_breaks_a_stroke(seed, wild):
     line = np.zeros((40, 400), np.uint8)
     line[24:32] = 255
-    drawn, above = written(line, 32, 40, wild, rng(seed))
+    drawn, above = handwriting(line, 32, 40, wild, rng(seed))
     assert (
         cv2.connectedComponents((drawn > 60).astype(np.uint8))[0] == 2
     )  # the paper and one stroke
@@ -79,7 +79,7 @@ def test_a_hand_never_breaks_a_stroke(seed, wild):
 
 
 def test_a_calm_hand_draws_what_it_is_given():
-    drawn, above = written(INK, 40, 60, 0.0, rng())
+    drawn, above = handwriting(INK, 40, 60, 0.0, rng())
     np.testing.assert_array_equal(drawn[above - 40 : above - 40 + INK.shape[0], 30:-30], INK)
 
 
@@ -87,16 +87,16 @@ def test_a_calm_hand_draws_what_it_is_given():
 def test_all_is_a_function_of_the_generators_state(seed):
     bits = INK[::8, ::8] > 127
     for one, other in (
-        (typed(INK, STARTS, 0.5, rng(seed)), typed(INK, STARTS, 0.5, rng(seed))),
-        (dotted(bits, 4, rng(seed)), dotted(bits, 4, rng(seed))),
-        (written(INK, 40, 60, 0.7, rng(seed))[0], written(INK, 40, 60, 0.7, rng(seed))[0]),
+        (typewriter(INK, STARTS, 0.5, rng(seed)), typewriter(INK, STARTS, 0.5, rng(seed))),
+        (dot_matrix(bits, 4, rng(seed)), dot_matrix(bits, 4, rng(seed))),
+        (handwriting(INK, 40, 60, 0.7, rng(seed))[0], handwriting(INK, 40, 60, 0.7, rng(seed))[0]),
     ):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("step", [5.0, 40.0])
 def test_noise_turns_about_as_often_as_it_is_told_to(step):
-    noise = smooth(20000, step, rng())
+    noise = smooth_noise(20000, step, rng())
     turns = np.count_nonzero(np.diff(np.sign(np.diff(noise))))
     assert 0.4 < noise.std() < 1.1
     assert 0.5 * 20000 / step < turns < 1.5 * 20000 / step

@@ -1,1 +1,1 @@
-"""Synthetic text: written (`text`), in some face (`fonts`), drawn as a mask (`masks`), given a look (`style`)."""
+"""Synthetic text: composed (`text`), drawn in a font as a mask (`masks`), made an image (`style`)."""

@@ -252,7 +252,7 @@ class MaskDrawer:
             x, y, width, height = cv2.boundingRect(pixels)
             tight = pixels[y : y + height, x : x + width]
             pixels, baseline = (
-                ink_effects.written(tight, baseline - y, _size(face), plan.wild, rng)
+                ink_effects.handwriting(tight, baseline - y, _size(face), plan.wild, rng)
                 if width
                 else (pixels, 0)
             )
@@ -352,8 +352,8 @@ def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple
         board.text(place, piece, fill=255, font=font, anchor="ls", features=shaping)
     pixels = np.asarray(canvas)
     if plan.dots:
-        return ink_effects.dotted(pixels > 127, pitch, rng), baseline * pitch
-    return ink_effects.typed(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
+        return ink_effects.dot_matrix(pixels > 127, pitch, rng), baseline * pitch
+    return ink_effects.typewriter(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
 
 
 def _shifts(
