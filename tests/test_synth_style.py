@@ -19,16 +19,24 @@ from crnn_cli.synth.degrade import Chance, DegradeConfig
 from crnn_cli.synth.random_draws import rows_where
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.geometry_params import GeometryConfig
-from crnn_cli.synth.style import DOCUMENT, SCENE, STYLE_PRESETS, Style, StyleConfig, Stylist, agreement
-from crnn_cli.synth.letter_tiles import tiles
+from crnn_cli.synth.style import (
+    DOCUMENT,
+    SCENE,
+    STYLE_PRESETS,
+    Style,
+    StyleConfig,
+    Stylist,
+    agreement,
+)
+from crnn_cli.synth.letter_tiles import draw_tiles
 from crnn_cli.synth.warping import (
-    bent,
+    bend,
     homography,
     project,
-    straightened,
+    straighten,
     text_box,
-    unwrapped,
-    wrapped,
+    unwrap,
+    wrap,
 )
 from tests.conftest import blocks_of, render
 
@@ -218,9 +226,10 @@ def test_the_crop_is_that_of_the_ink(main):
 
 
 @given(st.floats(-2, 2), st.floats(-0.5, 0.5), st.floats(0.05, 0.45), st.sampled_from([-1, 1]))
-def test_bending_is_taken_back(a, b, bend, way):
+def test_bending_is_taken_back(a, b, size, way):
     place = torch.tensor(a), torch.tensor(b)
-    back = straightened(*bent(*place, torch.tensor(bend * way)), torch.tensor(bend * way))
+    curvature = torch.tensor(size * way)
+    back = straighten(*bend(*place, curvature), curvature)
     torch.testing.assert_close(back, place, atol=1e-4, rtol=0)
 
 
@@ -236,7 +245,7 @@ def test_going_around_a_pillar_is_taken_back(a, b, radius, middle, bulge):
         (torch.tensor(a), torch.tensor(b)),
         [torch.tensor(value) for value in (radius, middle, bulge)],
     )
-    back = unwrapped(*wrapped(*place, *pillar), *pillar)
+    back = unwrap(*wrap(*place, *pillar), *pillar)
     torch.testing.assert_close(back, place, atol=1e-3, rtol=0)
 
 
@@ -292,9 +301,9 @@ def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
         NONE[:1].expand(count),
         keys_of(seed, count),
     )
-    assert float(placed.pixels.min()) > 32 / 3.0 / 1.35
-    assert bool((placed.pixels[2:5] < 25).all())
-    assert float(placed.pixels[-1]) > 32 / 1.8
+    assert float(placed.ink_height.min()) > 32 / 3.0 / 1.35
+    assert bool((placed.ink_height[2:5] < 25).all())
+    assert float(placed.ink_height[-1]) > 32 / 1.8
 
 
 def test_oblique_words_lie_in_near_square_images():
@@ -360,7 +369,7 @@ def test_each_letter_has_its_tile():
     a = ((torch.arange(200) - 40 + 0.5 - 60) / 32).expand(1, 96, -1)
     b = ((torch.arange(96)[:, None] - 48 + 0.5) / 32).expand(1, -1, 200)
     one = torch.ones(1)
-    drawn = tiles(mask, text, a, b, 32 * one, 0.25 * one, 0.5 * one)[0]
+    drawn = draw_tiles(mask, text, a, b, 32 * one, 0.25 * one, 0.5 * one)[0]
     expected = torch.zeros(96, 200)
     for number, start in enumerate((0, 50, 100)):
         expected[24:72, start + 32 : start + 68] = (0.5, 1.0)[number % 2]
@@ -382,7 +391,7 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
     changed = []
     for placed in (some, every):
         if effect in ("behind", "tiled"):
-            changed.append(len(placed.rows if effect == "behind" else placed.tiled))
+            changed.append(len(placed.behind_rows if effect == "behind" else placed.tile_rows))
         else:
             same = [
                 int(placed.widths[n]) == int(without.widths[n])

@@ -105,14 +105,14 @@ class Colour:
         drawn, ink = _draw(self.config, plain, placed.dotted, keys), placed.ink
         ground, text = self._on(drawn.ground), self._on(drawn.text)
         under = (background - 0.5) * (2 * self._on(drawn.pattern)) + ground
-        if len(placed.rows):
-            at = placed.rows.to(self.device)
+        if len(placed.behind_rows):
+            at = placed.behind_rows.to(self.device)
             under[at] = torch.lerp(
-                under[at], text[at], placed.behind * self._on(drawn.faint, placed.rows)
+                under[at], text[at], placed.behind * self._on(drawn.faint, placed.behind_rows)
             )
-        if len(placed.tiled):
-            at = placed.tiled.to(self.device)
-            beside = self._on(drawn.beside, placed.tiled) + 0.3 * (under[at] - ground[at])
+        if len(placed.tile_rows):
+            at = placed.tile_rows.to(self.device)
+            beside = self._on(drawn.beside, placed.tile_rows) + 0.3 * (under[at] - ground[at])
             under[at] = torch.lerp(beside, under[at], placed.tiles)
         self._shadow(under, ink, drawn)
         self._extrusion(under, ink, drawn)

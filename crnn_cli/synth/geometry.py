@@ -1,8 +1,9 @@
-"""Where text lies in its image: turned, slanted, seen from the side, bent, cropped tightly or loosely.
+"""The position of text in its image: rotated, slanted, in perspective, bent, and cropped.
 
-Three planes: mask pixels; the text plane (a, b), whose origin is the ink's centre and whose unit is its height; the
-canvas (x, y), the text plane bent and seen in perspective, of which the image shows a crop. Points around the ink are
-mapped forward to find the crop; then each pixel of the image is mapped back, and the mask is sampled there once.
+There are three planes: the pixels of the mask; the text plane (a, b), whose origin is the ink's
+centre and whose unit is the ink's height; and the canvas (x, y), which is the text plane bent and
+seen in perspective. The image shows a crop of the canvas. Points around the ink are mapped forward
+to find the crop; then each pixel of the image is mapped back, and the mask is sampled there once.
 """
 
 from __future__ import annotations
@@ -16,50 +17,52 @@ from torch import Tensor
 
 from crnn_cli.config import Scaling
 from crnn_cli.core.scaling import widened
-from crnn_cli.synth.random_draws import Keys, rows_where, smooth_field
 from crnn_cli.synth.geometry_params import GeometryConfig, GeometryParams, draw_geometry_params
-from crnn_cli.synth.letter_tiles import tiles
+from crnn_cli.synth.letter_tiles import draw_tiles
+from crnn_cli.synth.random_draws import Keys, rows_where, smooth_field
 from crnn_cli.synth.warping import (
     BLOCK,
     Pyramid,
     TextBox,
-    bent,
+    bend,
     ink_edge,
     project,
-    straightened,
+    straighten,
     text_box,
-    unwrapped,
-    wrapped,
+    unwrap,
+    wrap,
 )
 
-_CHARACTERS = 1.6  # in a piece of text as long as high, where their number is not known
-_FAR = 9.0  # a place in the text plane where there is no ink
-_COARSEST = 1 / 8  # of dots, share of the ink's height
-_DOTS_ACROSS = 5.5  # to a character, or it cannot be told from others
-_LEAST_DOT = 2.4  # pixels from dot to dot, or they run into each other
+_CHARACTERS_PER_UNIT = 1.6  # of text whose number of characters is unknown
+_OUTSIDE = 9.0  # a position in the text plane without ink
+_MAX_CELL = 1 / 8  # distance from dot to dot as a share of the ink's height
+_DOTS_PER_CHARACTER = 5.5  # with fewer, a character cannot be told from others
+_MIN_CELL_PIXELS = 2.4  # with fewer from dot to dot, the dots run into each other
 
 
 @dataclass(frozen=True)
 class PlacedText:
-    """Text in the images of a batch.
+    """The text in the images of a batch.
 
     Attributes:
-        ink: (N, 1, height, W + margin) float32, 0 to 1; to the right of a sample's own width its canvas goes on.
-        behind: (R, 1, height, W + margin) the text that shows through, of the samples `rows` alone.
-        rows: (R,) on the CPU.
-        tiles: (S, 1, height, W + margin) what letters stand on, 0 to 1, of the samples `tiled` alone, (S,) on the CPU.
-        dotted: (N,) bool on the CPU: samples whose letters are made of dots.
-        pixels: (N,) height of the ink before it was turned or bent, as shown, on the CPU.
-        widths: (N,) int64 on the CPU; W is their greatest.
+        ink: (N, 1, height, W + margin) float32, 0 to 1; to the right of a sample's width, its
+            canvas continues.
+        behind: (R, 1, height, W + margin) the text that shows through in the samples `behind_rows`.
+        behind_rows: (R,) indices of samples, on the CPU.
+        tiles: (S, 1, height, W + margin) the tiles, 0 to 1, in the samples `tile_rows`.
+        tile_rows: (S,) indices of samples, on the CPU.
+        dotted: (N,) bool, true for the samples whose letters are made of dots, on the CPU.
+        ink_height: (N,) height in pixels of the ink before it was turned or bent, on the CPU.
+        widths: (N,) int64 widths of the images, on the CPU; W is the greatest.
     """
 
     ink: Tensor
     behind: Tensor
-    rows: Tensor
+    behind_rows: Tensor
     tiles: Tensor
-    tiled: Tensor
+    tile_rows: Tensor
     dotted: Tensor
-    pixels: Tensor
+    ink_height: Tensor
     widths: Tensor
 
 
@@ -67,18 +70,23 @@ class Geometry:
     """Places the text of a batch of masks in images of one height.
 
     Args:
-        scaling: the height of the images, and how much narrow ones are widened.
-        pitch: least width that a character keeps, pixels.
+        config: The settings.
+        scaling: The height of the images, and the least width to which narrow ones are widened.
+        pitch: The least width in pixels that a character keeps.
+        device: The device on which the images are made.
 
     Attributes:
-        margin: columns that layers have to the right of the widest sample, so that what reaches sideways finds the same
-            ink there whatever the batch.
+        margin: The columns that layers have to the right of the widest sample, so that effects that
+            reach sideways find the same ink there whatever the batch.
     """
 
     def __init__(
         self, config: GeometryConfig, scaling: Scaling, pitch: float, device: torch.device | str
     ) -> None:
-        self.config, self.height, self.scaling, self.pitch = config, scaling.height, scaling, pitch
+        self.config = config
+        self.scaling = scaling
+        self.height = scaling.height
+        self.pitch = pitch
         self.margin = self.height // 4
         self.device = torch.device(device)
 
@@ -88,36 +96,61 @@ class Geometry:
         """Place a batch.
 
         Args:
-            masks: (N, 1, h, W) uint8 on the device. boxes: (N, 3) ink's top, bottom (exclusive) and width, on the CPU.
-            lengths: (N,) characters of each text, on the CPU; 0: not known.
-            plain: (N,) bool on the CPU: samples that are only cropped. keys: (N,).
+            masks: The masks (N, 1, h, W) uint8 on the device.
+            boxes: (N, 3) the ink's top row, bottom row (exclusive) and width, on the CPU.
+            lengths: (N,) characters of each text, on the CPU; 0 if the number is unknown.
+            plain: (N,) bool on the CPU, true for samples that are only cropped.
+            keys: The keys (N,) of the samples.
         """
         masks = F.pad(masks[:, 0], (0, -masks.shape[3] % BLOCK))
         text = text_box(boxes)
-        drawn = draw_geometry_params(self.config, text.length, plain, keys)
-        crops = _crops(masks, text, drawn)
-        widths = self._widths(crops, text, lengths, drawn)
-        a, b = self._unproject(crops, widths, drawn)
-        self._unbend(a, b, text, drawn, keys)
-        pixels = self.height / (crops[:, 3] - crops[:, 1])  # to a unit of the text plane
+        params = draw_geometry_params(self.config, text.length, plain, keys)
+        crops = _crops(masks, text, params)
+        widths = self._widths(crops, text, lengths, params)
+        a, b = self._unproject(crops, widths, params)
+        self._unbend(a, b, text, params, keys)
+        pixels = self.height / (crops[:, 3] - crops[:, 1])  # in a unit of the text plane
         pyramid = Pyramid(masks, text, text.unit / pixels)
         ink = pyramid.sample(a, b, torch.arange(len(keys)))
-        cell = _cells(drawn.cell, text, pixels, lengths)
-        self._dot(ink, masks, text, (a, b, pixels), cell, drawn.radius)
-        if len(rows := rows_where(drawn.side > 0)):
-            at = rows.to(self.device)
-            ink[at] = torch.maximum(
-                ink[at], pyramid.sample(*_neighbour(a[at], b[at], text, drawn, rows), rows)
-            )
-        rows = rows_where(drawn.behind[0] > 0)
-        at = rows.to(self.device)
-        behind = pyramid.sample(*_behind(a[at], b[at], text, drawn, rows), rows)
-        tiled = rows_where(drawn.tile[0] > 0)
-        at = tiled.to(self.device)
-        under = tiles(masks[at], text.of(tiled), a[at], b[at], pixels[tiled], *drawn.tile[:, tiled])
-        return PlacedText(
-            ink[:, None], behind[:, None], rows, under[:, None], tiled, cell > 0, pixels, widths
+        cell = _cells(params.cell, text, pixels, lengths)
+        self._dot(ink, masks, text, (a, b, pixels), cell, params.radius)
+        self._add_neighbours(ink, pyramid, a, b, text, params)
+        behind_rows = rows_where(params.behind[0] > 0)
+        at = behind_rows.to(self.device)
+        positions = _behind_positions(a[at], b[at], text, params, behind_rows)
+        behind = pyramid.sample(*positions, behind_rows)
+        tile_rows = rows_where(params.tile[0] > 0)
+        at = tile_rows.to(self.device)
+        room, strength = params.tile[:, tile_rows]
+        tiles = draw_tiles(
+            masks[at], text.select(tile_rows), a[at], b[at], pixels[tile_rows], room, strength
         )
+        return PlacedText(
+            ink=ink[:, None],
+            behind=behind[:, None],
+            behind_rows=behind_rows,
+            tiles=tiles[:, None],
+            tile_rows=tile_rows,
+            dotted=cell > 0,
+            ink_height=pixels,
+            widths=widths,
+        )
+
+    def _add_neighbours(
+        self,
+        ink: Tensor,
+        pyramid: Pyramid,
+        a: Tensor,
+        b: Tensor,
+        text: TextBox,
+        params: GeometryParams,
+    ) -> None:
+        """Add the neighbours of the samples that have one to the ink, in place."""
+        rows = rows_where(params.side > 0)
+        if len(rows):
+            at = rows.to(self.device)
+            positions = _neighbour_positions(a[at], b[at], text, params, rows)
+            ink[at] = torch.maximum(ink[at], pyramid.sample(*positions, rows))
 
     def _dot(
         self,
@@ -128,138 +161,163 @@ class Geometry:
         cell: Tensor,
         size: Tensor,
     ) -> None:
-        """Turn the ink of the samples that have dots into dots, in place: each is lit where ink is around its centre.
+        """Turn the ink of dotted samples into dots, in place: dots are lit where they meet ink.
 
         Args:
-            seen: places (N, height, W + margin) across and down, and pixels (N,) to a unit.
-            cell: (N,) from dot to dot, units, 0 for none. size: (N,) radius of a dot, share of the cell.
+            ink: The ink (N, height, W + margin).
+            masks: The masks (N, h, W).
+            text: The boxes of the masks' ink.
+            seen: Positions (N, height, W + margin) across and down, and pixels (N,) in a unit.
+            cell: (N,) units from dot to dot, 0 for samples without dots.
+            size: (N,) radius of a dot as a share of the cell.
         """
-        if len(rows := rows_where(cell > 0)):
-            at, text, cell = rows.to(self.device), text.of(rows), cell[rows]
-            coarse = Pyramid(masks[at], text, text.unit * cell)
-            side, radius, sharp, area = (
-                t.to(self.device)[:, None, None]
-                for t in (
-                    cell,
-                    size[rows],
-                    cell * seen[2][rows],
-                    255 * text.unit.square() * text.length,
-                )
-            )
-            a, b = seen[0][at] / side, seen[1][at] / side
-            across, down = a.floor() + 0.5, b.floor() + 0.5
-            least = (0.85 * masks[at].sum((1, 2))[:, None, None] / area).clamp(
-                0.08, 0.4
-            )  # thin strokes light dots too
-            lit = (
-                coarse.sample(across * side, down * side, torch.arange(len(rows))) / least - 0.7
-            ) * 2
-            disc = (radius - torch.hypot(a - across, b - down)) * sharp + 0.5
-            ink[at] = lit.clamp(0, 1) * disc.clamp(0, 1)
+        rows = rows_where(cell > 0)
+        if not len(rows):
+            return
+        at = rows.to(self.device)
+        text = text.select(rows)
+        cell = cell[rows]
+        coarse = Pyramid(masks[at], text, text.unit * cell)
+        area = 255 * text.unit.square() * text.length
+        side, radius, sharpness, area = (
+            t.to(self.device)[:, None, None] for t in (cell, size[rows], cell * seen[2][rows], area)
+        )
+        a = seen[0][at] / side
+        b = seen[1][at] / side
+        across = a.floor() + 0.5
+        down = b.floor() + 0.5
+        # The threshold follows the share of ink, so that thin strokes light dots too.
+        threshold = (0.85 * masks[at].sum((1, 2))[:, None, None] / area).clamp(0.08, 0.4)
+        met = coarse.sample(across * side, down * side, torch.arange(len(rows)))
+        lit = (met / threshold - 0.7) * 2
+        disc = (radius - torch.hypot(a - across, b - down)) * sharpness + 0.5
+        ink[at] = lit.clamp(0, 1) * disc.clamp(0, 1)
 
-    def _widths(self, crops: Tensor, text: TextBox, lengths: Tensor, drawn: GeometryParams) -> Tensor:
-        """(N,) int64: by the crop's aspect ratio, and never too narrow for the characters."""
+    def _widths(
+        self, crops: Tensor, text: TextBox, lengths: Tensor, params: GeometryParams
+    ) -> Tensor:
+        """Return widths (N,) int64 by the crop's aspect ratio, wide enough for the characters."""
         across, down = (crops[:, 2:] - crops[:, :2]).unbind(1)
-        least = torch.where(lengths > 0, lengths, text.length * _CHARACTERS) * self.pitch
-        natural = torch.maximum(across / down * self.height * drawn.squeeze, least).round().long()
+        least = _characters(lengths, text) * self.pitch
+        natural = torch.maximum(across / down * self.height * params.squeeze, least).round().long()
         return torch.from_numpy(widened(natural.numpy(), self.scaling))
 
-    def _unproject(self, crops: Tensor, widths: Tensor, drawn: GeometryParams) -> tuple[Tensor, Tensor]:
-        """Each pixel's place before the perspective, across and down, both (N, height, W + margin)."""
+    def _unproject(
+        self, crops: Tensor, widths: Tensor, params: GeometryParams
+    ) -> tuple[Tensor, Tensor]:
+        """Return each pixel's position before the perspective: (N, height, W + margin) each."""
         left, top, right, bottom = crops.T.to(self.device)[:, :, None, None]
         columns = torch.arange(int(widths.max()) + self.margin, device=self.device) + 0.5
         rows = torch.arange(self.height, device=self.device)[:, None] + 0.5
         x = left + columns * ((right - left) / widths.to(self.device)[:, None, None])
         y = top + rows * ((bottom - top) / self.height)
-        return project(drawn.to_text.to(self.device), x, y)
+        return project(params.to_text.to(self.device), x, y)
 
-    def _unbend(self, a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, keys: Keys) -> None:
-        """Take back arcs, waves and elastic displacements, in place, of the samples that have them."""
-        if len(rows := rows_where(drawn.arc != 0)):
-            at, bend = (
-                rows.to(self.device),
-                (drawn.arc / text.length)[rows].to(self.device)[:, None, None],
-            )
-            a[at], b[at] = straightened(a[at], b[at], bend)
-        if len(rows := rows_where(drawn.wave[0] > 0)):
+    def _unbend(
+        self, a: Tensor, b: Tensor, text: TextBox, params: GeometryParams, keys: Keys
+    ) -> None:
+        """Undo arcs, waves, pillars and elastic displacements, in place."""
+        if len(rows := rows_where(params.arc != 0)):
             at = rows.to(self.device)
-            amplitude, frequency, phase = drawn.wave[:, rows].to(self.device)[:, :, None, None]
+            curvature = (params.arc / text.length)[rows].to(self.device)[:, None, None]
+            a[at], b[at] = straighten(a[at], b[at], curvature)
+        if len(rows := rows_where(params.wave[0] > 0)):
+            at = rows.to(self.device)
+            amplitude, frequency, phase = params.wave[:, rows].to(self.device)[:, :, None, None]
             b[at] -= amplitude * torch.sin(frequency * a[at] + phase)
-        if len(rows := rows_where(drawn.pillar[0] > 0)):
+        if len(rows := rows_where(params.pillar[0] > 0)):
             at = rows.to(self.device)
-            a[at], b[at] = unwrapped(
-                a[at], b[at], *drawn.pillar[:, rows].to(self.device)[:, :, None, None]
-            )
-        if len(rows := rows_where(drawn.elastic > 0)):
-            at, size = rows.to(self.device), (self.height, a.shape[2])
-            field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4).to(
-                self.device
-            )
-            field *= drawn.elastic[rows].to(self.device)[:, None, None, None]
+            radius, middle, bulge = params.pillar[:, rows].to(self.device)[:, :, None, None]
+            a[at], b[at] = unwrap(a[at], b[at], radius, middle, bulge)
+        if len(rows := rows_where(params.elastic > 0)):
+            at = rows.to(self.device)
+            size = self.height, a.shape[2]
+            field = smooth_field(keys[rows.numpy()], 0x6E1, 2, size, self.height // 4)
+            field = field.to(self.device)
+            field *= params.elastic[rows].to(self.device)[:, None, None, None]
             a[at] += field[:, 0]
             b[at] += field[:, 1]
 
 
-def _crops(masks: Tensor, text: TextBox, drawn: GeometryParams) -> Tensor:
-    """(N, 4) left, top, right, bottom of the images on the canvas: of the ink's blocks of columns, and padding."""
-    highest, lowest = (ink_edge(masks, upward).float().cpu() for upward in (True, False))
+def _crops(masks: Tensor, text: TextBox, params: GeometryParams) -> Tensor:
+    """Return the crops (N, 4): left, top, right and bottom on the canvas.
+
+    They hold the ink's blocks of columns, and the padding.
+    """
+    highest = ink_edge(masks, upward=True).float().cpu()
+    lowest = ink_edge(masks, upward=False).float().cpu()
     inked = highest < lowest
-    inked |= ~inked.any(1, keepdim=True)  # of faint ink, the whole mask
+    inked |= ~inked.any(1, keepdim=True)  # the whole mask counts if its ink is faint
     edges = (torch.arange(inked.shape[1] + 1) * float(BLOCK)).minimum(2 * text.across[:, None])
-    left, right = edges[:, :-1], edges[:, 1:]
-    u = torch.stack((left, right, left, right), 1)  # (N, 4, blocks)
-    high, low = highest - text.spare[:, None], lowest + text.spare[:, None]
-    a = (u - text.across[:, None, None]) / text.unit[:, None, None]
-    b = (torch.stack((high, high, low, low), 1) - text.down[:, None, None]) / text.unit[
-        :, None, None
-    ]
-    bend = (drawn.arc / text.length)[:, None, None]
-    x, y = bent(a, b, torch.where(bend == 0, 1.0, bend))
-    amplitude, frequency, phase = drawn.wave[:, :, None, None]
-    x, y = (
-        torch.where(bend == 0, a, x),
-        torch.where(bend == 0, b + amplitude * torch.sin(frequency * a + phase), y),
-    )
-    around, middle, bulge = drawn.pillar[:, :, None, None]
-    wound = wrapped(a, b, torch.where(around > 0, around, 1.0), middle, bulge)
-    x, y = (torch.where(around > 0, there, here) for there, here in zip(wound, (x, y), strict=True))
-    x, y = project(drawn.to_canvas, x, y)
-    beyond = torch.where(inked, 0.0, math.inf)[:, None]
-    least = torch.stack(((x + beyond).amin((1, 2)), (y + beyond).amin((1, 2))), 1)
-    most = torch.stack(((x - beyond).amax((1, 2)), (y - beyond).amax((1, 2))), 1)
-    return torch.cat((least - drawn.padding[:2].T, most + drawn.padding[2:].T), 1)
+    left = edges[:, :-1]
+    right = edges[:, 1:]
+    high = highest - text.spare[:, None]
+    low = lowest + text.spare[:, None]
+    columns = torch.stack((left, right, left, right), 1)  # (N, 4, blocks)
+    rows = torch.stack((high, high, low, low), 1)  # (N, 4, blocks)
+    unit = text.unit[:, None, None]
+    a = (columns - text.across[:, None, None]) / unit
+    b = (rows - text.down[:, None, None]) / unit
+    x, y = _to_canvas(a, b, text, params)
+    outside = torch.where(inked, 0.0, math.inf)[:, None]
+    least = torch.stack(((x + outside).amin((1, 2)), (y + outside).amin((1, 2))), 1)
+    most = torch.stack(((x - outside).amax((1, 2)), (y - outside).amax((1, 2))), 1)
+    return torch.cat((least - params.padding[:2].T, most + params.padding[2:].T), 1)
+
+
+def _to_canvas(
+    a: Tensor, b: Tensor, text: TextBox, params: GeometryParams
+) -> tuple[Tensor, Tensor]:
+    """Map positions (N, H, W) of the text plane to the canvas."""
+    curvature = (params.arc / text.length)[:, None, None]
+    straight = curvature == 0
+    x, y = bend(a, b, torch.where(straight, 1.0, curvature))
+    amplitude, frequency, phase = params.wave[:, :, None, None]
+    x = torch.where(straight, a, x)
+    y = torch.where(straight, b + amplitude * torch.sin(frequency * a + phase), y)
+    radius, middle, bulge = params.pillar[:, :, None, None]
+    wrapped_x, wrapped_y = wrap(a, b, torch.where(radius > 0, radius, 1.0), middle, bulge)
+    x = torch.where(radius > 0, wrapped_x, x)
+    y = torch.where(radius > 0, wrapped_y, y)
+    return project(params.to_canvas, x, y)
+
+
+def _characters(lengths: Tensor, text: TextBox) -> Tensor:
+    """Return the number (N,) of characters of each text, estimated from its length if unknown."""
+    return torch.where(lengths > 0, lengths, text.length * _CHARACTERS_PER_UNIT)
 
 
 def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tensor:
-    """From dot to dot, units, as near to `cell` as can be seen and read; 0 where nothing can, or none are wanted."""
-    characters = torch.where(lengths > 0, lengths, text.length * _CHARACTERS)
-    widest = (text.length / characters / _DOTS_ACROSS).clamp(max=_COARSEST)
-    seen = cell.maximum(_LEAST_DOT / pixels).minimum(widest)
-    return torch.where((cell > 0) & (seen * pixels >= _LEAST_DOT - 1e-3), seen, 0.0)
+    """Return the units from dot to dot, as near to `cell` as can be seen and read.
+
+    They are 0 for samples without dots, and for those on which no dots can be seen and read.
+    """
+    widest = text.length / _characters(lengths, text) / _DOTS_PER_CHARACTER
+    seen = cell.maximum(_MIN_CELL_PIXELS / pixels).minimum(widest.clamp(max=_MAX_CELL))
+    return torch.where((cell > 0) & (seen * pixels >= _MIN_CELL_PIXELS - 1e-3), seen, 0.0)
 
 
-def _neighbour(
-    a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, rows: Tensor
+def _neighbour_positions(
+    a: Tensor, b: Tensor, text: TextBox, params: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where in its own text, begun elsewhere, a sample's neighbour is found."""
+    """Return the positions in a sample's text, begun elsewhere, at which its neighbour is found."""
     side, gap, shift, length = (
         t[rows].to(a.device)[:, None, None]
-        for t in (drawn.side, drawn.gap, drawn.shift, text.length)
+        for t in (params.side, params.gap, params.shift, text.length)
     )
     beside = side % 2 == 1
     a = torch.where(beside, a + (2 - side) * (length + gap), a)
     b = torch.where(beside, b, b + (3 - side) * (1 + gap))
-    b = torch.where(beside & (a.abs() > length / 2), _FAR, b)
+    b = torch.where(beside & (a.abs() > length / 2), _OUTSIDE, b)
     return torch.remainder(a + length * (0.5 + shift), length) - length / 2, b
 
 
-def _behind(
-    a: Tensor, b: Tensor, text: TextBox, drawn: GeometryParams, rows: Tensor
+def _behind_positions(
+    a: Tensor, b: Tensor, text: TextBox, params: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where in its own text, over and over, what shows through is found."""
-    scale, turn, shift, height = drawn.behind[:, rows].to(a.device)[:, :, None, None]
+    """Return the positions in a sample's text, repeated, at which the text behind is found."""
+    scale, turn, shift, height = params.behind[:, rows].to(a.device)[:, :, None, None]
     length = text.length[rows].to(a.device)[:, None, None]
     across = (a * turn.cos() + b * turn.sin()) * scale + length * (0.5 + shift)
-    return torch.remainder(across, length) - length / 2, (
-        b * turn.cos() - a * turn.sin()
-    ) * scale + height
+    down = (b * turn.cos() - a * turn.sin()) * scale + height
+    return torch.remainder(across, length) - length / 2, down

@@ -1,4 +1,7 @@
-"""The settings of `crnn_cli.synth.geometry`, and what is drawn by them: how far text is turned, bent, cropped."""
+"""The settings of `crnn_cli.synth.geometry`, and the parameters that are drawn by them.
+
+They say how far text is turned, bent and cropped.
+"""
 
 from __future__ import annotations
 
@@ -10,53 +13,73 @@ from torch import Tensor
 
 from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.random_draws import RandomDraws, Keys
+from crnn_cli.synth.random_draws import Keys, RandomDraws
 from crnn_cli.synth.warping import homography
 
-_LONG = 8.0  # lengths of text, in units, from which the rise shrinks
-_TURN_OF_SHORT = (
-    0.35  # radians a height of the text's length: single letters turned far are other letters
-)
+_LONG_TEXT = 8.0  # length of text, in units, from which the rise shrinks
+# Radians for each height of the text's length: single letters turned far are other letters.
+_MAX_TURN_OF_SHORT_TEXT = 0.35
 _PILLAR_EDGE = math.radians(72)  # letters nearer to a pillar's edge would be too narrow
-_SHARES = {"elastic", "loose", "neighbour", "behind", "dotted", "tiled"}
+_RING_TILT = math.radians(40)
+_PROBABILITIES = {"elastic", "loose", "neighbour", "behind", "dotted", "tiled"}
 
 
 @dataclass(frozen=True)
 class GeometryConfig:
-    """Which transforms, how often and how far.
+    """The transforms of text: how often and how far each one goes.
 
-    A sample is drawn one main transform, by weight. Long text turns, bends and recedes less: see `rise`.
+    Each sample gets one main transform, drawn by weight. Long text turns, bends and recedes less;
+    see `rise`.
 
     Attributes:
-        plain, rotate, shear_x, shear_y, perspective, arc, sine, oblique, ring, pillar: weights of the main transforms,
-            at least 0.
-        rotation: degrees either way; one in five goes up to three times as far; 0 to 30.
-        slant: greatest dx/dy of shear_x, either way.
-        skew: greatest dy/dx of shear_y, either way.
-        recession: least size of the far end of the text as a share of the near end's, 0.1 to 1.
-        curve: degrees that an arc spans, least and most, up to 200; one in five goes on to `curve_tail`.
-        curve_tail: degrees, up to 200.
-        obliqueness: degrees, least and most, up to 60, by which oblique text rises or falls; half of it is turned, half
-            keeps its stems upright, as signs seen from one side.
-        ring_curve: degrees that a ring spans, least and most, up to 200. Rings are turned besides, up to 40.
-        pillar_span: degrees of a pillar that the text goes around, least and most, up to 140.
-        reach: greatest height of the upright box around oblique text and rings, heights of the ink, at least 1; less
-            for text longer than eight heights. It bounds obliqueness and curve, so that letters keep their pixels.
-        wave: greatest amplitude of a sine, share of the ink's height.
-        tilt: degrees either way by which every sample is turned besides; 0 to 30.
-        rise: by how much at most one end of turned text is above the other, or the middle of an arc above its ends, in
-            heights of the ink; less for text longer than eight heights.
-        elastic, elastic_strength: probability of a smooth displacement, and its greatest standard deviation, share of
-            the ink's height (the elastic distortion of Simard, Steinkraus and Platt 2003).
-        padding: least and greatest distance from the ink to each side of the crop, share of the ink's height, at least
-            -0.2; below 0 cuts into it.
-        loose, loose_padding: probability, for each side, that its distance goes up to `loose_padding`.
-        squeeze: greatest change of the width, a factor either way, 1 to 3.
-        neighbour: probability that a slice of other text stands at one side.
-        behind: probability that other text shows through behind.
-        dotted: probability that letters are made of dots on a grid, as by lamps.
-        dots: dots to the ink's height, least and most, at least 6.
-        tiled: probability that each letter stands on a tile of its own.
+        plain: The weight of text that is not transformed.
+        rotate: The weight of rotation.
+        shear_x: The weight of a horizontal shear.
+        shear_y: The weight of a vertical shear.
+        perspective: The weight of perspective.
+        arc: The weight of text on an arc.
+        sine: The weight of text on a sine wave.
+        oblique: The weight of steeply rising or falling text.
+        ring: The weight of text on a ring.
+        pillar: The weight of text around a pillar.
+        rotation: The greatest rotation in degrees either way, 0 to 30; one in five goes up to three
+            times as far.
+        slant: The greatest dx/dy of shear_x, either way.
+        skew: The greatest dy/dx of shear_y, either way.
+        recession: The smallest size of the far end of the text as a share of the near end's, 0.1
+            to 1.
+        curve: The least and greatest degrees that an arc spans, up to 200; one in five goes on to
+            `curve_tail`.
+        curve_tail: The greatest degrees of the widest arcs, up to 200.
+        obliqueness: The least and greatest degrees, up to 60, by which oblique text rises or falls.
+            Half of it is rotated; the other half keeps its stems upright, as signs do that are seen
+            from one side.
+        ring_curve: The least and greatest degrees that a ring spans, up to 200. Rings are also
+            rotated by up to 40 degrees.
+        pillar_span: The least and greatest degrees of a pillar that the text goes around, up to
+            140.
+        reach: The greatest height of the upright box around oblique text and rings, in heights of
+            the ink, at least 1; it is less for text longer than eight heights. It bounds
+            obliqueness and curve, so that letters keep their pixels.
+        wave: The greatest amplitude of a sine, as a share of the ink's height.
+        tilt: The greatest degrees, 0 to 30, by which every sample is also rotated either way.
+        rise: The greatest height, in heights of the ink, of one end of rotated text above the
+            other, or of the middle of an arc above its ends; it is less for text longer than eight
+            heights.
+        elastic: The probability of a smooth displacement (the elastic distortion of Simard,
+            Steinkraus and Platt 2003).
+        elastic_strength: The greatest standard deviation of the displacement, as a share of the
+            ink's height.
+        padding: The least and greatest distance from the ink to each side of the crop, as a share
+            of the ink's height, at least -0.2; below 0 the crop cuts into the ink.
+        loose: The probability, for each side, that its distance goes up to `loose_padding`.
+        loose_padding: The greatest distance of a loose side.
+        squeeze: The greatest change of the width, a factor either way, 1 to 3.
+        neighbour: The probability that a slice of other text stands at one side.
+        behind: The probability that other text shows through from behind.
+        dotted: The probability that letters are made of dots on a grid, as lamps show them.
+        dots: The least and greatest number of dots in the ink's height, at least 6.
+        tiled: The probability that each letter stands on its own tile.
     """
 
     plain: float = 0.16
@@ -106,11 +129,9 @@ class GeometryConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, tuple):
-                within(
-                    field.name,
-                    value,
-                    *bounds.get(field.name, (0, 1 if field.name in _SHARES else math.inf)),
-                )
+                default = (0, 1) if field.name in _PROBABILITIES else (0, math.inf)
+                least, most = bounds.get(field.name, default)
+                within(field.name, value, least, most)
         if not 0 < sum(self.mains) < math.inf:
             raise UsageFault("the weights of plain, rotate ... pillar are all 0: take one above 0")
         rising("padding", self.padding, -0.2)
@@ -122,7 +143,8 @@ class GeometryConfig:
 
     @property
     def mains(self) -> tuple[float, ...]:
-        turned = (
+        """The weights of the main transforms, in the order in which they are drawn."""
+        return (
             self.plain,
             self.rotate,
             self.shear_x,
@@ -130,26 +152,36 @@ class GeometryConfig:
             self.perspective,
             self.arc,
             self.sine,
+            self.oblique,
+            self.ring,
+            self.pillar,
         )
-        return *turned, self.oblique, self.ring, self.pillar
 
 
 @dataclass(frozen=True)
 class GeometryParams:
-    """What was drawn for N samples, on the CPU, (N,) where nothing else is said; 0 stands for none.
+    """The parameters that were drawn for N samples, (N,) on the CPU unless a shape is given.
+
+    Lengths are in units of the text plane; 0 stands for an effect that a sample does not have.
 
     Attributes:
-        to_canvas, to_text: (N, 3, 3) the homography and its inverse.
-        arc: radians, positive where the middle is highest.
-        wave: (3, N) amplitude, frequency, phase.
-        pillar: (3, N) radius in units, angle of the text's middle in radians, bulge.
-        elastic: standard deviation, units.
-        squeeze: factor of the width.
-        padding: (4, N) left, top, right, bottom, units.
-        side: of a neighbour, 1 to 4 in the order above. gap: to it, units. shift: of its text, share of the length.
-        behind: (4, N) scale, turn in radians, shift as share of the length, height in units.
-        cell: from dot to dot, units, as wished. radius: of a dot, share of the cell.
-        tile: (2, N) by how much tiles exceed the letters, units; strength of every other tile, 0 to 1.
+        to_canvas: The homographies (N, 3, 3) from the text plane to the canvas.
+        to_text: The inverses (N, 3, 3) of the homographies.
+        arc: The angle of an arc in radians, positive if the middle is highest.
+        wave: (3, N) amplitude, frequency and phase of a sine.
+        pillar: (3, N) radius, angle of the text's middle in radians, and bulge.
+        elastic: The standard deviation of an elastic displacement.
+        squeeze: The factor of the width.
+        padding: (4, N) the padding left, top, right and bottom.
+        side: The side of a neighbour, 1 to 4 in the order above.
+        gap: The gap between the ink and its neighbour.
+        shift: The shift of the neighbour's text, as a share of its length.
+        behind: (4, N) scale, rotation in radians, shift as a share of the length, and height of
+            text behind.
+        cell: The distance from dot to dot that the configuration asks for.
+        radius: The radius of a dot, as a share of the cell.
+        tile: (2, N) by how much tiles exceed the letters, and the strength, 0 to 1, of every other
+            tile.
     """
 
     to_canvas: Tensor
@@ -169,121 +201,176 @@ class GeometryParams:
     tile: Tensor
 
 
-def draw_geometry_params(c: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> GeometryParams:
-    """Draw the placement of text (N,) heights long; of the samples that are `plain`, only the crop."""
-    u, some = RandomDraws(keys, 0x6E0, 80), (~plain).float()
-    main = u.choice(c.mains)
-    rotate, shear_x, shear_y, recede, arc, sine, oblique, ring, pillar = [
-        (main == k).float() * some for k in range(1, 10)
-    ]
-    rise = c.rise * (_LONG / length).clamp(max=1)
-    tail = torch.where(u.happens(0.2), 3.0, 1.0)
-    turn = (
-        rotate * math.radians(c.rotation) * tail * u.signed() + math.radians(c.tilt) * u.signed()
-    ) * some
-    turn = turn.sign() * turn.abs().minimum(torch.atan(rise / length))
-    skew = shear_y * u.sign() * u.between(0, c.skew).minimum(rise / length)
-    # Oblique text and rings: as far as their letters keep their pixels.
-    reach = 1 + (c.reach - 1) * (_LONG / length).clamp(max=1)
-    upright = u.happens(0.5).float() * oblique
-    steep = _obliqueness(c, u, length, reach, upright > 0)
-    turn = turn + (oblique - upright) * steep
-    skew = skew + upright * torch.tan(steep)
-    spanned = _bounded(u, c.ring_curve, (8 * (reach - 1) / length).minimum(0.9 * length))
-    turn = turn + ring * u.signed() * _steepest(*_ring_box(length, spanned), reach).clamp(
-        max=math.radians(40)
-    )
-    far = u.between(c.recession, 1)
-    depth = (recede + 0.5 * upright) * u.sign() * (1 - far) / (1 + far)
-    sideways = u.happens(0.6).float()
-    across = sideways * depth * 2 / length * (_LONG / length).clamp(max=1)
-    down = (1 - sideways) * depth * 2 * (3 / length).clamp(max=1)
-    to_canvas = homography(turn, shear_x * c.slant * u.signed(), skew, across, down)
-    curve = (
-        torch.where(u.happens(0.2), u.between(c.curve[1], c.curve_tail), u.between(*c.curve))
-        * math.pi
-        / 180
-    )
-    curve = curve.minimum(8 * rise / length).minimum(
-        0.9 * length
-    )  # an arc rises by length * curve / 8
-    padding, side, gap = _padding(c, u, some)
-    tiled = u.happens(c.tiled).float() * some
-    tile = torch.stack((tiled * u.between(0.08, 0.3), u.between(0.5, 1)))
-    padding = torch.where((tiled > 0) & (side == 0), padding.maximum(tile[0] - 0.05), padding)
-    wave = torch.stack(
-        (sine * u.between(0.3, 1) * c.wave, 2 * math.pi / u.between(3, 8), 6.3 * u.unit())
-    )
-    behind = u.happens(c.behind) * some * torch.exp2(u.between(-1.5, 1))
-    return GeometryParams(
-        to_canvas=to_canvas,
-        to_text=torch.linalg.inv(to_canvas),
-        arc=(arc * curve + ring * spanned) * u.sign(),
-        wave=wave,
-        pillar=_pillar(c, u, length) * pillar,
-        elastic=u.happens(c.elastic) * some * u.between(0.2, 1) * c.elastic_strength,
-        squeeze=torch.exp(u.signed() * math.log(c.squeeze)),
-        padding=padding,
-        side=side,
-        gap=gap,
-        shift=u.between(0.2, 0.8),
-        behind=torch.stack(
-            (behind, 0.3 * u.signed() * (4 / length).clamp(max=1), u.unit(), 0.6 * u.signed())
-        ),
-        cell=u.happens(c.dotted) * some / u.between(*c.dots),
-        radius=u.between(0.36, 0.52),
-        tile=tile,
-    )
+def draw_geometry_params(
+    config: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys
+) -> GeometryParams:
+    """Draw the parameters of text.
+
+    Args:
+        config: The settings.
+        length: The length (N,) of the text in heights of the ink.
+        plain: (N,) bool, true for the samples that are only cropped.
+        keys: The keys (N,) of the samples.
+    """
+    return _GeometrySampler(config, length, plain, keys).draw()
 
 
-def _bounded(u: RandomDraws, degrees: tuple[float, float], most: Tensor) -> Tensor:
-    """Radians between the two angles, each of them `most` (N,) at most."""
-    return u.between(*(most.clamp(max=math.radians(angle)) for angle in degrees))
+class _GeometrySampler:
+    """A sampler of the parameters of N texts, whose order of draws decides what a key means."""
+
+    def __init__(self, config: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> None:
+        self.config = config
+        self.length = length
+        self.transformed = (~plain).float()
+        self.u = RandomDraws(keys, 0x6E0, 80)
+        self.shrink = (_LONG_TEXT / length).clamp(max=1)
+        self.rise = config.rise * self.shrink
+        self.reach = 1 + (config.reach - 1) * self.shrink
+
+    def draw(self) -> GeometryParams:
+        """Draw all parameters."""
+        config, u, transformed = self.config, self.u, self.transformed
+        main = u.choice(config.mains)
+        rotate, shear_x, shear_y, recede, arc, sine, oblique, ring, pillar = [
+            (main == number).float() * transformed for number in range(1, 10)
+        ]
+        turn = self._rotation(rotate)
+        skew = shear_y * u.sign() * u.between(0, config.skew).minimum(self.rise / self.length)
+        # Oblique text and rings go as far as their letters keep their pixels.
+        upright = u.happens(0.5).float() * oblique
+        steep = self._obliqueness(upright > 0)
+        turn = turn + (oblique - upright) * steep
+        skew = skew + upright * torch.tan(steep)
+        ring_angle, ring_tilt = self._ring()
+        turn = turn + ring * ring_tilt
+        across, down = self._depth(recede + 0.5 * upright)
+        to_canvas = homography(turn, shear_x * config.slant * u.signed(), skew, across, down)
+        arc_angle = self._arc()
+        padding, side, gap = self._padding()
+        tiled = u.happens(config.tiled).float() * transformed
+        tile = torch.stack((tiled * u.between(0.08, 0.3), u.between(0.5, 1)))
+        padding = torch.where((tiled > 0) & (side == 0), padding.maximum(tile[0] - 0.05), padding)
+        amplitude = sine * u.between(0.3, 1) * config.wave
+        wave = torch.stack((amplitude, 2 * math.pi / u.between(3, 8), 6.3 * u.unit()))
+        behind_scale = u.happens(config.behind) * transformed * torch.exp2(u.between(-1.5, 1))
+        return GeometryParams(
+            to_canvas=to_canvas,
+            to_text=torch.linalg.inv(to_canvas),
+            arc=(arc * arc_angle + ring * ring_angle) * u.sign(),
+            wave=wave,
+            pillar=self._pillar() * pillar,
+            elastic=self._elastic(),
+            squeeze=torch.exp(u.signed() * math.log(config.squeeze)),
+            padding=padding,
+            side=side,
+            gap=gap,
+            shift=u.between(0.2, 0.8),
+            behind=self._behind(behind_scale),
+            cell=u.happens(config.dotted) * transformed / u.between(*config.dots),
+            radius=u.between(0.36, 0.52),
+            tile=tile,
+        )
+
+    def _rotation(self, rotate: Tensor) -> Tensor:
+        """Return the angle, radians, of text that is rotated (`rotate` is 1) or only tilted (0)."""
+        config, u = self.config, self.u
+        tail = torch.where(u.happens(0.2), 3.0, 1.0)
+        rotation = rotate * math.radians(config.rotation) * tail * u.signed()
+        turn = (rotation + math.radians(config.tilt) * u.signed()) * self.transformed
+        return turn.sign() * turn.abs().minimum(torch.atan(self.rise / self.length))
+
+    def _obliqueness(self, upright: Tensor) -> Tensor:
+        """Return the angle of oblique text, radians, either way.
+
+        It is at most 45 degrees for text whose stems stay `upright`.
+        """
+        sheared = torch.atan((self.reach - 1) / self.length).clamp(max=math.pi / 4)
+        rotated = _steepest_turn(self.length, torch.ones_like(self.length), self.reach)
+        most = torch.where(upright, sheared, rotated)
+        most = most.minimum(_MAX_TURN_OF_SHORT_TEXT * self.length)
+        return self._angle(self.config.obliqueness, most) * self.u.sign()
+
+    def _ring(self) -> tuple[Tensor, Tensor]:
+        """Return the angle that a ring's text spans, and the rotation of the ring; radians."""
+        most = (8 * (self.reach - 1) / self.length).minimum(0.9 * self.length)
+        angle = self._angle(self.config.ring_curve, most)
+        width, height = _ring_box(self.length, angle)
+        steepest = _steepest_turn(width, height, self.reach)
+        return angle, self.u.signed() * steepest.clamp(max=_RING_TILT)
+
+    def _depth(self, receding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slopes of the depth across and down the text plane."""
+        u = self.u
+        far = u.between(self.config.recession, 1)
+        depth = receding * u.sign() * (1 - far) / (1 + far)
+        sideways = u.happens(0.6).float()
+        across = sideways * depth * 2 / self.length * self.shrink
+        down = (1 - sideways) * depth * 2 * (3 / self.length).clamp(max=1)
+        return across, down
+
+    def _arc(self) -> Tensor:
+        """Return the angle that an arc spans, radians."""
+        config, u = self.config, self.u
+        far = u.happens(0.2)
+        tail = u.between(config.curve[1], config.curve_tail)
+        angle = torch.where(far, tail, u.between(*config.curve)) * math.pi / 180
+        # An arc rises by length * angle / 8.
+        return angle.minimum(8 * self.rise / self.length).minimum(0.9 * self.length)
+
+    def _padding(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the padding (4, N), the side of a neighbour (0: none), and the gap to it."""
+        config, u = self.config, self.u
+        sides = []
+        for _ in range(4):
+            loose = u.happens(config.loose)
+            loose_padding = u.between(0, config.loose_padding)
+            sides.append(torch.where(loose, loose_padding, u.between(*config.padding)))
+        padding = torch.stack(sides)
+        has_neighbour = (u.happens(config.neighbour) * self.transformed).long()
+        side = has_neighbour * (1 + u.choice((1, 3, 1, 3)))
+        beside = (side % 2).float()
+        gap = u.between(0.06, 0.25) + 0.25 * beside
+        # At the left and right, so little is seen that it is no letter.
+        seen = gap + u.between(0.05, 0.3) * (1 - 0.6 * beside)
+        padding = torch.where(torch.arange(1, 5)[:, None] == side, seen, padding)
+        return padding, side, gap
+
+    def _pillar(self) -> Tensor:
+        """Return (3, N) as in `GeometryParams`; the text's ends stay away from a pillar's edges."""
+        u = self.u
+        angle = self._angle(self.config.pillar_span, 0.55 * self.length)
+        middle = u.signed() * (_PILLAR_EDGE - angle / 2).clamp(min=0)
+        return torch.stack((self.length / angle, middle, 0.25 * u.signed() * self.shrink))
+
+    def _elastic(self) -> Tensor:
+        """Return the standard deviation of the elastic displacement."""
+        config, u = self.config, self.u
+        happens = u.happens(config.elastic) * self.transformed
+        return happens * u.between(0.2, 1) * config.elastic_strength
+
+    def _behind(self, scale: Tensor) -> Tensor:
+        """Return (4, N) as in `GeometryParams`, of text that shows through at a scale."""
+        u = self.u
+        turn = 0.3 * u.signed() * (4 / self.length).clamp(max=1)
+        return torch.stack((scale, turn, u.unit(), 0.6 * u.signed()))
+
+    def _angle(self, degrees: tuple[float, float], most: Tensor) -> Tensor:
+        """Return radians between two angles, each of which is bounded by `most` (N,)."""
+        low, high = degrees
+        return self.u.between(most.clamp(max=math.radians(low)), most.clamp(max=math.radians(high)))
 
 
-def _steepest(across: Tensor, down: Tensor, reach: Tensor) -> Tensor:
-    """The greatest turn, radians, at which a box of these sides still fits between two lines `reach` apart."""
-    diagonal = torch.hypot(across, down)
-    steepest = torch.asin((reach / diagonal).clamp(max=1)) - torch.atan2(down, across)
+def _steepest_turn(width: Tensor, height: Tensor, reach: Tensor) -> Tensor:
+    """Return the greatest turn, radians, at which a box fits between two lines `reach` apart."""
+    diagonal = torch.hypot(width, height)
+    steepest = torch.asin((reach / diagonal).clamp(max=1)) - torch.atan2(height, width)
     return torch.where(diagonal <= reach, math.pi / 2, steepest.clamp(min=0))
 
 
-def _obliqueness(
-    c: GeometryConfig, u: RandomDraws, length: Tensor, reach: Tensor, upright: Tensor
-) -> Tensor:
-    """The angle of oblique text, radians, either way; of text whose stems stay `upright`, 45 degrees at most."""
-    sheared = torch.atan((reach - 1) / length).clamp(max=math.pi / 4)
-    most = torch.where(upright, sheared, _steepest(length, torch.ones_like(length), reach))
-    return _bounded(u, c.obliqueness, most.minimum(_TURN_OF_SHORT * length)) * u.sign()
-
-
-def _ring_box(length: Tensor, spanned: Tensor) -> tuple[Tensor, Tensor]:
-    """Width and height of text that spans an angle of a ring."""
-    radius, half = length / spanned.clamp(min=1e-3), spanned / 2
+def _ring_box(length: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the width and the height of text that spans an angle of a ring."""
+    radius = length / angle.clamp(min=1e-3)
+    half = angle / 2
     cos = half.cos()
-    return 2 * (radius + 0.5) * half.clamp(max=math.pi / 2).sin(), radius + 0.5 - (
-        radius - 0.5 * cos.sign()
-    ) * cos
-
-
-def _pillar(c: GeometryConfig, u: RandomDraws, length: Tensor) -> Tensor:
-    """(3, N) as in `GeometryParams`; the text's ends stay away from the pillar's edges."""
-    span = _bounded(u, c.pillar_span, 0.55 * length)
-    middle = u.signed() * (_PILLAR_EDGE - span / 2).clamp(min=0)
-    return torch.stack((length / span, middle, 0.25 * u.signed() * (_LONG / length).clamp(max=1)))
-
-
-def _padding(c: GeometryConfig, u: RandomDraws, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each side (4, N), in the order left, top, right, bottom; the side of a neighbour, 0: none; the gap to it."""
-    padding = torch.stack(
-        [
-            torch.where(u.happens(c.loose), u.between(0, c.loose_padding), u.between(*c.padding))
-            for _ in range(4)
-        ]
-    )
-    side = (u.happens(c.neighbour) * some).long() * (1 + u.choice((1, 3, 1, 3)))
-    beside = (side % 2).float()
-    gap = u.between(0.06, 0.25) + 0.25 * beside
-    shown = gap + u.between(0.05, 0.3) * (1 - 0.6 * beside)  # beside, so little is no letter
-    padding = torch.where(torch.arange(1, 5)[:, None] == side, shown, padding)
-    return padding, side, gap
+    width = 2 * (radius + 0.5) * half.clamp(max=math.pi / 2).sin()
+    return width, radius + 0.5 - (radius - 0.5 * cos.sign()) * cos

@@ -353,7 +353,9 @@ def _draw(face: Face, text: str, plan: _Plan, rng: np.random.Generator) -> tuple
     pixels = np.asarray(canvas)
     if plan.dots:
         return ink_effects.dot_matrix(pixels > 127, pitch, rng), baseline * pitch
-    return ink_effects.typewriter(pixels, starts, plan.uneven, rng) if plan.uneven else pixels, baseline
+    return ink_effects.typewriter(
+        pixels, starts, plan.uneven, rng
+    ) if plan.uneven else pixels, baseline
 
 
 def _shifts(

@@ -55,7 +55,9 @@ class Style:
             within(f"of a look's weights, {name}", getattr(self, name), 0)
 
 
-SCENE = Style(GeometryConfig(), ColourConfig(), BACKGROUND_PRESETS["scene"], DEGRADE_PRESETS["scene"])
+SCENE = Style(
+    GeometryConfig(), ColourConfig(), BACKGROUND_PRESETS["scene"], DEGRADE_PRESETS["scene"]
+)
 
 _FLAT = GeometryConfig(
     plain=0.45,
@@ -100,7 +102,9 @@ _PRINT = ColourConfig(
     outline=0.005,
     see_through=0.1,
 )
-DOCUMENT = Style(_FLAT, _PRINT, BACKGROUND_PRESETS["document"], DEGRADE_PRESETS["document"], clean=0.15)
+DOCUMENT = Style(
+    _FLAT, _PRINT, BACKGROUND_PRESETS["document"], DEGRADE_PRESETS["document"], clean=0.15
+)
 RECEIPT = Style(
     replace(_FLAT, squeeze=1.25, behind=0.01, neighbour=0.15, loose=0.1),
     replace(_PRINT, contrast=(0.25, 1.0), dark=0.98, paper=0.85, see_through=0.05),
@@ -253,7 +257,7 @@ class _Look:
             at = rows.to(self.device)
             degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
             needed = max(self.look.legible, 1e-6) * (
-                1.25 - 0.25 * (placed.pixels[rows] / self.height).clamp(max=1)
+                1.25 - 0.25 * (placed.ink_height[rows] / self.height).clamp(max=1)
             )
             agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at])
             agreed /= needed.to(self.device)[:, None, None, None]
