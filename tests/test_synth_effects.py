@@ -1,4 +1,4 @@
-"""Laws of backgrounds and degradation: functions of a sample's key, whatever its batch; filters are what they say."""
+"""Laws of backgrounds, of degradation, which depends on a sample's key alone, and of filters."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from torch import Tensor
 
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import ImageError, UsageFault
-from crnn_cli.synth import filters
+from crnn_cli.synth import effects, filters
 from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds
 from crnn_cli.synth.degrade import DEGRADE_PRESETS, Chance, DegradeConfig, Degrader
-from crnn_cli.synth.effects import GROUPS
 from crnn_cli.synth.textures import SIDE
 from tests.conftest import blocks_of, render
 
 KINDS = ["flat", "gradient", "noise", "leaves", "stripes", "bricks", "wood", "cloth", "strokes"]
-EFFECTS = [effect.__name__ for effects in GROUPS.values() for effect in effects]
+EFFECTS = list(effects.EFFECTS)
 STEP = 1 / 255
 ROUNDING = STEP / 20  # far above sums in another order, far below all that can be seen
 
@@ -290,7 +289,7 @@ def test_blurs_keep_the_light() -> None:
 
 def test_scaling_down_takes_the_mean_of_areas() -> None:
     x = torch.rand(2, 1, 32, 64, generator=torch.Generator().manual_seed(0))
-    back = filters.rescaled(x, torch.tensor([0.25, 1.0]), torch.tensor([4.0, 1.0]), 0.25)
+    back = filters.rescale(x, torch.tensor([0.25, 1.0]), torch.tensor([4.0, 1.0]), 0.25)
     expected = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4, mode="bilinear")
     torch.testing.assert_close(
         back[0, :, 2:-2, 2:-2], expected[0, :, 2:-2, 2:-2], atol=1e-4, rtol=0

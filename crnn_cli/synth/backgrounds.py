@@ -17,7 +17,14 @@ from torch import Tensor
 from crnn_cli.config import rising, within
 from crnn_cli.data.keyed_random import mix, uniforms
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.textures import SIDE, fractal, leaves, photographs, strokes, windows
+from crnn_cli.synth.textures import (
+    SIDE,
+    dead_leaves,
+    fractal_noise,
+    pen_strokes,
+    photographs,
+    sample_windows,
+)
 
 _SALT = np.uint64(0xBAC6)
 _DRAWS = 12  # numbers a sample
@@ -115,12 +122,12 @@ class Backgrounds:
         self.config = config
         self.device = torch.device(device)
         self.unreadable: tuple[str, ...] = ()
-        noise = fractal(16, 1)
+        noise = fractal_noise(16, 1)
         stored = {
             "noise": noise,
             "wood": noise[10:],
-            "leaves": leaves(16, 2),
-            "strokes": strokes(16, 3),
+            "leaves": dead_leaves(16, 2),
+            "strokes": pen_strokes(16, 3),
         }
         if config.photos and config.photo:
             stored["photo"], self.unreadable = photographs(config.photos, config.photo_limit)
@@ -174,7 +181,7 @@ class Backgrounds:
         rows = (flip * cos, -flip * sin, unit[:, 5] * SIDE), (sin, cos, unit[:, 6] * SIDE)
         affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (n, 2, 3)
         affine[:, 0, :2] /= along
-        return windows(textures, chosen, affine, height, width)
+        return sample_windows(textures, chosen, affine, height, width)
 
 
 def _gradient(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:

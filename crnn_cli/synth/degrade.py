@@ -1,7 +1,7 @@
-"""What paper, light, cameras, scanners and files do to text, a batch at a time.
+"""The damage that paper, light, cameras, scanners and files do to text, a batch at a time.
 
-A sample is changed the same way whatever batch it is met in, and nothing beyond its own width is seen. Lengths in
-pixels are those of a line 32 pixels high; they grow with the height.
+A sample is changed in the same way whatever its batch, and nothing beyond its width is seen.
+Lengths in pixels refer to a line 32 pixels high; they grow with the height.
 """
 
 from __future__ import annotations
@@ -18,23 +18,21 @@ from crnn_cli.config import within
 from crnn_cli.data.keyed_random import mix, uniforms
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import filters
-from crnn_cli.synth.effects import GROUPS, Rows, stored
+from crnn_cli.synth.effect_inputs import DRAWS, EffectInputs, stored_noise
+from crnn_cli.synth.effects import EFFECTS
 
 _SALT = np.uint64(0xDE64)
-_DRAWS = 8  # numbers an effect
-_LINE = 32  # pixels of height of which the lengths speak
-
-_EFFECTS = [effect for effects in GROUPS.values() for effect in effects]
-_GROUP = np.array([number for number, effects in enumerate(GROUPS.values()) for _ in effects])
+_LINE_HEIGHT = 32  # pixels of the line to which lengths in pixels refer
 
 
 @dataclass(frozen=True)
 class Chance:
-    """How often an effect meets a sample and how far it goes.
+    """The probability and the range of strength of an effect.
 
     Attributes:
-        probability: 0 to 1.
-        mild, harsh: where the effect is weakest and strongest, in its own unit; a sample draws evenly between them.
+        probability: The probability that a sample gets the effect, 0 to 1.
+        mild: The weakest strength, in the effect's unit.
+        harsh: The greatest strength. A sample's strength is drawn uniformly between the two.
     """
 
     probability: float
@@ -47,74 +45,51 @@ class Chance:
             raise UsageFault(f"range is {self.mild} to {self.harsh}: take finite numbers")
 
 
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "paper": (0, 0.5),
-    "blotches": (0, 0.5),
-    "bleed": (0, 1),
-    "binarise": (0, 0.4),
-    "streaks": (0, 1),
-    "fade": (0, 1),
-    "swell": (0, 3),
-    "worn": (0, 1),
-    "smudge": (0, 1),
-    "ramp": (0, 1),
-    "shadow": (0, 1),
-    "highlight": (0, 1),
-    "contrast": (0, 1),
-    "gamma": (1, 4),
-    "defocus": (0, 8),
-    "motion": (1, 32),
-    "blur": (0, 8),
-    "low": (4, 32),
-    "smear": (4, 32),
-    "noise": (0, 0.5),
-    "shot": (0, 0.5),
-    "impulses": (0, 0.5),
-    "scanlines": (0, 1),
-    "cutout": (0, 0.5),
-    "jpeg": (1, 100),
-}
-
-
 @dataclass(frozen=True)
 class DegradeConfig:
-    """The effects, in the order in which they are applied: surface, light, lens, sensor, file.
+    """The chances of the effects, in the order in which they are applied.
 
-    Where k effects meet a sample, each goes only 1 / sqrt(k) of its way from mild to harsh, those of other groups (the
-    paragraphs below) counted as a quarter: variances add up, and text that survives each alone shall survive all.
+    The effects of the groups surface, light, lens, sensor and file form the paragraphs below. If k
+    effects meet a sample, each one goes only 1 / sqrt(k) of its way from mild to harsh, with
+    effects of other groups counted as a quarter: variances add up, and text that survives each
+    effect alone shall survive all of them.
 
     Attributes:
-        clean: probability that a sample is left as it is.
+        clean: The probability that a sample is left as it is.
 
-        paper: multi-scale noise; standard deviation is 0.4 of this, share of the range.
-        blotches: area covered by spots darker or lighter than what they lie on, share.
-        bleed: ink that spreads or wears off by a pixel, share of it.
-        binarise: distance of the threshold from the middle of the image's range, share of it.
-        streaks: ink lost in lines and bands, as of a print head, share.
-        fade: ink lost everywhere, share; what is left differs from its ground by 0.16 at least.
-        swell: distance by which ink spreads, more in some places than in others, pixels.
-        worn: how far above 0.3 lies the share of full ink that a place needs to keep it; thin strokes break.
-        smudge: blurred ink that is added around the strokes, share.
+        paper: Noise of many scales; its standard deviation is 0.4 of this share of the range.
+        blotches: The share of the area that is covered by darker or lighter spots.
+        bleed: The share of a pixel by which ink spreads or wears off.
+        binarise: The distance of the threshold from the middle of the image's range, as a share of
+            the range.
+        streaks: The share of ink lost in lines and bands, as by a print head.
+        fade: The share of ink lost everywhere; the rest differs from its ground by at least 0.16.
+        swell: The pixels by which ink spreads, more in some places than in others.
+        worn: The distance above 0.3 of the share of full ink that a place needs to keep it; thin
+            strokes break.
+        smudge: The share of blurred ink that is added around the strokes.
 
-        ramp: loss of light at the dark end of a slow wave, share.
-        shadow: loss of light beyond an edge, soft or sharp, share.
-        highlight: gain of light at the middle of a spot, share of what is missing to white.
-        contrast: factor of the range; the level is drawn anew too.
-        gamma: exponent, or 1 / exponent.
+        ramp: The share of light lost at the dark end of a slow wave.
+        shadow: The share of light lost beyond an edge, which is soft or sharp.
+        highlight: The share of the distance to white that the middle of a spot gains.
+        contrast: The factor of the range; the level is drawn anew too.
+        gamma: The exponent, or its inverse.
 
-        defocus: radius, pixels.
-        motion: length, pixels.
-        blur: standard deviation of a gaussian, pixels.
-        low: height to which the line is scaled down before it is scaled up again, pixels.
-        smear: the same, blurred besides as it is scaled up.
+        defocus: The radius of the blur in pixels.
+        motion: The length of the motion in pixels.
+        blur: The standard deviation of a Gaussian in pixels.
+        low: The height in pixels to which the line is scaled down before it is scaled up again.
+        smear: The same height, for lines that are also blurred as they are scaled up.
 
-        noise: standard deviation of normal noise, fine to coarse-grained, share of the range.
-        shot: standard deviation of noise at white; it goes with the square root of the light.
-        impulses: share of pixels that become black or white.
-        scanlines: loss of light in lines 2 to 6 pixels apart, share.
+        noise: The standard deviation of fine to coarse-grained normal noise, as a share of the
+            range.
+        shot: The standard deviation of noise at white, which grows with the square root of the
+            light.
+        impulses: The share of pixels that become black or white.
+        scanlines: The share of light lost in lines 2 to 6 pixels apart.
 
-        cutout: width of a bar across the image, share of the height.
-        jpeg: quality as libjpeg counts it; the blocks begin anywhere.
+        cutout: The width of a bar across the image, as a share of the height.
+        jpeg: The quality as libjpeg counts it; the blocks begin anywhere.
     """
 
     clean: float = 0.1
@@ -146,10 +121,10 @@ class DegradeConfig:
 
     def __post_init__(self) -> None:
         within("clean", self.clean, 0, 1)
-        for name, bounds in _BOUNDS.items():
+        for name, effect in EFFECTS.items():
             chance = getattr(self, name)
-            within(f"{name} at its mildest", chance.mild, *bounds)
-            within(f"{name} at its harshest", chance.harsh, *bounds)
+            within(f"{name} at its mildest", chance.mild, *effect.bounds)
+            within(f"{name} at its harshest", chance.harsh, *effect.bounds)
 
 
 DEGRADE_PRESETS: dict[str, DegradeConfig] = {
@@ -258,69 +233,82 @@ DEGRADE_PRESETS: dict[str, DegradeConfig] = {
         cutout=Chance(0.02, 0.02, 0.06),
         jpeg=Chance(0.4, 95.0, 25.0),
     ),
-    "all": DegradeConfig(
-        clean=0.15,
-        paper=Chance(0.2, 0.02, 0.2),
-        blotches=Chance(0.08, 0.0, 0.04),
-        bleed=Chance(0.2, 0.1, 0.8),
-        binarise=Chance(0.1, 0.0, 0.15),
-        low=Chance(0.35, 30.0, 10.0),
-        impulses=Chance(0.05, 0.0, 0.03),
-    ),
 }
 
 
 class Degrader:
-    """Degrades batches of images."""
+    """Degrades batches of images.
+
+    Args:
+        config: The chances of the effects.
+        device: The device of the images.
+    """
 
     def __init__(self, config: DegradeConfig, device: torch.device | str) -> None:
         self.config = config
         self.device = torch.device(device)
-        self._stored = stored(self.device)
-        self._chances: list[Chance] = [getattr(config, effect.__name__) for effect in _EFFECTS]
+        self._noise = stored_noise(self.device)
+        self._effects = list(EFFECTS.values())
+        self._chances: list[Chance] = [getattr(config, name) for name in EFFECTS]
 
     def __call__(self, x: Tensor, widths: Tensor, keys: NDArray[np.uint64]) -> Tensor:
         """Degrade a batch.
 
         Args:
-            x: (N, 1, H, W) float32, 0 to 1, on the device. widths: (N,) int64 on the CPU. keys: (N,).
+            x: Images (N, 1, H, W) float32, 0 to 1, on the device.
+            widths: Their widths (N,) int64, on the CPU.
+            keys: Their keys (N,).
 
         Returns:
-            (N, 1, H, W) float32, 0 to 1, a new tensor; columns from a sample's width on repeat its last one.
+            A new tensor (N, 1, H, W) float32, 0 to 1; columns from a sample's width on repeat its
+            last one.
         """
         keys = mix(keys, _SALT)
-        met, weaker = self._met(keys)
-        own = widths.to(self.device)
-        x = filters.extended(x, own).clamp_(0, 1)
-        for number, (effect, chance) in enumerate(zip(_EFFECTS, self._chances, strict=True)):
+        met, divisors = self._draw_effects(keys)
+        widths = widths.to(self.device)
+        x = filters.repeat_last_column(x, widths).clamp_(0, 1)
+        for number, effect in enumerate(self._effects):
             rows = np.flatnonzero(met[:, number])
-            if len(rows):
-                index = torch.from_numpy(rows).to(self.device)
-                drawn = uniforms(mix(keys[rows], np.uint64(1 + number)), _DRAWS)
-                given = self._given(chance, drawn, weaker[rows, number], own[index], x.shape[2])
-                x[index] = filters.extended(effect(x[index], given).clamp_(0, 1), given.widths)
+            if not len(rows):
+                continue
+            index = torch.from_numpy(rows).to(self.device)
+            drawn = uniforms(mix(keys[rows], np.uint64(1 + number)), 1 + DRAWS)
+            inputs = self._inputs(
+                self._chances[number], drawn, divisors[rows, number], widths[index], x.shape[2]
+            )
+            changed = effect.apply(x[index], inputs).clamp_(0, 1)
+            x[index] = filters.repeat_last_column(changed, inputs.widths)
         return x
 
-    def _met(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which effects each sample meets, and what divides how far they go; both (N, effects)."""
-        drawn = uniforms(keys, 1 + len(_EFFECTS))
-        met = drawn[:, 1:] < np.array([chance.probability for chance in self._chances], np.float32)
+    def _draw_effects(
+        self, keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Draw each sample's effects, and the divisors of their strengths: (N, effects) each."""
+        drawn = uniforms(keys, 1 + len(self._effects))
+        probabilities = [chance.probability for chance in self._chances]
+        met = drawn[:, 1:] < np.array(probabilities, np.float32)
         met &= drawn[:, :1] >= self.config.clean
-        counted = np.where(_GROUP[:, None] == _GROUP[None, :], np.float32(1), np.float32(0.25))
-        return met, np.sqrt(np.maximum(1, met.astype(np.float32) @ counted))
+        groups = np.array([effect.group for effect in self._effects])
+        same_group = groups[:, None] == groups[None, :]
+        weights = np.where(same_group, np.float32(1), np.float32(0.25))
+        return met, np.sqrt(np.maximum(1, met.astype(np.float32) @ weights))
 
-    def _given(
+    def _inputs(
         self,
         chance: Chance,
         drawn: NDArray[np.float32],
-        weaker: NDArray[np.float32],
+        divisors: NDArray[np.float32],
         widths: Tensor,
         height: int,
-    ) -> Rows:
-        value = torch.from_numpy(
-            chance.mild + (chance.harsh - chance.mild) * drawn[:, 0] / weaker
-        ).to(self.device)
-        unit = torch.from_numpy(drawn[:, 1:]).to(self.device)
-        return Rows(
-            value, max(chance.mild, chance.harsh), unit, widths, height / _LINE, self._stored
+    ) -> EffectInputs:
+        """Make an effect's inputs of numbers (n, 1 + DRAWS), of which the first is the strength."""
+        strength = chance.mild + (chance.harsh - chance.mild) * drawn[:, 0] / divisors
+        draws = torch.from_numpy(drawn[:, 1:]).to(self.device)
+        return EffectInputs(
+            strength=torch.from_numpy(strength).to(self.device),
+            max_strength=max(chance.mild, chance.harsh),
+            draws=draws.unbind(1),
+            widths=widths,
+            pixel=height / _LINE_HEIGHT,
+            noise=self._noise,
         )

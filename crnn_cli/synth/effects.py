@@ -1,8 +1,11 @@
-"""The single effects of `crnn_cli.synth.degrade`: each changes the images that it meets, by a value of their own.
+"""The table of the effects of `crnn_cli.synth.degrade`, and the functions that apply them.
 
-Images come as (n, 1, H, W), 0 to 1, with their last own column repeated to the right, and go back alike but for that
-column and for values beyond 0 to 1, which the caller sees to. An effect of several steps that look at neighbours, or
-at the whole image, repeats that column between them: otherwise what a sample becomes would depend on its batch.
+Images come as (n, 1, H, W), 0 to 1, with the last column of each sample's width repeated to the
+right, and go back in the same form except for that column and for values beyond 0 to 1, which the
+caller corrects. An effect with several steps that look at neighbours, or at the whole image,
+repeats that column between them: otherwise the result of a sample would depend on its batch.
+
+A new effect is a function and a row of `EFFECTS` here, and a field of `DegradeConfig`.
 """
 
 from __future__ import annotations
@@ -10,330 +13,285 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from crnn_cli.synth import filters
-from crnn_cli.synth.textures import SIDE, fractal, windows
+from crnn_cli.synth.effect_inputs import EffectInputs, per_image
 
-_LEAST_RANGE = (
-    0.16  # contrast is not lowered where the darkest and the lightest come closer than this
-)
-_MOST_NOISE = (
-    0.5  # standard deviation of noise, share of the image's own: more would hide what is written
-)
+_MIN_RANGE = 0.16  # the least difference of lightest and darkest after the contrast is lowered
+_MAX_NOISE = 0.5  # standard deviation of noise, share of the image's: more would hide the text
+_FRACTAL_DEVIATION = 0.4  # standard deviation of the fractal noise
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Noise drawn once: fresh noise for each image would cost more than all else.
-
-    Attributes:
-        fractal: (8, SIDE, SIDE) uint8, of many scales.
-        grain: (3, SIDE, SIDE) standard normal, from fine to coarse.
-    """
-
-    fractal: Tensor
-    grain: Tensor
+def _paper(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Add noise of many scales."""
+    limit = _MAX_NOISE / _FRACTAL_DEVIATION * inputs.deviation(x)
+    return x + inputs.fractal_noise(x, 0) * torch.minimum(inputs.strengths, limit)
 
 
-@cache
-def stored(device: torch.device) -> Stored:
-    """The same noise on every device."""
-    white = torch.randn(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
-    grain = filters.gaussian_blur(white, torch.tensor([0.0, 0.6, 1.0]), 1.0)
-    grain = (grain / grain.std(dim=(2, 3), keepdim=True))[:, 0]
-    return Stored(torch.from_numpy(fractal(8, 4)).to(device), grain.to(device))
+def _blotches(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Cover an area with spots of one luminance."""
+    _, _, _, _, opacity, luminance, _ = inputs.draws
+    quantile = torch.erfinv(1 - 2 * inputs.strengths)
+    threshold = _FRACTAL_DEVIATION * math.sqrt(2) * quantile
+    spots = ((inputs.fractal_noise(x, 2) - threshold) * 10).clamp_(0, 1)
+    return torch.lerp(x, per_image(luminance).expand_as(x), spots * per_image(0.3 + 0.6 * opacity))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What an effect is given beside the images: one row a sample.
-
-    Attributes:
-        value: (n,) how far to go, in the effect's unit; `greatest` of all that can be drawn.
-        unit: (n, 7) numbers in [0, 1) to draw from.
-        widths: (n,) pixels.
-        pixel: pixels of these images in one of a line 32 high.
-    """
-
-    value: Tensor
-    greatest: float
-    unit: Tensor
-    widths: Tensor
-    pixel: float
-    stored: Stored
-
-    def values(self) -> Tensor:
-        return _images(self.value)
+def _bleed(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Let dark or light areas grow by a pixel."""
+    polarity, *_ = inputs.draws
+    reach = max(1, round(inputs.pixel))
+    sign = torch.where(per_image(polarity) < 0.5, -1.0, 1.0)
+    grown = F.max_pool2d(x * sign, 2 * reach + 1, 1, reach) * sign
+    return torch.lerp(x, grown, inputs.strengths)
 
 
-def _images(numbers: Tensor) -> Tensor:
-    """(n,) as (n, 1, 1, 1)."""
-    return numbers[:, None, None, None]
-
-
-def _spread(x: Tensor, widths: Tensor) -> Tensor:
-    """(n, 1, 1, 1): standard deviation within each sample's own width."""
-    own = (torch.arange(x.shape[3], device=x.device) < _images(widths)).float()
-    pixels = _images(widths) * x.shape[2]
-    mean = (x * own).sum(dim=(2, 3), keepdim=True) / pixels
-    return (((x - mean) * own).square().sum(dim=(2, 3), keepdim=True) / pixels).sqrt()
-
-
-def _wave(x: Tensor, rows: Rows, length: Tensor) -> Tensor:
-    """0 to 1: a wave of (n, 1, 1, 1) lengths in pixels, in any direction, from anywhere."""
-    down = torch.arange(x.shape[2], device=x.device)[:, None]
-    right = torch.arange(x.shape[3], device=x.device)
-    angle = 2 * math.pi * _images(rows.unit[:, 0])
-    way = right * torch.cos(angle) + down * torch.sin(angle)
-    return 0.5 + 0.5 * torch.cos(2 * math.pi * (way / length + _images(rows.unit[:, 1])))
-
-
-def _beyond(x: Tensor, rows: Rows, angle: Tensor) -> Tensor:
-    """Signed distance in pixels from a line at (n,) angles through a point drawn inside each sample."""
-    down = torch.arange(x.shape[2], device=x.device)[:, None] - _images(
-        rows.unit[:, 0] * x.shape[2]
-    )
-    right = torch.arange(x.shape[3], device=x.device) - _images(rows.unit[:, 1] * rows.widths)
-    return right * torch.cos(_images(angle)) + down * torch.sin(_images(angle))
-
-
-def _fractal_noise(x: Tensor, rows: Rows, first: int) -> Tensor:
-    """-1 to 1, standard deviation about 0.4, from stored texture `first` on."""
-    count = len(rows.stored.fractal) - first
-    chosen = first + (rows.unit[:, 0] * count).long()
-    scale = torch.exp2(2 * rows.unit[:, 1] - 1) / rows.pixel
-    none = torch.zeros_like(scale)
-    across = torch.stack((scale, none, rows.unit[:, 2] * SIDE), dim=1)
-    down = torch.stack((none, scale, rows.unit[:, 3] * SIDE), dim=1)
-    return windows(rows.stored.fractal, chosen, torch.stack((across, down), dim=1), *x.shape[2:])
-
-
-def _grain(x: Tensor, rows: Rows) -> Tensor:
-    """Standard normal noise from the stored, repeated beyond its edges: fine in half of the samples, else coarser."""
-    kind = (4 * rows.unit[:, 0] - 1).clamp(min=0).long()[:, None, None]
-    start = (rows.unit[:, 1:3] * SIDE).long()
-    down = (start[:, 0, None] + torch.arange(x.shape[2], device=x.device)) % SIDE
-    right = (start[:, 1, None] + torch.arange(x.shape[3], device=x.device)) % SIDE
-    return rows.stored.grain[kind, down[:, :, None], right[:, None, :]][:, None]
-
-
-def paper(x: Tensor, rows: Rows) -> Tensor:
-    noise = _fractal_noise(x, rows, 0)
-    return x + noise * torch.minimum(rows.values(), 2.5 * _MOST_NOISE * _spread(x, rows.widths))
-
-
-def blotches(x: Tensor, rows: Rows) -> Tensor:
-    # the texture's values lie about 0 with a standard deviation of 0.4
-    threshold = 0.4 * math.sqrt(2) * torch.erfinv(1 - 2 * rows.values())
-    cover = ((_fractal_noise(x, rows, 2) - threshold) * 10).clamp_(0, 1) * _images(
-        0.3 + 0.6 * rows.unit[:, 4]
-    )
-    return torch.lerp(x, _images(rows.unit[:, 5]).expand_as(x), cover)
-
-
-def bleed(x: Tensor, rows: Rows) -> Tensor:
-    reach = max(1, round(rows.pixel))
-    size = 2 * reach + 1
-    sign = torch.where(_images(rows.unit[:, 0]) < 0.5, -1.0, 1.0)
-    return torch.lerp(x, F.max_pool2d(x * sign, size, 1, reach) * sign, rows.values())
-
-
-def binarise(x: Tensor, rows: Rows) -> Tensor:
-    x = filters.gaussian_blur(x, (0.3 + 0.5 * rows.unit[:, 0]) * rows.pixel, rows.pixel)
-    x = filters.extended(x, rows.widths)  # the range is that of the sample's own columns
-    low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
-    side = 2 * _images(rows.unit[:, 1]) - 1
+def _binarise(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Set a threshold, from a soft edge to stairs."""
+    blur, side, edge, *_ = inputs.draws
+    x = filters.gaussian_blur(x, (0.3 + 0.5 * blur) * inputs.pixel, inputs.pixel)
+    # The range is that of the columns within the sample's width.
+    x = filters.repeat_last_column(x, inputs.widths)
+    low = x.amin(dim=(2, 3), keepdim=True)
+    high = x.amax(dim=(2, 3), keepdim=True)
+    shift = (2 * per_image(side) - 1) * inputs.strengths
     share = (x - low) / (high - low).clamp(min=1e-3)
-    hardness = 2 + 30 * _images(rows.unit[:, 2]) ** 2  # from a soft edge to stairs
-    return (share - 0.5 - side * rows.values()) * hardness + 0.5
+    hardness = 2 + 30 * per_image(edge) ** 2
+    return (share - 0.5 - shift) * hardness + 0.5
 
 
-def _ground(x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(n, 1, 1, 1): the luminances of ground and ink, the ground being that of the two that there is more of."""
-    low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
-    own = torch.arange(x.shape[3], device=x.device) < _images(rows.widths)
-    mean = (x * own).sum(dim=(2, 3), keepdim=True) / (_images(rows.widths) * x.shape[2])
-    light = mean > (low + high) / 2
-    return torch.where(light, high, low), torch.where(light, low, high)
-
-
-def _profile(rows: Rows, size: int, step: Tensor) -> Tensor:
-    """(n, size) standard normal noise along a line, a new value every (n,) pixels."""
-    place = torch.arange(size, device=step.device) / step[:, None] + rows.unit[:, 1:2] * SIDE
-    return rows.stored.grain[1, (rows.unit[:, 2] * SIDE).long()[:, None], place.long() % SIDE]
-
-
-def streaks(x: Tensor, rows: Rows) -> Tensor:
-    """Lines and bands along or across the text, as of a print head that has cold dots or worn needles."""
-    step = (0.6 + 2.4 * rows.unit[:, 3]) * rows.pixel
-    limit = _images(0.2 + 1.3 * rows.unit[:, 4])
-    along, across = (_profile(rows, size, step) for size in (x.shape[3], x.shape[2]))
-    noise = torch.where(
-        _images(rows.unit[:, 5]) < 0.6, along[:, None, None, :], across[:, None, :, None]
-    )
-    lines = ((noise - limit) * 4).clamp(0, 1)
-    length = _images((0.3 + 2 * rows.unit[:, 6]) * x.shape[2])
-    ground, _ = _ground(x, rows)
-    return torch.lerp(
-        x, ground.expand_as(x), rows.values() * torch.maximum(lines, 0.5 * _wave(x, rows, length))
-    )
-
-
-def fade(x: Tensor, rows: Rows) -> Tensor:
-    ground, ink = _ground(x, rows)
-    most = 1 - (_LEAST_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
-    lost = torch.minimum(rows.values(), most) * (0.85 + 0.3 * _fractal_noise(x, rows, 2)).clamp(
-        0, 1
-    )
+def _streaks(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Draw lines and bands, as a print head with cold dots or worn needles does."""
+    _, _, _, spacing, sparsity, direction, band = inputs.draws
+    step = (0.6 + 2.4 * spacing) * inputs.pixel
+    along = inputs.line_noise(x.shape[3], step)[:, None, None, :]
+    across = inputs.line_noise(x.shape[2], step)[:, None, :, None]
+    noise = torch.where(per_image(direction) < 0.6, along, across)
+    lines = ((noise - per_image(0.2 + 1.3 * sparsity)) * 4).clamp(0, 1)
+    bands = inputs.wave(x, per_image((0.3 + 2 * band) * x.shape[2]))
+    ground, _ = inputs.ground_and_ink(x)
+    lost = inputs.strengths * torch.maximum(lines, 0.5 * bands)
     return torch.lerp(x, ground.expand_as(x), lost)
 
 
-def swell(x: Tensor, rows: Rows) -> Tensor:
-    ground, ink = _ground(x, rows)
+def _fade(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Take ink away everywhere, in some places more than in others."""
+    ground, ink = inputs.ground_and_ink(x)
+    most = 1 - (_MIN_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
+    uneven = (0.85 + 0.3 * inputs.fractal_noise(x, 2)).clamp(0, 1)
+    return torch.lerp(x, ground.expand_as(x), torch.minimum(inputs.strengths, most) * uneven)
+
+
+def _swell(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Let ink spread, in some places farther than in others."""
+    _, _, _, _, roughness, _, _ = inputs.draws
+    ground, ink = inputs.ground_and_ink(x)
     sign = torch.where(ink < ground, -1.0, 1.0)
-    uneven = 1 + rows.unit[:, 4, None, None, None] * _fractal_noise(x, rows, 2)
+    uneven = 1 + per_image(roughness) * inputs.fractal_noise(x, 2)
     grown = x * sign
-    for step in range(
-        math.ceil(rows.greatest * rows.pixel)
-    ):  # a pixel each, the last one by what is left
-        share = (rows.values() * rows.pixel * uneven - step).clamp(0, 1)
-        grown = filters.extended(torch.lerp(grown, _grown(grown), share), rows.widths)
+    # Each step spreads the ink by a pixel, the last one by the rest.
+    for step in range(math.ceil(inputs.max_strength * inputs.pixel)):
+        share = (inputs.strengths * inputs.pixel * uneven - step).clamp(0, 1)
+        grown = torch.lerp(grown, _grow(grown), share)
+        grown = filters.repeat_last_column(grown, inputs.widths)
     return grown * sign
 
 
-def _grown(x: Tensor) -> Tensor:
-    """The greatest of each pixel and its eight neighbours."""
+def _grow(x: Tensor) -> Tensor:
+    """Return the maximum of each pixel and its eight neighbours."""
     return F.max_pool2d(F.max_pool2d(x, (3, 1), 1, (1, 0)), (1, 3), 1, (0, 1))
 
 
-def worn(x: Tensor, rows: Rows) -> Tensor:
-    ground, ink = _ground(x, rows)
-    soft = filters.gaussian_blur(x, (0.3 + 0.5 * rows.unit[:, 4]) * rows.pixel, rows.pixel)
-    share = (
-        (soft - ground)
-        / torch.where(ink < ground, -1.0, 1.0)
-        / (ink - ground).abs().clamp(min=1e-3)
-    )
-    limit = 0.3 + rows.values() * (0.5 + 0.8 * _fractal_noise(x, rows, 2) + 0.3 * _grain(x, rows))
-    hardness = _images(2 + 10 * rows.unit[:, 5] ** 2)
+def _worn(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Take away ink that is not full enough; thin strokes break."""
+    _, _, _, _, blur, edge, _ = inputs.draws
+    ground, ink = inputs.ground_and_ink(x)
+    soft = filters.gaussian_blur(x, (0.3 + 0.5 * blur) * inputs.pixel, inputs.pixel)
+    sign = torch.where(ink < ground, -1.0, 1.0)
+    share = (soft - ground) / sign / (ink - ground).abs().clamp(min=1e-3)
+    uneven = 0.5 + 0.8 * inputs.fractal_noise(x, 2) + 0.3 * inputs.grain(x)
+    limit = 0.3 + inputs.strengths * uneven
+    hardness = per_image(2 + 10 * edge**2)
     return torch.lerp(ground.expand_as(x), x, ((share - limit) * hardness + 0.5).clamp(0, 1))
 
 
-def smudge(x: Tensor, rows: Rows) -> Tensor:
-    ground, ink = _ground(x, rows)
-    soft = filters.gaussian_blur(x, (1 + 2.5 * rows.unit[:, 4]) * rows.pixel, 3.5 * rows.pixel)
-    added = x + rows.values() * (soft - ground)
+def _smudge(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Add blurred ink around the strokes."""
+    _, _, _, _, blur, _, _ = inputs.draws
+    ground, ink = inputs.ground_and_ink(x)
+    soft = filters.gaussian_blur(x, (1 + 2.5 * blur) * inputs.pixel, 3.5 * inputs.pixel)
+    added = x + inputs.strengths * (soft - ground)
     return added.maximum(torch.minimum(ground, ink)).minimum(torch.maximum(ground, ink))
 
 
-def ramp(x: Tensor, rows: Rows) -> Tensor:
-    length = torch.maximum(rows.widths, torch.full_like(rows.widths, x.shape[2])) * (
-        0.7 + 3 * rows.unit[:, 2]
-    )
-    return x * (1 - rows.values() * _wave(x, rows, _images(length)))
+def _ramp(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Darken the image by a slow wave."""
+    _, _, stretch, *_ = inputs.draws
+    longer_side = torch.maximum(inputs.widths, torch.full_like(inputs.widths, x.shape[2]))
+    wave = inputs.wave(x, per_image(longer_side * (0.7 + 3 * stretch)))
+    return x * (1 - inputs.strengths * wave)
 
 
-def shadow(x: Tensor, rows: Rows) -> Tensor:
-    soft = (0.02 + rows.unit[:, 2] ** 2) * x.shape[2] / 4
-    edge = torch.sigmoid(_beyond(x, rows, 2 * math.pi * rows.unit[:, 3]) / _images(soft))
-    return x * (1 - rows.values() * edge)
+def _shadow(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Darken one side of an edge, which is soft or sharp."""
+    _, _, softness, angle, *_ = inputs.draws
+    distance = inputs.distance_from_line(x, 2 * math.pi * angle)
+    soft = (0.02 + softness**2) * x.shape[2] / 4
+    return x * (1 - inputs.strengths * torch.sigmoid(distance / per_image(soft)))
 
 
-def highlight(x: Tensor, rows: Rows) -> Tensor:
-    radius = _images((0.3 + rows.unit[:, 2]) * x.shape[2])
-    level = _beyond(x, rows, torch.zeros_like(rows.value))
-    upright = _beyond(x, rows, torch.full_like(rows.value, math.pi / 2))
-    spot = torch.exp(-0.5 * (level**2 + upright**2) / radius**2)
-    return x + (1 - x) * rows.values() * spot
+def _highlight(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Lighten a spot."""
+    _, _, size, *_ = inputs.draws
+    radius = per_image((0.3 + size) * x.shape[2])
+    across = inputs.distance_from_line(x, torch.zeros_like(inputs.strength))
+    down = inputs.distance_from_line(x, torch.full_like(inputs.strength, math.pi / 2))
+    spot = torch.exp(-0.5 * (across**2 + down**2) / radius**2)
+    return x + (1 - x) * inputs.strengths * spot
 
 
-def contrast(x: Tensor, rows: Rows) -> Tensor:
-    low, high = x.amin(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
-    kept = (_LEAST_RANGE / (high - low).clamp(min=1e-3)).clamp(max=1)
-    factor = torch.maximum(rows.values(), kept)
-    return (x - low) * factor + _images(rows.unit[:, 0]) * (1 - factor * (high - low))
+def _contrast(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Lower the contrast and draw the level anew."""
+    level, *_ = inputs.draws
+    low = x.amin(dim=(2, 3), keepdim=True)
+    high = x.amax(dim=(2, 3), keepdim=True)
+    least = (_MIN_RANGE / (high - low).clamp(min=1e-3)).clamp(max=1)
+    factor = torch.maximum(inputs.strengths, least)
+    return (x - low) * factor + per_image(level) * (1 - factor * (high - low))
 
 
-def gamma(x: Tensor, rows: Rows) -> Tensor:
-    exponent = rows.value ** torch.where(rows.unit[:, 0] < 0.5, -1.0, 1.0)
-    return x.clamp(min=1e-4) ** _images(exponent)
+def _gamma(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Raise the luminances to a power or to its inverse."""
+    direction, *_ = inputs.draws
+    exponent = inputs.strength ** torch.where(direction < 0.5, -1.0, 1.0)
+    return x.clamp(min=1e-4) ** per_image(exponent)
 
 
-def defocus(x: Tensor, rows: Rows) -> Tensor:
-    return filters.disc_blur(x, rows.value * rows.pixel, rows.greatest * rows.pixel)
+def _defocus(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Put the image out of focus."""
+    return filters.disc_blur(x, inputs.strength * inputs.pixel, inputs.max_strength * inputs.pixel)
 
 
-def motion(x: Tensor, rows: Rows) -> Tensor:
-    angle = math.pi * rows.unit[:, 0]
-    return filters.motion_blur(x, rows.value * rows.pixel, angle, rows.greatest * rows.pixel)
+def _motion(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Blur the image by motion in any direction."""
+    angle, *_ = inputs.draws
+    length = inputs.strength * inputs.pixel
+    return filters.motion_blur(x, length, math.pi * angle, inputs.max_strength * inputs.pixel)
 
 
-def blur(x: Tensor, rows: Rows) -> Tensor:
-    return filters.gaussian_blur(x, rows.value * rows.pixel, rows.greatest * rows.pixel)
-
-
-def low(x: Tensor, rows: Rows) -> Tensor:
-    scale = (rows.value / x.shape[2]).clamp(max=1)
-    box = torch.where(
-        rows.unit[:, 0] < 0.7, 1 / scale, torch.ones_like(scale)
-    )  # else as the simplest cameras do
-    return filters.rescaled(x, scale, box, 4 / x.shape[2])
-
-
-def smear(x: Tensor, rows: Rows) -> Tensor:
-    x = filters.extended(
-        low(x, rows), rows.widths
-    )  # what lies beyond the width would be blurred into it
-    pixel = x.shape[2] / rows.value.clamp(max=x.shape[2])  # of the small image
-    return filters.gaussian_blur(x, (0.2 + 0.3 * rows.unit[:, 1]) * pixel, x.shape[2] / 8)
-
-
-def noise(x: Tensor, rows: Rows) -> Tensor:
-    return x + _grain(x, rows) * torch.minimum(rows.values(), _MOST_NOISE * _spread(x, rows.widths))
-
-
-def shot(x: Tensor, rows: Rows) -> Tensor:
-    return x + _grain(x, rows) * x.sqrt() * torch.minimum(
-        rows.values(), _MOST_NOISE * _spread(x, rows.widths)
+def _blur(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Blur the image by a Gaussian."""
+    return filters.gaussian_blur(
+        x, inputs.strength * inputs.pixel, inputs.max_strength * inputs.pixel
     )
 
 
-def impulses(x: Tensor, rows: Rows) -> Tensor:
-    grain = _grain(x, rows)
-    met = grain.abs() > math.sqrt(2) * torch.erfinv(1 - rows.values())
-    return torch.where(met, (grain > 0).float(), x)
+def _low(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Scale the image down and up again, by area means or, as simple cameras do, bilinearly."""
+    method, *_ = inputs.draws
+    scale = (inputs.strength / x.shape[2]).clamp(max=1)
+    box = torch.where(method < 0.7, 1 / scale, torch.ones_like(scale))
+    return filters.rescale(x, scale, box, 4 / x.shape[2])
 
 
-def scanlines(x: Tensor, rows: Rows) -> Tensor:
-    period = (2 + 4 * rows.unit[:, 0]) * rows.pixel
+def _smear(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Scale the image down and up again with blur."""
+    _, blur, *_ = inputs.draws
+    # Pixels beyond the width would be blurred into the image.
+    x = filters.repeat_last_column(_low(x, inputs), inputs.widths)
+    pixel = x.shape[2] / inputs.strength.clamp(max=x.shape[2])  # of the small image
+    return filters.gaussian_blur(x, (0.2 + 0.3 * blur) * pixel, x.shape[2] / 8)
+
+
+def _noise(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Add normal noise, fine to coarse-grained."""
+    return x + inputs.grain(x) * _bounded_noise(x, inputs)
+
+
+def _shot(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Add normal noise that grows with the square root of the light."""
+    return x + inputs.grain(x) * x.sqrt() * _bounded_noise(x, inputs)
+
+
+def _bounded_noise(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Return the strengths, bounded by the image's standard deviation."""
+    return torch.minimum(inputs.strengths, _MAX_NOISE * inputs.deviation(x))
+
+
+def _impulses(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Turn pixels black or white."""
+    grain = inputs.grain(x)
+    hit = grain.abs() > math.sqrt(2) * torch.erfinv(1 - inputs.strengths)
+    return torch.where(hit, (grain > 0).float(), x)
+
+
+def _scanlines(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Darken the image in horizontal lines."""
+    spacing, phase, *_ = inputs.draws
+    period = (2 + 4 * spacing) * inputs.pixel
     down = torch.arange(x.shape[2], device=x.device)[:, None]
-    wave = 0.5 + 0.5 * torch.cos(2 * math.pi * (down / _images(period) + _images(rows.unit[:, 1])))
-    return x * (1 - rows.values() * wave)
+    cycles = down / per_image(period) + per_image(phase)
+    return x * (1 - inputs.strengths * (0.5 + 0.5 * torch.cos(2 * math.pi * cycles)))
 
 
-def cutout(x: Tensor, rows: Rows) -> Tensor:
-    distance = _beyond(x, rows, math.pi * rows.unit[:, 2]).abs()
-    cover = (rows.values() * (x.shape[2] / 2) + 0.5 - distance).clamp_(0, 1)
-    return torch.lerp(x, _images(rows.unit[:, 3]).expand_as(x), cover)
+def _cutout(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Draw a bar of one luminance across the image."""
+    _, _, angle, luminance, *_ = inputs.draws
+    distance = inputs.distance_from_line(x, math.pi * angle).abs()
+    cover = (inputs.strengths * (x.shape[2] / 2) + 0.5 - distance).clamp_(0, 1)
+    return torch.lerp(x, per_image(luminance).expand_as(x), cover)
 
 
-def jpeg(x: Tensor, rows: Rows) -> Tensor:
-    corner = (8 * rows.unit[:, :2]).long()
-    return filters.jpeg(x, rows.value.round(), corner[:, 0], corner[:, 1])
+def _jpeg(x: Tensor, inputs: EffectInputs) -> Tensor:
+    """Compress the image by JPEG; the blocks begin anywhere."""
+    top, left, *_ = inputs.draws
+    return filters.jpeg(x, inputs.strength.round(), (8 * top).long(), (8 * left).long())
 
 
-Effect = Callable[[Tensor, Rows], Tensor]
+@dataclass(frozen=True)
+class Effect:
+    """A degradation of text.
 
-# In the order in which they are applied; a group harms text in one way.
-GROUPS: dict[str, tuple[Effect, ...]] = {
-    "surface": (paper, blotches, bleed, binarise, streaks, fade, swell, worn, smudge),
-    "light": (ramp, shadow, highlight, contrast, gamma),
-    "lens": (defocus, motion, blur, low, smear),
-    "sensor": (noise, shot, impulses, scanlines),
-    "file": (cutout, jpeg),
+    Attributes:
+        group: The group of effects that harm text in one way.
+        apply: The function that changes images (n, 1, H, W).
+        bounds: The least and greatest usable strength, in the effect's unit.
+    """
+
+    group: str
+    apply: Callable[[Tensor, EffectInputs], Tensor]
+    bounds: tuple[float, float]
+
+
+# The effects by their names in `DegradeConfig`, in the order in which they are applied.
+EFFECTS: dict[str, Effect] = {
+    "paper": Effect("surface", _paper, (0, 0.5)),
+    "blotches": Effect("surface", _blotches, (0, 0.5)),
+    "bleed": Effect("surface", _bleed, (0, 1)),
+    "binarise": Effect("surface", _binarise, (0, 0.4)),
+    "streaks": Effect("surface", _streaks, (0, 1)),
+    "fade": Effect("surface", _fade, (0, 1)),
+    "swell": Effect("surface", _swell, (0, 3)),
+    "worn": Effect("surface", _worn, (0, 1)),
+    "smudge": Effect("surface", _smudge, (0, 1)),
+    "ramp": Effect("light", _ramp, (0, 1)),
+    "shadow": Effect("light", _shadow, (0, 1)),
+    "highlight": Effect("light", _highlight, (0, 1)),
+    "contrast": Effect("light", _contrast, (0, 1)),
+    "gamma": Effect("light", _gamma, (1, 4)),
+    "defocus": Effect("lens", _defocus, (0, 8)),
+    "motion": Effect("lens", _motion, (1, 32)),
+    "blur": Effect("lens", _blur, (0, 8)),
+    "low": Effect("lens", _low, (4, 32)),
+    "smear": Effect("lens", _smear, (4, 32)),
+    "noise": Effect("sensor", _noise, (0, 0.5)),
+    "shot": Effect("sensor", _shot, (0, 0.5)),
+    "impulses": Effect("sensor", _impulses, (0, 0.5)),
+    "scanlines": Effect("sensor", _scanlines, (0, 1)),
+    "cutout": Effect("file", _cutout, (0, 0.5)),
+    "jpeg": Effect("file", _jpeg, (1, 100)),
 }
