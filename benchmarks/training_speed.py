@@ -141,14 +141,14 @@ def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, ste
 
 
 def our_run(path: Path, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
-    wanted = training.Settings(
+    wanted = training.RunSettings(
         config,
         DataConfig(sources=((str(path), None),)),
         TrainConfig(steps=10**6, batch_size=batch_size),
     )
-    record = training.RunFolder(Path(folder) / "model.safetensors")
+    run_folder = training.RunFolder(Path(folder) / "model.safetensors")
     return training.Run(
-        wanted, training.begin(wanted), record, training.World(0, 1, torch.device("cpu"))
+        wanted, training.prepare_run(wanted), run_folder, training.World(0, 1, torch.device("cpu"))
     )
 
 
@@ -166,7 +166,7 @@ def our_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, folde
 
     def step() -> int:
         batch = next(stream)
-        run.learn(batch)
+        run.train_step(batch)
         return len(batch)
 
     return lambda: sum(step() for _ in range(steps))
@@ -187,15 +187,18 @@ def data_share(run: training.Run, steps: int) -> tuple[float, float]:
     def load() -> Batch:
         run.train._cache._images.clear()
         batch = run.loader.make(draw)
-        run.pictures(batch)
+        run.batch_transform(batch)
         return batch
 
     batch = load()
     data = processor_seconds(load, steps)
-    pictures = run.pictures
-    run.pictures = lambda batch: (torch.from_numpy(batch.images), torch.from_numpy(batch.widths))  # type: ignore
-    step = processor_seconds(lambda: run.learn(batch), steps)
-    run.pictures = pictures
+    batch_transform = run.batch_transform
+    run.batch_transform = lambda batch: (
+        torch.from_numpy(batch.images),
+        torch.from_numpy(batch.widths),
+    )  # type: ignore
+    step = processor_seconds(lambda: run.train_step(batch), steps)
+    run.batch_transform = batch_transform
     return data, step
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SAME_WISH = 1.0  # seconds: a terminal and a launcher may both send what the user asked for once
+SAME_REQUEST_SECONDS = 1.0  # seconds: a terminal and a launcher may both send what the user asked for once
 
 
 class Ending:
@@ -31,7 +31,7 @@ class Ending:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.signum and now - self._since < SAME_WISH:
+        if self.signum and now - self._since < SAME_REQUEST_SECONDS:
             return
         if self.signum or _imports(frame):
             os._exit(128 + signum)

@@ -128,7 +128,7 @@ def train(device: str) -> Tensor:
             workers=1,
             val_fraction=0.2,
         )
-        wanted = training.Settings(
+        wanted = training.RunSettings(
             ModelConfig("", "tiny", units=16),
             data,
             TrainConfig(epochs=2, batch_size=8, precision="fp32"),
@@ -136,7 +136,7 @@ def train(device: str) -> Tensor:
         record = training.RunFolder(Path(folder, "model.safetensors"))
         record.create()
         run = training.Run(
-            wanted, training.begin(wanted), record, training.World(0, 1, torch.device(device))
+            wanted, training.prepare_run(wanted), record, training.World(0, 1, torch.device(device))
         )
         events = list(training.fit(run))
         assert next(run.model.parameters()).device.type == torch.device(device).type

@@ -8,7 +8,7 @@ import torch
 
 from crnn_cli.core.calibration import TEMPERATURES, best_temperature, calibration_error
 from crnn_cli.core.decoding import best_labels, score, temper
-from crnn_cli.training.validation import confidences
+from crnn_cli.training.validation import tempered_confidences
 
 
 def readings(samples: int, sharpened: float):
@@ -26,7 +26,7 @@ def readings(samples: int, sharpened: float):
 
 
 def at_each_temperature(log_probs, frames, labels):
-    return confidences(torch.from_numpy(log_probs), torch.from_numpy(frames), labels)
+    return tempered_confidences(torch.from_numpy(log_probs), torch.from_numpy(frames), labels)
 
 
 def test_the_confidence_at_a_temperature_is_the_one_that_readings_have_there():

@@ -72,7 +72,7 @@ def resumed(crnn: Callable[..., Result]) -> Result:
     return result
 
 
-def rewrite(record: training.RunFolder, **changes: Any) -> None:
+def rewrite(run_folder: training.RunFolder, **changes: Any) -> None:
     state = torch.load(record.state, weights_only=True)
     torch.save(state | changes, record.state)
 
@@ -80,7 +80,7 @@ def rewrite(record: training.RunFolder, **changes: Any) -> None:
 @posix
 @pytest.mark.parametrize("how", [("--resume",), ("--overwrite",), ()])
 def test_a_second_run_into_the_same_output_ends_at_once(
-    record: training.RunFolder, crnn: Callable[..., Result], how: tuple[str, ...]
+    run_folder: training.RunFolder, crnn: Callable[..., Result], how: tuple[str, ...]
 ) -> None:
     before = {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
     with files.exclusive(record.folder):
@@ -114,7 +114,7 @@ def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> N
 
 
 def test_a_run_that_has_ended_says_so(
-    record: training.RunFolder, crnn: Callable[..., Result]
+    run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
     before = record.state.read_bytes()
     result = resumed(crnn)
@@ -126,7 +126,7 @@ def test_a_run_that_has_ended_says_so(
 
 
 def test_a_flipped_bit_in_a_weight_is_found(
-    record: training.RunFolder, crnn: Callable[..., Result]
+    run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
     data = bytearray(record.state.read_bytes())
     with zipfile.ZipFile(record.state) as archive:
@@ -146,7 +146,7 @@ class Hostile:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_state_that_would_execute_something_executes_nothing(
-    record: training.RunFolder, crnn: Callable[..., Result], legacy: bool
+    run_folder: training.RunFolder, crnn: Callable[..., Result], legacy: bool
 ) -> None:
     state = torch.load(record.state, weights_only=True) | {"best": Hostile()}
     torch.save(state, record.state, _use_new_zipfile_serialization=not legacy)
@@ -155,7 +155,7 @@ def test_a_state_that_would_execute_something_executes_nothing(
     assert not Path("executed").exists()
 
 
-def test_a_compressed_state_is_not_unpacked(record: training.RunFolder) -> None:
+def test_a_compressed_state_is_not_unpacked(run_folder: training.RunFolder) -> None:
     with zipfile.ZipFile(record.state, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
     with pytest.raises(
@@ -168,7 +168,7 @@ def test_a_compressed_state_is_not_unpacked(record: training.RunFolder) -> None:
     "content", [b"", b"junk" * 99, b"\x80\x02}q\x00.", b"PK\x05\x06" + bytes(18)]
 )
 def test_a_state_that_is_none(
-    record: training.RunFolder, crnn: Callable[..., Result], content: bytes
+    run_folder: training.RunFolder, crnn: Callable[..., Result], content: bytes
 ) -> None:
     record.state.write_bytes(content)
     result = resumed(crnn)
@@ -189,7 +189,7 @@ def test_a_state_that_is_none(
     ],
 )  # fmt: skip
 def test_a_state_of_another_content_is_refused(
-    record: training.RunFolder, crnn: Callable[..., Result], name: str, value: Any
+    run_folder: training.RunFolder, crnn: Callable[..., Result], name: str, value: Any
 ) -> None:
     rewrite(record, **{name: value})
     result = resumed(crnn)
@@ -197,7 +197,7 @@ def test_a_state_of_another_content_is_refused(
 
 
 def test_the_optimizer_of_another_model_is_refused(
-    record: training.RunFolder, crnn: Callable[..., Result]
+    run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
     state = record.load_state()
     kept = state["optimizer"]["state"]
@@ -215,7 +215,7 @@ def test_the_optimizer_of_another_model_is_refused(
 
 @pytest.mark.parametrize("line", ["junk", "[]", '{"epoch": 1}', '{"step": "2"}', '{"step": 2'])
 def test_a_bad_line_of_the_log_is_named(
-    record: training.RunFolder, crnn: Callable[..., Result], line: str
+    run_folder: training.RunFolder, crnn: Callable[..., Result], line: str
 ) -> None:
     rewrite(record, step=0, validated_at=0, updates=0)
     good = record.log_file.read_text()
@@ -243,7 +243,7 @@ def test_a_bad_line_of_the_log_is_named(
     ],
 )
 def test_the_settings_of_a_run_are_those_that_it_began_with(
-    record: training.RunFolder,
+    run_folder: training.RunFolder,
     crnn: Callable[..., Result],
     change: Callable[[str], str] | None,
     said: str,
@@ -257,7 +257,7 @@ def test_the_settings_of_a_run_are_those_that_it_began_with(
     assert (result.code, said in result.err) == (1, True), result.err
 
 
-def test_overwriting_removes_the_files_of_a_run_alone(record: training.RunFolder) -> None:
+def test_overwriting_removes_the_files_of_a_run_alone(run_folder: training.RunFolder) -> None:
     (record.folder / "notes.txt").write_text("mine")
     (record.folder / ".state.pt.0123abcd.tmp").touch()
     (record.events / "mine").mkdir(parents=True)
@@ -272,7 +272,7 @@ def test_overwriting_removes_the_files_of_a_run_alone(record: training.RunFolder
 
 
 def test_a_kill_during_the_first_state_is_not_in_the_way(
-    record: training.RunFolder, crnn: Callable[..., Result]
+    run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
     record.create()
     record.model.unlink()
@@ -286,7 +286,7 @@ def test_a_kill_during_the_first_state_is_not_in_the_way(
 
 
 def test_what_is_no_runs_folder_is_left_alone(
-    record: training.RunFolder, crnn: Callable[..., Result], tmp_path: Path
+    run_folder: training.RunFolder, crnn: Callable[..., Result], tmp_path: Path
 ) -> None:
     (tmp_path / "photos.run").mkdir()
     (tmp_path / "photos.run" / "a.jpg").write_text("mine")
@@ -308,7 +308,9 @@ def test_what_is_no_runs_folder_is_left_alone(
 
 
 @posix
-def test_links_in_a_runs_place_lead_to_no_loss(record: training.RunFolder, tmp_path: Path) -> None:
+def test_links_in_a_runs_place_lead_to_no_loss(
+    run_folder: training.RunFolder, tmp_path: Path
+) -> None:
     (tmp_path / "precious").mkdir()
     for name in ("state.pt", "events.out.tfevents.1.host"):
         (tmp_path / "precious" / name).write_text("mine")
@@ -341,7 +343,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damage_at_random_ends_in_a_message_or_changes_nothing(
-    record: training.RunFolder, crnn: Callable[..., Result], seed: int
+    run_folder: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
     for path in (record.state, record.config, record.log_file):
@@ -359,7 +361,7 @@ def test_damage_at_random_ends_in_a_message_or_changes_nothing(
 
 @pytest.mark.parametrize("part", ["config", "step", "settings", "elapsed", "optimizer"])
 def test_lists_that_hold_one_another_many_times_are_not_written_out(
-    record: training.RunFolder, crnn: Callable[..., Result], part: str
+    run_folder: training.RunFolder, crnn: Callable[..., Result], part: str
 ) -> None:
     laugh: Any = "x"
     for _ in range(12):
@@ -396,7 +398,7 @@ def confused(value: Any, draw: random.Random) -> Any:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
-    record: training.RunFolder, crnn: Callable[..., Result], seed: int
+    run_folder: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
     state = torch.load(record.state, weights_only=True) | {
@@ -413,7 +415,7 @@ def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("name", ["log.jsonl", "state.pt"])
 def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
-    record: training.RunFolder,
+    run_folder: training.RunFolder,
     crnn: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -424,7 +426,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
     with monkeypatch.context() as patch:
         if name == "log.jsonl":
             record.log_file.symlink_to("/dev/full")
-            patch.setattr(training.RunFolder, "forget_after", lambda *_: None)
+            patch.setattr(training.RunFolder, "truncate_log", lambda *_: None)
             patch.setattr(training.RunFolder, "save_state", lambda *_: None)
         else:
             patch.setattr(
@@ -447,7 +449,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("files_before", range(6))
 def test_a_run_killed_between_any_two_files_goes_on_to_the_same_end(
-    record: training.RunFolder,
+    run_folder: training.RunFolder,
     crnn: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
     files_before: int,

@@ -89,22 +89,22 @@ def test_masks_are_styled_afresh_while_training(tmp_path, options):
         for data, _ in found
     }
     assert heights == {64}
-    wanted = training.Settings(
+    wanted = training.RunSettings(
         ModelConfig("", units=8),
         DataConfig(sources=((str(tmp_path / "masks.lmdb"), None),), val_fraction=0.2),
         TrainConfig(steps=2, batch_size=8),
     )
-    start = training.begin(wanted)
+    start = training.prepare_run(wanted)
     record = training.RunFolder(tmp_path / "model.safetensors")
-    with training.join(torch.device("cpu")) as world:
+    with training.join_processes(torch.device("cpu")) as world:
         run = training.Run(wanted, start, record, world)
         first, second = (run.loader.make(run.sampler.epoch(e)[0]) for e in (0, 1))
         for batch in (first, second):
-            images, widths = run.pictures(batch)
+            images, widths = run.batch_transform(batch)
             assert images.shape[:3] == (8, 1, 32)
             assert widths.min() >= ModelConfig.minimum_width
-        assert not run.held.is_mask(0)
-        assert run.held.image(0).shape[1] == 32
+        assert not run.val.is_mask(0)
+        assert run.val.image(0).shape[1] == 32
         record.create()
         losses = [event.loss for event in training.fit(run) if isinstance(event, training.Step)]
     assert np.isfinite(losses).all() and len(losses) == 2
@@ -113,18 +113,18 @@ def test_masks_are_styled_afresh_while_training(tmp_path, options):
 def test_colour_models_take_no_masks(tmp_path, options):
     masks = SynthOptions(preset="document", fonts=options.fonts, masks=True, **TEXTS)
     made(tmp_path / "masks.lmdb", 16, masks, workers=1)
-    wanted = training.Settings(
+    wanted = training.RunSettings(
         ModelConfig("", channels=3),
         DataConfig(sources=((str(tmp_path / "masks.lmdb"), None),)),
         TrainConfig(steps=1),
     )
     with (
-        training.join(torch.device("cpu")) as world,
+        training.join_processes(torch.device("cpu")) as world,
         pytest.raises(UsageFault, match="masks become grey images"),
     ):
         training.Run(
             wanted,
-            training.begin(wanted),
+            training.prepare_run(wanted),
             training.RunFolder(tmp_path / "model.safetensors"),
             world,
         )

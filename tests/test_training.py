@@ -81,9 +81,9 @@ def settings(
     workers: int = 1,
     init: str | None = None,
     **train: object,
-) -> training.Settings:
+) -> training.RunSettings:
     options: dict[str, object] = {"epochs": 4, "batch_size": 8, "precision": "fp32", **train}
-    return training.Settings(
+    return training.RunSettings(
         model or ModelConfig("", units=16),
         DataConfig(sources=((str(data), None),), workers=workers, val_fraction=0.2),
         TrainConfig(**options),  # type: ignore[arg-type]
@@ -92,19 +92,19 @@ def settings(
 
 
 def run(
-    wanted: training.Settings, output: Path, resume: bool = False, stop_at: int | None = None
+    wanted: training.RunSettings, output: Path, resume: bool = False, stop_at: int | None = None
 ) -> list[training.Event]:
     record = training.RunFolder(output)
     state = record.load_state() if resume else None
     if not resume:
         record.create()
     events: list[training.Event] = []
-    with training.join(torch.device("cpu")) as world:
-        under_way = training.Run(wanted, training.begin(wanted, state), record, world, state)
+    with training.join_processes(torch.device("cpu")) as world:
+        under_way = training.Run(wanted, training.prepare_run(wanted, state), record, world, state)
         for event in training.fit(under_way):
             events.append(event)
             if isinstance(event, training.Step) and event.step == stop_at:
-                under_way.asked = signal.SIGTERM
+                under_way.received_signal = signal.SIGTERM
     return events
 
 
@@ -199,7 +199,7 @@ def test_it_learns(tmp_path: Path) -> None:
         settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors"
     )
     last = [event for event in events if isinstance(event, training.Validated)][-1]
-    assert last.outcome.cer < 0.2
+    assert last.result.cer < 0.2
 
 
 def test_the_log_has_a_line_a_validation_and_the_model_its_record(
@@ -222,15 +222,15 @@ def test_the_log_has_a_line_a_validation_and_the_model_its_record(
 def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     wanted = settings(words, epochs=None, steps=2, optimizer="adadelta", precision="auto")
-    with training.join(torch.device("cpu")) as world:
+    with training.join_processes(torch.device("cpu")) as world:
         record = training.RunFolder(output)
         record.create()
-        under_way = training.Run(wanted, training.begin(wanted), record, world)
+        under_way = training.Run(wanted, training.prepare_run(wanted), record, world)
         used = [event.lr for event in training.fit(under_way) if isinstance(event, training.Step)]
     kept = checkpoint.read_header(output).record["settings"]["train"]
     assert kept["lr"] == 1.0  # adadelta's own
     assert max(used) <= kept["lr"]
-    precise = {torch.float32: "fp32", torch.bfloat16: "bf16"}[under_way.precision]
+    precise = {torch.float32: "fp32", torch.bfloat16: "bf16"}[under_way.dtype]
     assert kept["precision"] == precise
     options = {
         "lr": None,
@@ -251,8 +251,8 @@ def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None
     data = build(tmp_path / "d.lmdb", [*WORDS, ""])
     with LmdbWriter(data, append=True) as writer:
         writer.add(png(render("x")), "far too long for it", 24, 32, "narrow.png")
-    start = training.begin(settings(data))
-    assert len(start.train) + len(start.held) == len(WORDS)
+    start = training.prepare_run(settings(data))
+    assert len(start.train) + len(start.val) == len(WORDS)
     notes = "\n".join(start.notes)
     assert "1 samples with an empty label left out" in notes
     assert "d.lmdb:13" in notes
@@ -267,8 +267,8 @@ def test_an_empty_label_of_a_rendered_image_is_meant(tmp_path: Path) -> None:
             writer.add(png(np.full((32, width), 200, np.uint8)), "", width, 32, f"{width}.png")
     wanted = settings(data)
     sources = (*wanted.data.sources, (str(tmp_path / "blank.lmdb"), None))
-    start = training.begin(replace(wanted, data=replace(wanted.data, sources=sources)))
-    assert len(start.train) + len(start.held) == len(WORDS) + 2
+    start = training.prepare_run(replace(wanted, data=replace(wanted.data, sources=sources)))
+    assert len(start.train) + len(start.val) == len(WORDS) + 2
     assert not [note for note in start.notes if "empty label" in note]
 
 
@@ -296,8 +296,8 @@ def test_an_unreadable_image_of_a_foreign_dataset_is_named(tmp_path: Path) -> No
             transaction.put(b"image-%09d" % number, image)
             transaction.put(b"label-%09d" % number, word.encode())
         transaction.put(b"num-samples", b"%d" % len(WORDS))
-    start = training.begin(settings(data))
-    assert len(start.train) + len(start.held) == len(WORDS) - 1
+    start = training.prepare_run(settings(data))
+    assert len(start.train) + len(start.val) == len(WORDS) - 1
     assert f"1 samples with an image that cannot be decoded left out: {data}:7" in start.notes
 
 
@@ -308,12 +308,14 @@ def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
         return log_probs.sum((1, 2)) * float("inf")
 
     monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
-    before = training.begin(settings(words)).model.state_dict()
+    before = training.prepare_run(settings(words)).model.state_dict()
     events: list[training.Event] = []
     record = training.RunFolder(tmp_path / "m.safetensors")
     record.create()
-    with training.join(torch.device("cpu")) as world:
-        under_way = training.Run(settings(words), training.begin(settings(words)), record, world)
+    with training.join_processes(torch.device("cpu")) as world:
+        under_way = training.Run(
+            settings(words), training.prepare_run(settings(words)), record, world
+        )
         with pytest.raises(TrainingError, match=r"10 steps in a row.*--lr"):
             events.extend(training.fit(under_way))
     after = under_way.model.state_dict()
@@ -346,14 +348,14 @@ def test_the_skipped_step_names_its_samples(
 def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = training.Run._piece
+    whole = training.Run._backward_micro_batch
 
     def small_gpu(self: training.Run, batch: Batch) -> torch.Tensor:
         if len(batch) > 4:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return whole(self, batch)
 
-    monkeypatch.setattr(training.Run, "_piece", small_gpu)
+    monkeypatch.setattr(training.Run, "_backward_micro_batch", small_gpu)
     events = run(settings(words, steps=3), tmp_path / "m.safetensors")
     notes = [e.message for e in events if isinstance(e, training.Note)]
     assert len(notes) == 1
@@ -374,7 +376,7 @@ def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
     ],
 )
-@pytest.mark.parametrize("piece", ["setup.CRNN", "run.Average", "run.ctc_loss", "run.validate"])
+@pytest.mark.parametrize("piece", ["setup.CRNN", "run.ModelEma", "run.ctc_loss", "run.validate"])
 def test_a_lack_of_memory_is_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, piece: str
 ) -> None:
@@ -403,7 +405,7 @@ def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path
     old = CRNN(config)
     checkpoint.save(tmp_path / "old.safetensors", checkpoint.Header(config), old.state_dict())
     wanted = settings(words, init=str(tmp_path / "old.safetensors"))
-    start = training.begin(wanted)
+    start = training.prepare_run(wanted)
     alphabet = start.model.config.alphabet
     assert alphabet.startswith("etn#")
     assert set(alphabet) == set("etn#") | set("".join(WORDS))
@@ -414,7 +416,7 @@ def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path
         model=replace(wanted.model, alphabet="nxe"),
         data=replace(wanted.data, drop_unknown=True),
     )
-    fresh = training.begin(chosen)
+    fresh = training.prepare_run(chosen)
     assert torch.equal(fresh.model.head.weight[[0, 1, 3]], old.head.weight[[0, 3, 1]])
 
 
@@ -437,7 +439,7 @@ def test_another_architecture_than_the_initial_models_is_refused(
         tmp_path / "old.safetensors", checkpoint.Header(config), CRNN(config).state_dict()
     )
     with pytest.raises(UsageFault, match="units 8, this run asks for 16"):
-        training.begin(settings(words, init=str(tmp_path / "old.safetensors")))
+        training.prepare_run(settings(words, init=str(tmp_path / "old.safetensors")))
 
 
 def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
@@ -447,15 +449,15 @@ def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
             writer.add(
                 png(image), WORDS[number % 12], image.shape[1], image.shape[0], f"{number}.png"
             )
-    start = training.begin(settings(tmp_path / "d.lmdb"))
-    assert len(start.held) % 5 == 0
-    assert len(start.held) > 0
-    assert not set(start.train.hashes().tolist()) & set(start.held.hashes().tolist())
+    start = training.prepare_run(settings(tmp_path / "d.lmdb"))
+    assert len(start.val) % 5 == 0
+    assert len(start.val) > 0
+    assert not set(start.train.hashes().tolist()) & set(start.val.hashes().tolist())
 
 
-def refused(fault: type[CrnnError], match: str, wanted: training.Settings) -> None:
+def refused(fault: type[CrnnError], match: str, wanted: training.RunSettings) -> None:
     with pytest.raises(fault, match=match):
-        training.begin(wanted)
+        training.prepare_run(wanted)
 
 
 def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Path) -> None:
@@ -469,15 +471,15 @@ def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Pat
     dropped = replace(
         settings(words, alphabet), data=replace(settings(words).data, drop_unknown=True)
     )
-    assert any("'f' (U+0066) 6 times" in note for note in training.begin(dropped).notes)
+    assert any("'f' (U+0066) 6 times" in note for note in training.prepare_run(dropped).notes)
 
 
 def test_a_validation_set_is_never_trimmed_silently(words: Path, tmp_path: Path) -> None:
     held = build(tmp_path / "held.lmdb", ["one", "", "two"])
-    start = training.begin(
+    start = training.prepare_run(
         replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
     )
-    assert len(start.held) == 2
+    assert len(start.val) == 2
     assert any(note.startswith("validation: 1 samples with an empty label") for note in start.notes)
 
 
@@ -485,14 +487,14 @@ def test_unknown_characters_of_validation_labels_count_as_errors_and_the_note_sa
     words: Path, tmp_path: Path
 ) -> None:
     held = build(tmp_path / "held.lmdb", ["one!"])
-    start = training.begin(
+    start = training.prepare_run(
         replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
     )
     assert any(
         note.startswith("validation: ") and "'!' (U+0021) 1 times" in note for note in start.notes
     )
     assert any("count as errors in validation" in note for note in start.notes)
-    assert start.held.text(0) == "one!"  # what a reading is compared with
+    assert start.val.text(0) == "one!"  # what a reading is compared with
 
 
 def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Path) -> None:
@@ -500,8 +502,8 @@ def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Pa
     sources = ((str(words), 1.0), (str(small), 3.0))
     held = build(tmp_path / "held.lmdb", ["one"])
     wanted = replace(settings(words), data=DataConfig(sources=sources, val=(str(held),)))
-    start = training.begin(wanted)
-    with training.join(torch.device("cpu")) as world:
+    start = training.prepare_run(wanted)
+    with training.join_processes(torch.device("cpu")) as world:
         under_way = training.Run(
             wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
         )
@@ -526,7 +528,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
     )
     validated = [event for event in events if isinstance(event, training.Validated)]
     assert validated[-1].step < 3000
-    cers = [event.outcome.cer for event in validated]
+    cers = [event.result.cer for event in validated]
     assert min(cers[-2:]) >= min(cers[:-2])
 
 
@@ -623,7 +625,7 @@ def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> 
     run(settings(words, steps=1), output)
     other = build(tmp_path / "other.lmdb", WORDS)
     with pytest.raises(TrainingError, match="training samples"):
-        training.begin(settings(other), training.RunFolder(output).load_state())
+        training.prepare_run(settings(other), training.RunFolder(output).load_state())
 
 
 def test_a_damaged_state_is_refused(words: Path, tmp_path: Path) -> None:
@@ -635,10 +637,10 @@ def test_a_damaged_state_is_refused(words: Path, tmp_path: Path) -> None:
 
 
 def test_the_schedule_ends_annealed() -> None:
-    from crnn_cli.training.optimization import rate_at
+    from crnn_cli.training.optimization import lr_scale
 
     for schedule in ("cosine", "onecycle"):
-        shares = [rate_at(f, 0.05, schedule) for f in np.linspace(0, 1, 101)]  # type: ignore[arg-type]
+        shares = [lr_scale(f, 0.05, schedule) for f in np.linspace(0, 1, 101)]  # type: ignore[arg-type]
         top = int(np.argmax(shares))
         assert shares[top] == pytest.approx(1, abs=0.01)
         assert shares[-1] == pytest.approx(0, abs=1e-6)
@@ -649,16 +651,16 @@ def test_the_schedule_ends_annealed() -> None:
 def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(
     words: Path, tmp_path: Path
 ) -> None:
-    with training.join(torch.device("cpu")) as world:
+    with training.join_processes(torch.device("cpu")) as world:
         for steps, over in ((100, 10), (20, 4)):
             wanted = settings(words, epochs=None, steps=steps, flat_start=10)
-            start = training.begin(wanted)
+            start = training.prepare_run(wanted)
             under_way = training.Run(
                 wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
             )
             weights = []
             for under_way.step in range(steps):
-                weights.append(under_way.flat)
+                weights.append(under_way.flat_start_weight)
             assert weights == pytest.approx([max(0.0, 1 - step / over) for step in range(steps)])
 
 
@@ -669,13 +671,13 @@ def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) ->
         wanted = settings(
             words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start
         )
-        start = training.begin(wanted)
-        with training.join(torch.device("cpu")) as world:
+        start = training.prepare_run(wanted)
+        with training.join_processes(torch.device("cpu")) as world:
             under_way = training.Run(
                 wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
             )
             before = under_way.shortcut.weight.detach().clone()
-            under_way.learn(next(under_way.loader.load(under_way.sampler.epoch(0))))
+            under_way.train_step(next(under_way.loader.load(under_way.sampler.epoch(0))))
         learned.append(not torch.equal(before, under_way.shortcut.weight))
     assert learned == [False, True]
 
@@ -707,13 +709,15 @@ def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(
 def test_predictions_that_stay_blank_are_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = training.validation.Outcome(1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True)
+    outcome = training.validation.ValidationResult(
+        1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True
+    )
     monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
     record = training.RunFolder(tmp_path / "m.safetensors")
     record.create()
     wanted = settings(words, epochs=None, steps=301)
-    with training.join(torch.device("cpu")) as world:
-        under_way = training.Run(wanted, training.begin(wanted), record, world)
+    with training.join_processes(torch.device("cpu")) as world:
+        under_way = training.Run(wanted, training.prepare_run(wanted), record, world)
         under_way.step = 300
         notes = [
             event.message for event in training.fit(under_way) if isinstance(event, training.Note)

@@ -215,7 +215,7 @@ def run_settings(
     values: Mapping[str, Any],
     state: Mapping[str, Any] | None,
     masks: Path,
-) -> training.Settings:
+) -> training.RunSettings:
     """Return the settings that the options describe.
 
     With `--init`, the model is as the initial model has it except where the user says otherwise.
@@ -246,7 +246,7 @@ def run_settings(
         sources.append((str(masks), None))
     data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(options.samples.val))
     learning = _pick(TrainConfig, values)
-    return training.Settings(model, data, learning, str(init) if init else None)
+    return training.RunSettings(model, data, learning, str(init) if init else None)
 
 
 def _pick(kind: type[Config], values: Mapping[str, Any], **settings: Any) -> Config:

@@ -45,7 +45,7 @@ def train(*, context: typer.Context, options: TrainOptions) -> None:
     if run.resume and run.overwrite:
         raise UsageFault("--overwrite and --resume exclude each other: take one")
     folder = training.RunFolder(run.output)
-    with files.exclusive(folder.folder) if training.leads() else nullcontext():
+    with files.exclusive(folder.folder) if training.is_main_process() else nullcontext():
         if run.resume:
             values = settings.for_resumed_run(folder.config, context)
             state = folder.load_state()
@@ -68,34 +68,34 @@ def _train(
 
     options = build(TrainOptions, values)
     run_settings = settings.run_settings(context, options, values, state, folder.masks)
-    with training.join(torch_device(options.run.device)) as world:
-        if options.synthetic.synth and world.leads:
+    with training.join_processes(torch_device(options.run.device)) as world:
+        if options.synthetic.synth and world.is_main:
             _render(options, folder)
-        world.share(0.0)  # the others wait
-        start = training.begin(run_settings, state)
-        run = training.Run(run_settings, start, folder, world, state)
-        if world.leads and state is None:
+        world.broadcast(0.0)  # the others wait
+        prepared = training.prepare_run(run_settings, state)
+        run = training.Run(run_settings, prepared, folder, world, state)
+        if world.is_main and state is None:
             folder.create()
             settings.write(folder.config, settings.resolved(values, run.model.config, run.config))
-        if world.leads:
-            for message in start.notes:
+        if world.is_main:
+            for message in prepared.notes:
                 console.note(message)
             console.note(_outlook(run))
         if run.ended:
             return
         _draw(run)
-    if world.leads:
+    if world.is_main:
         console.note(f"done: {folder.model}, validation CER {run.best:.2%}")
 
 
 def _outlook(run: training.Run) -> str:
     if not run.ended:
-        kind = str(run.precision).removeprefix("torch.")
+        kind = str(run.dtype).removeprefix("torch.")
         return (
             f"training on {run.world.device}, {kind}, {run.world.size} process(es), into"
-            f" {run.record.model}"
+            f" {run.run_folder.model}"
         )
-    model = run.record.model
+    model = run.run_folder.model
     return (
         f"{model}: this run has ended, at step {run.step:,} ({run.step / run.sampler.batches:.4g}"
         " epochs), so there is nothing left to resume: to train further, begin another run with"
@@ -128,7 +128,7 @@ def _draw(run: training.Run) -> None:
     from crnn_cli import console
     from crnn_cli.training import Note, Step, Validated, fit
 
-    meter = console.Meter("train", shown=run.world.leads)
+    meter = console.Meter("train", shown=run.world.is_main)
     try:
         for event in fit(run):
             if isinstance(event, Step):
@@ -140,10 +140,10 @@ def _draw(run: training.Run) -> None:
             elif isinstance(event, Validated):
                 console.note(
                     f"step {event.step:>6}  epoch {event.epoch:>4}  {event.seconds / 60:5.1f} min "
-                    f" loss {event.loss:8.4f}  CER {event.outcome.cer:7.2%}  exact"
-                    f" {event.outcome.accuracy:7.2%}{'  best' if event.best else ''}"
+                    f" loss {event.loss:8.4f}  CER {event.result.cer:7.2%}  exact"
+                    f" {event.result.accuracy:7.2%}{'  best' if event.best else ''}"
                 )
                 if console.interactive():
-                    console.table(("label", "reading"), event.outcome.shown)
+                    console.table(("label", "reading"), event.result.examples)
     finally:
         meter.close()

@@ -1,25 +1,25 @@
-"""Training: `begin` opens the data and builds the model, `Run` holds what a run is, `fit` runs it and yields events."""
+"""Training: `prepare_run` builds the model of a run, and `fit` trains it and yields events."""
 
 from __future__ import annotations
 
-from crnn_cli.training.distributed import World, join, leads
+from crnn_cli.training.distributed import World, is_main_process, join_processes
 from crnn_cli.training.loop import Event, Note, Step, Validated, fit
 from crnn_cli.training.run import Run
 from crnn_cli.training.run_folder import RunFolder
-from crnn_cli.training.setup import Settings, Start, begin
+from crnn_cli.training.setup import PreparedRun, RunSettings, prepare_run
 
 __all__ = [
     "Event",
     "Note",
+    "PreparedRun",
     "Run",
     "RunFolder",
-    "Settings",
-    "Start",
+    "RunSettings",
     "Step",
     "Validated",
     "World",
-    "begin",
     "fit",
-    "join",
-    "leads",
-]  # fmt: skip
+    "is_main_process",
+    "join_processes",
+    "prepare_run",
+]

@@ -1,4 +1,4 @@
-"""What the network sees of a batch: images augmented, masks styled afresh."""
+"""The transform from a loaded batch to the network's input: augmented images and styled masks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from crnn_cli.errors import StoreError, UsageFault
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
 
-_BATCH = 64  # masks that are given a look together
+_STYLE_BATCH_SIZE = 64  # validation masks that are styled together
 
 
 class BatchTransform:
-    """Makes the pictures of batches, on the device.
+    """A function from a batch to images on the device.
+
+    It augments the images of the batch and gives each mask a new style.
 
     Raises:
-        UsageFault: the data has masks, and the model reads colour.
-        StoreError: masks made with options that are none.
+        UsageFault: The data has masks, and the model reads colour.
+        StoreError: A dataset of masks names options that are unusable.
     """
 
     def __init__(
@@ -34,64 +36,65 @@ class BatchTransform:
     ) -> None:
         self.device = device
         self.augmenter = Augmenter(data.augment, model.backbone, device)
-        masks = {number: about for number, about in enumerate(samples.masks) if about is not None}
-        if masks and model.channels != 1:
-            raise UsageFault(
-                "masks become grey images: leave out --channels, or train on images alone"
-            )
         self._stylists: dict[int, Stylist] = {}
-        for number, about in masks.items():
+        for number, options in enumerate(samples.masks):
+            if options is None:
+                continue
+            if model.channels != 1:
+                raise UsageFault(
+                    "masks become grey images: leave out --channels, or train on images alone"
+                )
             try:
-                look = SynthOptions.from_dict(about).style()
-                self._stylists[number] = Stylist(look, model.scaling, device)
-            except (UsageFault, TypeError, ValueError) as fault:  # the options are what a file says
+                style = SynthOptions.from_dict(options).style()
+                self._stylists[number] = Stylist(style, model.scaling, device)
+            except (UsageFault, TypeError, ValueError) as fault:  # the options come from a file
                 name = samples.stores[number].name
                 raise StoreError(
                     f"{name}: cannot be given a look ({fault}): make it again"
                 ) from None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) 0 to 255 on the device, and the widths (N,) on the CPU."""
+        """Return the images, (N, C, H, W) 0 to 255 on the device, and widths (N,) on the CPU."""
         real = len(batch.images)
         parts = []
         if real:
-            images, widths = (
-                torch.from_numpy(batch.images).to(self.device),
-                torch.from_numpy(batch.widths[:real]),
-            )
+            images = torch.from_numpy(batch.images).to(self.device)
+            widths = torch.from_numpy(batch.widths[:real])
             parts.append(self.augmenter(images, widths, batch.needed[:real], batch.keys[:real]))
-        for number in np.unique(batch.sources[real:]).tolist():
-            rows = np.flatnonzero(batch.sources[real:] == number)
-            masks, keys, needed = (
-                batch.masks[rows],
-                batch.keys[real + rows],
-                batch.needed[real + rows],
-            )
-            boxes = torch.from_numpy(
-                np.column_stack((*_ink_rows(masks), batch.widths[real + rows]))
-            )
-            parts.append(
-                self._stylists[number](
-                    torch.from_numpy(masks), boxes, keys, torch.from_numpy(needed)
-                )
-            )
+        for source in np.unique(batch.sources[real:]).tolist():
+            mask_rows = np.flatnonzero(batch.sources[real:] == source)
+            parts.append(self._style(batch, source, mask_rows))
         if len(parts) == 1:
             return parts[0]
         widest = max(images.shape[3] for images, _ in parts)
-        wide = [F.pad(images.float(), (0, widest - images.shape[3])) for images, _ in parts]
-        return torch.cat(wide), torch.cat([widths for _, widths in parts])
+        padded = [F.pad(images.float(), (0, widest - images.shape[3])) for images, _ in parts]
+        return torch.cat(padded), torch.cat([widths for _, widths in parts])
 
-    def settle(self, held: Samples) -> None:
-        """Give every mask of the samples to validate on a look that stays.
+    def _style(
+        self, batch: Batch, source: int, mask_rows: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """Give the masks in `mask_rows` of a batch, which come from one dataset, a style each."""
+        rows = len(batch.images) + mask_rows
+        masks = batch.masks[mask_rows]
+        boxes = np.column_stack((*_ink_rows(masks), batch.widths[rows]))
+        return self._stylists[source](
+            torch.from_numpy(masks),
+            torch.from_numpy(boxes),
+            batch.keys[rows],
+            torch.from_numpy(batch.needed[rows]),
+        )
+
+    def style_validation_masks(self, val: Samples) -> None:
+        """Give every mask among the validation samples a style that stays.
 
         Raises:
-            StoreError: a mask that cannot be decoded.
+            StoreError: A mask cannot be decoded.
         """
-        loader = Loader(held)
-        masks = [index for index in range(len(held)) if held.is_mask(index)]
-        masks.sort(key=lambda index: int(held.widths[index]))
-        for first in range(0, len(masks), _BATCH):
-            rows = np.array(masks[first : first + _BATCH])
+        loader = Loader(val)
+        masks = [index for index in range(len(val)) if val.is_mask(index)]
+        masks.sort(key=lambda index: int(val.widths[index]))
+        for start in range(0, len(masks), _STYLE_BATCH_SIZE):
+            rows = np.array(masks[start : start + _STYLE_BATCH_SIZE])
             batch = loader.make(Draw(rows, mix(rows.astype(np.uint64))))
             if batch.unreadable:
                 raise StoreError(f"{', '.join(batch.unreadable)}: damaged: build the dataset again")
@@ -99,10 +102,12 @@ class BatchTransform:
             for row, image, width in zip(
                 rows.tolist(), images.cpu().numpy(), widths.tolist(), strict=True
             ):
-                held.settle(row, image[:, :, :width].copy())
+                val.settle(row, image[:, :, :width].copy())
 
 
 def _ink_rows(masks: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N,) first row of each mask that has ink, and the row after its last."""
+    """Return the first row of each mask that has ink, (N,), and the row after its last, (N,)."""
     inked: NDArray[np.bool_] = masks.max((1, 3)) > 0
-    return inked.argmax(1), inked.shape[1] - inked[:, ::-1].argmax(1)
+    first = inked.argmax(1)
+    end = inked.shape[1] - inked[:, ::-1].argmax(1)
+    return first, end

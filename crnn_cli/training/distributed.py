@@ -1,4 +1,4 @@
-"""Several processes under torchrun, or one alone: the same loop serves both."""
+"""The processes of a run: several under torchrun, or a single one. The same loop serves both."""
 
 from __future__ import annotations
 
@@ -16,55 +16,59 @@ from torch import Tensor
 
 from crnn_cli.errors import DeviceError, Interrupted
 
-_PATIENCE = timedelta(hours=2)  # while rank 0 validates, the others wait
+_TIMEOUT = timedelta(hours=2)  # while the main process validates, the others wait
 
 
-def leads() -> bool:
-    """Tell whether this process is the one that writes, as `World.leads` says once the processes have joined."""
+def is_main_process() -> bool:
+    """Return whether this process writes the files, before the processes have joined."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK") == "0"
 
 
 class World:
-    """The processes of a run. Gradients are summed over them; each has its own batch statistics.
+    """The processes of a run.
+
+    Gradients are summed over the processes, and each process has batch statistics of its own.
 
     Attributes:
-        rank: this process, from 0; rank 0 alone validates and writes.
-        size: how many there are.
-        device: this process's own.
+        rank: The number of this process, counted from 0.
+        size: The number of processes.
+        device: The device of this process.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device) -> None:
-        self.rank, self.size, self.device = rank, size, device
+        self.rank = rank
+        self.size = size
+        self.device = device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this is the process that validates and writes the files."""
         return self.rank == 0
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Sum each tensor over the processes, in place, on the device."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sum each tensor over the processes, in place and on the device."""
         if self.size == 1:
             return
-        flat = torch.cat([t.reshape(-1) for t in tensors])
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
-        for tensor, total in zip(
-            tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True
-        ):
+        totals = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, totals, strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def agree(self, elapsed: float, signum: int) -> tuple[float, int]:
-        """Rank 0's clock and the greatest signal number that any process got, the same on all."""
+    def sync_clock(self, elapsed: float, signum: int) -> tuple[float, int]:
+        """Return the main process's clock and the greatest signal number of any process."""
         if self.size == 1:
             return elapsed, signum
         shared = torch.tensor(
-            [elapsed if self.leads else -1.0, float(signum)],
+            [elapsed if self.is_main else -1.0, float(signum)],
             dtype=torch.float64,
             device=self.device,
         )
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return float(shared[0]), int(shared[1])
 
-    def share(self, value: float) -> float:
-        """Rank 0's value, on all; waits for it."""
+    def broadcast(self, value: float) -> float:
+        """Wait for the main process and return its value."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -73,11 +77,11 @@ class World:
 
 
 @contextmanager
-def join(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; CUDA devices are dealt out by local rank.
+def join_processes(device: torch.device) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did, and give each a GPU by its local rank.
 
     Raises:
-        DeviceError: more processes than GPUs, or several on a device that cannot work together.
+        DeviceError: There are more processes than GPUs, or the device does not allow several.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -86,30 +90,35 @@ def join(device: torch.device) -> Iterator[World]:
     if device.type == "mps":
         raise DeviceError("several processes cannot train on mps together: use --device cpu")
     if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise DeviceError(
-                f"{local + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each"
-            )
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
+        device = _local_gpu()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        threading.Thread(target=_stop_with_launcher, args=(os.getppid(),), daemon=True).start()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield World(dist.get_rank(), size, device)
-    except (
-        Interrupted
-    ):  # on all processes alike; after any other fault the others may wait for this one for ever
+    except Interrupted:
+        # It ends all processes alike. After any other error the others may wait for ever.
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
 
 
-def _stop_without(launcher: int) -> None:
-    """Ask this process to stop as soon as the torchrun that started it has gone, even if it was killed.
+def _local_gpu() -> torch.device:
+    """Select the GPU whose number is the local rank of this process."""
+    index = int(os.environ["LOCAL_RANK"])
+    if index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{index + 1} or more processes, {torch.cuda.device_count()} GPUs: start one for each"
+        )
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
 
-    Nobody else would: its processes would train on, and keep the output's lock.
+
+def _stop_with_launcher(launcher: int) -> None:
+    """Stop this process as soon as the torchrun that started it has gone, even if it was killed.
+
+    Otherwise the process would train on and keep the lock of its output.
     """
     while os.getppid() == launcher:
         time.sleep(1)

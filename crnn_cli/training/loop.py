@@ -1,4 +1,4 @@
-"""The training loop: `for event in fit(...)` runs it; who iterates draws."""
+"""The training loop: `for event in fit(run)` trains, and whoever iterates shows the events."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from types import FrameType
 from crnn_cli.data.loading import Batch
 from crnn_cli.data.sampling import Draw
 from crnn_cli.errors import Interrupted, TrainingError
-from crnn_cli.signals import SAME_WISH
+from crnn_cli.signals import SAME_REQUEST_SECONDS
 from crnn_cli.training.run import Run
-from crnn_cli.training.setup import memory_explained
-from crnn_cli.training.validation import Outcome
+from crnn_cli.training.setup import explain_out_of_memory
+from crnn_cli.training.validation import ValidationResult
 
-_MOST_BAD_STEPS = 10  # in a row; then something is wrong that waiting does not mend
-_STATE_SECONDS = 60  # between two saved states, at least
+_MAX_BAD_STEPS = 10  # in a row: more steps would not mend what is wrong
+_MIN_SECONDS_BETWEEN_STATES = 60
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. `fraction`: of the run, done; `loss`: nats a sample; `lr`: as used."""
+    """An optimizer step.
+
+    Attributes:
+        step: The number of steps of the run so far.
+        epoch: The number of the epoch, counted from 1.
+        fraction: The share of the run that is done, 0 to 1.
+        loss: The mean loss of a sample in nats.
+        lr: The learning rate of the step.
+        images_per_second: The speed, smoothed over the last steps.
+    """
 
     step: int
     epoch: int
@@ -37,19 +46,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Validated:
-    """A validation of the averaged weights. `loss`: the mean since the last one; `best`: kept as the model."""
+    """A validation of the averaged weights.
+
+    Attributes:
+        step: The number of steps of the run so far.
+        epoch: The number of the epoch, counted from 1.
+        seconds: The time that the run has taken so far.
+        loss: The mean training loss since the previous validation in nats, or NaN.
+        result: The figures over the validation samples.
+        best: Whether these weights were kept as the model.
+    """
 
     step: int
     epoch: int
     seconds: float
     loss: float
-    outcome: Outcome
+    result: ValidationResult
     best: bool
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know."""
+    """A message that the user should see."""
 
     message: str
 
@@ -58,157 +76,193 @@ Event = Step | Validated | Note
 
 
 def fit(run: Run) -> Iterator[Event]:
-    """Train to the end of the run, or until a signal asks to stop.
+    """Train to the end of the run, or until a signal stops it, and yield events.
 
     Raises:
-        TrainingError: ten steps in a row without a finite gradient, or the memory does not suffice.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        TrainingError: Ten steps in a row had no finite gradient, or the memory does not suffice.
+        Interrupted: SIGINT or SIGTERM stopped the run. Its state is saved.
     """
     if run.ended:
         return
-    if run.world.leads:
-        run.record.forget_after(run.step)
+    if run.world.is_main:
+        run.run_folder.truncate_log(run.step)
     run.save_state()
     losses: list[float] = []
-    with memory_explained(), _signals(run):
+    with explain_out_of_memory(), _stop_on_signals(run):
         while True:
             if run.validation_is_due:
                 yield from _validate(run, losses)
                 losses = []
-            if run.ending:
+            if run.no_steps_left:
                 return
             epoch, done = divmod(run.step, run.sampler.batches)
-            for event in _steps(run, epoch, run.sampler.epoch(epoch)[done:]):
+            for event in _train(run, epoch, run.sampler.epoch(epoch)[done:]):
                 if isinstance(event, Step) and math.isfinite(event.loss):
                     losses.append(event.loss)
                 yield event
 
 
-def _steps(run: Run, epoch: int, draws: Sequence[Draw]) -> Iterator[Event]:
-    """Steps over `draws`, until a validation is due or the run ends."""
-    before = time.perf_counter()
-    seconds = 0.0  # a step, smoothed
+def _train(run: Run, epoch: int, draws: Sequence[Draw]) -> Iterator[Event]:
+    """Take a step for each draw until a validation is due or the run ends, and yield events."""
+    last = time.perf_counter()
+    seconds = 0.0  # the duration of a step, smoothed
     with closing(run.loader.load(draws)) as batches:
         for batch in batches:
-            pieces = run.pieces
-            loss, bad = run.learn(batch)
-            run.tick()
-            yield from _remarks(run, batch, bad, pieces)
+            micro_batches = run.micro_batches
+            loss, bad_samples = run.train_step(batch)
+            run.sync()
+            yield from _step_notes(run, batch, bad_samples, micro_batches)
             now = time.perf_counter()
-            seconds = 0.9 * seconds + 0.1 * (now - before) if seconds else now - before
-            before = now
+            seconds = 0.9 * seconds + 0.1 * (now - last) if seconds else now - last
+            last = now
             yield Step(
-                run.step,
-                epoch + 1,
-                run.fraction,
-                loss,
-                run.lr,
-                run.config.batch_size / max(seconds, 1e-9),
+                step=run.step,
+                epoch=epoch + 1,
+                fraction=run.fraction,
+                loss=loss,
+                lr=run.lr,
+                images_per_second=run.config.batch_size / max(seconds, 1e-9),
             )
-            if run.signum:
+            if run.stop_signal:
                 _stop(run)
-            if run.ending or run.validation_is_due:
+            if run.no_steps_left or run.validation_is_due:
                 return
-            if time.monotonic() - run.saved_at > _STATE_SECONDS:
+            if time.monotonic() - run.saved_at > _MIN_SECONDS_BETWEEN_STATES:
                 run.save_state()
 
 
-def _remarks(run: Run, batch: Batch, bad: list[str], pieces: int) -> Iterator[Note]:
-    """What a step brought up besides its loss."""
+def _step_notes(
+    run: Run, batch: Batch, bad_samples: list[str], micro_batches: int
+) -> Iterator[Note]:
+    """Yield notes on what went wrong in a step.
+
+    Args:
+        run: The run after the step.
+        batch: The batch of the step.
+        bad_samples: The names of samples for which the step was skipped.
+        micro_batches: The number of micro-batches before the step.
+
+    Raises:
+        TrainingError: Too many steps in a row were skipped.
+    """
     if batch.unreadable:
         yield Note(
-            f"{len(batch.unreadable)} images cannot be read and take no part: {', '.join(batch.unreadable)}"
+            f"{len(batch.unreadable)} images cannot be read and take no part: "
+            f"{', '.join(batch.unreadable)}"
         )
-    if run.pieces > pieces:
+    if run.micro_batches > micro_batches:
+        images = -(-len(batch) // run.micro_batches)
         yield Note(
-            f"CUDA is out of memory: from here on {run.pieces} micro-batches a step, {-(-len(batch) // run.pieces)} "
-            "images each; the effective batch stays"
+            f"CUDA is out of memory: from here on {run.micro_batches} micro-batches a step, "
+            f"{images} images each; the effective batch stays"
         )
-    if bad:
+    if bad_samples:
         yield Note(
-            f"step {run.step} skipped: its loss or gradient is not finite; samples: {', '.join(bad[:8])}"
+            f"step {run.step} skipped: its loss or gradient is not finite; "
+            f"samples: {', '.join(bad_samples[:8])}"
         )
-    if run.bad_steps >= _MOST_BAD_STEPS:
+    if run.bad_steps >= _MAX_BAD_STEPS:
         raise TrainingError(
-            f"{run.bad_steps} steps in a row had a loss or gradient that is not finite, so training stops at step "
-            f"{run.step}: lower --lr (now {run.lr:.2g}), or try --precision fp32"
+            f"{run.bad_steps} steps in a row had a loss or gradient that is not finite, so "
+            f"training stops at step {run.step}: lower --lr (now {run.lr:.2g}), "
+            "or try --precision fp32"
         )
 
 
 def _validate(run: Run, losses: list[float]) -> Iterator[Event]:
-    outcome = run.validate() if run.world.leads else None
-    cer = run.world.share(outcome.cer if outcome else math.nan)
-    run.tick()
-    if run.signum:
-        _stop(run)  # the validation is due again when the run goes on
+    """Validate the averaged weights, keep them if they are the best so far, and yield events."""
+    result = run.validate() if run.world.is_main else None
+    cer = run.world.broadcast(result.cer if result else math.nan)
+    run.sync()
+    if run.stop_signal:
+        _stop(run)  # the validation is due again when the run is resumed
     run.validated_at = run.step
-    best = (
-        run.best is None
-        or cer <= run.best
-        or (run.fraction >= 1 and outcome is not None and _as_good(run, outcome))
-    )
-    waiting = cer >= 1  # nothing is read yet: no reason to lose patience
-    run.stale = 0 if run.best is None or cer < run.best or waiting else run.stale + 1
-    run.best = cer if best else run.best
-    if outcome is None:
+    best = _update_best(run, cer, result)
+    if result is None:
         return
     if best:
-        run.save_model(outcome)
+        run.save_model(result)
     epoch = -(-run.step // run.sampler.batches)
-    mean = sum(losses) / len(losses) if losses else None
-    run.record.log(
+    loss = sum(losses) / len(losses) if losses else None
+    run.run_folder.log(
         {
-            "step": run.step, "epoch": epoch, "seconds": round(run.elapsed, 1), "loss": mean, "lr": run.lr,
-            "cer": outcome.cer, "accuracy": outcome.accuracy, "best": best,
+            "step": run.step,
+            "epoch": epoch,
+            "seconds": round(run.elapsed, 1),
+            "loss": loss,
+            "lr": run.lr,
+            "cer": result.cer,
+            "accuracy": result.accuracy,
+            "best": best,
         }
-    )  # fmt: skip
+    )
     run.save_state()
-    yield Validated(run.step, epoch, run.elapsed, math.nan if mean is None else mean, outcome, best)
-    if outcome.all_blank and run.step >= 300:
+    yield Validated(run.step, epoch, run.elapsed, math.nan if loss is None else loss, result, best)
+    if result.all_blank and run.step >= 300:
         yield Note(
-            f"after {run.step:,} steps every prediction is still blank. CTC often begins so; when the loss no longer "
-            "falls, look at the samples (crnn inspect --sheet), try another --lr, or a longer run"
+            f"after {run.step:,} steps every prediction is still blank. CTC often begins so; when "
+            "the loss no longer falls, look at the samples (crnn inspect --sheet), try another "
+            "--lr, or a longer run"
         )
 
 
-def _as_good(run: Run, outcome: Outcome) -> bool:
-    """Whether the model at the end of the run is kept although an earlier one seemed better on the few held samples.
+def _update_best(run: Run, cer: float, result: ValidationResult | None) -> bool:
+    """Record the CER of a validation and return whether its weights are the best so far.
 
-    Its rate is annealed, so it is the better one unless the figures say otherwise by two standard errors.
+    The result is None in all processes except the main one.
     """
-    return run.best is not None and outcome.cer <= run.best + 2 * outcome.cer_error
+    best = run.best is None or cer <= run.best
+    if not best and run.fraction >= 1 and result is not None:
+        best = _is_within_error(run, result)
+    nothing_is_read = cer >= 1  # a model at the very beginning does not exhaust the patience
+    if run.best is None or cer < run.best or nothing_is_read:
+        run.stale_validations = 0
+    else:
+        run.stale_validations += 1
+    if best:
+        run.best = cer
+    return best
+
+
+def _is_within_error(run: Run, result: ValidationResult) -> bool:
+    """Return whether the model at the end of a run is as good as the best one before it.
+
+    The learning rate of the last steps is annealed, so the last model is taken for the better one
+    unless the few validation samples say otherwise by two standard errors.
+    """
+    return run.best is not None and result.cer <= run.best + 2 * result.cer_error
 
 
 def _stop(run: Run) -> None:
+    """Save the state and raise `Interrupted`."""
     run.save_state()
     raise Interrupted(
-        f"stopped at step {run.step:,} by {signal.Signals(run.signum).name}; everything is saved: "
-        f"go on with crnn train --resume -o {run.record.model}",
-        run.signum,
+        f"stopped at step {run.step:,} by {signal.Signals(run.stop_signal).name}; "
+        f"everything is saved: go on with crnn train --resume -o {run.run_folder.model}",
+        run.stop_signal,
     )
 
 
 @contextmanager
-def _signals(run: Run) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the run to end after the step; one that comes later ends it at once."""
-    since = 0.0
+def _stop_on_signals(run: Run) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the run after its step, and a later signal end it at once."""
+    received_at = 0.0
 
-    def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal since
-        if not run.asked:
-            run.asked, since = signum, time.monotonic()
-        elif time.monotonic() - since > SAME_WISH:
+    def request_stop(signum: int, _frame: FrameType | None) -> None:
+        nonlocal received_at
+        if not run.received_signal:
+            run.received_signal = signum
+            received_at = time.monotonic()
+        elif time.monotonic() - received_at > SAME_REQUEST_SECONDS:
             signal.signal(signum, previous[signal.Signals(signum)])
             signal.raise_signal(signum)
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # Python allows handlers only there
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows handlers in the main thread only
         return
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     for signum in previous:
-        signal.signal(signum, ask)
+        signal.signal(signum, request_stop)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Optimizers, the rate over a run, and the running mean of the weights."""
+"""The optimizers, the learning rate over a run, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,40 +11,47 @@ from torch import Tensor, nn
 from crnn_cli.config import Optimizer, Schedule, TrainConfig
 from crnn_cli.core.model import CRNN
 
-# The rate that each optimizer gets where none is asked for.
-RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
+DEFAULT_LEARNING_RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
 
 
-def full_rate(config: TrainConfig) -> float:
-    """The highest rate of a run: the one asked for, else the optimizer's own."""
-    return RATES[config.optimizer] if config.lr is None else config.lr
+def peak_learning_rate(config: TrainConfig) -> float:
+    """Return the highest learning rate of a run: that of `config`, else the optimizer's default."""
+    return DEFAULT_LEARNING_RATES[config.optimizer] if config.lr is None else config.lr
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of `config`; weight decay leaves biases, norms and the recurrent weights alone."""
+    """Build the optimizer of `config`.
+
+    Weight decay applies neither to biases and norms nor to the recurrent weights.
+    """
     decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    not_decayed: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (decayed if parameter.ndim > 1 and ".rnn." not in name else free).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim > 1 and ".rnn." not in name:
+            decayed.append(parameter)
+        else:
+            not_decayed.append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
-    rate = full_rate(config)
+    lr = peak_learning_rate(config)
     if config.optimizer == "adamw":
-        fused = all(p.device.type in ("cpu", "cuda") for p in decayed)
-        return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98), fused=fused)
+        fused = all(parameter.device.type in ("cpu", "cuda") for parameter in decayed)
+        return torch.optim.AdamW(groups, lr, betas=(0.9, 0.98), fused=fused)
     if config.optimizer == "adadelta":
-        return torch.optim.Adadelta(groups, rate)
-    return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True)
+        return torch.optim.Adadelta(groups, lr)
+    return torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True)
 
 
-def rate_at(fraction: float, warmup: float, schedule: Schedule) -> float:
-    """The share of the full rate when `fraction` (0 to 1) of the run is done.
+def lr_scale(fraction: float, warmup: float, schedule: Schedule) -> float:
+    """Return the share of the peak learning rate when `fraction` (0 to 1) of the run is done.
 
-    A linear rise over the first `warmup`, then: "constant"; "cosine": half a cosine down to 0; "onecycle": the rise is
-    a third of the run whatever `warmup`, then half a cosine down to 0 (Smith and Topin, arXiv 1708.07120).
+    The rate rises linearly over the first `warmup` of the run. Then it stays ("constant") or falls
+    to 0 as half a cosine ("cosine"). "onecycle" does the latter after a rise that takes a third of
+    the run whatever `warmup` is (Smith and Topin, arXiv 1708.07120).
     """
     if schedule == "onecycle":
         warmup = 1 / 3
@@ -55,20 +62,22 @@ def rate_at(fraction: float, warmup: float, schedule: Schedule) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (fraction - warmup) / (1 - warmup))))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, share: float) -> float:
-    """Give every group `share` of its full rate; returns the rate."""
+def scale_lr(optimizer: torch.optim.Optimizer, scale: float) -> None:
+    """Set the learning rate of every parameter group to `scale` times its peak."""
     for group in optimizer.param_groups:
-        full = group.setdefault("full_lr", group["lr"])
-        group["lr"] = full * share
-    return float(optimizer.param_groups[0]["lr"])
+        peak = group.setdefault("full_lr", group["lr"])
+        group["lr"] = peak * scale
 
 
-class Average:
-    """The exponential moving average of a model; its horizon grows with the steps until `decay` is reached.
+class ModelEma:
+    """An exponential moving average of a model's weights.
+
+    The decay grows with the number of updates until it is `decay`, so that the average soon
+    forgets the initial weights.
 
     Attributes:
-        model: the averaged copy; with a decay of 0 it is the model itself, a step long.
-        updates: how many steps it has seen.
+        model: The averaged copy. A decay of 0 makes it the model itself.
+        updates: The number of updates so far.
     """
 
     def __init__(self, model: CRNN, decay: float) -> None:
@@ -78,17 +87,16 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: CRNN) -> None:
-        """Take in the model's present weights; what is no number to average is copied."""
+        """Average the weights of `model` in, and copy what is not a floating point number."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        floats: list[Tensor] = []
-        others: list[Tensor] = []
-        for kept, new in zip(
-            self.model.state_dict().values(), model.state_dict().values(), strict=True
-        ):
-            if kept.is_floating_point():
-                floats.append(kept)
-                others.append(new)
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        for average, value in pairs:
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
             else:
-                kept.copy_(new)
-        torch._foreach_lerp_(floats, others, 1 - decay)
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - decay)

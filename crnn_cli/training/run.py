@@ -1,4 +1,4 @@
-"""One run under way: its model, optimizer and counters, a step of it, and what is saved and restored."""
+"""A run under way: its model, optimizer and counters, its training step, and its saved state."""
 
 from __future__ import annotations
 
@@ -21,321 +21,405 @@ from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.plain import short
 from crnn_cli.training.batch_transform import BatchTransform
 from crnn_cli.training.distributed import World
-from crnn_cli.training.optimization import Average, build_optimizer, full_rate, rate_at, set_rate
+from crnn_cli.training.optimization import (
+    ModelEma,
+    build_optimizer,
+    lr_scale,
+    peak_learning_rate,
+    scale_lr,
+)
 from crnn_cli.training.run_folder import RunFolder
-from crnn_cli.training.setup import Settings, Start, memory_explained
-from crnn_cli.training.state import check
-from crnn_cli.training.validation import Outcome, validate
+from crnn_cli.training.setup import PreparedRun, RunSettings, explain_out_of_memory
+from crnn_cli.training.state import check_state
+from crnn_cli.training.validation import ValidationResult, validate
 
-_VALIDATION_SHARE = 8  # training steps for each batch validated, where an epoch has so many
-_FLAT_SHARE = 0.2  # of a run, after which its flat start is over
-_FEWEST_STEPS, _MOST_STEPS = (
-    8,
-    2000,
-)  # between two validations, of a short epoch and of a long one if the share allows
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_COUNTERS = ("step", "elapsed", "best", "stale", "validated_at", "bad_steps", "pieces")
+_TRAINING_STEPS_PER_VALIDATION_BATCH = 8  # where an epoch has so many steps
+_FLAT_START_FRACTION = 0.2  # the share of a run after which its flat start is over at the latest
+_MIN_STEPS_BETWEEN_VALIDATIONS = 8  # however short an epoch is
+_MAX_STEPS_BETWEEN_VALIDATIONS = 2000  # in a long epoch, unless the validation set is large
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_COUNTERS = {  # the key in a saved state, and the attribute of `Run`
+    "step": "step",
+    "elapsed": "elapsed",
+    "best": "best",
+    "stale": "stale_validations",
+    "validated_at": "validated_at",
+    "bad_steps": "bad_steps",
+    "pieces": "micro_batches",
+}
 
 
 class Run:
-    """A run under way: what is saved and restored, and one step of it.
+    """A run under way, which can take a step, validate, save its state and go on from a saved one.
 
     Args:
-        settings, start, record, world: what to train, from where, kept where, in which processes.
-        state: of `RunFolder.load_state`, to go on from.
+        settings: The settings of the run.
+        prepared: The model and the samples with which the run starts.
+        run_folder: The files of the run.
+        world: The processes of the run.
+        state: The saved state to resume, from `RunFolder.load_state`. None for a new run.
 
     Attributes:
-        config: of the training, nothing left open: the rate and the precision are those that it really has.
-        asked: number of the signal that asked this process to stop, or 0.
-        saved_at: when the state was last saved, on the monotonic clock.
+        config: The training settings, with the learning rate and the precision that are used.
+        step: The number of steps so far.
+        elapsed: The seconds of training so far, over all processes and resumptions alike.
+        best: The CER of the best validation, or None before the first.
+        validated_at: The step of the last validation.
+        stale_validations: The number of validations since the last improvement.
+        bad_steps: The number of steps in a row that were skipped.
+        micro_batches: The number of parts into which a batch is split, to save memory.
+        received_signal: The number of the signal that asked this process to stop, or 0.
+        stop_signal: The number of the signal that the processes have agreed to stop for, or 0.
+        saved_at: The time at which the state was last saved, on the monotonic clock.
     """
 
-    @memory_explained()
+    @explain_out_of_memory()
     def __init__(
         self,
-        settings: Settings,
-        start: Start,
-        record: RunFolder,
+        settings: RunSettings,
+        prepared: PreparedRun,
+        run_folder: RunFolder,
         world: World,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.settings, self.config = settings, resolve(settings.train, world.device)
-        self.record, self.world = record, world
+        self.settings = settings
+        self.config = resolve_config(settings.train, world.device)
+        self.run_folder = run_folder
+        self.world = world
         if self.config.batch_size < world.size:
             raise UsageFault(
-                f"batch-size is {self.config.batch_size}: take at least one for each of {world.size} processes"
+                f"batch-size is {self.config.batch_size}: "
+                f"take at least one for each of {world.size} processes"
             )
-        self.train, self.held = start.train, start.held
-        self.model = start.model.to(world.device).to(memory_format=torch.channels_last)
-        self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(
-            world.device
-        )
-        self.learner = nn.ModuleDict({"model": self.model, "shortcut": self.shortcut})
-        self.trained = [p for p in self.learner.parameters() if p.requires_grad]
-        self.precision = _PRECISIONS[self.config.precision]
-        self.scaler = torch.amp.GradScaler(
-            world.device.type, enabled=self.precision == torch.float16
-        )
-        self.optimizer = build_optimizer(self.learner, self.config)
-        self.average = Average(self.model, self.config.ema)
-        self.pictures = BatchTransform(self.train, settings.data, self.model.config, world.device)
-        if world.leads:
-            self.pictures.settle(self.held)
-        self.sampler = Sampler(
-            self.train.widths,
-            self.train.sources,
-            _weights(settings),
-            self.config.batch_size,
-            self.config.seed,
-            self.pictures.augmenter.stretch,
-        )
-        self.loader = Loader(self.train, world.rank, world.size, settings.data.workers)
-        self.samples = self.train.digest()
-        self.step = self.bad_steps = self.stale = self.validated_at = 0
-        self.pieces = 1  # micro-batches a step
+        self.train = prepared.train
+        self.val = prepared.val
+        self.samples_digest = self.train.digest()
+        self._set_up_optimization(prepared)
+        self._set_up_data()
+        self.step = 0
         self.elapsed = 0.0
         self.best: float | None = None
-        self.asked = self.signum = 0
+        self.validated_at = 0
+        self.stale_validations = 0
+        self.bad_steps = 0
+        self.micro_batches = 1
+        self.received_signal = 0
+        self.stop_signal = 0
         self.saved_at = time.monotonic()
         if state is not None:
             self._restore(state)
-        self._began = time.monotonic() - self.elapsed
+        self._started_at = time.monotonic() - self.elapsed
+
+    def _set_up_optimization(self, prepared: PreparedRun) -> None:
+        """Move the model to the device, and make the shortcut head, the optimizer and the EMA."""
+        device = self.world.device
+        self.model = prepared.model.to(device).to(memory_format=torch.channels_last)
+        self.shortcut = nn.Linear(self.model.feature_size, self.model.head.out_features).to(device)
+        self.learner = nn.ModuleDict({"model": self.model, "shortcut": self.shortcut})
+        self.trained_parameters = [p for p in self.learner.parameters() if p.requires_grad]
+        self.dtype = _DTYPES[self.config.precision]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.optimizer = build_optimizer(self.learner, self.config)
+        self.ema = ModelEma(self.model, self.config.ema)
+
+    def _set_up_data(self) -> None:
+        """Make the batch transform, the sampler and the loader."""
+        data = self.settings.data
+        self.batch_transform = BatchTransform(
+            self.train, data, self.model.config, self.world.device
+        )
+        if self.world.is_main:
+            self.batch_transform.style_validation_masks(self.val)
+        self.sampler = Sampler(
+            self.train.widths,
+            self.train.sources,
+            _source_weights(self.settings),
+            self.config.batch_size,
+            self.config.seed,
+            self.batch_transform.augmenter.stretch,
+        )
+        self.loader = Loader(self.train, self.world.rank, self.world.size, data.workers)
 
     @property
     def lr(self) -> float:
-        """The rate of the last step."""
+        """The learning rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def total_steps(self) -> int | None:
-        """Steps of the whole run, where the clock does not end it first."""
+        """The number of steps of the whole run, or None if only the clock ends it."""
         limits = [(self.config.epochs or 0) * self.sampler.batches, self.config.steps]
         return min((limit for limit in limits if limit), default=None)
 
     @property
     def fraction(self) -> float:
-        """How much of the run is done, 0 to 1."""
-        minutes = self.config.max_minutes
-        done = [self.step / self.total_steps] if self.total_steps else []
-        done += [self.elapsed / (60 * minutes)] if minutes else []
-        return min(1.0, max(done))
+        """The share of the run that is done, 0 to 1."""
+        fractions = []
+        if self.total_steps:
+            fractions.append(self.step / self.total_steps)
+        if self.config.max_minutes:
+            fractions.append(self.elapsed / (60 * self.config.max_minutes))
+        return min(1.0, max(fractions))
 
     @property
-    def flat(self) -> float:
-        """The weight of the flat start, which sinks from 1 to 0."""
+    def flat_start_weight(self) -> float:
+        """The weight of the flat-start loss, which falls from 1 to 0."""
         if not self.config.flat_start:
             return 0.0
-        return max(0.0, 1 - max(self.step / self.config.flat_start, self.fraction / _FLAT_SHARE))
+        done = max(self.step / self.config.flat_start, self.fraction / _FLAT_START_FRACTION)
+        return max(0.0, 1 - done)
 
     @property
-    def ending(self) -> bool:
-        """Whether there is no further step."""
-        return self.fraction >= 1 or 0 < self.config.patience <= self.stale
+    def no_steps_left(self) -> bool:
+        """Whether the run takes no further step."""
+        return self.fraction >= 1 or 0 < self.config.patience <= self.stale_validations
 
     @property
     def ended(self) -> bool:
-        """Tell whether nothing is left to do, neither a step nor a validation."""
-        return self.ending and not self.validation_is_due
+        """Whether nothing is left to do, neither a step nor a validation."""
+        return self.no_steps_left and not self.validation_is_due
 
     @property
     def validation_is_due(self) -> bool:
-        """A function of the steps alone, so that a resumed run validates where one never stopped does."""
-        between = steps_between_validations(
-            self.sampler.batches, -(-len(self.held) // self.config.batch_size)
-        )
-        return self.step > self.validated_at and (
-            self.ending or self.step - self.validated_at >= between
-        )
+        """Whether the next thing to do is a validation.
 
-    def tick(self) -> None:
-        """Look at the clock and for signals, in agreement with the other processes."""
-        self.elapsed, self.signum = self.world.agree(time.monotonic() - self._began, self.asked)
+        It depends on the steps alone, so that a resumed run validates where an unbroken one does.
+        """
+        val_batches = -(-len(self.val) // self.config.batch_size)
+        interval = steps_between_validations(self.sampler.batches, val_batches)
+        steps = self.step - self.validated_at
+        return steps > 0 and (self.no_steps_left or steps >= interval)
 
-    def learn(self, batch: Batch) -> tuple[float, list[str]]:
-        """One optimizer step; gives the mean loss and, if it was skipped, the samples at fault."""
-        set_rate(self.optimizer, rate_at(self.fraction, self.config.warmup, self.config.schedule))
-        key = mix(np.uint64(self.config.seed), np.uint64(self.step), np.uint64(self.world.rank))
-        torch.manual_seed(int(key[0] >> np.uint64(1)))  # of dropout: resumed runs draw the same
+    def sync(self) -> None:
+        """Update the clock and the stop signal, in agreement with the other processes."""
+        elapsed = time.monotonic() - self._started_at
+        self.elapsed, self.stop_signal = self.world.sync_clock(elapsed, self.received_signal)
+
+    def train_step(self, batch: Batch) -> tuple[float, list[str]]:
+        """Take an optimizer step on `batch`.
+
+        Returns:
+            The mean loss of the batch, or NaN if the step was skipped or this process has no
+            sample; and the names of the samples that are to blame for a skipped step.
+        """
+        scale_lr(self.optimizer, lr_scale(self.fraction, self.config.warmup, self.config.schedule))
+        self._seed_dropout()
         self.model.train()
         if self.config.freeze == "backbone":
             self.model.backbone.eval()
-        before = [buffer.clone() for buffer in self.model.buffers()]
-        losses = self._backward(batch, before)
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        losses = self._backward(batch, buffers)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.trained_parameters, self.config.clip)
         self.step += 1
-        if bool(norm.isfinite()):  # an infinite loss makes it infinite too, on every process alike
+        # An infinite loss makes the norm infinite too, in every process alike.
+        if bool(norm.isfinite()):
             self.bad_steps = 0
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            self.average.update(self.model)
+            self.ema.update(self.model)
             return float(losses.mean()) if len(losses) else float("nan"), []
-        self._set_buffers(before)
+        self._set_buffers(buffers)
         self.scaler.update()
         finite = losses.isfinite().tolist()
         if self.scaler.is_enabled() and all(finite):
-            return float(losses.mean()), []  # the scale of fp16 was too great and is lower now
+            return float(losses.mean()), []  # the scale of fp16 was too large and is now smaller
         self.bad_steps += 1
-        return float("nan"), [
-            n for n, fine in zip(batch.names, finite, strict=True) if not fine
-        ] or batch.names
+        names = [name for name, ok in zip(batch.names, finite, strict=True) if not ok]
+        return float("nan"), names or batch.names
+
+    def _seed_dropout(self) -> None:
+        """Seed torch with the step, so that a resumed run draws the same dropout."""
+        key = mix(np.uint64(self.config.seed), np.uint64(self.step), np.uint64(self.world.rank))
+        torch.manual_seed(int(key[0] >> np.uint64(1)))
 
     def _set_buffers(self, values: list[Tensor]) -> None:
-        """Put batch statistics back as they were before a step that does not count."""
+        """Restore the batch statistics from before a step that does not count."""
         for buffer, value in zip(self.model.buffers(), values, strict=True):
             buffer.copy_(value)
 
-    def _backward(self, batch: Batch, before: list[Tensor]) -> Tensor:
-        """Losses (N,) of this process's part; the gradients of the whole batch's mean loss are left in the model."""
+    def _backward(self, batch: Batch, buffers: list[Tensor]) -> Tensor:
+        """Compute the gradients of the mean loss over the batches of all processes.
+
+        If the GPU runs out of memory, the batch is split into more micro-batches.
+
+        Args:
+            batch: The samples of this process.
+            buffers: The batch statistics from before the step.
+
+        Returns:
+            The losses of this process's samples, (N,).
+        """
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                losses = torch.cat([self._piece(part) for part in batch.split(self.pieces)])
+                parts = batch.split(self.micro_batches)
+                losses = torch.cat([self._backward_micro_batch(part) for part in parts])
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.pieces >= len(batch):
+                if self.micro_batches >= len(batch):
                     raise TrainingError(
-                        "CUDA is out of memory with one image at a time: take a smaller --height or backbone"
+                        "CUDA is out of memory with one image at a time: "
+                        "take a smaller --height or backbone"
                     ) from None
-            self._set_buffers(before)
-            self.pieces *= 2
+            self._set_buffers(buffers)
+            self.micro_batches *= 2
             torch.cuda.empty_cache()
         count = torch.tensor([float(len(batch))], device=self.world.device)
-        for parameter in self.trained:
-            if parameter.grad is None:  # of an empty part, or of a layer without a loss
+        gradients = []
+        for parameter in self.trained_parameters:
+            if parameter.grad is None:  # the batch is empty, or no loss depends on the layer
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        self.world.add([*gradients, count])
+            gradients.append(parameter.grad)
+        self.world.all_reduce([*gradients, count])
         torch._foreach_div_(gradients, float(count.clamp(min=1)))
         return losses
 
-    def _piece(self, batch: Batch) -> Tensor:
-        """Losses of a micro-batch; their sum is differentiated."""
+    def _backward_micro_batch(self, batch: Batch) -> Tensor:
+        """Add the gradients of the summed loss of a micro-batch, and return its losses (N,)."""
         if not len(batch):
             return torch.zeros(0)
         device = self.world.device
-        images, widths = self.pictures(batch)
-        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+        images, widths = self.batch_transform(batch)
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             features, frames = self.model.features(images, widths)
             log_probs, _ = self.model.sequence(features, frames)
-        labels, lengths = torch.from_numpy(batch.labels).to(device), torch.from_numpy(batch.lengths)
+        labels = torch.from_numpy(batch.labels).to(device)
+        lengths = torch.from_numpy(batch.lengths)
         losses = ctc_loss(log_probs, frames, labels, lengths, self.config.loss == "focal")
         total = losses.sum()
-        if self.config.shortcut or self.flat:
-            with torch.autocast(
-                device.type, self.precision, enabled=self.precision != torch.float32
-            ):
+        flat_weight = self.flat_start_weight
+        if self.config.shortcut or flat_weight:
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
                 early = self.shortcut(features).float().log_softmax(2)
             if self.config.shortcut:
-                total = (
-                    total + self.config.shortcut * ctc_loss(early, frames, labels, lengths).sum()
-                )
-            if self.flat:
-                total = total + self.flat * flat_start_loss(early, frames, labels, lengths).sum()
+                shortcut_loss = ctc_loss(early, frames, labels, lengths).sum()
+                total = total + self.config.shortcut * shortcut_loss
+            if flat_weight:
+                flat_loss = flat_start_loss(early, frames, labels, lengths).sum()
+                total = total + flat_weight * flat_loss
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
     def save_state(self) -> None:
-        """Write the state, in the process that leads."""
-        if self.world.leads:
-            self.record.save_state(self.state())
+        """Write the state to the run folder, in the main process only."""
+        if self.world.is_main:
+            self.run_folder.save_state(self.state())
             self.saved_at = time.monotonic()
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on exactly, as tensors and plain values."""
+        """Return everything that an exact resumption needs, as tensors and plain values."""
+        counters = {key: getattr(self, attribute) for key, attribute in _COUNTERS.items()}
         return {
             "learner": self.learner.state_dict(),
-            "average": self.average.model.state_dict(),
-            "updates": self.average.updates,
+            "average": self.ema.model.state_dict(),
+            "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "config": self.model.config.to_dict(),
-            "samples": self.samples,
+            "samples": self.samples_digest,
             "settings": asdict(self.config) | {"augment": self.settings.data.augment},
-            **{name: getattr(self, name) for name in _COUNTERS},
+            **counters,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        """Take over a saved state.
+
+        Raises:
+            TrainingError: The state is damaged, or is that of a run with other settings.
+        """
         fresh = self.state()
-        kept = state.get("settings", {})  # none in a state from before they were kept
-        own = fresh["settings"].items()
-        changed = [
-            name for name, value in own if name in kept and short(kept[name]) != short(value)
-        ]
-        if changed:
-            raise TrainingError(
-                f"{self.record.config}: differs from what the run began with in {', '.join(changed)}: "
-                "bring it back as it was, or begin another run with --init"
-            )
-        trained = [
-            parameter for group in self.optimizer.param_groups for parameter in group["params"]
-        ]
+        self._check_settings(state.get("settings", {}), fresh["settings"])
+        parameters = []  # in the order in which the optimizer counts them
+        for group in self.optimizer.param_groups:
+            parameters.extend(group["params"])
         try:
-            check(state, fresh, trained, self.config.optimizer)
+            check_state(state, fresh, parameters, self.config.optimizer)
         except ValueError as fault:
-            raise self.record.damaged(str(fault)) from None
+            raise self.run_folder.damaged_state(str(fault)) from None
         self.learner.load_state_dict(state["learner"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.updates = state["updates"]
+        self.ema.model.load_state_dict(state["average"])
+        self.ema.updates = state["updates"]
         groups = self.optimizer.state_dict()["param_groups"]
-        for group, kept in zip(groups, state["optimizer"]["param_groups"], strict=True):
-            group["full_lr"], group["lr"] = group["lr"], kept["lr"]
+        for group, saved in zip(groups, state["optimizer"]["param_groups"], strict=True):
+            group["full_lr"] = group["lr"]
+            group["lr"] = saved["lr"]
         self.optimizer.load_state_dict(
             {"state": state["optimizer"]["state"], "param_groups": groups}
         )
         self.scaler.load_state_dict(state["scaler"])
-        for name in _COUNTERS:
-            setattr(self, name, state[name])
+        for key, attribute in _COUNTERS.items():
+            setattr(self, attribute, state[key])
 
-    def validate(self) -> Outcome | None:
-        """Read the held-out samples with the averaged weights; None if a signal came meanwhile."""
+    def _check_settings(self, saved: dict[str, Any], current: dict[str, Any]) -> None:
+        """Refuse to resume with other settings. A state from before they were saved has none."""
+        changed = []
+        for name, value in current.items():
+            if name in saved and short(saved[name]) != short(value):
+                changed.append(name)
+        if changed:
+            raise TrainingError(
+                f"{self.run_folder.config}: differs from what the run began with in "
+                f"{', '.join(changed)}: bring it back as it was, or begin another run with --init"
+            )
+
+    def validate(self) -> ValidationResult | None:
+        """Validate the averaged weights, and return None if a signal came meanwhile."""
         return validate(
-            self.average.model,
-            self.held,
-            self.precision,
+            self.ema.model,
+            self.val,
+            self.dtype,
             self.config.batch_size,
-            lambda: self.asked != 0,
+            lambda: self.received_signal != 0,
         )
 
-    def save_model(self, outcome: Outcome) -> None:
-        """Write the model file with the weights that were validated, and the temperature that they then had."""
-        record = {
+    def save_model(self, result: ValidationResult) -> None:
+        """Write the model file: the weights that were validated, with their temperature."""
+        training_record = {
             "step": self.step,
             "images": self.step * self.config.batch_size,
             "minutes": round(self.elapsed / 60, 2),
             "validation": {
-                "samples": len(self.held),
-                "cer": outcome.cer,
-                "accuracy": outcome.accuracy,
+                "samples": len(self.val),
+                "cer": result.cer,
+                "accuracy": result.accuracy,
             },
             "settings": {
                 "data": asdict(self.settings.data),
                 "train": asdict(self.config),
                 "init": self.settings.init,
             },
-            "synthetic": [about for about in self.train.masks if about is not None],
+            "synthetic": [options for options in self.train.masks if options is not None],
             "torch": torch.__version__,
         }
-        config = replace(self.model.config, temperature=outcome.temperature)
-        save(self.record.model, Header(config, record), self.average.model.state_dict())
+        config = replace(self.model.config, temperature=result.temperature)
+        save(self.run_folder.model, Header(config, training_record), self.ema.model.state_dict())
 
 
-def _weights(settings: Settings) -> list[float] | None:
+def _source_weights(settings: RunSettings) -> list[float] | None:
+    """Return the sampling weight of each training set, or None if no set has one."""
     weights = [weight for _, weight in settings.data.sources]
-    return None if all(w is None for w in weights) else [1.0 if w is None else w for w in weights]
+    if all(weight is None for weight in weights):
+        return None
+    return [1.0 if weight is None else weight for weight in weights]
 
 
-def steps_between_validations(epoch: int, held: int) -> int:
-    """An epoch, or less of a long one; but no fewer steps than batches are validated, so that training comes first.
+def steps_between_validations(epoch_batches: int, val_batches: int) -> int:
+    """Return the number of training steps from one validation to the next.
 
-    Args:
-        epoch, held: batches of an epoch and of the samples to validate on.
+    It is an epoch, or a part of a long epoch. It never is less than the number of batches in the
+    validation set, so that most of the time goes into training.
     """
-    return max(_FEWEST_STEPS, held, min(epoch, max(_VALIDATION_SHARE * held, _MOST_STEPS)))
+    most = max(_TRAINING_STEPS_PER_VALIDATION_BATCH * val_batches, _MAX_STEPS_BETWEEN_VALIDATIONS)
+    return max(_MIN_STEPS_BETWEEN_VALIDATIONS, val_batches, min(epoch_batches, most))
 
 
-def resolve(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """`config` with the optimizer's own rate where none is asked for, and "auto" as the precision fast on `device`."""
+def resolve_config(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """Return `config` with its learning rate and precision filled in.
+
+    The learning rate defaults to the optimizer's. The precision "auto" becomes the one that is
+    fast on `device`.
+    """
     fast: Precision = "bf16" if supports_bf16(device) else "fp32"
     precision = fast if config.precision == "auto" else config.precision
-    return replace(config, lr=full_rate(config), precision=precision)
+    return replace(config, lr=peak_learning_rate(config), precision=precision)

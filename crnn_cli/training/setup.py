@@ -1,4 +1,4 @@
-"""From settings to a run that can begin: alphabet, model, fine-tuning from another model, samples."""
+"""The preparation of a run: its data, its alphabet, its model, and weights from another model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from crnn_cli.errors import TrainingError, UsageFault
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything a run depends on.
+class RunSettings:
+    """Everything that a run depends on.
 
     Attributes:
-        model: its `alphabet` is "" where it is to be derived.
-        init: model file, or name of a bundled model, whose weights to start from, or None.
+        model: The model to build. Its alphabet is derived from the data if it is "".
+        data: The training and validation sets.
+        train: The optimisation and the length of the run.
+        init: A model file, or the name of a bundled model, whose weights the run starts from.
+            None starts from random weights.
     """
 
     model: ModelConfig
@@ -35,115 +38,136 @@ class Settings:
     def __post_init__(self) -> None:
         if self.train.freeze != "none" and self.init is None:
             raise UsageFault(
-                f"freeze is {self.train.freeze!r}, but there is nothing learned to keep: give --init MODEL"
+                f"freeze is {self.train.freeze!r}, but there is nothing learned to keep: "
+                "give --init MODEL"
             )
 
 
 @dataclass
-class Start:
-    """A run at its first step.
+class PreparedRun:
+    """The model and the samples with which a run starts.
 
     Attributes:
-        notes: what the user should know of the data and the weights, a sentence each.
+        model: The model, with its initial weights.
+        train: The samples to train on.
+        val: The samples to validate on.
+        notes: One sentence for each fact about the data and the weights that the user should know.
     """
 
     model: CRNN
     train: Samples
-    held: Samples
+    val: Samples
     notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def memory_explained() -> Iterator[None]:
-    """Within, running out of the device's or the machine's memory is a TrainingError with its remedy."""
+def explain_out_of_memory() -> Iterator[None]:
+    """Turn a lack of memory, of the machine or the device, into a TrainingError with its remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as fault:
-        kind = (MemoryError, torch.cuda.OutOfMemoryError)
-        if not isinstance(fault, kind) and "DefaultCPUAllocator" not in str(fault):
+        kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+        if not isinstance(fault, kinds) and "DefaultCPUAllocator" not in str(fault):
             raise
         raise TrainingError(
             "out of memory: take a smaller --batch-size or --height, or a smaller --backbone"
         ) from fault
 
 
-@memory_explained()
-def begin(settings: Settings, state: Mapping[str, Any] | None = None) -> Start:
-    """Open the data, settle the alphabet, build the model; where a `state` is resumed, the model is as it says.
+@explain_out_of_memory()
+def prepare_run(settings: RunSettings, state: Mapping[str, Any] | None = None) -> PreparedRun:
+    """Open the data, choose the alphabet and build the model of a run.
+
+    Args:
+        settings: The settings of the run.
+        state: The saved state of a run to resume, which says what its model is. None for a new run.
 
     Raises:
-        CrnnError: whatever of the settings, the data or the initial model cannot be used.
+        CrnnError: The settings, the data or the initial model cannot be used.
     """
     torch.manual_seed(settings.train.seed)
     notes: list[str] = []
-    initial = (
-        checkpoint.load_model(weights.path(settings.init))[0]
-        if settings.init and state is None
-        else None
-    )
-    if state is None:
-        config = replace(settings.model, alphabet=_settle_alphabet(settings, initial, notes))
-    else:
+    initial = None
+    if state is not None:
         config = ModelConfig.from_dict(state["config"])
-    train, held, sentences = prepare(config, settings.data)
-    notes += sentences
+    else:
+        if settings.init:
+            initial, _ = checkpoint.load_model(weights.path(settings.init))
+        config = replace(settings.model, alphabet=_choose_alphabet(settings, initial, notes))
+    train, val, data_notes = prepare(config, settings.data)
+    notes += data_notes
     if state is not None and state["samples"] != train.digest():
         raise TrainingError(
-            "the training samples are no longer those that the run began with: bring back the data as it was, or start "
-            "another run with --init"
+            "the training samples are no longer those that the run began with: "
+            "bring back the data as it was, or start another run with --init"
         )
     notes.append(
-        f"{len(train):,} samples to train on, {len(held):,} to validate on, {len(config.alphabet)} characters"
+        f"{len(train):,} samples to train on, {len(val):,} to validate on, "
+        f"{len(config.alphabet)} characters"
     )
     if settings.train.batch_size > len(train):
         notes.append(
-            f"a batch of {settings.train.batch_size:,} has samples several times, each augmented differently"
+            f"a batch of {settings.train.batch_size:,} has samples several times, "
+            "each augmented differently"
         )
     model = CRNN(config)
     if initial is not None:
-        notes.append(_take_weights(model, initial, str(settings.init)))
+        notes.append(_copy_weights(model, initial, str(settings.init)))
     if settings.train.freeze == "backbone":
         model.backbone.requires_grad_(False)
-    return Start(model, train, held, notes)
+    return PreparedRun(model, train, val, notes)
 
 
-def _settle_alphabet(settings: Settings, initial: CRNN | None, notes: list[str]) -> str:
-    """The given alphabet; else the initial model's and what the data adds to it; else the data's."""
+def _choose_alphabet(settings: RunSettings, initial: CRNN | None, notes: list[str]) -> str:
+    """Return the alphabet of the settings, else the initial model's plus the labels' characters."""
     if settings.model.alphabet:
         return settings.model.alphabet
-    found = derive_alphabet(open_stores(path for path, _ in settings.data.sources), settings.model)
+    stores = open_stores(path for path, _ in settings.data.sources)
+    labels = derive_alphabet(stores, settings.model)
     if initial is None:
-        notes.append(f"alphabet: the {len(found)} characters of the labels")
-        return found.characters
-    known = initial.config.alphabet
-    added = "".join(c for c in found if c not in known)
+        notes.append(f"alphabet: the {len(labels)} characters of the labels")
+        return labels.characters
+    alphabet = initial.config.alphabet
+    added = "".join(character for character in labels if character not in alphabet)
     if added:
         notes.append(
-            f"alphabet: the initial model's {len(known)} characters and {len(added)} new ones: {added}"
+            f"alphabet: the initial model's {len(alphabet)} characters and {len(added)} new ones: "
+            f"{added}"
         )
-    return known + added
+    return alphabet + added
 
 
-def _take_weights(model: CRNN, initial: CRNN, path: str) -> str:
-    """Copy the initial model's weights into `model`; the classes of characters it does not know start fresh.
+def _copy_weights(model: CRNN, initial: CRNN, path: str) -> str:
+    """Copy the initial model's weights into `model` and return a note that says so.
+
+    The classes of characters that the initial model does not know keep their random weights.
 
     Raises:
-        UsageFault: the models differ in more than the alphabet.
+        UsageFault: The models differ in more than the alphabet.
     """
-    mine, known = model.config, initial.config
+    new = model.config
+    old = initial.config
     for name in ("backbone", "height", "channels", "rnn", "layers", "units"):
-        if getattr(mine, name) != getattr(known, name):
+        if getattr(new, name) != getattr(old, name):
             raise UsageFault(
-                f"{path} has {name} {getattr(known, name)}, this run asks for {getattr(mine, name)}: "
+                f"{path} has {name} {getattr(old, name)}, this run asks for {getattr(new, name)}: "
                 "leave the option out, so that the initial model's holds"
             )
-    places = {character: k for k, character in enumerate(known.alphabet, start=1)}
-    kept = [(k, places[c]) for k, c in enumerate(mine.alphabet, start=1) if c in places]
-    to, source = torch.tensor([(BLANK, BLANK), *kept]).T
-    state, own = initial.state_dict(), model.state_dict()
+    old_classes = {character: index for index, character in enumerate(old.alphabet, start=1)}
+    new_rows = [BLANK]
+    old_rows = [BLANK]
+    for index, character in enumerate(new.alphabet, start=1):
+        if character in old_classes:
+            new_rows.append(index)
+            old_rows.append(old_classes[character])
+    state = initial.state_dict()
+    random_state = model.state_dict()
     for name in ("head.weight", "head.bias"):
-        merged: Tensor = own[name].clone()
-        merged[to] = state[name][source]
+        merged: Tensor = random_state[name].clone()
+        merged[new_rows] = state[name][old_rows]
         state[name] = merged
     model.load_state_dict(state)
-    return f"weights of {path} taken; {len(kept)} of {len(mine.alphabet)} characters known to it"
+    return (
+        f"weights of {path} taken; {len(new_rows) - 1} of {len(new.alphabet)} characters "
+        "known to it"
+    )

@@ -1,4 +1,4 @@
-"""The content of a saved state, which is checked before a run takes it over: a file may say anything."""
+"""The check of a saved state before a run takes it over, as a file may say anything."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from crnn_cli.config import ModelConfig, Optimizer
 from crnn_cli.plain import short
 
 _MAX_STEP = 10**15
-_MAX_PIECES = 10**6
-# The tensors that each optimizer keeps for a parameter. "step" has no axes, the others have the parameter's.
-_KEPT: dict[Optimizer, set[str]] = {
+_MAX_MICRO_BATCHES = 10**6
+# The tensors that each optimizer keeps for a parameter: "step" is a scalar, and the others have the
+# parameter's shape.
+_OPTIMIZER_TENSORS: dict[Optimizer, set[str]] = {
     "adamw": {"step", "exp_avg", "exp_avg_sq"},
     "adadelta": {"step", "square_avg", "acc_delta"},
     "sgd": {"momentum_buffer"},
 }
 
 
-def check_model(state: Mapping[str, Any]) -> None:
-    """Check the model that a state names, and that its samples and settings can be compared.
+def check_header(state: Mapping[str, Any]) -> None:
+    """Check the parts of a state that are needed before its model can be built.
 
     Raises:
-        ValueError, UsageFault: something is missing or cannot be.
+        ValueError: The samples, the model settings or the training settings are unusable.
+        UsageFault: A model setting has an unusable value.
     """
     if not isinstance(state.get("samples"), str) or not isinstance(state.get("config"), dict):
         raise ValueError("it has no samples or no model settings")
@@ -34,85 +36,97 @@ def check_model(state: Mapping[str, Any]) -> None:
         raise ValueError("its settings are none")
     if "alphabet" not in state["config"]:
         raise ValueError("it has no alphabet")
-    usual = ModelConfig("0").to_dict()
+    defaults = ModelConfig("0").to_dict()
     for name, value in state["config"].items():
-        if name in usual:
-            _alike(value, usual[name], f"config.{name}")
+        if name in defaults:
+            _check_alike(value, defaults[name], f"config.{name}")
     ModelConfig.from_dict(state["config"])
 
 
-def check(
+def check_state(
     state: Mapping[str, Any],
     fresh: Mapping[str, Any],
-    trained: Sequence[nn.Parameter],
-    kind: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    optimizer: Optimizer,
 ) -> None:
-    """Check that a run can go on from `state`.
+    """Check that a run can be resumed from `state`.
 
     Args:
-        fresh: the state of the same run at its first step.
-        trained: the parameters in the order of the optimizer's groups.
+        state: The saved state.
+        fresh: The state of the same run at its first step.
+        parameters: The trained parameters, in the order of the optimizer's groups.
+        optimizer: The name of the optimizer.
 
     Raises:
-        ValueError: something is missing, or has another type, shape or range than it can have.
+        ValueError: A value is missing, or has a type, shape or range that it cannot have.
     """
     for name in ("learner", "average", "scaler"):
-        _alike(state.get(name), fresh[name], name)
-    step = _whole(state, "step", 0, _MAX_STEP)
-    _whole(state, "validated_at", 0, step)
-    _whole(state, "updates", 0, step)
-    _whole(state, "stale", 0, _MAX_STEP)
-    _whole(state, "bad_steps", 0, _MAX_STEP)
-    _whole(state, "pieces", 1, _MAX_PIECES)
-    for name, missing in (("elapsed", math.nan), ("best", 0.0)):
-        value = missing if state.get(name) is None else state[name]
+        _check_alike(state.get(name), fresh[name], name)
+    step = _check_integer(state, "step", 0, _MAX_STEP)
+    _check_integer(state, "validated_at", 0, step)
+    _check_integer(state, "updates", 0, step)
+    _check_integer(state, "stale", 0, _MAX_STEP)
+    _check_integer(state, "bad_steps", 0, _MAX_STEP)
+    _check_integer(state, "pieces", 1, _MAX_MICRO_BATCHES)
+    for name, default in (("elapsed", math.nan), ("best", 0.0)):  # only "best" may be None
+        value = default if state.get(name) is None else state[name]
         if type(value) is not float or not 0 <= value < math.inf:
             raise ValueError(f"{name} is {short(state.get(name))}")
-    _check_optimizer(state.get("optimizer"), fresh["optimizer"], trained, kind)
+    _check_optimizer(state.get("optimizer"), fresh["optimizer"], parameters, optimizer)
 
 
 def _check_optimizer(
-    found: Any, fresh: Any, trained: Sequence[nn.Parameter], kind: Optimizer
+    state: Any, fresh: Any, parameters: Sequence[nn.Parameter], optimizer: Optimizer
 ) -> None:
-    if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
+    """Check the optimizer's part of a state.
+
+    Raises:
+        ValueError: It does not belong to an optimizer of these parameters.
+    """
+    if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise ValueError("optimizer is missing")
-    groups = found.get("param_groups")
+    groups = state.get("param_groups")
     if not isinstance(groups, list) or len(groups) != len(fresh["param_groups"]):
         raise ValueError("optimizer has other groups")
-    for group, own in zip(groups, fresh["param_groups"], strict=True):
-        if not isinstance(group, dict) or group.get("params") != own["params"]:
+    for group, fresh_group in zip(groups, fresh["param_groups"], strict=True):
+        if not isinstance(group, dict) or group.get("params") != fresh_group["params"]:
             raise ValueError("optimizer has other parameters")
-        _alike(group.get("lr"), own["lr"], "optimizer.lr")
-    for index, kept in found["state"].items():
-        if type(index) is not int or not 0 <= index < len(trained):
+        _check_alike(group.get("lr"), fresh_group["lr"], "optimizer.lr")
+    for index, tensors in state["state"].items():
+        if type(index) is not int or not 0 <= index < len(parameters):
             raise ValueError(f"optimizer has no parameter {short(index)}")
-        shapes = {
-            name: torch.zeros(()) if name == "step" else trained[index] for name in _KEPT[kind]
-        }
-        _alike(kept, shapes, f"optimizer.{index}")
+        expected = {}
+        for name in _OPTIMIZER_TENSORS[optimizer]:
+            expected[name] = torch.zeros(()) if name == "step" else parameters[index]
+        _check_alike(tensors, expected, f"optimizer.{index}")
 
 
-def _alike(found: Any, own: Any, where: str) -> None:
-    """Refuse what differs from a run's own value in its keys, type or shape."""
-    if isinstance(own, Mapping):
-        if not isinstance(found, Mapping) or found.keys() != own.keys():
-            raise ValueError(f"{where} has other parts than this run's")
-        for name, value in own.items():
-            _alike(found[name], value, f"{where}.{name}")
-    elif isinstance(own, Tensor):
-        if not _is_dense(found) or found.shape != own.shape or found.dtype != own.dtype:
+def _check_alike(value: Any, expected: Any, name: str) -> None:
+    """Check that a value has the keys, the type and the shape of the expected one.
+
+    Raises:
+        ValueError: It has not. The message calls the value `name`.
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(value, Mapping) or value.keys() != expected.keys():
+            raise ValueError(f"{name} has other parts than this run's")
+        for key, expected_entry in expected.items():
+            _check_alike(value[key], expected_entry, f"{name}.{key}")
+    elif isinstance(expected, Tensor):
+        shape = expected.shape
+        if not _is_dense(value) or value.shape != shape or value.dtype != expected.dtype:
             raise ValueError(
-                f"{where} is not as this run has it: {tuple(own.shape)} of {own.dtype}"
+                f"{name} is not as this run has it: {tuple(shape)} of {expected.dtype}"
             )
-    elif isinstance(own, float):
-        if type(found) not in (int, float) or not math.isfinite(found):
-            raise ValueError(f"{where} is {short(found)}")
-    elif type(found) is not type(own):
-        raise ValueError(f"{where} is {short(found)}")
+    elif isinstance(expected, float):
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {short(value)}")
+    elif type(value) is not type(expected):
+        raise ValueError(f"{name} is {short(value)}")
 
 
 def _is_dense(value: Any) -> bool:
-    """Tell whether this is a tensor with a place in memory for each of its elements."""
+    """Return whether `value` is a CPU tensor with memory for each of its elements."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
@@ -121,8 +135,13 @@ def _is_dense(value: Any) -> bool:
     )
 
 
-def _whole(state: Mapping[str, Any], name: str, least: int, most: int) -> int:
+def _check_integer(state: Mapping[str, Any], name: str, minimum: int, maximum: int) -> int:
+    """Return an integer of a state.
+
+    Raises:
+        ValueError: It is missing, is not an integer, or is out of range.
+    """
     value = state.get(name)
-    if type(value) is not int or not least <= value <= most:
+    if type(value) is not int or not minimum <= value <= maximum:
         raise ValueError(f"{name} is {short(value)}")
     return value

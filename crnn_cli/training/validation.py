@@ -1,4 +1,4 @@
-"""Reading held-out samples while training: CER, exact accuracy, a few predictions to look at, and how sure to be."""
+"""Validation during training: character error rate, exact accuracy, calibration and examples."""
 
 from __future__ import annotations
 
@@ -20,101 +20,133 @@ from crnn_cli.data.batching import collate, plan
 from crnn_cli.data.dataset import Samples
 from crnn_cli.errors import ImageError
 
-Sureness = NDArray[np.float64]  # a confidence for each of `calibration.TEMPERATURES`
+_MAX_EXAMPLES = 3
+
+# The confidences of a reading, one for each of `calibration.TEMPERATURES`.
+Confidences = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Figures over all held-out samples.
+class ValidationResult:
+    """The figures of a validation.
 
     Attributes:
-        cer: summed edit distance over summed reference length.
-        cer_error: standard error of `cer` over samples (of a ratio estimate, Cochran 1977, section 2.11).
-        accuracy: share of samples read exactly.
-        temperature: at which confidences keep their word; see `crnn_cli.core.calibration`.
-        shown: (reference, reading) of the first few.
-        all_blank: no sample was read as anything.
+        cer: The summed edit distance over the summed length of the references.
+        cer_error: The standard error of `cer` over samples, that of a ratio estimate (Cochran 1977,
+            section 2.11).
+        accuracy: The share of samples that were read exactly.
+        temperature: The temperature at which confidences match the accuracy. See
+            `crnn_cli.core.calibration`.
+        examples: The (reference, reading) pairs of the first samples.
+        all_blank: Whether every reading was empty.
     """
 
     cer: float
     cer_error: float
     accuracy: float
     temperature: float
-    shown: tuple[tuple[str, str], ...]
+    examples: tuple[tuple[str, str], ...]
     all_blank: bool
 
 
 def validate(
-    model: CRNN, held: Samples, precision: torch.dtype, batch_size: int, stop: Callable[[], bool]
-) -> Outcome | None:
-    """Greedy readings of `held` against their labels; an image that cannot be read counts as read empty.
+    model: CRNN, val: Samples, dtype: torch.dtype, batch_size: int, stop: Callable[[], bool]
+) -> ValidationResult | None:
+    """Read the validation samples greedily and compare the readings with their labels.
+
+    An image that cannot be decoded counts as read empty.
+
+    Args:
+        model: The model.
+        val: The validation samples.
+        dtype: The type in which the forward pass computes. torch.float32 turns autocast off.
+        batch_size: The largest number of images in a batch.
+        stop: A function that says, before each batch, whether to stop.
 
     Returns:
-        None if `stop` said so between two batches.
+        The figures, or None if `stop` said so.
     """
     codec = Codec.of(model.config)
-    readings = [""] * len(held)
-    sure: dict[int, Sureness] = {}
-    for rows in plan(held.widths.tolist(), model.config.height, batch_size):
+    readings = [""] * len(val)
+    confidences: dict[int, Confidences] = {}
+    for rows in plan(val.widths.tolist(), model.config.height, batch_size):
         if stop():
             return None
-        for row, (labels, own) in _read(model, held, rows, precision).items():
-            readings[row], sure[row] = codec.decode(labels), own
-    references = [codec.clean(held.text(row)) for row in range(len(held))]
-    distances = [metrics.distance(a, b) for a, b in zip(references, readings, strict=True)]
+        for row, (labels, row_confidences) in _read(model, val, rows, dtype).items():
+            readings[row] = codec.decode(labels)
+            confidences[row] = row_confidences
+    references = [codec.clean(val.text(row)) for row in range(len(val))]
+    pairs = list(zip(references, readings, strict=True))
+    distances = [metrics.distance(reference, reading) for reference, reading in pairs]
     length = max(1, sum(map(len, references)))
     cer = sum(distances) / length
-    residuals = [d - cer * len(r) for d, r in zip(distances, references, strict=True)]
-    return Outcome(
+    residuals = []
+    for reference, distance in zip(references, distances, strict=True):
+        residuals.append(distance - cer * len(reference))
+    return ValidationResult(
         cer=cer,
         cer_error=math.sqrt(sum(r * r for r in residuals)) / length,
         accuracy=distances.count(0) / len(distances),
-        temperature=_temperature(sure, distances),
-        shown=tuple(zip(references[:3], readings[:3], strict=True)),
+        temperature=_best_temperature(confidences, distances),
+        examples=tuple(pairs[:_MAX_EXAMPLES]),
         all_blank=not any(readings),
     )
 
 
 @torch.inference_mode()
 def _read(
-    model: CRNN, held: Samples, rows: list[int], precision: torch.dtype
-) -> dict[int, tuple[tuple[int, ...], Sureness]]:
-    """Labels, and confidences at each temperature, by row; of the rows whose image can be read."""
+    model: CRNN, val: Samples, rows: list[int], dtype: torch.dtype
+) -> dict[int, tuple[tuple[int, ...], Confidences]]:
+    """Return the labels and confidences of each row whose image can be decoded."""
     images = {}
     for row in rows:
         try:
-            images[row] = held.image(row)
+            images[row] = val.image(row)
         except ImageError:
             continue
     if not images:
         return {}
     batch, widths = collate(list(images.values()))
     device = model.head.weight.device
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         log_probs, frames = model.eval()(
             torch.from_numpy(batch).to(device), torch.from_numpy(widths)
         )
-    log_probs, frames = log_probs.cpu(), frames.cpu()
+    log_probs = log_probs.cpu()
+    frames = frames.cpu()
     labels = best_labels(log_probs.numpy(), frames.numpy())
-    sure = confidences(log_probs, frames, labels)
-    return {row: (own, how) for row, own, how in zip(images, labels, sure.T, strict=True)}
+    confidences = tempered_confidences(log_probs, frames, labels)
+    return dict(zip(images, zip(labels, confidences.T, strict=True), strict=True))
 
 
-def confidences(
+def tempered_confidences(
     log_probs: Tensor, frames: Tensor, labels: Sequence[Sequence[int]]
 ) -> NDArray[np.float64]:
-    """(temperatures, N): the confidence of each reading at each temperature, as `crnn_cli.core.decoding` defines it."""
-    flat = torch.tensor([label for own in labels for label in own], dtype=torch.long)
-    lengths = torch.tensor([len(own) for own in labels])
-    tempered = (
-        (log_probs / temperature).log_softmax(2) for temperature in calibration.TEMPERATURES
-    )
-    sure: NDArray[np.float64] = np.exp(
-        [-ctc_loss(each, frames, flat, lengths).double().numpy() for each in tempered]
-    )
-    return sure
+    """Return the confidence of each reading at each temperature, (temperatures, N).
+
+    A confidence is defined as in `crnn_cli.core.decoding`.
+
+    Args:
+        log_probs: (N, T, K) log-probabilities.
+        frames: (N,) true lengths.
+        labels: The labels of each of the N readings.
+    """
+    flat_labels: list[int] = []
+    for reading in labels:
+        flat_labels.extend(reading)
+    targets = torch.tensor(flat_labels, dtype=torch.long)
+    lengths = torch.tensor([len(reading) for reading in labels])
+    log_confidences = []
+    for temperature in calibration.TEMPERATURES:
+        tempered = (log_probs / temperature).log_softmax(2)
+        log_confidences.append(-ctc_loss(tempered, frames, targets, lengths).double().numpy())
+    confidences: NDArray[np.float64] = np.exp(log_confidences)
+    return confidences
 
 
-def _temperature(sure: Mapping[int, Sureness], distances: Sequence[int]) -> float:
-    correct = np.array([distances[row] == 0 for row in sure], dtype=bool)
-    return calibration.best_temperature(np.array(list(sure.values())).T, correct) if sure else 1.0
+def _best_temperature(confidences: Mapping[int, Confidences], distances: Sequence[int]) -> float:
+    """Return the temperature at which the confidences of the rows best match their accuracy."""
+    if not confidences:
+        return 1.0
+    correct = np.array([distances[row] == 0 for row in confidences], dtype=bool)
+    return calibration.best_temperature(np.array(list(confidences.values())).T, correct)
