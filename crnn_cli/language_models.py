@@ -105,7 +105,7 @@ def read(path: str | os.PathLike[str]) -> NgramModel:
         ) from None
 
 
-def language(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
+def load(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
     """The automaton of `read`, None of none; those made last are kept, as long as their file stays the same.
 
     Raises:

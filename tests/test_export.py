@@ -20,8 +20,8 @@ from crnn_cli.core.model import CRNN
 from crnn_cli.data.batching import collate
 from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.errors import ExportError, ModelError, OutputError, UsageFault
-from crnn_cli.export import export
-from crnn_cli.export import quantize as fewer_bits
+from crnn_cli.export import proof, quantize, trace
+from crnn_cli.export.export import export
 from tests.conftest import png, render
 from tests.models import save_untrained
 
@@ -52,13 +52,11 @@ def saved(folder: Path, **settings) -> Path:
 
 def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
     source = saved(tmp_path)
-    exported = export.export(source, tmp_path / "half.safetensors")
+    exported = export(source, tmp_path / "half.safetensors")
     assert exported.size < 0.55 * source.stat().st_size
-    assert 0 < exported.difference < export.HALF_TOLERANCE
+    assert 0 < exported.difference < proof.HALF_TOLERANCE
     assert inspection.model(exported.path).header == inspection.model(source).header
-    assert (
-        export.export(exported.path, tmp_path / "half.onnx").difference <= export.TOLERANCES["fp32"]
-    )
+    assert export(exported.path, tmp_path / "half.onnx").difference <= proof.TOLERANCES["fp32"]
     assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
 
 
@@ -66,7 +64,7 @@ def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
 def test_weights_that_float16_is_too_coarse_for_stay_as_they_are(
     tmp_path, monkeypatch, crnn, scale, tolerance
 ):
-    monkeypatch.setattr(export, "HALF_TOLERANCE", tolerance)
+    monkeypatch.setattr(proof, "HALF_TOLERANCE", tolerance)
     header, state = checkpoint.load(saved(tmp_path))
     state["head.weight"] *= scale  # 1e6: some are beyond float16
     checkpoint.save(tmp_path / "model.safetensors", header, state)
@@ -86,7 +84,7 @@ def test_weights_that_float16_is_too_coarse_for_stay_as_they_are(
 def test_a_network_that_float16_is_too_coarse_for_can_be_judged_by_its_readings(
     tmp_path, monkeypatch, lines, crnn
 ):
-    monkeypatch.setitem(export.TOLERANCES, "fp16", 1e-9)
+    monkeypatch.setitem(proof.TOLERANCES, "fp16", 1e-9)
     source = saved(tmp_path)
     refused = crnn("export", source, "--fp16")
     assert (refused.code, "leave out --fp16, or give --data DATASET" in refused.err) == (1, True), (
@@ -105,9 +103,9 @@ def test_what_is_hardly_ever_read_may_differ():
     def gives(found):
         return lambda _images, _widths: (found, np.array([1]))
 
-    assert export.largest_difference(gives(log_probs), gives(changed), [(images, widths)]) < 1e-5
+    assert proof.largest_difference(gives(log_probs), gives(changed), [(images, widths)]) < 1e-5
     likelier = gives(log_probs + np.array([0, 3.0, 0], np.float32))
-    assert export.largest_difference(gives(log_probs), likelier, [(images, widths)]) > 0.5
+    assert proof.largest_difference(gives(log_probs), likelier, [(images, widths)]) > 0.5
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -117,16 +115,16 @@ def leftovers(folder: Path) -> list[str]:
 @pytest.mark.parametrize(("backbone", "rnn", "layers", "name"), CASES)
 def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, layers, name):
     source = saved(tmp_path, backbone=backbone, rnn=rnn, layers=layers, temperature=1.5)
-    exported = export.export(source, tmp_path / name)
-    assert exported.difference <= export.TOLERANCES["fp32"]
+    exported = export(source, tmp_path / name)
+    assert exported.difference <= proof.TOLERANCES["fp32"]
     assert exported.size == exported.path.stat().st_size
 
     ours, header = runners.load(source, "cpu"), Header(runners.load(source, "cpu").config, RECORD)
-    theirs: export.Run
+    theirs: proof.Forward
     if name.endswith(".pt2"):  # a user's own program loads it so
-        extra = {export.EXTRA_FILE: ""}
+        extra = {trace.EXTRA_FILE: ""}
         program = torch.export.load(exported.path, extra_files=extra).module()
-        assert Header.from_json(extra[export.EXTRA_FILE], name) == header
+        assert Header.from_json(extra[trace.EXTRA_FILE], name) == header
 
         def theirs(images, widths):
             log_probs, frames = program(torch.from_numpy(images), torch.from_numpy(widths))
@@ -142,7 +140,7 @@ def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, lay
         assert found_frames.tolist() == frames.tolist()
         live = np.arange(expected.shape[1]) < frames[:, None]
         np.testing.assert_allclose(found[live], expected[live], atol=1e-4)
-    assert str(Path(export.__file__).parent).encode() not in exported.path.read_bytes()
+    assert str(Path(trace.__file__).parent).encode() not in exported.path.read_bytes()
 
 
 @pytest.fixture
@@ -168,7 +166,7 @@ def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, pre
     heads, whole, fewer = (line.split() for line in result.out.splitlines())
     assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
     assert 0 < float(fewer[1]) < float(whole[1])
-    (images, widths), *_ = fewer_bits.sampled([LmdbReader(lines)], ModelConfig("abcé"))
+    (images, widths), *_ = quantize.calibration_batches([Reader(lines)], ModelConfig("abcé"))
     (expected, frames), (found, same) = (
         runners.load(path, "cpu")(images, widths) for path in (source, target)
     )
@@ -198,7 +196,7 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
     with LmdbWriter(junk) as writer:
         writer.add(b"junk", "abc", 64, 32, "junk.png")
     with pytest.raises(UsageFault, match=r"junk\.lmdb: .* none of these can be read"):
-        fewer_bits.sampled([LmdbReader(junk)], ModelConfig("abc"))
+        quantize.calibration_batches([Reader(junk)], ModelConfig("abc"))
     result = crnn("export", source, "--fp16", "--data", junk)
     assert (result.code, "none of the 1 images can be read" in result.err) == (2, True)
     result = crnn("export", source, "--fp16", "--data", junk, "--data", lines)
@@ -209,13 +207,15 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
 
 
 def test_samples_come_from_all_over_the_datasets(lines):
-    (one,) = fewer_bits.sampled([LmdbReader(lines)], ModelConfig("abc"), 1)
-    many = fewer_bits.sampled([LmdbReader(lines), LmdbReader(lines)], ModelConfig("abc"), 100)
+    (one,) = quantize.calibration_batches([Reader(lines)], ModelConfig("abc"), 1)
+    many = quantize.calibration_batches([Reader(lines), Reader(lines)], ModelConfig("abc"), 100)
     assert (len(one[1]), sum(len(widths) for _, widths in many)) == (1, 18)
     assert (
         sum(
             len(widths)
-            for _, widths in fewer_bits.sampled([LmdbReader(lines)] * 2, ModelConfig("abc"), 7)
+            for _, widths in quantize.calibration_batches(
+                [Reader(lines)] * 2, ModelConfig("abc"), 7
+            )
         )
         == 7
     )
@@ -232,7 +232,7 @@ def test_the_command_says_how_well_the_file_agrees_and_writes_nothing_to_stdout(
 
 @pytest.mark.parametrize("keep", ["log_probs", "frames", "nothing"])
 def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
-    def wrong(data: bytes, suffix: str) -> export.Run:
+    def wrong(data: bytes, suffix: str) -> proof.Forward:
         right = opened(data, suffix)
 
         def run(images, widths):
@@ -243,10 +243,10 @@ def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch, keep):
 
         return run
 
-    opened = export._opened
-    monkeypatch.setattr(export, "_opened", wrong)
+    opened = proof._open
+    monkeypatch.setattr(proof, "_open", wrong)
     with pytest.raises(ExportError, match="not written"):
-        export.export(saved(tmp_path), tmp_path / "model.pt2")
+        export(saved(tmp_path), tmp_path / "model.pt2")
     assert leftovers(tmp_path) == []
 
 
@@ -260,13 +260,13 @@ def test_the_difference_is_that_of_true_frames_and_nan_is_one():
     def gives(log_probs):
         return lambda _images, _widths: (log_probs, np.array([4, 2]))
 
-    found = export.largest_difference(gives(expected), gives(padded), [(images, widths)])
+    found = proof.largest_difference(gives(expected), gives(padded), [(images, widths)])
     assert found == pytest.approx(1 - np.exp(-0.25))
-    assert np.isnan(export.largest_difference(gives(expected), gives(broken), [(images, widths)]))
+    assert np.isnan(proof.largest_difference(gives(expected), gives(broken), [(images, widths)]))
 
 
 def test_the_proof_uses_batches_and_widths_that_were_not_traced():
-    batches = export.proof_batches(ModelConfig("a", channels=3, height=48))
+    batches = proof.proof_batches(ModelConfig("a", channels=3, height=48))
     assert {images.shape[:3] for images, _ in batches} == {(1, 3, 48), (2, 3, 48), (5, 3, 48)}
     assert all(images.shape[3] == widths.max() for images, widths in batches)
     assert all(len(set(widths.tolist())) == len(widths) for _, widths in batches)
@@ -275,7 +275,7 @@ def test_the_proof_uses_batches_and_widths_that_were_not_traced():
 def test_tracing_leaves_torch_as_it_was():
     operators = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
     before = [dict(operator.py_kernels) for operator in operators]
-    with export._recurrence_as_one_step():
+    with trace._recurrence_as_one_step():
         assert [dict(operator.py_kernels) for operator in operators] != before
     assert [dict(operator.py_kernels) for operator in operators] == before
 
@@ -283,7 +283,7 @@ def test_tracing_leaves_torch_as_it_was():
 def test_without_the_exporter_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ExportError, match=r"onnxscript: pip install 'crnn-cli\[export\]'"):
-        export.export(saved(tmp_path))
+        export(saved(tmp_path))
     assert leftovers(tmp_path) == []
 
 
@@ -293,11 +293,11 @@ def test_a_torch_that_does_it_otherwise_is_named(tmp_path, monkeypatch, part, na
     def otherwise(*_):
         raise AttributeError("module 'torch._C' has no attribute 'DispatchKey'\nand more")
 
-    monkeypatch.setattr(export, part, otherwise)
+    monkeypatch.setattr(trace, part, otherwise)
     with pytest.raises(
         ExportError, match=r"no attribute 'DispatchKey'\); this is torch .* works with torch 2\.13"
     ):
-        export.export(saved(tmp_path), tmp_path / name)
+        export(saved(tmp_path), tmp_path / name)
     assert leftovers(tmp_path) == []
 
 
@@ -305,7 +305,7 @@ def test_a_torch_that_does_it_otherwise_is_named(tmp_path, monkeypatch, part, na
     "text", [Path("docs/models.md").read_text(encoding="utf-8"), export_command.__doc__]
 )
 def test_the_torch_it_works_with_is_told_in_every_place(text):
-    for version in re.findall(r"\d+\.\d+", export.TESTED):
+    for version in re.findall(r"\d+\.\d+", trace.TESTED_TORCH):
         assert version in text
 
 
@@ -321,15 +321,15 @@ def test_an_existing_output_is_refused_and_kept(tmp_path, crnn):
 def test_other_suffixes_folders_and_sources_are_refused(tmp_path):
     source = saved(tmp_path)
     with pytest.raises(UsageFault, match=r"\.onnx or \.pt2 or \.safetensors"):
-        export.export(source, tmp_path / "model.bin")
+        export(source, tmp_path / "model.bin")
     with pytest.raises(OutputError, match="there is no folder"):
-        export.export(source, tmp_path / "none" / "model.onnx")
+        export(source, tmp_path / "none" / "model.onnx")
     with pytest.raises(ModelError, match="no such model file"):
-        export.export(tmp_path / "other.safetensors")
+        export(tmp_path / "other.safetensors")
     (tmp_path / "model.onnx").touch()
     for given in ("model.onnx", ".", "model"):
         with pytest.raises(ModelError, match=r"give what `crnn train` wrote, a \.safetensors file"):
-            export.export(tmp_path / given)
+            export(tmp_path / given)
 
 
 def test_how_to_read_is_kept_in_the_file(tmp_path, monkeypatch, crnn):

@@ -84,7 +84,7 @@ def test_a_folder_that_takes_no_file_is_found_before_the_work(here, crnn, monkey
     for function in ("reading.recognizer.recognize", "inspection.dataset", "core.ngrams.estimate"):
         monkeypatch.setattr(f"crnn_cli.{function}", work)
     if verb == "export":  # torch takes its time to come
-        monkeypatch.setattr("crnn_cli.export.export._packed", work)
+        monkeypatch.setattr("crnn_cli.export.trace.file_bytes", work)
     before = contents(here)
     end, out, err = crnn(*writes("out.safetensors")[verb])
     assert (end, out) == (1, "")
@@ -291,7 +291,7 @@ def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, mo
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr("crnn_cli.export.export.HALF_TOLERANCE", 1.0)  # the weights are random
+    monkeypatch.setattr("crnn_cli.export.proof.HALF_TOLERANCE", 1.0)  # the weights are random
     write = files.Output.write
     monkeypatch.setattr(files.Output, "write", limited)
     (here / "out.safetensors").write_bytes(b"" if verb == "resume" else b"old")

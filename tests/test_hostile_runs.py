@@ -57,8 +57,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def record(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> training.RunFolder:
-    """The record of a copy of it, in the working folder."""
+def run_folder(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> training.RunFolder:
+    """A copy of the trained run, in the working folder."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return training.RunFolder(Path("m.safetensors"))
@@ -73,8 +75,8 @@ def resumed(crnn: Callable[..., Result]) -> Result:
 
 
 def rewrite(run_folder: training.RunFolder, **changes: Any) -> None:
-    state = torch.load(record.state, weights_only=True)
-    torch.save(state | changes, record.state)
+    state = torch.load(run_folder.state, weights_only=True)
+    torch.save(state | changes, run_folder.state)
 
 
 @posix
@@ -82,14 +84,14 @@ def rewrite(run_folder: training.RunFolder, **changes: Any) -> None:
 def test_a_second_run_into_the_same_output_ends_at_once(
     run_folder: training.RunFolder, crnn: Callable[..., Result], how: tuple[str, ...]
 ) -> None:
-    before = {path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()}
-    with files.exclusive(record.folder):
+    before = {path: path.read_bytes() for path in run_folder.folder.rglob("*") if path.is_file()}
+    with files.exclusive(run_folder.folder):
         result = crnn(*TRAIN, "--steps", "2", "-o", "m.safetensors", *how)
     assert (result.code, "m.run: another run is writing to it: wait" in result.err) == (1, True), (
         result.err
     )
     assert before == {
-        path: path.read_bytes() for path in record.folder.rglob("*") if path.is_file()
+        path: path.read_bytes() for path in run_folder.folder.rglob("*") if path.is_file()
     }
 
 
@@ -116,23 +118,23 @@ def test_a_lock_is_free_again_afterwards_and_leaves_nothing(tmp_path: Path) -> N
 def test_a_run_that_has_ended_says_so(
     run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
-    before = record.state.read_bytes()
+    before = run_folder.state.read_bytes()
     result = resumed(crnn)
     assert result.code == 0
     assert "m.safetensors: this run has ended, at step 2 (" in result.err
     assert "--init m.safetensors" in result.err
     assert "done" not in result.err
-    assert record.state.read_bytes() == before
+    assert run_folder.state.read_bytes() == before
 
 
 def test_a_flipped_bit_in_a_weight_is_found(
     run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
-    data = bytearray(record.state.read_bytes())
-    with zipfile.ZipFile(record.state) as archive:
+    data = bytearray(run_folder.state.read_bytes())
+    with zipfile.ZipFile(run_folder.state) as archive:
         largest = max(archive.infolist(), key=lambda part: part.file_size)
     data[largest.header_offset + largest.file_size // 2] ^= 1
-    record.state.write_bytes(data)
+    run_folder.state.write_bytes(data)
     result = resumed(crnn)
     assert result.code == 1
     assert "m.run/state.pt: damaged (the checksum of " in result.err.replace(os.sep, "/")
@@ -148,20 +150,20 @@ class Hostile:
 def test_a_state_that_would_execute_something_executes_nothing(
     run_folder: training.RunFolder, crnn: Callable[..., Result], legacy: bool
 ) -> None:
-    state = torch.load(record.state, weights_only=True) | {"best": Hostile()}
-    torch.save(state, record.state, _use_new_zipfile_serialization=not legacy)
+    state = torch.load(run_folder.state, weights_only=True) | {"best": Hostile()}
+    torch.save(state, run_folder.state, _use_new_zipfile_serialization=not legacy)
     result = resumed(crnn)
     assert (result.code, "state.pt: damaged (" in result.err) == (1, True)
     assert not Path("executed").exists()
 
 
 def test_a_compressed_state_is_not_unpacked(run_folder: training.RunFolder) -> None:
-    with zipfile.ZipFile(record.state, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(run_folder.state, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
     with pytest.raises(
         TrainingError, match=r"state\.pt: damaged \(not an archive of torch\.save\)"
     ):
-        record.load_state()
+        run_folder.load_state()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_a_compressed_state_is_not_unpacked(run_folder: training.RunFolder) -> N
 def test_a_state_that_is_none(
     run_folder: training.RunFolder, crnn: Callable[..., Result], content: bytes
 ) -> None:
-    record.state.write_bytes(content)
+    run_folder.state.write_bytes(content)
     result = resumed(crnn)
     assert (result.code, "state.pt: damaged (" in result.err) == (1, True)
 
@@ -191,7 +193,7 @@ def test_a_state_that_is_none(
 def test_a_state_of_another_content_is_refused(
     run_folder: training.RunFolder, crnn: Callable[..., Result], name: str, value: Any
 ) -> None:
-    rewrite(record, **{name: value})
+    rewrite(run_folder, **{name: value})
     result = resumed(crnn)
     assert (result.code, "state.pt: " in result.err) == (1, True), result.err
 
@@ -199,7 +201,7 @@ def test_a_state_of_another_content_is_refused(
 def test_the_optimizer_of_another_model_is_refused(
     run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
-    state = record.load_state()
+    state = run_folder.load_state()
     kept = state["optimizer"]["state"]
     for changed in (
         {0: {**kept[0], "exp_avg": torch.zeros(2)}},
@@ -208,7 +210,7 @@ def test_the_optimizer_of_another_model_is_refused(
         {9999: kept[0]},
         {"0": kept[0]},
     ):
-        rewrite(record, optimizer={**state["optimizer"], "state": {**kept, **changed}})
+        rewrite(run_folder, optimizer={**state["optimizer"], "state": {**kept, **changed}})
         result = resumed(crnn)
         assert (result.code, "state.pt: damaged (optimizer" in result.err) == (1, True), result.err
 
@@ -217,9 +219,9 @@ def test_the_optimizer_of_another_model_is_refused(
 def test_a_bad_line_of_the_log_is_named(
     run_folder: training.RunFolder, crnn: Callable[..., Result], line: str
 ) -> None:
-    rewrite(record, step=0, validated_at=0, updates=0)
-    good = record.log_file.read_text()
-    record.log_file.write_text(f"{good}{line}\n{good}")
+    rewrite(run_folder, step=0, validated_at=0, updates=0)
+    good = run_folder.log_file.read_text()
+    run_folder.log_file.write_text(f"{good}{line}\n{good}")
     result = resumed(crnn)
     assert (result.code, f"log.jsonl:{good.count(chr(10)) + 1}: not a line" in result.err) == (
         1,
@@ -248,23 +250,23 @@ def test_the_settings_of_a_run_are_those_that_it_began_with(
     change: Callable[[str], str] | None,
     said: str,
 ) -> None:
-    text = record.config.read_text()
+    text = run_folder.config.read_text()
     if change is None:
-        record.config.unlink()
+        run_folder.config.unlink()
     else:
-        record.config.write_text(change(text) or 'data = ["words.lmdb"]\nval-fraction = 0.3\n')
+        run_folder.config.write_text(change(text) or 'data = ["words.lmdb"]\nval-fraction = 0.3\n')
     result = resumed(crnn)
     assert (result.code, said in result.err) == (1, True), result.err
 
 
 def test_overwriting_removes_the_files_of_a_run_alone(run_folder: training.RunFolder) -> None:
-    (record.folder / "notes.txt").write_text("mine")
-    (record.folder / ".state.pt.0123abcd.tmp").touch()
-    (record.events / "mine").mkdir(parents=True)
-    (record.events / "events.out.tfevents.1.host").touch()
-    record.check(overwrite=True)
-    record.create()
-    assert sorted(path.name for path in record.folder.rglob("*")) == [
+    (run_folder.folder / "notes.txt").write_text("mine")
+    (run_folder.folder / ".state.pt.0123abcd.tmp").touch()
+    (run_folder.events / "mine").mkdir(parents=True)
+    (run_folder.events / "events.out.tfevents.1.host").touch()
+    run_folder.check(overwrite=True)
+    run_folder.create()
+    assert sorted(path.name for path in run_folder.folder.rglob("*")) == [
         "mine",
         "notes.txt",
         "tensorboard",
@@ -274,13 +276,13 @@ def test_overwriting_removes_the_files_of_a_run_alone(run_folder: training.RunFo
 def test_a_kill_during_the_first_state_is_not_in_the_way(
     run_folder: training.RunFolder, crnn: Callable[..., Result]
 ) -> None:
-    record.create()
-    record.model.unlink()
-    record.config.touch()
-    (record.folder / ".state.pt.0123abcd.tmp").touch()
-    record.check(overwrite=False)
-    record.create()
-    assert not list(record.folder.iterdir())
+    run_folder.create()
+    run_folder.model.unlink()
+    run_folder.config.touch()
+    (run_folder.folder / ".state.pt.0123abcd.tmp").touch()
+    run_folder.check(overwrite=False)
+    run_folder.create()
+    assert not list(run_folder.folder.iterdir())
     both = crnn("train", "--resume", "--overwrite", "-o", "m.safetensors")
     assert (both.code, "exclude each other" in both.err) == (2, True)
 
@@ -304,7 +306,7 @@ def test_what_is_no_runs_folder_is_left_alone(
         == "mine"
     )
     with pytest.raises(ModelError, match="exists"):
-        record.check(overwrite=False)
+        run_folder.check(overwrite=False)
 
 
 @posix
@@ -314,11 +316,11 @@ def test_links_in_a_runs_place_lead_to_no_loss(
     (tmp_path / "precious").mkdir()
     for name in ("state.pt", "events.out.tfevents.1.host"):
         (tmp_path / "precious" / name).write_text("mine")
-    shutil.rmtree(record.events, ignore_errors=True)
-    record.events.symlink_to(tmp_path / "precious")
-    record.state.unlink()
-    record.state.symlink_to(tmp_path / "precious" / "state.pt")
-    record.create()
+    shutil.rmtree(run_folder.events, ignore_errors=True)
+    run_folder.events.symlink_to(tmp_path / "precious")
+    run_folder.state.unlink()
+    run_folder.state.symlink_to(tmp_path / "precious" / "state.pt")
+    run_folder.create()
     assert len(list((tmp_path / "precious").iterdir())) == 2
     assert (tmp_path / "precious" / "state.pt").read_text() == "mine"
     Path("gone.run").symlink_to("nowhere")
@@ -346,17 +348,17 @@ def test_damage_at_random_ends_in_a_message_or_changes_nothing(
     run_folder: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
-    for path in (record.state, record.config, record.log_file):
+    for path in (run_folder.state, run_folder.config, run_folder.log_file):
         whole = path.read_bytes()
         for _ in range(3):
             path.write_bytes(mutated(whole, draw))
             result = resumed(crnn)
             assert result.code in (0, 1, 2), result.err
             assert (
-                result.code == 0 or str(record.folder) in result.err or "samples" in result.err
+                result.code == 0 or str(run_folder.folder) in result.err or "samples" in result.err
             ), result.err
             path.write_bytes(whole)
-    assert json.loads(record.log_file.read_text().splitlines()[0])["step"] == 2
+    assert json.loads(run_folder.log_file.read_text().splitlines()[0])["step"] == 2
 
 
 @pytest.mark.parametrize("part", ["config", "step", "settings", "elapsed", "optimizer"])
@@ -366,12 +368,12 @@ def test_lists_that_hold_one_another_many_times_are_not_written_out(
     laugh: Any = "x"
     for _ in range(12):
         laugh = [laugh] * 10
-    state = torch.load(record.state, weights_only=True)
+    state = torch.load(run_folder.state, weights_only=True)
     if isinstance(state[part], dict):
         state[part] = dict.fromkeys(state[part], laugh)
     else:
         state[part] = laugh
-    torch.save(state, record.state)
+    torch.save(state, run_folder.state)
     result = resumed(crnn)
     assert (result.code, "m.run" in result.err, len(result.err) < 1000) == (1, True, True), (
         result.err[:1000]
@@ -401,13 +403,13 @@ def test_a_state_in_which_one_part_is_another_is_refused_or_goes_on(
     run_folder: training.RunFolder, crnn: Callable[..., Result], seed: int
 ) -> None:
     draw = random.Random(seed)
-    state = torch.load(record.state, weights_only=True) | {
+    state = torch.load(run_folder.state, weights_only=True) | {
         "step": 0,
         "validated_at": 0,
         "updates": 0,
     }
     for _ in range(4):
-        torch.save(confused(state, draw), record.state)
+        torch.save(confused(state, draw), run_folder.state)
         result = resumed(crnn)
         assert result.code == 0 or "m.run" in result.err or "samples" in result.err, result.err
 
@@ -420,12 +422,12 @@ def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    rewrite(record, step=0, validated_at=0, updates=0)
-    before = record.state.read_bytes()
-    record.log_file.unlink()
+    rewrite(run_folder, step=0, validated_at=0, updates=0)
+    before = run_folder.state.read_bytes()
+    run_folder.log_file.unlink()
     with monkeypatch.context() as patch:
         if name == "log.jsonl":
-            record.log_file.symlink_to("/dev/full")
+            run_folder.log_file.symlink_to("/dev/full")
             patch.setattr(training.RunFolder, "truncate_log", lambda *_: None)
             patch.setattr(training.RunFolder, "save_state", lambda *_: None)
         else:
@@ -438,8 +440,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_state_as_it_was(
         1,
         True,
     ), result.err
-    record.log_file.unlink(missing_ok=True)
-    assert record.state.read_bytes() == before
+    run_folder.log_file.unlink(missing_ok=True)
+    assert run_folder.state.read_bytes() == before
     assert resumed(crnn).code == 0
 
 

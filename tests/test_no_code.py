@@ -57,7 +57,7 @@ ALLOWED = {
     ): "the compiled part, installed with the package",
     ("devices.py", "cuda_devices", "ctypes.CDLL"): "the driver of CUDA",
     ("synth/fonts.py", "_installed", "subprocess.run"): "fontconfig's list of fonts",
-    ("export/export.py", "_program", "torch.export.load"): "bytes that this process has just made",
+    ("export/proof.py", "_load_pt2", "torch.export.load"): "bytes that this process has just made",
     ("training/run_folder.py", "load_state", "torch.load"): "weights_only=True, see below",
     ("reading/ray_engine.py", "recognize", "pickle.loads"): "between the processes of one cluster",
     ("reading/ray_engine.py", "__call__", "pickle.loads"): "between the processes of one cluster",

@@ -12,7 +12,7 @@ import crnn_cli
 from crnn_cli import language_models, runners, weights
 from crnn_cli.core import metrics
 from crnn_cli.core.codec import PRESETS
-from crnn_cli.export.export import TOLERANCES, largest_difference, proof_batches
+from crnn_cli.export.proof import TOLERANCES, largest_difference, proof_batches
 from crnn_cli.reading.pipeline import ModelWithDecoder
 from crnn_cli.reading.recognizer import Recognizer
 
@@ -48,7 +48,7 @@ def test_readings_in_doubt_are_put_to_the_language_model(name):
     recognizer = crnn_cli.load(name, device="cpu")
     assert recognizer.models[0].decoder.options.lm == "english"
     letters = recognizer.models[0].decoder.codec.alphabet
-    assert language_models.language("english", letters).unknown == []
+    assert language_models.load("english", letters).unknown == []
     rows = labelled("words")
     texts = [line.text for line in recognizer.read([path for path, _ in rows])]
     assert sum(text == read for (_, text), read in zip(rows, texts, strict=True)) >= 0.65 * len(

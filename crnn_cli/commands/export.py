@@ -17,7 +17,7 @@ from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
-    from crnn_cli.export.export import Judged
+    from crnn_cli.export.comparison import PrecisionResult
     from crnn_cli.export.quantize import Precision
 
 
@@ -97,8 +97,7 @@ def export(
         crnn export plates.safetensors --pattern AA-999-AA
     """
     from crnn_cli.data.store import LmdbReader
-    from crnn_cli.export import export as exporter
-    from crnn_cli.export import quantize
+    from crnn_cli.export import export, quantize, trace
 
     if int8 and fp16:
         raise UsageFault("--int8 and --fp16: give one of them")
@@ -106,12 +105,14 @@ def export(
     if data and precision == "fp32":
         raise UsageFault("--data is for --int8 and --fp16")
     if (source := weights.path(model)) != model:
-        # a bundled model is not exported into the package's folder
-        output = output or Path(f"{model}{quantize.suffix(precision)}")
-        model = source
-    readers = [LmdbReader(path) for path in data]
-    search = decode_options.chosen(context, decoding)
-    exported = exporter.export(model, output, overwrite, search, precision, readers)
+        model, output = (
+            source,
+            output or Path(f"{model}{quantize.file_suffix(precision)}"),
+        )  # not into the package's own folder
+    readers = [Reader(path) for path in data]
+    exported = export.export(
+        model, output, overwrite, decode_options.asked(context), precision, readers
+    )
     agrees = (
         f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} %"
         " over"
@@ -120,28 +121,24 @@ def export(
         agrees = f"gives the frames that {model} gives for"
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the"
-        f" export works with {exporter.TESTED}); {agrees} {exported.images} images in"
+        f" export works with {trace.TESTED_TORCH}); {agrees} {exported.images} images in"
         f" {exported.batches} batches of mixed widths"
     )
     if exported.remark:
         console.warn(f"{exported.path}: {exported.remark}")
-    if exported.judged:
-        _show(exported.judged)
+    if exported.comparison:
+        _show(exported.comparison)
 
 
-def _show(judged: Sequence[Judged]) -> None:
+def _show(results: Sequence[PrecisionResult]) -> None:
     from crnn_cli.commands.columns import columns
 
     rows: list[tuple[str, ...]] = [("", "MB", "images/s", "exact %", "CER %")]
-    for model in judged:
-        exact = f"{100 * model.scores.exact.value:.2f}"
-        cer = f"{100 * model.scores.cer.value:.2f}"
-        rows.append((model.precision, f"{model.size / 1e6:.1f}", f"{model.rate:,.0f}", exact, cer))
+    for result in results:
+        exact, cer = (f"{100 * figure.value:.2f}" for figure in (result.scores.exact, result.scores.cer))
+        rows.append((result.precision, f"{result.size / 1e6:.1f}", f"{result.rate:,.0f}", exact, cer))
     files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
-    unreadable = judged[0].unreadable
-    if unreadable:
-        reasons = "; ".join(reason for _, reason in unreadable[:_MAX_REASONS_SHOWN])
-        more = "; ..." if len(unreadable) > _MAX_REASONS_SHOWN else ""
-        console.warn(
-            f"{len(unreadable):,} images cannot be read, and count as read empty: {reasons}{more}"
-        )
+    bad = results[0].unreadable
+    if bad:
+        some = "; ".join(why for _, why in bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        console.warn(f"{len(bad):,} images cannot be read, and count as read empty: {some}")

@@ -1,1 +1,1 @@
-"""Model files for other programs: traced, proven and written; ONNX of fewer bits."""
+"""Export of trained models: traced, quantised, proved to agree with torch, and written."""

@@ -1,8 +1,8 @@
-"""ONNX networks in fewer bits: float16 for GPUs, 8-bit integers for CPUs that multiply these fast.
+"""ONNX networks in fewer bits: float16 for GPUs, and int8 for CPUs that multiply integers fast.
 
-Of 8 bits are the convolutions alone, with a scale for each channel of their weights and one for the values between
-them, which are those of sample images. The recurrent layers and the output stay in float32, so that an image's text
-does not depend on the images beside it.
+In int8 only the convolutions are quantised, with a scale for each channel of their weights and one
+for their activations, which is fitted to sample images. The recurrent layers and the output stay in
+float32, so that an image's text does not depend on the images beside it.
 """
 
 from __future__ import annotations
@@ -23,35 +23,37 @@ from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import ImageError, UsageFault
 
 Precision = Literal["fp32", "fp16", "int8"]  # of an exported network
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (N, C, H, W) and widths (N,)
 
-SAMPLES = 1000  # images that tell the range of values
-_BATCH = 32
+MAX_CALIBRATION_IMAGES = 1000
+_BATCH_SIZE = 32
 
 
-def suffix(precision: Precision) -> str:
-    """What the name of a file ends in."""
+def file_suffix(precision: Precision) -> str:
+    """Return the suffix of an ONNX file of `precision`."""
     return ".onnx" if precision == "fp32" else f".{precision}.onnx"
 
 
 def to_fp16(data: bytes) -> bytes:
-    """An ONNX network in float16, inputs and outputs as they were."""
+    """Convert an ONNX network to float16, with inputs and outputs as they were."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    half: bytes = convert_float_to_float16(
-        onnx.load_from_string(data), keep_io_types=True
-    ).SerializeToString()
+    model = convert_float_to_float16(onnx.load_from_string(data), keep_io_types=True)
+    half: bytes = model.SerializeToString()
     return half
 
 
 def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
-    """An ONNX network whose convolutions are of 8-bit integers.
+    """Quantise the convolutions of an ONNX network to 8-bit integers.
+
+    Quantisation is affine (Jacob et al., arXiv 1712.05877, sections 2.1 and 3.1) and covers the
+    range from the smallest to the largest activation of a batch. Both are averaged over batches, as
+    outliers would make all other values coarser.
 
     Args:
-        batches: images, (N, C, H, W) and (N,), that show which values there are. Quantisation is affine (Jacob et al.,
-            arXiv 1712.05877, sections 2.1 and 3.1): from the least to the greatest value of a batch, each averaged over
-            batches, as outliers would coarsen all others.
+        data: The bytes of the network in float32.
+        batches: The batches that show the range of activations.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -61,11 +63,11 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
         quantize_static,
     )
 
-    class Batches(CalibrationDataReader):  # type: ignore[misc]
-        rest = iter(batches)
+    class BatchReader(CalibrationDataReader):  # type: ignore[misc]
+        remaining = iter(batches)
 
         def get_next(self) -> dict[str, Any] | None:
-            batch = next(self.rest, None)
+            batch = next(self.remaining, None)
             return None if batch is None else {"images": batch[0], "widths": batch[1]}
 
     with TemporaryDirectory() as folder, _quiet():
@@ -73,7 +75,7 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
         quantize_static(
             onnx.load_from_string(data),
             path,
-            Batches(),
+            BatchReader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
@@ -84,39 +86,43 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
         return path.read_bytes()
 
 
-def sampled(readers: Sequence[LmdbReader], config: ModelConfig, most: int = SAMPLES) -> list[Batch]:
-    """Batches of images of datasets, as a model takes them, from all over them.
+def calibration_batches(
+    readers: Sequence[Reader], config: ModelConfig, max_images: int = MAX_CALIBRATION_IMAGES
+) -> list[Batch]:
+    """Return batches of images, spread evenly over the datasets and scaled for a model.
 
     Raises:
-        UsageFault: none of the images can be read.
+        UsageFault: None of the images can be read.
     """
     ends = np.cumsum([len(reader) for reader in readers])
     total = int(ends[-1])
-    pixels = []
-    for place in range(min(most, total)):
-        record = place * total // min(most, total)
-        number = int(np.searchsorted(ends, record, side="right"))
-        reader = readers[number]
-        index = record - int(ends[number]) + len(reader)
+    count = min(max_images, total)
+    scaled = []
+    for number in range(count):
+        record = number * total // count
+        source = int(np.searchsorted(ends, record, side="right"))
+        reader = readers[source]
+        index = record - int(ends[source]) + len(reader)
+        name = f"{reader.name}:{index + 1}"
         try:
-            image = images.decode(
-                reader.image(index), config.channels, f"{reader.name}:{index + 1}"
-            )
+            image = images.decode(reader.image(index), config.channels, name)
         except ImageError:
             continue
-        pixels.append(images.to_height(image, config.scaling))
-    if not pixels:
+        scaled.append(images.to_height(image, config.scaling))
+    if not scaled:
         names = ", ".join(reader.name for reader in readers)
         raise UsageFault(
-            f"{names}: int8 is fitted to sample images, and none of these can be read: build it again"
+            f"{names}: int8 is fitted to sample images, and none of these can be read: "
+            "build it again"
         )
-    plan = batching.plan([own.shape[2] for own in pixels], config.height, _BATCH)
-    return [batching.collate([pixels[place] for place in batch]) for batch in plan]
+    widths = [image.shape[2] for image in scaled]
+    plan = batching.plan(widths, config.height, _BATCH_SIZE)
+    return [batching.collate([scaled[row] for row in rows]) for rows in plan]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice of ONNX Runtime's quantisation, which it logs at the root."""
+    """Silence the advice that ONNX Runtime's quantisation logs with the root logger."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

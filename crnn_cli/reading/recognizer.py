@@ -291,7 +291,7 @@ def build_decoders(
         raise UsageFault(
             "--lm-weight, --lm-bonus and --lm-sure are about a language model: give --lm FILE"
         )
-    language = language_models.language(resolved[0].lm, codec.alphabet)
+    language = language_models.load(resolved[0].lm, codec.alphabet)
     remarks: list[str] = []
     words = None
     if assets.lexicon is not None:
