@@ -1,7 +1,8 @@
-"""Language models: made from texts, written to files, read from them: in ARPA form, or packed as numpy's .npz.
+"""Language models: estimated from texts, and stored in ARPA form or packed as numpy's .npz.
 
-A packed file is a fifth as large and read in hundredths of a second: for each length of n-grams the arrays of
-`NgramLevel`, with logarithms in float16, and how many n-grams each context has in place of where they begin.
+A packed file is a fifth as large and is read in hundredths of a second. For each length of n-grams
+it has the arrays of a `Level`, with logarithms in float16, except that the number of n-grams of
+each context stands in place of the offset at which they begin.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,18 +31,23 @@ from crnn_cli.errors import ModelError, reason
 from crnn_cli.files import check_output, write_atomic
 from crnn_cli.sources import read_text
 
-PACKED = ".npz"
-_LARGEST = 2**30  # bytes of a file
-_UNPACKED = 200_000_000  # bytes of what a packed one holds; that of English has 6 million. Searches take tenfold.
-_TOKENS, _TOKEN = (
-    200_000,
-    64,
-)  # tokens of a packed one, and bytes of each: Unicode has fewer characters
+PACKED_SUFFIX = ".npz"
+_MAX_FILE_BYTES = 2**30
+_MAX_UNPACKED_BYTES = 200_000_000  # the English model has 6 million; a search takes tenfold memory
+_MAX_TOKENS = 200_000  # Unicode has fewer characters
+_MAX_TOKEN_BYTES = 64
 
 
 @dataclass(frozen=True)
-class Built:
-    """A written model: its file, the lines and characters that it learned from, its n-grams."""
+class BuildResult:
+    """The figures of a language model that was built.
+
+    Attributes:
+        path: The path of the file.
+        lines: The number of texts from which it was estimated.
+        characters: The number of characters in the texts.
+        ngrams: The number of n-grams in the model.
+    """
 
     path: Path
     lines: int
@@ -55,47 +61,54 @@ def build(
     order: int = 6,
     prune: float = 0.0,
     overwrite: bool = False,
-) -> Built:
-    """Estimate a character n-gram model and write it, packed where `output` ends in .npz, else in ARPA form.
+) -> BuildResult:
+    """Estimate a character n-gram model and write it.
 
     Args:
-        sources: UTF-8 text files, of which every line counts as a text, and datasets, of which every label does.
-        order, prune: see `ngrams.estimate`.
+        sources: UTF-8 text files, in which each line is a text, and datasets, in which each label
+            is one.
+        output: The file to write. It is packed if its name ends in .npz, and in ARPA form if not.
+        order: The length of the longest n-grams. See `ngrams.estimate`.
+        prune: The threshold below which n-grams are left out. See `ngrams.estimate`.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        UsageFault: a source that is no text, or no text at all; see also `ngrams.estimate`.
-        StoreError: a dataset that cannot be read.
-        OutputError: the output is in the way or has no folder.
+        UsageFault: A source is not a text, or there is no text at all; see also `ngrams.estimate`.
+        StoreError: A dataset cannot be read.
+        OutputError: The output exists or has no folder.
     """
     check_output(output, overwrite, sources)
-    lines = [line for source in sources for line in _lines(source)]
+    lines: list[str] = []
+    for source in sources:
+        lines.extend(_lines(source))
     model = ngrams.estimate(lines, order, prune)
-    text = output.suffix != PACKED
-    write_atomic(
-        output,
-        "".join(f"{line}\n" for line in arpa.to_arpa(model)).encode() if text else _packed(model),
-    )
-    return Built(output, len(lines), sum(map(len, lines)), len(model))
+    if output.suffix == PACKED_SUFFIX:
+        content = _pack(model)
+    else:
+        content = "".join(f"{line}\n" for line in arpa.to_arpa(model)).encode()
+    write_atomic(output, content)
+    return BuildResult(output, len(lines), sum(map(len, lines)), len(model))
 
 
-def read(path: str | os.PathLike[str]) -> NgramModel:
-    """The model of a file in either form, or one of this package by its name.
+def read(path: str | os.PathLike[str]) -> Ngrams:
+    """Read a language model from a file in either form, or one of this package by its name.
 
     Raises:
-        ModelError: it cannot be read, is no such file, or is damaged.
+        ModelError: The file cannot be read, is not a language model, or is damaged.
     """
-    path = weights.language(path)
+    path = weights.language_model_path(path)
     try:
         check_regular(path)
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _MAX_FILE_BYTES:
             raise ModelError(
-                f"{path}: larger than {_LARGEST / 1e9:.1f} GB: take a smaller order or --prune more"
+                f"{path}: larger than {_MAX_FILE_BYTES / 1e9:.1f} GB: "
+                "take a smaller order or --prune more"
             )
         data = path.read_bytes()
     except OSError as fault:
         raise ModelError(f"{path}: {fault.strerror}: give what `crnn lm` wrote") from None
     if data.startswith(b"PK"):
-        return _unpacked(data, path)
+        return _unpack(data, path)
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
     try:
         return arpa.from_arpa(iter(lambda: text.readline(arpa.MAX_LINE_LENGTH + 1), ""), str(path))
@@ -106,31 +119,36 @@ def read(path: str | os.PathLike[str]) -> NgramModel:
 
 
 def load(lm: str | None, alphabet: Alphabet) -> LanguageModel | None:
-    """The automaton of `read`, None of none; those made last are kept, as long as their file stays the same.
+    """Load a language model for the characters of `alphabet`, or return None if `lm` names none.
+
+    The last few models are cached as long as their files stay the same.
 
     Raises:
-        ModelError: see `read`. UsageFault: see `LanguageModel`.
+        ModelError: See `read`.
+        UsageFault: See `LanguageModel`.
     """
     if lm is None or lm == NO_LANGUAGE:
         return None
-    path = weights.language(lm).absolute()
+    path = weights.language_model_path(lm).absolute()
     with suppress(OSError):
         state = path.stat()
-        return _language(path, alphabet, state.st_mtime_ns, state.st_size)
+        return _load_cached(path, alphabet, state.st_mtime_ns, state.st_size)
     return LanguageModel(read(lm), alphabet)
 
 
 @lru_cache(maxsize=4)
-def _language(path: Path, alphabet: Alphabet, changed: int, size: int) -> LanguageModel:
+def _load_cached(path: Path, alphabet: Alphabet, _modified: int, _size: int) -> LanguageModel:
+    """Load a language model, once for each version of its file."""
     return LanguageModel(read(path), alphabet)
 
 
-def _packed(model: NgramModel) -> bytes:
+def _pack(model: Ngrams) -> bytes:
+    """Return the bytes of a packed file."""
     arrays: dict[str, Any] = {"vocabulary": np.array(model.vocabulary)}
-    small = np.min_scalar_type(len(model.vocabulary))
+    dtype = np.min_scalar_type(len(model.vocabulary))
     for length, level in enumerate(model.levels, start=1):
-        arrays[f"tokens{length}"] = level.tokens.astype(small)
-        arrays[f"counts{length}"] = np.diff(level.first).astype(small)
+        arrays[f"tokens{length}"] = level.tokens.astype(dtype)
+        arrays[f"counts{length}"] = np.diff(level.first).astype(dtype)
         arrays[f"probability{length}"] = level.probability.astype(np.float16)
         arrays[f"weight{length}"] = level.weight.astype(np.float16)
     file = io.BytesIO()
@@ -138,80 +156,101 @@ def _packed(model: NgramModel) -> bytes:
     return file.getvalue()
 
 
-def _unpacked(data: bytes, path: Path) -> NgramModel:
+def _unpack(data: bytes, path: Path) -> Ngrams:
+    """Read the bytes of a packed file.
+
+    Raises:
+        ModelError: They are not such a file's, or it is damaged.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _UNPACKED:
-                raise ValueError(
-                    f"it is too large, over {_UNPACKED // 10**6} MB: --prune makes it smaller"
-                )
-            orders = len(archive.namelist()) // 4
-            tokens = _array(archive, "vocabulary", "U")
-            if len(tokens) > _TOKENS or tokens.itemsize > _TOKEN:
-                raise ValueError(
-                    f"it has more than {_TOKENS:,} tokens, or longer ones than characters"
-                )
-            vocabulary = tokens.tolist()
-            "".join(vocabulary).encode()  # raises of halves of characters
-            if not 1 <= orders <= ngrams.MAX_ORDER or len(set(vocabulary)) < len(vocabulary):
-                raise ValueError("there are too many orders, or none, or a token is named twice")
-            levels, contexts = [], 1
-            for length in range(1, orders + 1):
-                levels.append(_level(archive, length, contexts, len(vocabulary)))
-                contexts = len(levels[-1].tokens)
-            if not len(levels[0].tokens):
-                raise ValueError("it has no n-gram")
-            return NgramModel(tuple(vocabulary), tuple(levels))
-    except Exception as fault:  # zipfile and numpy raise many kinds of damaged files
+            return _read_archive(archive)
+    except Exception as fault:  # zipfile and numpy raise errors of many kinds for damaged files
         raise ModelError(
-            f"{path}: no language model that `crnn lm` wrote, or a damaged one ({reason(fault)[:200]}): build it again"
+            f"{path}: no language model that `crnn lm` wrote, or a damaged one "
+            f"({reason(fault)[:200]}): build it again"
         ) from None
 
 
-def _level(archive: zipfile.ZipFile, length: int, contexts: int, size: int) -> NgramLevel:
-    """The n-grams of a length, checked: searches rely on their order, and on places that are there.
+def _read_archive(archive: zipfile.ZipFile) -> Ngrams:
+    """Read a packed model.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: It is too large or damaged. zipfile and numpy raise errors of other kinds.
     """
-    tokens, counts = (
-        _array(archive, f"tokens{length}", "u"),
-        _array(archive, f"counts{length}", "u"),
-    )
-    values = [_array(archive, f"{name}{length}", "f") for name in ("probability", "weight")]
-    found = len(tokens)
-    if len(counts) != contexts or any(len(own) != found for own in values):
+    if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
+        raise ValueError(
+            f"it is too large, over {_MAX_UNPACKED_BYTES // 10**6} MB: --prune makes it smaller"
+        )
+    order = len(archive.namelist()) // 4
+    tokens = _read_array(archive, "vocabulary", "U")
+    if len(tokens) > _MAX_TOKENS or tokens.itemsize > _MAX_TOKEN_BYTES:
+        raise ValueError(f"it has more than {_MAX_TOKENS:,} tokens, or longer ones than characters")
+    vocabulary = tokens.tolist()
+    "".join(vocabulary).encode()  # raises an error if there are surrogates
+    if not 1 <= order <= ngrams.LONGEST or len(set(vocabulary)) < len(vocabulary):
+        raise ValueError("there are too many orders, or none, or a token is named twice")
+    levels: list[Level] = []
+    contexts = 1
+    for length in range(1, order + 1):
+        levels.append(_read_level(archive, length, contexts, len(vocabulary)))
+        contexts = len(levels[-1].tokens)
+    if not len(levels[0].tokens):
+        raise ValueError("it has no n-gram")
+    return Ngrams(tuple(vocabulary), tuple(levels))
+
+
+def _read_level(archive: zipfile.ZipFile, length: int, contexts: int, vocabulary: int) -> Level:
+    """Read the n-grams of one length and check their order and bounds, on which searches rely.
+
+    Args:
+        archive: The packed file.
+        length: The length of the n-grams.
+        contexts: The number of n-grams that are one token shorter.
+        vocabulary: The number of tokens in the vocabulary.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    tokens = _read_array(archive, f"tokens{length}", "u")
+    counts = _read_array(archive, f"counts{length}", "u")
+    probability = _read_array(archive, f"probability{length}", "f")
+    weight = _read_array(archive, f"weight{length}", "f")
+    size = len(tokens)
+    if len(counts) != contexts or len(probability) != size or len(weight) != size:
         raise ValueError("there are more of one part than of another")
-    if found and (tokens.max() >= size or counts.max() > found):
+    if size and (tokens.max() >= vocabulary or counts.max() > size):
         raise ValueError("a token or count is too large")
     first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    if first[-1] != found:
+    if first[-1] != size:
         raise ValueError("the counts do not add up")
     rising = tokens[1:] > tokens[:-1]
-    rising[first[(first > 0) & (first < found)] - 1] = True  # another context begins
+    rising[first[(first > 0) & (first < size)] - 1] = True  # where another context begins
     if not rising.all():
         raise ValueError("they are not in order")
-    # of no n-gram the greatest is 0; NaN is within no bounds
-    if (
-        not all(np.abs(own).max(initial=0) <= ngrams.MAX_LOG10 for own in values)
-        or values[0].max(initial=-1) > 0
-    ):
+    # The maximum of no n-gram is the initial value. No comparison holds for NaN.
+    bounded = all(
+        np.abs(values).max(initial=0) <= ngrams.LARGEST for values in (probability, weight)
+    )
+    if not bounded or probability.max(initial=-1) > 0:
         raise ValueError("a probability or weight is out of bounds")
-    return NgramLevel(tokens, first, *values)
+    return Level(tokens, first, probability, weight)
 
 
-def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
-    """A row of numbers or texts of a kind. Memory is taken for what is there, whatever the array says of its length.
+def _read_array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
+    """Read an array with one axis, of numbers or texts of a kind.
+
+    Memory is allocated for the data that exists, whatever length the array's header declares.
 
     Raises:
-        ValueError: it is something else. Others where the file is damaged.
+        ValueError: It is something else. numpy raises errors of other kinds for damaged files.
     """
     with archive.open(f"{name}.npy") as file:
-        read = {
+        readers = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
-        shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+        shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
         if dtype.kind != kind or len(shape) != 1:
             raise ValueError(f"{name} is of another kind")
         values = np.frombuffer(file.read(), dtype)
@@ -220,12 +259,18 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
     return values
 
 
-def _lines(source: Path) -> Iterator[str]:
-    """The texts of a source but the empty ones, every run of white space as one space, and none at the ends."""
+def _lines(source: Path) -> list[str]:
+    """Return the texts of a source that are not empty, with white space reduced to single spaces.
+
+    Raises:
+        UsageFault: The source is not a text.
+        StoreError: The dataset cannot be read.
+    """
     from crnn_cli.data.store import LmdbReader
 
     if source.is_dir():
         texts = list(LmdbReader(source).labels())
     else:
         texts = read_text(source, "give a text file or a dataset").splitlines()
-    return filter(None, (" ".join(text.split()) for text in texts))
+    stripped = (" ".join(text.split()) for text in texts)
+    return [text for text in stripped if text]

@@ -167,7 +167,7 @@ def test_a_network_is_not_built_before_its_weights_are_seen_to_fit(tmp_path, mon
     path = tmp_path / "huge.safetensors"
     config = ModelConfig("ab", "vgg", height=1024, layers=8, units=4096)
     path.write_bytes(pack({"head.bias": torch.zeros(3)}, {KEY: Header(config).to_json()}))
-    monkeypatch.setattr(checkpoint, "_state", lambda path: pytest.fail("its weights were read"))
+    monkeypatch.setattr(checkpoint, "_read_tensors", lambda path: pytest.fail("its weights were read"))
     with pytest.raises(
         ModelError, match=r"huge\.safetensors: its weights do not fit .*; and \d+ more"
     ):

@@ -1,4 +1,4 @@
-"""The models that come with the package, by name. The card beside them, README.md, tells what they are made of."""
+"""The models that come with the package, by name. The README.md beside them is their model card."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 from crnn_cli import devices
 
 FOLDER = Path(__file__).parent
-NAMES = ("base", "tiny")  # where no model is named, the first that is there is read with
+NAMES = ("base", "tiny")  # the first one that is installed is the default model
 LANGUAGES = ("english",)
 
 
 def path(model: str | os.PathLike[str], suffixes: Sequence[str] = (".safetensors",)) -> Path:
-    """The file that `model` stands for: a model of this package where it is a name of one, with the first of
-    `suffixes` that there is; else the file itself.
+    """Return the file of a bundled model if `model` is its name, else `model` as a path.
 
-    A file of that name comes first (a folder does not: `./base` names it); so does any name of which there is no model.
+    A file that has the name of a bundled model takes precedence over it (a folder does not:
+    `./base` names it). A name whose model is not installed is a path, too.
+
+    Args:
+        model: The name of a bundled model, or a path.
+        suffixes: The suffixes of the file in order of preference.
     """
     if os.fspath(model) not in NAMES or Path(model).is_file():
         return Path(model)
@@ -25,28 +29,40 @@ def path(model: str | os.PathLike[str], suffixes: Sequence[str] = (".safetensors
 
 
 def _bundled(name: str, suffixes: Sequence[str]) -> Path | None:
-    return next((own for suffix in suffixes if (own := FOLDER / f"{name}{suffix}").exists()), None)
+    """Return the file of a bundled model with the first of `suffixes` that exists."""
+    for suffix in suffixes:
+        file = FOLDER / f"{name}{suffix}"
+        if file.exists():
+            return file
+    return None
 
 
-def language(lm: str | os.PathLike[str]) -> Path:
-    """The file that `lm` stands for: the language model of this package that has the name, else the file itself.
+def language_model_path(lm: str | os.PathLike[str]) -> Path:
+    """Return the file of a bundled language model if `lm` is its name, else `lm` as a path.
 
-    The name comes first, as models keep it: a file so called in the working folder is `./english`.
+    The name takes precedence, as model files contain it. A file of that name in the working folder
+    is `./english`.
     """
     return FOLDER / f"{lm}.npz" if os.fspath(lm) in LANGUAGES else Path(lm)
 
 
 def default(suffixes: Sequence[str] = (".safetensors",)) -> Path | None:
-    """The best model of this installation, if it has any."""
-    return next((own for name in NAMES if (own := _bundled(name, suffixes)) is not None), None)
+    """Return the file of the best model that is installed, or None."""
+    for name in NAMES:
+        file = _bundled(name, suffixes)
+        if file is not None:
+            return file
+    return None
 
 
 def suffixes_for(device: str) -> tuple[str, ...]:
-    """Of the files that read fastest on `device`: ONNX, for which torch need not be loaded, but on a GPU; with 8-bit
-    integers where these are fast.
+    """Return the suffixes of the files that are read fastest on `device`, in order of preference.
+
+    These are ONNX files on a CPU, for which torch need not be loaded, and 8-bit ones first if the
+    CPU multiplies 8-bit integers fast.
 
     Raises:
-        DeviceError: see `crnn_cli.devices.resolve`.
+        DeviceError: See `crnn_cli.devices.resolve`.
     """
     if devices.resolve(device) != "cpu":
         return (".safetensors",)
