@@ -1,6 +1,7 @@
-"""Everything for people, on stderr: notes, warnings, errors, tables, progress. The only rich and tqdm of the package.
+"""Output for people, on stderr: notes, warnings, errors, tables and progress bars.
 
-Data goes to stdout and never passes here. Progress hides itself where stderr is no terminal.
+This is the only module that uses rich and tqdm. Data goes to stdout and does not pass here.
+Progress bars are hidden where stderr is not a terminal.
 """
 
 from __future__ import annotations
@@ -13,32 +14,32 @@ from crnn_cli.files import discard
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 Item = TypeVar("Item")
 
 
 def interactive() -> bool:
-    """Whether a person may be looking: stderr is a terminal."""
+    """Return whether stderr is a terminal, at which a person may be looking."""
     return sys.stderr.isatty()
 
 
 def note(message: str) -> None:
-    """Something worth knowing."""
+    """Print a message that is worth knowing."""
     _print(message)
 
 
 def warn(message: str) -> None:
-    """Something that may not be as the user wants it."""
+    """Print a warning that something may not be as the user wants it."""
     _print(message, "warning: ", "yellow")
 
 
 def error(message: str) -> None:
-    """Why the command ends here."""
+    """Print the error for which the command ends."""
     _print(message, "error: ", "bold red")
 
 
 def _print(message: str, prefix: str = "", style: str = "") -> None:
+    """Print a message after a prefix, which has a style where stderr is a terminal."""
     line = prefix + message
     if style and interactive():
         from rich.text import Text
@@ -52,10 +53,14 @@ def _print(message: str, prefix: str = "", style: str = "") -> None:
 
 
 def _write(text: str) -> None:
-    """Write above a bar that may be under way. A stderr that is full or that nobody reads stops no work."""
+    """Write a line above a progress bar that may be shown.
+
+    No work stops because stderr is full or closed.
+    """
     from tqdm import tqdm
 
-    # surrogates stand for path bytes that are no text: shown escaped, so that printing never fails
+    # Surrogates stand for bytes of paths that are not text. They are escaped, so that printing
+    # never fails.
     try:
         tqdm.write(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
     except OSError:
@@ -66,6 +71,7 @@ _console: Console | None = None
 
 
 def _stderr() -> Console:
+    """Return rich's console for the present stderr."""
     global _console
     if _console is None or _console.file is not sys.stderr:
         from rich.console import Console
@@ -75,34 +81,35 @@ def _stderr() -> Console:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table; columns whose every cell is a number stand on the right."""
-    from rich.table import Table as RichTable
+    """Print a table, with columns of numbers aligned to the right."""
+    from rich.table import Table
     from rich.text import Text
 
     cells = [[str(cell) for cell in row] for row in rows]
-    drawn: Table = RichTable(
+    rich_table = Table(
         title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
     )
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(_is_number(row[index]) for row in cells)
-        drawn.add_column(
+        rich_table.add_column(
             column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
         )
     for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
+        rich_table.add_row(*(Text(cell) for cell in row))
     with _stderr().capture() as captured:
-        _stderr().print(drawn)
+        _stderr().print(rich_table)
     _write(captured.get().rstrip("\n"))
 
 
 def _is_number(cell: str) -> bool:
+    """Return whether a cell is empty or begins like a number."""
     return not cell.strip() or cell.strip()[0] in "+-.0123456789"
 
 
 def progress(
     items: Iterable[Item], description: str, total: int | None = None, unit: str = "image"
 ) -> Iterator[Item]:
-    """`items`, with a bar that shows rate and remaining time."""
+    """Yield `items` and show a bar with the rate and the remaining time."""
     from tqdm import tqdm
 
     return iter(
@@ -119,25 +126,31 @@ def progress(
 
 
 class Meter:
-    """A bar for work that knows what fraction of it is done; of several processes, one shows it."""
+    """A progress bar for work that knows which fraction of it is done.
+
+    Args:
+        description: The text in front of the bar.
+        shown: Whether this process shows the bar. Of several processes, one does.
+    """
 
     def __init__(self, description: str, shown: bool = True) -> None:
         from tqdm import tqdm
 
-        form = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
+        bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
         self._bar = tqdm(
             desc=description,
             total=1.0,
-            bar_format=form,
+            bar_format=bar_format,
             file=sys.stderr,
             disable=not (shown and interactive()),
             leave=False,
         )
 
     def show(self, fraction: float, text: str) -> None:
-        """Move to `fraction` (0 to 1), with `text` behind the bar."""
+        """Move the bar to `fraction` (0 to 1), and show `text` behind it."""
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(fraction - self._bar.n)
 
     def close(self) -> None:
+        """Remove the bar."""
         self._bar.close()

@@ -1,10 +1,10 @@
-"""What is in a model file or a dataset, as values."""
+"""The contents of a model file or a dataset, as values."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,17 +26,22 @@ if TYPE_CHECKING:
     from crnn_cli.data.store import LmdbReader
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".pt2")
+_CELL_SIZE = (84, 240)  # of a contact sheet, height and width in pixels
+_CELL_MARGIN = 6
+_IMAGE_SIZE = (48, 228)  # the largest image in a cell
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a network, for one image.
+    """A layer of a network that reads one image.
 
     Attributes:
-        name: where it stands in the model. kind: its class.
-        shape: of its output, without the batch.
-        parameters: learned numbers.
-        multiply_adds: one for each weight and each place where it is used; biases and norms are not counted.
+        name: The name of the layer in the model.
+        kind: The name of the layer's class.
+        shape: The shape of the layer's output, without the batch.
+        parameters: The number of trained parameters.
+        multiply_adds: The number of multiplications, one for each weight and each position where it
+            is used. Biases and norms are not counted.
     """
 
     name: str
@@ -47,20 +52,33 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model file. `layers` are those met by an image `width` pixels wide; none are known of an exported model."""
+class ModelSummary:
+    """The contents of a model file.
+
+    Attributes:
+        path: The path of the file.
+        header: The description of the model.
+        width: The width in pixels of the image for which the layers are described.
+        layers: The layers, or none for an exported model.
+    """
 
     path: str
     header: Header
     width: int
     layers: tuple[Layer, ...]
 
-    def totals(self, part: str = "") -> tuple[int, int]:
-        """Parameters and multiply-adds of the layers whose name starts with `part`."""
-        own = [layer for layer in self.layers if layer.name.startswith(part)]
-        return sum(layer.parameters for layer in own), sum(layer.multiply_adds for layer in own)
+    def totals(self, prefix: str = "") -> tuple[int, int]:
+        """Sum the parameters and multiply-adds of the layers whose name starts with `prefix`."""
+        parameters = 0
+        multiply_adds = 0
+        for layer in self.layers:
+            if layer.name.startswith(prefix):
+                parameters += layer.parameters
+                multiply_adds += layer.multiply_adds
+        return parameters, multiply_adds
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain data for JSON."""
         parameters, multiply_adds = self.totals()
         return {
             "path": self.path,
@@ -75,14 +93,19 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A dataset.
+class DatasetSummary:
+    """The contents of a dataset.
 
     Attributes:
-        samples: their number. empty: those whose label is empty.
-        characters: how often each stands in the labels, in the default normalisation.
-        lengths, widths: (n,) characters of each label; pixels of each image's width at the default height.
-        infeasible: labels that need more frames than the default model gives their images.
+        path: The path of the dataset.
+        samples: The number of samples.
+        empty: The number of samples with an empty label.
+        characters: The number of times each character is in the labels, in the default
+            normalisation.
+        lengths: (n,) the number of characters of each label.
+        widths: (n,) the width in pixels of each image at the default height.
+        infeasible: The number of labels that need more frames than the default model gives their
+            images.
     """
 
     path: str
@@ -94,79 +117,82 @@ class Dataset:
     infeasible: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain data for JSON."""
         return {
             "path": self.path,
             "samples": self.samples,
             "empty": self.empty,
             "infeasible": self.infeasible,
             "characters": dict(self.characters),
-            "lengths": _counted(self.lengths),
-            "widths": _counted(self.widths),
+            "lengths": _value_counts(self.lengths),
+            "widths": _value_counts(self.widths),
         }
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is named as a model file is; else it is taken for a dataset."""
+    """Return whether `path` has the suffix of a model file. If not, it is taken for a dataset."""
     return Path(path).suffix in MODEL_SUFFIXES
 
 
-def model(path: str | os.PathLike[str], width: int = 100) -> Model:
-    """Look into a model file.
+def summarize_model(path: str | os.PathLike[str], width: int = 100) -> ModelSummary:
+    """Summarise a model file, with its layers for an image `width` pixels wide.
 
     Raises:
-        UsageFault: a width above 10,000.
-        ModelError: see `checkpoint.load_model`, `runners.load`.
+        UsageFault: The width is above 10,000.
+        ModelError: See `checkpoint.load_model`, `runners.load`.
     """
     path = Path(path)
     within("width", width, 1, 10_000)
     if path.suffix != ".safetensors":
-        return Model(str(path), runners.load(path, "cpu").header, width, ())
+        return ModelSummary(str(path), runners.load(path, "cpu").header, width, ())
     network, header = checkpoint.load_model(path)
-    return Model(str(path), header, width, tuple(layers(network, width)))
+    return ModelSummary(str(path), header, width, tuple(list_layers(network, width)))
 
 
-def layers(network: CRNN, width: int) -> list[Layer]:
-    """The layers of `network` that have parameters or change a shape, in order, for one image `width` pixels wide."""
+def list_layers(network: CRNN, width: int) -> list[Layer]:
+    """List the layers that have parameters or change a shape, for an image `width` pixels wide."""
     import torch
 
     config = network.config
-    leaves = {name: leaf for name, leaf in network.named_modules() if not list(leaf.children())}
-    shapes = _output_shapes(network, leaves, max(width, config.minimum_width))
-    found: list[Layer] = []
-    before: tuple[int, ...] = ()
-    for name, leaf in leaves.items():
-        shape = shapes.get(
-            name, before
-        )  # a norm that the padding's own rules compute keeps the shape it is given
-        weights = list(leaf.parameters())
-        if weights or (shape != before and not isinstance(leaf, torch.nn.Identity)):
-            positions = _positions(leaf, shape)
-            used = sum(weight.numel() for weight in weights if weight.dim() > 1)
-            kind = type(leaf).__name__
-            found.append(
+    modules = {name: leaf for name, leaf in network.named_modules() if not list(leaf.children())}
+    shapes = _output_shapes(network, modules, max(width, config.minimum_width))
+    layers: list[Layer] = []
+    last_shape: tuple[int, ...] = ()
+    for name, module in modules.items():
+        # Norms are computed by the padding code, without a call, and keep the shape of their input.
+        shape = shapes.get(name, last_shape)
+        weights = list(module.parameters())
+        if weights or (shape != last_shape and not isinstance(module, torch.nn.Identity)):
+            multiplied = sum(weight.numel() for weight in weights if weight.dim() > 1)
+            layers.append(
                 Layer(
-                    name, kind, shape, sum(weight.numel() for weight in weights), positions * used
+                    name=name,
+                    kind=type(module).__name__,
+                    shape=shape,
+                    parameters=sum(weight.numel() for weight in weights),
+                    multiply_adds=_positions(module, shape) * multiplied,
                 )
             )
-        before = shape
-    return found
+        last_shape = shape
+    return layers
 
 
 def _output_shapes(
-    network: CRNN, leaves: Mapping[str, torch.nn.Module], width: int
+    network: CRNN, modules: Mapping[str, torch.nn.Module], width: int
 ) -> dict[str, tuple[int, ...]]:
-    """The shape, without the batch, that each leaf which is called gives for one image."""
+    """Return the output shape, without the batch, of each module that is called for an image."""
     import torch
 
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str) -> Any:
-        def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-            shapes[name] = tuple((output[0] if isinstance(output, tuple) else output).shape[1:])
+    def recorder(name: str) -> Callable[[torch.nn.Module, Any, Any], None]:
+        def record_shape(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            shapes[name] = tuple(tensor.shape[1:])
 
-        return hook
+        return record_shape
 
-    handles = [leaf.register_forward_hook(note(name)) for name, leaf in leaves.items()]
+    handles = [module.register_forward_hook(recorder(name)) for name, module in modules.items()]
     config = network.config
     image = torch.zeros((1, config.channels, config.height, width), dtype=torch.uint8)
     try:
@@ -178,18 +204,18 @@ def _output_shapes(
     return shapes
 
 
-def _positions(leaf: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """How often a layer uses each of its weights: a convolution at every place, all others at every frame."""
+def _positions(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
+    """Return how often a weight is used: at each pixel by a convolution, else at each frame."""
     import torch
 
-    return int(np.prod(shape[1:])) if isinstance(leaf, torch.nn.Conv2d) else shape[0]
+    return int(np.prod(shape[1:])) if isinstance(module, torch.nn.Conv2d) else shape[0]
 
 
-def dataset(reader: LmdbReader) -> Dataset:
-    """Look into a dataset; every label is read, no image is decoded if its sizes are stored.
+def summarize_dataset(reader: Reader) -> DatasetSummary:
+    """Summarise a dataset. Every label is read, but no image is decoded if its size is stored.
 
     Raises:
-        StoreError: see `crnn_cli.data.store.LmdbReader`.
+        StoreError: See `crnn_cli.data.store.Reader`.
     """
     default = ModelConfig(alphabet=" ")
     sizes = reader.sizes().astype(np.int64)
@@ -201,98 +227,99 @@ def dataset(reader: LmdbReader) -> Dataset:
         text = normalize(label, default.normalization)
         characters.update(text)
         lengths[index] = len(text)
-        infeasible += int(minimum_frames([ord(c) for c in text]) > available[index])
-    empty = int((lengths == 0).sum())
-    return Dataset(
-        reader.name,
-        len(reader),
-        empty,
-        dict(sorted(characters.items())),
-        lengths,
-        widths,
-        infeasible,
+        needed = minimum_frames([ord(character) for character in text])
+        infeasible += int(needed > available[index])
+    return DatasetSummary(
+        path=reader.name,
+        samples=len(reader),
+        empty=int((lengths == 0).sum()),
+        characters=dict(sorted(characters.items())),
+        lengths=lengths,
+        widths=widths,
+        infeasible=infeasible,
     )
 
 
-def _counted(values: NDArray[np.int64]) -> dict[int, int]:
-    found, counts = np.unique(values, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+def _value_counts(numbers: NDArray[np.int64]) -> dict[int, int]:
+    """Return the number of times each value is in an array."""
+    values, counts = np.unique(numbers, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def histogram(values: NDArray[np.int64], most: int = 12) -> list[tuple[int, int, int]]:
-    """(first, last, count) of at most `most` ranges of equal, round extent that hold all of `values`."""
-    low, high = int(values.min()), int(values.max())
-    extent = next(
-        e
-        for power in range(19)
-        for e in (10**power, 2 * 10**power, 5 * 10**power)
-        if high // e - low // e < most
-    )
-    counts = Counter((values // extent).tolist())
-    return [
-        (e * extent, (e + 1) * extent - 1, counts[e])
-        for e in range(low // extent, high // extent + 1)
-    ]
+def histogram(values: NDArray[np.int64], max_bins: int = 12) -> list[tuple[int, int, int]]:
+    """Return (first, last, count) of adjacent bins of equal, round width that hold all values."""
+    low = int(values.min())
+    high = int(values.max())
+    width = _bin_width(low, high, max_bins)
+    counts = Counter((values // width).tolist())
+    bins = range(low // width, high // width + 1)
+    return [(index * width, (index + 1) * width - 1, counts[index]) for index in bins]
 
 
-def sheet(reader: LmdbReader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
-    """A PNG of up to `count` samples, evenly spread over the dataset; see `draw_sheet`.
+def _bin_width(low: int, high: int, max_bins: int) -> int:
+    """Return the smallest width of 1, 2, 5, 10, 20, ... that needs at most `max_bins` bins."""
+    power = 1
+    while True:
+        for width in (power, 2 * power, 5 * power):
+            if high // width - low // width < max_bins:
+                return width
+        power *= 10
+
+
+def contact_sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
+    """Draw up to `count` samples, spread evenly over a dataset, as `draw_contact_sheet` does.
 
     Returns:
-        The PNG, and (index, label) of the samples in it.
+        The PNG, and the (index, label) of each sample in it.
     """
-    chosen = np.unique(
-        np.linspace(0, len(reader) - 1, min(count, len(reader))).round().astype(int)
-    ).tolist()
-    shown = [(index, reader.label(index)) for index in chosen]
-    return draw_sheet((f"{index + 1}", reader.image(index), label) for index, label in shown), shown
+    positions = np.linspace(0, len(reader) - 1, min(count, len(reader)))
+    indices = np.unique(positions.round().astype(int)).tolist()
+    samples = [(index, reader.label(index)) for index in indices]
+    png = draw_contact_sheet(
+        (f"{index + 1}", reader.image(index), label) for index, label in samples
+    )
+    return png, samples
 
 
-def draw_sheet(samples: Iterable[tuple[str, bytes, str]], columns: int = 5) -> bytes:
-    """A PNG of (name, image file's bytes, label), each image above its name and label.
+def draw_contact_sheet(samples: Iterable[tuple[str, bytes, str]], columns: int = 5) -> bytes:
+    """Draw a PNG of samples, each with its image above its name and label.
 
-    Labels that cv2 cannot draw (other than ASCII) are left out of the picture: there the name alone stands beneath.
+    A label that cv2 cannot draw (one that is not ASCII) is left out, and the name stands alone.
+
+    Args:
+        samples: The (name, bytes of the image file, label) of each sample.
+        columns: The number of samples in a row.
     """
     import cv2
 
-    cells = [_cell(name, image, label) for name, image, label in samples]
+    cells = [_draw_cell(name, data, label) for name, data, label in samples]
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (-len(cells) % columns)
-    picture = np.vstack(
-        [np.hstack(cells[row : row + columns]) for row in range(0, len(cells), columns)]
-    )
+    starts = range(0, len(cells), columns)
+    picture = np.vstack([np.hstack(cells[start : start + columns]) for start in starts])
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
-_CELL = (84, 240)  # pixels, height and width
-_IMAGE = (48, 228)  # of the image within
-
-
-def _cell(name: str, data: bytes, label: str) -> NDArray[np.uint8]:
+def _draw_cell(name: str, data: bytes, label: str) -> NDArray[np.uint8]:
+    """Draw a cell of a contact sheet, (height, width, 3) in cv2's order of colours."""
     import cv2
 
     from crnn_cli.data import images
 
-    cell = np.full((*_CELL, 3), 255, np.uint8)
+    cell = np.full((*_CELL_SIZE, 3), 255, np.uint8)
     try:
         image = images.decode(data, 3, name)[..., ::-1]
-        scale = min(_IMAGE[0] / image.shape[0], _IMAGE[1] / image.shape[1])
-        size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-        small = cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        )
-        cell[6 : 6 + size[1], 6 : 6 + size[0]] = small
     except ImageError:
         label = "(unreadable)"
+    else:
+        scale = min(_IMAGE_SIZE[0] / image.shape[0], _IMAGE_SIZE[1] / image.shape[1])
+        width = max(1, int(image.shape[1] * scale))
+        height = max(1, int(image.shape[0] * scale))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(image, (width, height), interpolation=method)
+        cell[_CELL_MARGIN : _CELL_MARGIN + height, _CELL_MARGIN : _CELL_MARGIN + width] = resized
     text = f"{name} {label}" if label.isascii() and label.isprintable() else name
-    cv2.putText(
-        cell,
-        text[:34],
-        (6, _CELL[0] - 12),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.4,
-        (0, 0, 0),
-        1,
-        cv2.LINE_AA,
-    )
+    position = (_CELL_MARGIN, _CELL_SIZE[0] - 12)
+    black = (0, 0, 0)
+    cv2.putText(cell, text[:34], position, cv2.FONT_HERSHEY_SIMPLEX, 0.4, black, 1, cv2.LINE_AA)
     return cell

@@ -1,4 +1,4 @@
-"""The `crnn` script: signals, and the boundary where errors become messages.
+"""The `crnn` script: signals, and the boundary at which errors become messages.
 
 Little is imported before the signals are handled.
 """
@@ -7,51 +7,56 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from crnn_cli.errors import CrnnError, Interrupted
-from crnn_cli.signals import Ending, handled
+from crnn_cli.signals import SignalHandler, handle_signals
 
 
 def run() -> None:
-    """Run the command line. Every error a user can cause ends in one message on stderr and an exit status."""
+    """Run the command line.
+
+    Every error that a user can cause ends in one message on stderr and an exit status.
+    """
     _fill_closed_streams()
-    with handled() as ending:
+    with handle_signals() as handler:
         try:
-            _run(ending)
+            _run(handler)
         except BaseException:
-            if not ending.signum:
+            if not handler.signum:
                 raise
-            _debug()
-            sys.exit(128 + ending.signum)
+            _print_traceback_if_debugging()
+            sys.exit(128 + handler.signum)
 
 
-def _run(ending: Ending) -> None:
+def _run(handler: SignalHandler) -> None:
+    """Run the Typer app and turn its errors into messages."""
     try:
         from crnn_cli.app import app
         from crnn_cli.devices import bound_threads
 
         bound_threads()
         app()
-    except Interrupted as end:
+    except Interrupted as interruption:
         from crnn_cli import console
 
-        console.note(str(end))
-        sys.exit(end.exit_code)
+        console.note(str(interruption))
+        sys.exit(interruption.exit_code)
     except CrnnError as fault:
         _fail(str(fault), fault.exit_code)
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else ""
         _fail(f"{where}{fault.strerror or fault}", 1)
     except Exception as fault:
-        if ending.signum:  # which an interrupted library may have made of it
+        if handler.signum:  # a library that was interrupted may have raised another exception
             raise
-        _fail(_unforeseen(fault), 1)
+        _fail(_unexpected(fault), 1)
 
 
 def _fill_closed_streams() -> None:
-    """Put what cannot be used in the place of closed standard streams; without a stderr, messages go nowhere.
+    """Replace closed standard streams by unusable ones, and a missing stderr by the null device.
 
-    Else the next file to be opened gets the number 1 or 2, and what is printed goes into it.
+    Otherwise the next file to be opened would get the number 1 or 2, and output would go into it.
     """
     for number in range(3):
         try:
@@ -64,21 +69,30 @@ def _fill_closed_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
 
-def _unforeseen(fault: Exception) -> str:
+def _unexpected(fault: Exception) -> str:
+    """Return the message for an exception that no user should see."""
     if isinstance(fault, ModuleNotFoundError) and fault.name in ("torch", "torchvision"):
-        return f"{fault.name} is not installed: pip install {fault.name}, or take an exported model (.onnx)"
-    return f"{type(fault).__name__}: {fault}: this is a fault of crnn itself; crnn --debug ... shows where"
+        return (
+            f"{fault.name} is not installed: pip install {fault.name}, "
+            "or take an exported model (.onnx)"
+        )
+    return (
+        f"{type(fault).__name__}: {fault}: this is a fault of crnn itself; "
+        "crnn --debug ... shows where"
+    )
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _fail(message: str, exit_code: int) -> NoReturn:
+    """Print an error message and exit."""
     from crnn_cli import console
 
-    _debug()
+    _print_traceback_if_debugging()
     console.error(message)
     sys.exit(exit_code)
 
 
-def _debug() -> None:
+def _print_traceback_if_debugging() -> None:
+    """Print the traceback of the current exception if --debug was given."""
     if "--debug" in sys.argv[1:]:
         import traceback
 

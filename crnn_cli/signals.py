@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first ends the work from within, a later one ends the process at once."""
+"""SIGINT and SIGTERM. The first one unwinds the work in progress, and a later one ends at once."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SAME_REQUEST_SECONDS = 1.0  # seconds: a terminal and a launcher may both send what the user asked for once
+# A terminal and a launcher may both send a signal for one request of the user.
+SAME_REQUEST_SECONDS = 1.0
 
 
-class Ending:
+class SignalHandler:
     """The handler of both signals.
 
-    It raises KeyboardInterrupt or SystemExit, so that outputs are completed, named or removed. Where an exception
-    would be lost or turned into another, as in an import, it ends the process: no work is under way there that a
-    kill would harm.
+    It raises KeyboardInterrupt or SystemExit, so that outputs are completed, named or removed. In
+    an import, where an exception would be lost or turned into another one, it ends the process
+    instead, as no work is in progress there that a kill would harm.
 
     Attributes:
-        signum: number of the signal that came first, or 0.
+        signum: The number of the signal that came first, or 0.
     """
 
     def __init__(self) -> None:
         self.signum = 0
-        self._since = 0.0
+        self._received_at = 0.0
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
         now = time.monotonic()
-        if self.signum and now - self._since < SAME_REQUEST_SECONDS:
+        if self.signum and now - self._received_at < SAME_REQUEST_SECONDS:
             return
-        if self.signum or _imports(frame):
+        if self.signum or _is_importing(frame):
             os._exit(128 + signum)
-        self.signum, self._since = signum, now
+        self.signum = signum
+        self._received_at = now
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + signum)
 
-    def unraisable(self, lost: Any) -> None:
-        """End the process where its own exception could not be raised, as in a destructor."""
-        if self.signum and issubclass(lost.exc_type, KeyboardInterrupt | SystemExit):
+    def unraisable(self, unraisable: Any) -> None:
+        """End the process where the handler's exception could not be raised, as in a destructor."""
+        if self.signum and issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
             os._exit(128 + self.signum)
-        sys.__unraisablehook__(lost)
+        sys.__unraisablehook__(unraisable)
 
 
-def _imports(frame: FrameType | None) -> bool:
-    """Tell whether a module is being imported."""
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -57,17 +60,21 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def handled() -> Iterator[Ending]:
-    """Within, both signals are handled by an `Ending`; one that the process was started deaf to stays so."""
-    ending = Ending()
+def handle_signals() -> Iterator[SignalHandler]:
+    """Handle both signals by a `SignalHandler`.
+
+    A signal that the process was started to ignore stays ignored.
+    """
+    handler = SignalHandler()
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    heard = [s for s, handler in previous.items() if handler is not signal.SIG_IGN]
-    hook, sys.unraisablehook = sys.unraisablehook, ending.unraisable
-    for signum in heard:
-        signal.signal(signum, ending)
+    handled = [s for s in previous if previous[s] is not signal.SIG_IGN]
+    hook = sys.unraisablehook
+    sys.unraisablehook = handler.unraisable
+    for signum in handled:
+        signal.signal(signum, handler)
     try:
-        yield ending
+        yield handler
     finally:
-        for signum in heard:
+        for signum in handled:
             signal.signal(signum, previous[signum])
         sys.unraisablehook = hook

@@ -55,7 +55,10 @@ def test_float16_halves_a_model_and_goes_on_as_one(tmp_path, crnn):
     exported = export(source, tmp_path / "half.safetensors")
     assert exported.size < 0.55 * source.stat().st_size
     assert 0 < exported.difference < proof.HALF_TOLERANCE
-    assert inspection.model(exported.path).header == inspection.model(source).header
+    assert (
+        inspection.summarize_model(exported.path).header
+        == inspection.summarize_model(source).header
+    )
     assert export(exported.path, tmp_path / "half.onnx").difference <= proof.TOLERANCES["fp32"]
     assert crnn("export", source, "-o", source).code == 1  # there is one: --overwrite
 
@@ -132,7 +135,7 @@ def test_an_exported_model_reads_as_its_source_does(tmp_path, backbone, rnn, lay
 
     else:
         theirs = runners.load(exported.path, "cpu")
-        assert inspection.model(exported.path).header == header
+        assert inspection.summarize_model(exported.path).header == header
     for texts in (["ab"], ["a", "abc ab", "bcbcbcbcbc"], ["c" * n for n in range(1, 8)]):
         images, widths = collate([render(text)[None] for text in texts])
         expected, frames = ours(images, widths)
@@ -162,7 +165,10 @@ def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, pre
     source = saved(tmp_path, temperature=1.5)
     result = crnn("export", source, f"--{precision}", "--data", lines)
     target = tmp_path / f"model.{precision}.onnx"
-    assert (result.code, inspection.model(target).header) == (0, inspection.model(source).header)
+    assert (result.code, inspection.summarize_model(target).header) == (
+        0,
+        inspection.summarize_model(source).header,
+    )
     heads, whole, fewer = (line.split() for line in result.out.splitlines())
     assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
     assert 0 < float(fewer[1]) < float(whole[1])

@@ -173,7 +173,7 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
     for ask in (
         lambda: reader.label(1),
         lambda: list(reader.labels()),
-        lambda: inspection.dataset(reader),
+        lambda: inspection.summarize_dataset(reader),
     ):
         with pytest.raises(StoreError, match="label-000000002 has 10,000,000 bytes"):
             ask()

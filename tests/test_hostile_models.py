@@ -208,9 +208,9 @@ def test_a_network_whose_numbers_leave_all_bounds_reads_nothing(whole, tmp_path)
 )  # fmt: skip
 def test_what_is_no_distribution_is_refused(log_probs, frames, why):
     good = np.zeros((2, 4, 3), np.float32), np.array([4, 0])
-    assert runners.checked(*good, 2, STRIPES, Path("here")) is not None
+    assert runners.check_outputs(*good, 2, STRIPES, Path("here")) is not None
     with pytest.raises(ModelError, match=f"here: the model gives .*{why}"):
-        runners.checked(log_probs.astype(np.float32), np.array(frames), 2, STRIPES, Path("here"))
+        runners.check_outputs(log_probs.astype(np.float32), np.array(frames), 2, STRIPES, Path("here"))
 
 
 def loop() -> onnx.NodeProto:

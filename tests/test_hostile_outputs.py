@@ -81,7 +81,11 @@ def test_a_folder_that_takes_no_file_is_found_before_the_work(here, crnn, monkey
 
     opened = Path.open
     monkeypatch.setattr(Path, "open", refused)
-    for function in ("reading.recognizer.recognize", "inspection.dataset", "core.ngrams.estimate"):
+    for function in (
+        "reading.recognizer.recognize",
+        "inspection.summarize_dataset",
+        "core.ngrams.estimate",
+    ):
         monkeypatch.setattr(f"crnn_cli.{function}", work)
     if verb == "export":  # torch takes its time to come
         monkeypatch.setattr("crnn_cli.export.trace.file_bytes", work)

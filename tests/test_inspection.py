@@ -29,8 +29,8 @@ def test_the_papers_network_costs_what_the_paper_says():
     network = CRNN(
         ModelConfig(string.digits + string.ascii_lowercase, backbone="vgg", channels=3)
     ).eval()
-    model = inspection.Model(
-        "", Header(network.config), 100, tuple(inspection.layers(network, 100))
+    model = inspection.ModelSummary(
+        "", Header(network.config), 100, tuple(inspection.list_layers(network, 100))
     )
     assert model.totals("backbone.") == (5_551_232, 636_772_352)
     assert model.totals()[0] == 8_331_173
@@ -45,7 +45,7 @@ def test_the_papers_network_costs_what_the_paper_says():
 @pytest.mark.parametrize("rnn", ["lstm", "gru"])
 def test_every_parameter_stands_in_the_table(backbone, rnn):
     network = CRNN(ModelConfig("abc", backbone=backbone, rnn=rnn, units=8)).eval()
-    layers = inspection.layers(network, 64)
+    layers = inspection.list_layers(network, 64)
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
     assert layers[-1].shape == (network.frames(64), 4)
     gates = 4 if rnn == "lstm" else 3
@@ -119,7 +119,7 @@ def words(tmp_path):
 
 
 def test_a_dataset_is_counted(words):
-    found = inspection.dataset(LmdbReader(words))
+    found = inspection.summarize_dataset(Reader(words))
     assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
     assert found.characters == {
         "a": 63,

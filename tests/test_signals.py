@@ -15,7 +15,7 @@ import pytest
 from PIL import ImageFont
 
 from crnn_cli import signals
-from crnn_cli.signals import Ending, handled
+from crnn_cli.signals import SignalHandler, handle_signals
 from crnn_cli.synth.workers import Workers
 
 ROOT = Path(__file__).parents[1]
@@ -49,14 +49,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_the_first_signal_raises_and_one_that_comes_later_ends_the_process(
     clock: list[float], signum: signal.Signals, kind: type[BaseException]
 ) -> None:
-    ending = Ending()
+    handler = SignalHandler()
     with pytest.raises(kind):
-        ending(signum, None)
+        handler(signum, None)
     clock[0] += 0.5
-    ending(signum, None)  # sent by a launcher beside the terminal
+    handler(signum, None)  # sent by a launcher beside the terminal
     clock[0] += 1
     with pytest.raises(Ended, match=str(128 + signum)):
-        ending(signum, None)
+        handler(signum, None)
 
 
 def test_a_signal_during_an_import_ends_the_process() -> None:
@@ -64,17 +64,17 @@ def test_a_signal_during_an_import_ends_the_process() -> None:
     found: dict[str, FrameType] = {}
     exec(code, found)
     with pytest.raises(Ended, match="130"):
-        Ending()(signal.SIGINT, found["frame"])
+        SignalHandler()(signal.SIGINT, found["frame"])
 
 
 @posix
 def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with handled() as ending:
+        with handle_signals() as handler:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-            assert signal.getsignal(signal.SIGTERM) is ending
-        assert signal.getsignal(signal.SIGTERM) is not ending
+            assert signal.getsignal(signal.SIGTERM) is handler
+        assert signal.getsignal(signal.SIGTERM) is not handler
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -84,7 +84,7 @@ import os, signal, sys
 from crnn_cli import main, signals
 class Late:
     def __del__(self): os.kill(os.getpid(), signal.SIGINT)
-with signals.handled():
+with signals.handle_signals():
     late = Late()
     del late
     print("goes on")

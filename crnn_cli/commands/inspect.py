@@ -17,7 +17,7 @@ from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
-    from crnn_cli.inspection import Dataset, Model
+    from crnn_cli.inspection import DatasetSummary, ModelSummary
 
 _BAR_LENGTH = 40  # characters of the longest bar
 _MAX_CHARACTERS = 100  # characters of an alphabet that are listed with their counts
@@ -60,18 +60,18 @@ def inspect(
     if inspection.is_model(path):
         if sheet is not None:
             raise UsageFault("--sheet: a model has no samples to draw")
-        model = inspection.model(path, width)
+        model = inspection.summarize_model(path, width)
         _write(model.to_dict() if as_json else _model_lines(model), path)
         return
     if sheet is not None:
         files.check_output(sheet, overwrite, [path])
-    reader = LmdbReader(path)
-    dataset = inspection.dataset(reader)
+    reader = Reader(path)
+    dataset = inspection.summarize_dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:
         from crnn_cli.data.labels import shortened
 
-        png, shown = inspection.sheet(reader)
+        png, shown = inspection.contact_sheet(reader)
         files.write_atomic(sheet, png)
         console.note(f"{sheet}: {len(shown)} samples")
         undrawn = [
@@ -90,7 +90,7 @@ def _write(result: dict[str, Any] | Iterable[str], path: Path) -> None:
         files.write_stdout("\n".join(result))
 
 
-def _model_lines(model: Model) -> Iterable[str]:
+def _model_lines(model: ModelSummary) -> Iterable[str]:
     from crnn_cli.core.codec import Codec
 
     config = model.header.config
@@ -123,7 +123,7 @@ def _model_lines(model: Model) -> Iterable[str]:
     yield from columns((_printable(name), _printable(value)) for name, value in settings.items())
 
 
-def _layer_rows(model: Model) -> Iterable[Sequence[str]]:
+def _layer_rows(model: ModelSummary) -> Iterable[Sequence[str]]:
     yield "layer", "kind", f"output at {model.width}", "parameters", "mult-adds"
     for layer in model.layers:
         shape = "x".join(map(str, layer.shape))
@@ -133,7 +133,7 @@ def _layer_rows(model: Model) -> Iterable[Sequence[str]]:
         yield name, "", "", f"{parameters:,}", _mega(multiply_adds)
 
 
-def _dataset_lines(dataset: Dataset) -> Iterable[str]:
+def _dataset_lines(dataset: DatasetSummary) -> Iterable[str]:
     from crnn_cli.inspection import histogram
 
     counts = {

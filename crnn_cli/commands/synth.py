@@ -114,7 +114,7 @@ def _draw_preview(config: SynthOptions, path: Path) -> None:
     from crnn_cli.synth import dataset
 
     samples = dataset.first_samples(config, _PREVIEW_SAMPLES)
-    png = inspection.draw_sheet(
+    png = inspection.draw_contact_sheet(
         (f"{number}", sample.image, sample.text) for number, sample in enumerate(samples, start=1)
     )
     files.write_atomic(path, png)

@@ -1,4 +1,7 @@
-"""Runners: what turns a batch of images into log-probabilities. One protocol: the reading loop knows no engine."""
+"""Runners, which turn a batch of images into log-probabilities with the engine of a model file.
+
+All runners have the same protocol, so that the code that reads images knows no engine.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ class Runner(Protocol):
     """A loaded model.
 
     Attributes:
-        header: what the file says of itself.
-        config: the header's: what the model is; its codec and preprocessing come from here.
-        device: where it runs, for people: "cpu", "cuda:0".
-        parallel: how many batches it is best given at once, from threads of the caller's.
-        fast: whether it computes in bfloat16, as was asked of `load`.
+        header: The description in the model file.
+        config: The model settings of the header, which define the codec and the preprocessing.
+        device: The name of the device, for people: "cpu", "cuda:0".
+        parallel: The number of batches that are best run at once, each in a thread of the caller.
+        fast: Whether the model computes in bfloat16, see `load`.
     """
 
     header: Header
@@ -34,50 +37,61 @@ class Runner(Protocol):
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Read a batch.
+        """Run the model on a batch.
 
         Args:
-            images: (N, C, H, W), 0 to 255; columns beyond an image's width do not matter.
-            widths: (N,) each image's own width in pixels.
+            images: (N, C, H, W), 0 to 255. Columns beyond an image's width have no effect.
+            widths: (N,) the width of each image in pixels.
 
         Returns:
-            log_probs: (N, T, K) natural logarithms; meaningless beyond an image's frames.
-            frames: (N,) the true length of each.
+            log_probs: (N, T, K) natural logarithms, meaningless beyond an image's frames.
+            frames: (N,) the true number of frames of each image.
         """
         ...
 
 
-def checked(
+def check_outputs(
     log_probs: NDArray[np.float32],
     frames: NDArray[np.int64],
     images: int,
     config: ModelConfig,
     path: Path,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Check the output of a network for a number of images, as it was given.
+    """Check the outputs of a network and return them.
+
+    Args:
+        log_probs: The log-probabilities, which should be (N, T, K).
+        frames: The numbers of frames, which should be (N,).
+        images: The number of images in the batch, N.
+        config: The settings of the model.
+        path: The path of the model file, for messages.
 
     Raises:
-        ModelError: these are no log-probabilities of the model's classes, or no lengths; the message names `path`.
+        ModelError: The outputs are not log-probabilities of the model's classes, or not lengths.
     """
     if log_probs.ndim != 3 or frames.shape != (images,) or len(log_probs) != images:
-        found = (
+        fault = (
             f"log-probabilities {log_probs.shape} and lengths {frames.shape} for {images} images"
         )
     elif log_probs.shape[2] != len(config.alphabet) + 1:
-        found = f"{log_probs.shape[2]} classes, its alphabet needs {len(config.alphabet) + 1}"
+        fault = f"{log_probs.shape[2]} classes, its alphabet needs {len(config.alphabet) + 1}"
     elif len(frames) and not 0 <= frames.min() <= frames.max() <= log_probs.shape[1]:
-        found = f"lengths of {frames.min()} to {frames.max()} of {log_probs.shape[1]} frames"
+        fault = f"lengths of {frames.min()} to {frames.max()} of {log_probs.shape[1]} frames"
     elif not _are_log_probs(log_probs):
-        found = "numbers that are no log-probabilities, such as NaN"
+        fault = "numbers that are no log-probabilities, such as NaN"
     else:
         return log_probs, frames
     raise ModelError(
-        f"{path}: the model gives {found}: its file is damaged or was changed: train or export it again"
+        f"{path}: the model gives {fault}: its file is damaged or was changed: "
+        "train or export it again"
     )
 
 
 def _are_log_probs(log_probs: NDArray[np.float32]) -> bool:
-    """Tell whether the likeliest class of each frame has a probability of 1 / K to 1; no comparison holds of NaN."""
+    """Return whether the best class of each frame has a probability of 1 / K to 1.
+
+    NaN is refused too, as no comparison holds for it.
+    """
     if not log_probs.size:
         return True
     best = log_probs.max(axis=2)
@@ -85,20 +99,21 @@ def _are_log_probs(log_probs: NDArray[np.float32]) -> bool:
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False) -> Runner:
-    """Load a model file, by its suffix: .safetensors with torch, .onnx with ONNX Runtime and without torch.
+    """Load a model file: .safetensors with torch, .onnx with ONNX Runtime and without torch.
 
-    A .pt2 is refused without being opened: `torch.export.load` runs code that the author of such a file may have put
-    there. Nothing in the two formats that are read can run.
+    A .pt2 file is refused without being opened, as `torch.export.load` runs code that its author
+    may have put there. Nothing in the other two formats can run.
 
     Args:
-        path: what `crnn train` or `crnn export` wrote.
-        device: see `crnn_cli.devices.resolve`; "auto" falls back to the CPU where the engine cannot use a GPU.
-        fast: whether to compute a .safetensors in bfloat16, where the device is fast with it. An image's numbers then
-            depend on the images beside it, by rounding.
+        path: A file that `crnn train` or `crnn export` wrote.
+        device: The name of the device, see `crnn_cli.devices.resolve`. "auto" falls back to the CPU
+            where the engine cannot use a GPU.
+        fast: Whether to run a .safetensors file in bfloat16, where the device computes fast in it.
+            An image's numbers then depend, by rounding, on the images beside it.
 
     Raises:
-        ModelError: no such file, not a model file, a .pt2, damaged or truncated; the message names it.
-        DeviceError: the machine or the engine lacks the device.
+        ModelError: The file is missing, not a model file, a .pt2, damaged or truncated.
+        DeviceError: The machine lacks the device, or the engine cannot use it.
     """
     path = Path(path)
     check_model_file(path)
@@ -112,8 +127,9 @@ def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False)
         return TorchRunner.load(path, device, fast)
     if path.suffix.lower() == ".pt2":
         raise ModelError(
-            f"{path}: a .pt2 file can run code when it is loaded, so crnn does not read it: give the .safetensors that "
-            "it was exported from, or a .onnx, which `crnn export` writes"
+            f"{path}: a .pt2 file can run code when it is loaded, so crnn does not read it: "
+            "give the .safetensors that it was exported from, or a .onnx, "
+            "which `crnn export` writes"
         )
     raise ModelError(
         f"{path}: {path.suffix or 'no suffix'}: a model file ends in .safetensors or .onnx"

@@ -1,7 +1,8 @@
-"""ONNX files looked through before ONNX Runtime sees them, by the wire format of protocol buffers.
+"""The check of ONNX files before ONNX Runtime opens them, on the wire format of protocol buffers.
 
-ONNX Runtime does what a file says: it opens the files in which tensors say their data is, runs loops that may never
-end, and takes the memory of the sizes that are declared. So a file may have nothing but what `crnn export` writes.
+ONNX Runtime obeys a file. It opens the files in which tensors say their data is, runs loops that
+may never end, and allocates the sizes that are declared. So a file may contain only what
+`crnn export` writes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 
 from crnn_cli.plain import short
 
-# The fields of each message (onnx.proto) and what they hold; "*" marks those that may be there several times, "bytes"
-# also stands for messages that are of no consequence. Others are refused.
+# The fields of each message (onnx.proto) and their contents. "*" marks a field that may be there
+# several times. "bytes" also stands for messages that have no effect. Other fields are refused.
 _FIELDS = {
     "model": {
         1: "number",
@@ -22,8 +23,8 @@ _FIELDS = {
         6: "bytes",
         7: "graph",
         8: "bytes*",
-    }
-    | {14: "bytes*"},
+        14: "bytes*",
+    },
     "graph": {
         1: "node*",
         2: "bytes",
@@ -32,8 +33,9 @@ _FIELDS = {
         11: "bytes*",
         12: "bytes*",
         13: "bytes*",
-    }
-    | {14: "bytes*", 16: "bytes*"},
+        14: "bytes*",
+        16: "bytes*",
+    },
     "node": {
         1: "bytes*",
         2: "bytes*",
@@ -53,8 +55,9 @@ _FIELDS = {
         7: "float*",
         8: "number*",
         9: "bytes*",
-    }
-    | {13: "bytes", 20: "number"},
+        13: "bytes",
+        20: "number",
+    },
     "tensor": {
         1: "number*",
         2: "number",
@@ -64,11 +67,14 @@ _FIELDS = {
         7: "number*",
         8: "bytes",
         9: "bytes",
-    }
-    | {10: "double*", 11: "number*", 12: "bytes", 14: "number", 16: "bytes*"},
+        10: "double*",
+        11: "number*",
+        12: "bytes",
+        14: "number",
+        16: "bytes*",
+    },
 }
-_WIRES = {"number": 0, "double": 1, "float": 5}  # as they stand in the file; all else as bytes
-_BYTES = 2
+# Fields that ONNX knows and that are refused by name, unless their value is 0.
 _REFUSED = {
     "model": {20: "training steps", 25: "functions"},
     "graph": {15: "sparse tensors"},
@@ -77,88 +83,119 @@ _REFUSED = {
         10: "lists of tensors",
         11: "graphs in a node",
         22: "sparse tensors",
-    }
-    | {23: "sparse tensors"},
+        23: "sparse tensors",
+    },
     "tensor": {
         13: "a tensor whose data is in another file",
         14: "a tensor whose data is in another file",
     },
 }
-_GRAPH = 7  # field of a model
-_OPERATOR, _DOMAIN = 4, 7  # fields of a node
-_DIMENSIONS = 1  # field of a tensor
+_MODEL_GRAPH = 7
+_NODE_OPERATOR = 4
+_NODE_DOMAIN = 7
+_TENSOR_DIMENSIONS = 1
 
-# What `crnn export` writes of any backbone and precision and with any torch that it works with, and operators as plain.
-# None of them has a graph inside, draws random numbers, or reads anything but its inputs.
-_NAMES = """
-    Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv
-    DequantizeLinear Div Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements Gemm GlobalAveragePool Greater
-    GreaterOrEqual HardSigmoid HardSwish Identity InstanceNormalization LSTM Less LessOrEqual Log LogSoftmax MatMul Max
-    MaxPool Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd
-    ReduceSum Relu Reshape Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
-    Where
+# Wire types, which say how a field is encoded.
+_VARINT = 0
+_LENGTH_DELIMITED = 2
+_WIRE_TYPES = {"number": _VARINT, "double": 1, "float": 5}  # all other contents have a length
+_FIXED_SIZES = {1: 8, 5: 4}
+
+# The operators that `crnn export` writes for any backbone and precision with any torch that it
+# works with, and operators as plain as these. None of them contains a graph, draws random numbers,
+# or reads anything except its inputs.
+_OPERATOR_NAMES = """
+    Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant
+    ConstantOfShape Conv DequantizeLinear Div Equal Erf Exp Expand Flatten Floor GRU Gather
+    GatherElements Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid HardSwish Identity
+    InstanceNormalization LSTM Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Min Mod Mul Neg
+    Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum Relu Reshape Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile
+    Transpose Unsqueeze Where
 """
-_OPERATORS = frozenset(_NAMES.split())
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 
 
 def check(data: bytes) -> None:
-    """Refuse an ONNX model that has anything but a plain network in it.
+    """Refuse an ONNX model that contains anything except a plain network.
 
     Raises:
-        ValueError: it has, or is no whole message; what was found.
+        ValueError: It does, or it is not a whole message. The error names what was found.
     """
-    if (
-        data[4:8] == b"ORTM"
-    ):  # of ONNX Runtime's own format, which may be a message at the same time
+    # A file in ONNX Runtime's own format may be a valid message at the same time.
+    if data[4:8] == b"ORTM":
         raise ValueError("it is in the format of ONNX Runtime")
-    _check("model", memoryview(data))
+    _check_message("model", memoryview(data))
 
 
-def _check(kind: str, message: memoryview) -> None:
+def _check_message(kind: str, message: memoryview) -> None:
+    """Check a message and the messages in it.
+
+    Raises:
+        ValueError: See `check`.
+    """
     refused = _REFUSED.get(kind, {})
-    operator, domain, elements = "", "", 1
-    seen = set()
-    for number, wire, value in _fields(message):
+    operator = ""
+    domain = ""
+    elements = 1
+    seen: set[int] = set()
+    for number, wire_type, value in _fields(message):
         if number in refused and value != 0:
             raise ValueError(f"it has {refused[number]}")
-        held = _FIELDS[kind].get(number, "")
-        content, several = held.rstrip("*"), held.endswith("*")
-        plain = _WIRES.get(content, _BYTES)
-        # Parsers pass over fields of another kind, and take the last of two or join them: what runs is not seen.
-        if (
-            not held
-            or (wire != plain and not (several and wire == _BYTES))
-            or (number in seen and not several)
-        ):
-            raise ValueError(
-                f"the field {number} of a {kind} is unknown, of another kind, or there twice"
-            )
+        content = _check_field(kind, number, wire_type, seen)
         seen.add(number)
         if isinstance(value, int):
-            if kind == "tensor" and number == _DIMENSIONS:
-                elements = _times(elements, value, message)
+            if kind == "tensor" and number == _TENSOR_DIMENSIONS:
+                elements = _multiply(elements, value, message)
         elif content in _FIELDS:
-            _check(content, value)
-        elif kind == "node" and number == _OPERATOR:
-            operator = _text(value)
-        elif kind == "node" and number == _DOMAIN:
-            domain = _text(value)
-        elif kind == "tensor" and number == _DIMENSIONS:
-            for length in _packed(value):
-                elements = _times(elements, length, message)
-    if kind == "model" and _GRAPH not in seen:
+            _check_message(content, value)
+        elif kind == "node" and number == _NODE_OPERATOR:
+            operator = _decode_name(value)
+        elif kind == "node" and number == _NODE_DOMAIN:
+            domain = _decode_name(value)
+        elif kind == "tensor" and number == _TENSOR_DIMENSIONS:
+            for length in _packed_varints(value):
+                elements = _multiply(elements, length, message)
+    if kind == "model" and _MODEL_GRAPH not in seen:
         raise ValueError("it has no graph")
     if kind == "node" and (operator not in _OPERATORS or domain not in ("", "ai.onnx")):
         name = f"{domain}.{operator}" if domain else operator
         raise ValueError(f"it has the operator {short(name)}, which no model of crnn needs")
 
 
-def _text(value: memoryview) -> str:
+def _check_field(kind: str, number: int, wire_type: int, seen: set[int]) -> str:
+    """Check the number and the wire type of a field, and return the name of its content.
+
+    Parsers skip fields of another wire type, and join repeated ones or take the last, so that what
+    runs would not be what is checked here.
+
+    Raises:
+        ValueError: The field is unknown, of another wire type, or repeated.
+    """
+    declared = _FIELDS[kind].get(number, "")
+    content = declared.rstrip("*")
+    repeatable = declared.endswith("*")
+    is_packed = repeatable and wire_type == _LENGTH_DELIMITED
+    has_wire_type = wire_type == _WIRE_TYPES.get(content, _LENGTH_DELIMITED) or is_packed
+    is_repeated = number in seen and not repeatable
+    if not declared or not has_wire_type or is_repeated:
+        raise ValueError(
+            f"the field {number} of a {kind} is unknown, of another kind, or there twice"
+        )
+    return content
+
+
+def _decode_name(value: memoryview) -> str:
+    """Return the beginning of a name, which may be of any length and content."""
     return bytes(value[:100]).decode("utf-8", "replace")
 
 
-def _times(elements: int, length: int, message: memoryview) -> int:
-    """The numbers of a tensor that is `length` times as large."""
+def _multiply(elements: int, length: int, message: memoryview) -> int:
+    """Return the number of elements of a tensor that has one more axis.
+
+    Raises:
+        ValueError: The tensor's message has too few bytes for them.
+    """
     if length >= 2**31 or elements * length > 2 * len(message):  # some types have two in a byte
         raise ValueError(
             f"it declares {short(elements * length)} numbers where it has {len(message):,} bytes"
@@ -166,43 +203,55 @@ def _times(elements: int, length: int, message: memoryview) -> int:
     return elements * length
 
 
-def _packed(value: memoryview) -> Iterator[int]:
-    place = 0
-    while place < len(value):
-        number, place = _number(value, place)
+def _packed_varints(value: memoryview) -> Iterator[int]:
+    """Yield the numbers of a packed field."""
+    offset = 0
+    while offset < len(value):
+        number, offset = _read_varint(value, offset)
         yield number
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """The fields of a message: (number, wire, value), of which what is no number stays as it stands."""
-    place = 0
-    while place < len(message):
-        key, place = _number(message, place)
+    """Yield the fields of a message as (number, wire type, value).
+
+    The value is an integer for a varint, and the encoded bytes for all other fields.
+
+    Raises:
+        ValueError: The message is damaged.
+    """
+    offset = 0
+    while offset < len(message):
+        key, offset = _read_varint(message, offset)
         if not 8 <= key < 2**32:  # parsers cut it to 32 bits
             raise ValueError("damaged or truncated")
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, place = _number(message, place)
-            yield number, wire, value
+        number = key >> 3
+        wire_type = key & 7
+        if wire_type == _VARINT:
+            value, offset = _read_varint(message, offset)
+            yield number, wire_type, value
             continue
-        size = {1: 8, 5: 4}.get(wire)
-        if wire == _BYTES:
-            size, place = _number(message, place)
-        if size is None or size > len(message) - place:
+        size = _FIXED_SIZES.get(wire_type)
+        if wire_type == _LENGTH_DELIMITED:
+            size, offset = _read_varint(message, offset)
+        if size is None or size > len(message) - offset:
             raise ValueError("damaged or truncated")
-        yield number, wire, message[place : place + size]
-        place += size
+        yield number, wire_type, message[offset : offset + size]
+        offset += size
 
 
-def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the least first, and where it ends."""
-    found = 0
+def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
+    """Read an integer of seven bits a byte, lowest bits first, and return it and its end.
+
+    Raises:
+        ValueError: It is cut short, or has more than 64 bits.
+    """
+    result = 0
     for shift in range(0, 70, 7):
-        if place >= len(message):
+        if offset >= len(message):
             break
-        byte = message[place]
-        place += 1
-        found |= (byte & 0x7F) << shift
-        if byte < 0x80 and found < 2**64:
-            return found, place
+        byte = message[offset]
+        offset += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80 and result < 2**64:
+            return result, offset
     raise ValueError("damaged or truncated")

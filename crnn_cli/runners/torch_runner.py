@@ -1,4 +1,4 @@
-"""Checkpoints (.safetensors), run by torch."""
+"""The runner of checkpoints (.safetensors), with torch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ class TorchRunner:
     """A `Runner` (see `crnn_cli.runners`) around a network on `device`.
 
     Args:
-        network: of images on the device and widths on the CPU, where what depends on their values costs no waiting.
-        path: of the model, for messages.
-        fast: whether it runs under autocast to bfloat16.
+        network: A function of images on the device and widths on the CPU. Widths on the device
+            would make everything that depends on their values wait for it.
+        header: The description of the model.
+        device: The device of the network.
+        fast: Whether the network runs under autocast to bfloat16.
+        path: The path of the model file, for messages.
     """
 
     parallel = 1
@@ -35,29 +38,37 @@ class TorchRunner:
         fast: bool = False,
         path: Path = Path(),
     ) -> None:
-        self.network, self.path = network, path
-        self.header, self.config = header, header.config
+        self.network = network
+        self.header = header
+        self.config = header.config
         self.device = str(device)
         self.fast = fast
+        self.path = path
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", fast: bool = False) -> TorchRunner:
-        """Raises ModelError and DeviceError, see `crnn_cli.runners.load`."""
-        place = devices.torch_device(device)
+        """Load a checkpoint, see `crnn_cli.runners.load`.
+
+        Raises:
+            ModelError: The file cannot be used.
+            DeviceError: The device cannot be used.
+        """
+        torch_device = devices.torch_device(device)
         model, header = checkpoint.load_model(path)
-        model = model.to(place)
-        if place.type == "cuda":
+        model = model.to(torch_device)
+        if torch_device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)
-        return cls(model, header, place, fast and devices.supports_bf16(place), path)
+        return cls(model, header, torch_device, fast and devices.supports_bf16(torch_device), path)
 
     def __call__(
         self, images: NDArray[np.uint8], widths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Run the model on a batch, see `crnn_cli.runners.Runner`."""
         pixels = torch.from_numpy(images).to(self.device)
         with (
             torch.inference_mode(),
             torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.fast),
         ):
             log_probs, frames = self.network(pixels, torch.from_numpy(widths))
-            found = log_probs.cpu().numpy(), frames.cpu().numpy()
-        return runners.checked(*found, len(images), self.config, self.path)
+            outputs = log_probs.cpu().numpy(), frames.cpu().numpy()
+        return runners.check_outputs(*outputs, len(images), self.config, self.path)
