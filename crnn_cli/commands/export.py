@@ -135,8 +135,12 @@ def _show(results: Sequence[PrecisionResult]) -> None:
 
     rows: list[tuple[str, ...]] = [("", "MB", "images/s", "exact %", "CER %")]
     for result in results:
-        exact, cer = (f"{100 * figure.value:.2f}" for figure in (result.scores.exact, result.scores.cer))
-        rows.append((result.precision, f"{result.size / 1e6:.1f}", f"{result.rate:,.0f}", exact, cer))
+        exact, cer = (
+            f"{100 * figure.value:.2f}" for figure in (result.scores.exact, result.scores.cer)
+        )
+        rows.append(
+            (result.precision, f"{result.size / 1e6:.1f}", f"{result.rate:,.0f}", exact, cer)
+        )
     files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
     bad = results[0].unreadable
     if bad:
