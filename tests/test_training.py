@@ -34,7 +34,7 @@ from crnn_cli.errors import (
     TrainingError,
     UsageFault,
 )
-from crnn_cli.training.run import steps_between_validations
+from crnn_cli.training.validation import steps_between_validations
 from tests.conftest import Result, png, render
 
 WORDS = [

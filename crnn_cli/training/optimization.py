@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from crnn_cli.config import Optimizer, Schedule, TrainConfig
+from crnn_cli.config import Optimizer, Precision, Schedule, TrainConfig
 from crnn_cli.core.model import CRNN
+from crnn_cli.devices import supports_bf16
 
 DEFAULT_LEARNING_RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0, "sgd": 0.02}
+
+
+def resolve_config(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """Return `config` with its learning rate and precision filled in.
+
+    The learning rate defaults to the optimizer's. The precision "auto" becomes the one that is
+    fast on `device`.
+    """
+    fast: Precision = "bf16" if supports_bf16(device) else "fp32"
+    precision = fast if config.precision == "auto" else config.precision
+    return replace(config, lr=peak_learning_rate(config), precision=precision)
 
 
 def peak_learning_rate(config: TrainConfig) -> float:

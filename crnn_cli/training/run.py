@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from crnn_cli.checkpoint import Header, save
-from crnn_cli.config import Precision, TrainConfig
 from crnn_cli.core.ctc import ctc_loss, flat_start_loss
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.loading import Batch, Loader
-from crnn_cli.data.sampling import Sampler
-from crnn_cli.devices import supports_bf16
+from crnn_cli.data.sampling import Sampler, mix
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.plain import short
 from crnn_cli.training.batch_transform import BatchTransform
@@ -25,18 +23,15 @@ from crnn_cli.training.optimization import (
     ModelEma,
     build_optimizer,
     lr_scale,
-    peak_learning_rate,
+    resolve_config,
     scale_lr,
 )
 from crnn_cli.training.run_folder import RunFolder
 from crnn_cli.training.setup import PreparedRun, RunSettings, explain_out_of_memory
 from crnn_cli.training.state import check_state
-from crnn_cli.training.validation import ValidationResult, validate
+from crnn_cli.training.validation import ValidationResult, steps_between_validations, validate
 
-_TRAINING_STEPS_PER_VALIDATION_BATCH = 8  # where an epoch has so many steps
 _FLAT_START_FRACTION = 0.2  # the share of a run after which its flat start is over at the latest
-_MIN_STEPS_BETWEEN_VALIDATIONS = 8  # however short an epoch is
-_MAX_STEPS_BETWEEN_VALIDATIONS = 2000  # in a long epoch, unless the validation set is large
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = {  # the key in a saved state, and the attribute of `Run`
     "step": "step",
@@ -402,24 +397,3 @@ def _source_weights(settings: RunSettings) -> list[float] | None:
     if all(weight is None for weight in weights):
         return None
     return [1.0 if weight is None else weight for weight in weights]
-
-
-def steps_between_validations(epoch_batches: int, val_batches: int) -> int:
-    """Return the number of training steps from one validation to the next.
-
-    It is an epoch, or a part of a long epoch. It never is less than the number of batches in the
-    validation set, so that most of the time goes into training.
-    """
-    most = max(_TRAINING_STEPS_PER_VALIDATION_BATCH * val_batches, _MAX_STEPS_BETWEEN_VALIDATIONS)
-    return max(_MIN_STEPS_BETWEEN_VALIDATIONS, val_batches, min(epoch_batches, most))
-
-
-def resolve_config(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """Return `config` with its learning rate and precision filled in.
-
-    The learning rate defaults to the optimizer's. The precision "auto" becomes the one that is
-    fast on `device`.
-    """
-    fast: Precision = "bf16" if supports_bf16(device) else "fp32"
-    precision = fast if config.precision == "auto" else config.precision
-    return replace(config, lr=peak_learning_rate(config), precision=precision)

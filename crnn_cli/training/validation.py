@@ -21,6 +21,9 @@ from crnn_cli.data.dataset import Samples
 from crnn_cli.errors import ImageError
 
 _MAX_EXAMPLES = 3
+_TRAINING_STEPS_PER_VALIDATION_BATCH = 8  # where an epoch has so many steps
+_MIN_STEPS_BETWEEN_VALIDATIONS = 8  # however short an epoch is
+_MAX_STEPS_BETWEEN_VALIDATIONS = 2000  # in a long epoch, unless the validation set is large
 
 # The confidences of a reading, one for each of `calibration.TEMPERATURES`.
 Confidences = NDArray[np.float64]
@@ -47,6 +50,16 @@ class ValidationResult:
     temperature: float
     examples: tuple[tuple[str, str], ...]
     all_blank: bool
+
+
+def steps_between_validations(epoch_batches: int, val_batches: int) -> int:
+    """Return the number of training steps from one validation to the next.
+
+    It is an epoch, or a part of a long epoch. It never is less than the number of batches in the
+    validation set, so that most of the time goes into training.
+    """
+    most = max(_TRAINING_STEPS_PER_VALIDATION_BATCH * val_batches, _MAX_STEPS_BETWEEN_VALIDATIONS)
+    return max(_MIN_STEPS_BETWEEN_VALIDATIONS, val_batches, min(epoch_batches, most))
 
 
 def validate(
