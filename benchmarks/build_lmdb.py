@@ -1,26 +1,33 @@
-"""Images a second of `crnn build-lmdb` and of reading what it built, beside DTRB and a plain script.
+"""Compare building and reading of datasets by `crnn` with DTRB and a plain script, in images/s.
 
     python benchmarks/build_lmdb.py --dtrb FOLDER [--images 20000]
     python benchmarks/build_lmdb.py --dtrb FOLDER --folder words
 
-The images are rendered words, or those of `--folder`, which holds `images/` and `labels.tsv` (path<TAB>text). For DTRB
-see `dtrb.py`; without `--dtrb` it is left out. All take turns, in rounds of which the first does not count; rates are
-medians over the others, ratios medians of the ratios in a round.
+The images are rendered words, or those of `--folder`, which holds `images/` and `labels.tsv`
+(path<TAB>text). `dtrb.py` says how to install DTRB; without `--dtrb` it is left out. All take
+turns, in rounds of which the first does not count; rates are medians over the others, ratios are
+medians of the ratios in a round.
 
-Building: processes of their own, timed from start to end, interpreter and imports included.
+Building runs in separate processes, timed from start to end, interpreter and imports included.
 
-crnn build-lmdb  As it comes: every image (see `images.verified_size`) and its label checked, in a thread a core.
-DTRB             `create_lmdb_dataset.py` as it comes: `checkValid`, which decodes every image, in one thread.
-one by one       What such scripts do and no more: each image opened, decoded and put, in one thread.
+crnn build-lmdb  The command with its defaults: every image (see `images.verified_size`) and its
+                 label are checked, in one thread for each core.
+DTRB             `create_lmdb_dataset.py` unchanged: `checkValid`, which decodes every image, in one
+                 thread.
+one by one       `convert_images.py`, which does what such scripts do and no more: it opens, decodes
+                 and puts each image, in one thread.
 
-Reading, one by one: every record of the same dataset to its label and its grey pixels, one thread, no loader. Ours is
-`LmdbReader` and `images.decode`; DTRB's is its `LmdbDataset`, which gives an image of Pillow's.
+Reading, one by one, turns every record of the same dataset into its label and its grey pixels, in
+one thread without a loader. Ours is `Reader` and `images.decode`; DTRB's is its `LmdbDataset`,
+which returns an image of Pillow's.
 
-Reading, in batches: every record to float32 tensors that a network takes, as the two train. Ours is what `crnn train`
-does: `Sampler` and `Loader` with its default of threads, batches of like widths at a height of 32, scaled from uint8 to
-float32. "first epoch" has nothing cached; `crnn train` keeps the scaled images up to 2 GiB, "later epochs" have them.
-DTRB's is its `LmdbDataset` and its `AlignCollate`, every image squeezed to 32 x 100, shuffled, in a `DataLoader` with 4
-worker processes, its default, and with none; it leaves out no sample (`--data_filtering_off`), as ours does not.
+Reading, in batches, turns every record into float32 tensors for a network, as the two projects do
+in training. Ours is what `crnn train` does: `Sampler` and `Loader` with the default number of
+threads, batches of similar widths at a height of 32, scaled from uint8 to float32. "first epoch"
+has nothing cached; `crnn train` keeps the scaled images up to 2 GiB, and "later epochs" use them.
+DTRB's is its `LmdbDataset` and its `AlignCollate`, every image squeezed to 32 x 100, shuffled, in
+a `DataLoader` with 4 worker processes, its default, and with none; it leaves out no sample
+(`--data_filtering_off`), as ours does not.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +46,8 @@ import cv2
 import dtrb
 import numpy as np
 import torch
-from peers import Orientation, Work, checkout, machine, measure, side_by_side, table
-from readers import confine, positive
+from bench import Parser, confine, existing_folder, positive, take_turns
+from peers import Work, rate_table, side_by_side, software
 from torch.utils.data import DataLoader
 
 from crnn_cli.config import ModelConfig, TrainConfig
@@ -49,88 +56,66 @@ from crnn_cli.data.loading import Loader
 from crnn_cli.data.sampling import Sampler
 from crnn_cli.data.store import LmdbReader
 
-# argv: the folder with labels.tsv, the dataset to make. A transaction every thousand images, as such scripts have it.
-ONE_BY_ONE = """
-import sys
-from pathlib import Path
-import cv2, lmdb, numpy
-
-folder, output = map(Path, sys.argv[1:])
-environment = lmdb.open(str(output), map_size=1 << 40)
-count, cache = 0, {}
-
-
-def put():
-    with environment.begin(write=True) as transaction:
-        for key, value in cache.items():
-            transaction.put(key, value)
-    cache.clear()
-
-
-for line in (folder / "labels.tsv").read_text(encoding="utf-8").splitlines():
-    path, text = line.split("\\t", 1)
-    data = (folder / path).read_bytes()
-    if cv2.imdecode(numpy.frombuffer(data, numpy.uint8), cv2.IMREAD_GRAYSCALE) is None:
-        continue
-    count += 1
-    cache[b"image-%09d" % count] = data
-    cache[b"label-%09d" % count] = text.encode()
-    if count % 1000 == 0:
-        put()
-cache[b"num-samples"] = b"%d" % count
-put()
-"""
-
+BUILD = "crnn build-lmdb"
+FIRST_EPOCH = "crnn, first epoch"
+LATER_EPOCHS = "crnn, later epochs"
+ONE_BY_ONE = "crnn"
 _LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-BUILD, FIRST, LATER, SINGLY = "crnn build-lmdb", "crnn, first epoch", "crnn, later epochs", "crnn"
+
+Command = Sequence[str | Path]
 
 
 def render(folder: Path, count: int, width: int | None = None) -> None:
-    """`count` noisy word images 32 pixels high, every other one a JPEG, and their labels.tsv.
+    """Write `count` noisy word images 32 pixels high, every other one a JPEG, and their labels.tsv.
 
     Args:
-        width: of all of them; None: what each word takes.
+        folder: The folder to write into.
+        count: The number of images.
+        width: The width of all images in pixels; None keeps the width that each word takes.
     """
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     (folder / "images").mkdir()
+    font = cv2.FONT_HERSHEY_SIMPLEX
     with (folder / "labels.tsv").open("w", encoding="utf-8") as labels:
         for number in range(count):
-            word = "".join(draw.choice(_LETTERS, draw.integers(3, 11)))
-            (wide, _), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, 0.8, 2)
-            image = draw.integers(200, 256, (32, wide + 8, 3), dtype=np.uint8)
-            cv2.putText(
-                image, word, (4, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2, cv2.LINE_AA
-            )
+            word = "".join(rng.choice(_LETTERS, rng.integers(3, 11)))
+            (text_width, _), _ = cv2.getTextSize(word, font, 0.8, 2)
+            image = rng.integers(200, 256, (32, text_width + 8, 3), dtype=np.uint8)
+            cv2.putText(image, word, (4, 23), font, 0.8, (30, 30, 30), 2, cv2.LINE_AA)
             if width is not None:
-                image = cv2.resize(image, (width, 32), interpolation=cv2.INTER_AREA).astype(
-                    np.uint8
-                )
+                resized = cv2.resize(image, (width, 32), interpolation=cv2.INTER_AREA)
+                image = resized.astype(np.uint8)
             name = f"images/{number:06d}.{('png', 'jpg')[number % 2]}"
             cv2.imwrite(str(folder / name), image)
             labels.write(f"{name}\t{word}\n")
 
 
-def build_command(folder: Path, output: Path) -> list[str | Path]:
+def build_command(folder: Path, output: Path) -> Command:
     crnn = [sys.executable, "-m", "crnn_cli.main", "build-lmdb"]
     return [*crnn, folder, folder / "labels.tsv", "-o", output]
 
 
-def building(command: Sequence[str | Path], output: Path) -> Orientation:
-    """A turn of a command that makes the dataset `output`, which is taken away again."""
+def run_quietly(command: Command) -> None:
+    """Run a command to its end; raises CalledProcessError where it fails."""
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
 
-    def turn() -> float:
+
+def build_timer(command: Command, output: Path) -> Callable[[], float]:
+    """Return a function that builds and removes `output`, and returns the images per second."""
+
+    def rate() -> float:
         start = time.perf_counter()
-        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+        run_quietly(command)
         seconds = time.perf_counter() - start
         count = len(LmdbReader(output))
         shutil.rmtree(output)
         return count / seconds
 
-    return turn
+    return rate
 
 
-def our_records(path: Path) -> Work:
-    reader = LmdbReader(path)
+def crnn_records(path: Path) -> Work:
+    reader = Reader(path)
 
     def work() -> int:
         for index in range(len(reader)):
@@ -141,8 +126,8 @@ def our_records(path: Path) -> Work:
     return work
 
 
-def our_batches(path: Path, batch_size: int, cached: bool) -> Work:
-    reader = LmdbReader(path)
+def crnn_batches(path: Path, batch_size: int, cached: bool) -> Work:
+    reader = Reader(path)
     config = ModelConfig(dataset.derive_alphabet([reader], ModelConfig("0")).characters)
     samples, _ = dataset.encode([reader], config, drop_unknown=False)
     sampler = Sampler(samples.widths, samples.sources, None, batch_size, TrainConfig.seed)
@@ -159,10 +144,9 @@ def our_batches(path: Path, batch_size: int, cached: bool) -> Work:
     return work
 
 
-def their_records(folder: Path, path: Path, alphabet: str) -> Work:
-    records = dtrb.part(folder, "dataset").LmdbDataset(
-        str(path), dtrb.options(alphabet, filtering=False)
-    )
+def dtrb_records(folder: Path, path: Path, alphabet: str) -> Work:
+    module = dtrb.import_module(folder, "dataset")
+    records = module.LmdbDataset(str(path), dtrb.options(alphabet, filtering=False))
 
     def work() -> int:
         for index in range(len(records)):
@@ -172,64 +156,60 @@ def their_records(folder: Path, path: Path, alphabet: str) -> Work:
     return work
 
 
-def their_batches(folder: Path, path: Path, alphabet: str, batch_size: int, workers: int) -> Work:
-    theirs = dtrb.part(folder, "dataset")
+def dtrb_batches(folder: Path, path: Path, alphabet: str, batch_size: int, workers: int) -> Work:
+    module = dtrb.import_module(folder, "dataset")
     loader: DataLoader[tuple[torch.Tensor, list[str]]] = DataLoader(
-        theirs.LmdbDataset(str(path), dtrb.options(alphabet, filtering=False)),
+        module.LmdbDataset(str(path), dtrb.options(alphabet, filtering=False)),
         batch_size,
         shuffle=True,
         num_workers=workers,
-        collate_fn=theirs.AlignCollate(32, 100),
+        collate_fn=module.AlignCollate(32, 100),
     )
     return lambda: sum(len(pixels) for pixels, _ in loader)
 
 
-def compare_building(folder: Path, output: Path, given: argparse.Namespace) -> str:
-    commands: dict[str, list[str | Path]] = {BUILD: build_command(folder, output)}
-    if given.dtrb:
-        script = [sys.executable, given.dtrb / "create_lmdb_dataset.py"]
-        commands["DTRB"] = [
-            *script,
-            "--inputPath",
-            folder,
-            "--gtFile",
-            folder / "labels.tsv",
-            "--outputPath",
-            output,
-        ]
-    commands["one by one"] = [sys.executable, "-c", ONE_BY_ONE, folder, output]
-    turns = {name: building(command, output) for name, command in commands.items()}
-    return table("building", measure(turns, given.rounds), [BUILD])
+def compare_building(folder: Path, output: Path, options: argparse.Namespace) -> str:
+    labels = folder / "labels.tsv"
+    commands = {BUILD: build_command(folder, output)}
+    if options.dtrb:
+        script = options.dtrb / "create_lmdb_dataset.py"
+        paths = ("--inputPath", folder, "--gtFile", labels, "--outputPath", output)
+        commands["DTRB"] = [sys.executable, script, *paths]
+    script = Path(__file__).with_name("convert_images.py")
+    commands["one by one"] = [sys.executable, script, folder, output]
+    timers = {name: build_timer(command, output) for name, command in commands.items()}
+    return rate_table("building", take_turns(timers, options.rounds), [BUILD])
 
 
-def compare_reading(path: Path, given: argparse.Namespace) -> str:
-    alphabet = "".join(sorted(set("".join(LmdbReader(path).labels()))))
-    singly: dict[str, tuple[Any, ...]] = {SINGLY: (our_records, path)}
+def compare_reading(path: Path, options: argparse.Namespace) -> str:
+    alphabet = "".join(sorted(set("".join(Reader(path).labels()))))
+    records: dict[str, tuple[Any, ...]] = {ONE_BY_ONE: (crnn_records, path)}
     batches: dict[str, tuple[Any, ...]] = {
-        FIRST: (our_batches, path, given.batch_size, False),
-        LATER: (our_batches, path, given.batch_size, True),
+        FIRST_EPOCH: (crnn_batches, path, options.batch_size, False),
+        LATER_EPOCHS: (crnn_batches, path, options.batch_size, True),
     }
-    if given.dtrb:
-        theirs = given.dtrb, path, alphabet
-        singly["DTRB"] = their_records, *theirs
+    if options.dtrb:
+        arguments = (options.dtrb, path, alphabet)
+        records["DTRB"] = (dtrb_records, *arguments)
         for workers in (4, 0):
-            batches[f"DTRB, {workers} workers"] = their_batches, *theirs, given.batch_size, workers
+            system = (dtrb_batches, *arguments, options.batch_size, workers)
+            batches[f"DTRB, {workers} workers"] = system
+    record_rates = side_by_side(records, options.rounds)
+    batch_rates = side_by_side(batches, options.rounds)
     return "\n".join(
         (
-            table("reading, one by one", side_by_side(singly, given.rounds), [SINGLY]),
-            table("reading, in batches", side_by_side(batches, given.rounds), [FIRST, LATER]),
+            rate_table("reading, one by one", record_rates, [ONE_BY_ONE]),
+            rate_table("reading, in batches", batch_rates, [FIRST_EPOCH, LATER_EPOCHS]),
         )
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--dtrb", type=checkout, metavar="FOLDER", help="a checkout of DTRB")
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--dtrb", type=existing_folder, metavar="FOLDER", help="a checkout of DTRB")
     parser.add_argument(
         "--folder",
-        type=checkout,
+        type=existing_folder,
         help="real images and their labels.tsv, in place of rendered ones",
     )
     parser.add_argument(
@@ -238,28 +218,26 @@ def main() -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=192, metavar="N", help="default 192, DTRB's"
     )
-    parser.add_argument(
-        "--rounds", type=positive, default=5, metavar="N", help="medians of N rounds (default 5)"
-    )
-    parser.add_argument("--threads", type=positive, metavar="N", help="cores (default: all)")
-    given = parser.parse_args()
-    threads = confine(given.threads)
+    parser.add_rounds(5)
+    parser.add_threads()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    cores = confine(options.threads)
     with tempfile.TemporaryDirectory() as temporary:
-        folder, output = given.folder or Path(temporary), Path(temporary) / "output.lmdb"
-        if not given.folder:
-            render(folder, given.images)
-        print(f"{machine(threads)}; rounds: {given.rounds}")
-        if not given.dtrb:
+        folder = options.folder or Path(temporary)
+        output = Path(temporary) / "output.lmdb"
+        if not options.folder:
+            render(folder, options.images)
+        print(f"{software(cores)}; rounds: {options.rounds}")
+        if not options.dtrb:
             print("Left out: DTRB (no --dtrb).")
-        print(f"\n{compare_building(folder, output, given)}", flush=True)
-        subprocess.run(
-            [str(part) for part in build_command(folder, output)], check=True, capture_output=True
-        )
-        print(
-            f"{len(LmdbReader(output)):,} images, {given.batch_size} a batch.\n\n{compare_reading(output, given)}",
-            end="",
-        )
-    return None
+        print(f"\n{compare_building(folder, output, options)}", flush=True)
+        run_quietly(build_command(folder, output))
+        print(f"{len(Reader(output)):,} images, {options.batch_size} a batch.\n")
+        print(compare_reading(output, options), end="")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""crnn.pytorch, https://github.com/meijieru/crnn.pytorch, as the benchmarks run it: its own code, unchanged.
+"""crnn.pytorch as the benchmarks run it: the unchanged code of the project, from a checkout.
 
-    git clone https://github.com/meijieru/crnn.pytorch   # measured was commit 3cc7904
+https://github.com/meijieru/crnn.pytorch
+
+    git clone https://github.com/meijieru/crnn.pytorch   # measured: 3cc7904
     pip install six
 
-It is of Python 2's time. Stand-ins: `collections.Iterable` is `collections.abc.Iterable`; LMDB's keys are encoded and
-its labels decoded on their way through `lmdb.open`; in place of warp-ctc stands `torch.nn.CTCLoss`, which gives the
-same loss; `utils.loadData`, a copy into buffers that torch no longer resizes so, is left out. Its `train.py` cannot run
-as it stands (it reads `opt.trainroot` of an option named `trainRoot`), so its parts are put together here as there.
+The project dates from Python 2. Stand-ins: `collections.Iterable` is `collections.abc.Iterable`;
+LMDB's keys are encoded and its labels decoded on their way through `lmdb.open`;
+`torch.nn.CTCLoss`, which gives the same loss, replaces warp-ctc; `utils.loadData`, a copy into
+buffers that torch no longer resizes so, is left out. Its `train.py` cannot run as it stands (it
+reads `opt.trainroot` of an option named `trainRoot`), so its parts are put together here in the
+same way.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ from peers import Work, module
 from torch import nn
 
 
-class _Text:
-    """An LMDB environment that is asked for `str` keys, and gives labels as `str`."""
+class _TextEnvironment:
+    """An LMDB environment whose keys and labels are `str`."""
 
     def __init__(self, environment: lmdb.Environment) -> None:
         self._environment = environment
@@ -43,8 +47,8 @@ class _Text:
             yield SimpleNamespace(get=get)
 
 
-def part(folder: Path, name: str) -> Any:
-    """Its module `name`."""
+def import_module(folder: Path, name: str) -> Any:
+    """Import a module of the checkout in `folder`."""
     if not hasattr(collections, "Iterable"):
         collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
     return module(folder, name)
@@ -53,29 +57,34 @@ def part(folder: Path, name: str) -> Any:
 def training(
     folder: Path, path: Path, alphabet: str, width: int, batch_size: int, steps: int
 ) -> Work:
-    """So many steps of its training, with `--random_sample`, which torch asks for now, and `--adadelta`.
+    """Set up training with `--random_sample`, which torch requires now, and `--adadelta`.
 
-    With RMSprop at 0.01, its default, it diverges within some steps, and its LSTMs then take five times as long.
+    With RMSprop at 0.01, the default, training diverges within some steps, and the LSTMs then take
+    five times as long.
     """
-    records, helpers = part(folder, "dataset"), part(folder, "utils")
-    records.lmdb = SimpleNamespace(open=lambda *args, **options: _Text(lmdb.open(*args, **options)))
+    dataset = import_module(folder, "dataset")
+    utils = import_module(folder, "utils")
+    dataset.lmdb = SimpleNamespace(
+        open=lambda *args, **options: _TextEnvironment(lmdb.open(*args, **options))
+    )
     loader = torch.utils.data.DataLoader(
-        records.lmdbDataset(str(path)),
+        dataset.lmdbDataset(str(path)),
         batch_size,
         shuffle=True,
         num_workers=2,
-        collate_fn=records.alignCollate(32, width),
+        collate_fn=dataset.alignCollate(32, width),
     )
-    converter, mean_loss = helpers.strLabelConverter(alphabet), helpers.averager()
-    network = part(folder, "models.crnn").CRNN(32, 1, len(alphabet) + 1, 256).train()
+    converter = utils.strLabelConverter(alphabet)
+    mean_loss = utils.averager()
+    network = import_module(folder, "models.crnn").CRNN(32, 1, len(alphabet) + 1, 256).train()
     criterion = nn.CTCLoss(reduction="sum")
     optimizer = torch.optim.Adadelta(network.parameters())
 
-    def forever() -> Iterator[Any]:
+    def endless_batches() -> Iterator[Any]:
         while True:
             yield from loader
 
-    batches = forever()
+    batches = endless_batches()
 
     def step() -> int:
         images, texts = next(batches)

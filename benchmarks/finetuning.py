@@ -1,33 +1,36 @@
-r"""What a bundled model is worth as a start: real sets learned from scratch, from it, and from it without forgetting.
+r"""Measure the worth of a bundled model as a start for learning real sets.
 
-    python benchmarks/finetuning.py DATA --init tiny --replay words.lmdb --english DATA/iiit5k_train \
-        --set captcha_train --set memorials_train --minutes 1 --minutes 4 --plot docs/finetuning.svg
+    python benchmarks/finetuning.py DATA --init tiny --replay words.lmdb \
+        --english DATA/iiit5k_train --set captcha_train --set memorials_train \
+        --minutes 1 --minutes 4 --plot docs/finetuning.svg
 
-Three ways with the same minutes: `scratch`; `init`, from the model; `replay`, the same with one image in four drawn
-from the dataset `--replay`, such as `crnn synth` makes. Each is scored on the part of its set that is kept aside, as
-`learning.py` does it, and on `--english`, a folder of word images with labels.tsv, by case-insensitive alphanumeric
+It compares three ways in the same minutes: `scratch`; `init`, from the model; `replay`, the same
+with one image in four drawn from the dataset `--replay`, such as `crnn synth` writes, so that the
+model forgets less. Each is scored on the held-out part of its set, which `learning.py` splits off,
+and on `--english`, a folder of word images with labels.tsv, by case-insensitive alphanumeric
 accuracy. Rows are printed as they come; `--plot` needs matplotlib.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning import crnn, scored, split
+from bench import Parser, machine, markdown, markdown_row
+from learning import build_split, crnn, evaluate
 
 from crnn_cli import devices
 
+HEADS = ("set", "minutes", "way", "exact", "CER", "English words")
 WAYS = ("scratch", "init", "replay")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run: exact accuracy and CER on the part kept aside, accuracy on English words."""
+    """A run: exact accuracy and CER on the held-out part, and accuracy on English words."""
 
     set: str
     minutes: float
@@ -41,39 +44,37 @@ class Row:
         return self.set, f"{self.minutes:g}", self.way, *(f"{figure:.2%}" for figure in figures)
 
 
-def measure(name: str, given: argparse.Namespace, work: Path) -> Iterator[Row]:
-    """Every way and time on the set `name`."""
-    folder = given.data / name
-    aside = 10 if name in given.tenth else 5
-    for part, labels in zip(("train", "aside"), split(folder, aside, False, work), strict=True):
-        crnn("build-lmdb", folder, labels, "-o", work / f"{part}.lmdb")
-    init = ["--init", given.init, "--lr", given.lr]
-    options = {
-        "scratch": [work / "train.lmdb"],
-        "init": [work / "train.lmdb", *init],
-        "replay": [f"{work / 'train.lmdb'}:3", f"{given.replay}:1", *init],
+def measure(name: str, english: Path, options: argparse.Namespace, work: Path) -> Iterator[Row]:
+    """Yield a row for every way and time on the set `name`.
+
+    Args:
+        name: The name of the set.
+        english: A dataset of English words.
+        options: The arguments of the script.
+        work: A folder for datasets and models.
+    """
+    held_out = 10 if name in options.tenth else 5
+    names = ("train", "aside")
+    train, aside = build_split(options.data / name, held_out, False, work, names)
+    init = ["--init", options.init, "--lr", options.lr]
+    train_arguments = {
+        "scratch": [train],
+        "init": [train, *init],
+        "replay": [f"{train}:3", f"{options.replay}:1", *init],
     }
-    for minutes in given.minutes:
+    for minutes in options.minutes:
         for way in WAYS:
             model = work / f"{way}-{minutes:g}.safetensors"
-            crnn(
-                "train", *options[way], "-o", model, "--max-minutes", minutes, "--seed", given.seed
-            )
-            own, english = (
-                scored(store, model) for store in (work / "aside.lmdb", given.english_store)
-            )
-            yield Row(
-                name,
-                minutes,
-                way,
-                own["exact"]["value"],
-                own["cer"]["value"],
-                english["alphanumeric"]["value"],
-            )
+            limits = ["--max-minutes", minutes, "--seed", options.seed]
+            crnn("train", *train_arguments[way], "-o", model, *limits)
+            figures = evaluate(aside, model)
+            english_share = evaluate(english, model)["alphanumeric"]["value"]
+            exact = figures["exact"]["value"]
+            yield Row(name, minutes, way, exact, figures["cer"]["value"], english_share)
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Character error rate against minutes, a panel a set; the suffix of `path` names the format."""
+    """Plot CER against minutes, with a panel for each set; the suffix names the format."""
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(row.set for row in rows))
@@ -82,32 +83,23 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     )
     for name, panel in zip(names, panels[0], strict=True):
         for way, marker in zip(WAYS, "os^", strict=True):
-            own = [row for row in rows if (row.set, row.way) == (name, way)]
-            panel.plot(
-                [row.minutes for row in own],
-                [100 * row.cer for row in own],
-                marker=marker,
-                label=way,
-            )
-        minutes = sorted({row.minutes for row in rows if row.set == name})
-        panel.set(
-            title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log", ylim=(0, None)
-        )
-        panel.set_xticks(minutes, [f"{own:g}" for own in minutes])
+            way_rows = [row for row in rows if (row.set, row.way) == (name, way)]
+            minutes = [row.minutes for row in way_rows]
+            panel.plot(minutes, [100 * row.cer for row in way_rows], marker=marker, label=way)
+        ticks = sorted({row.minutes for row in rows if row.set == name})
+        panel.set(title=name, xlabel="minutes of training", ylabel="CER, %", xscale="log")
+        panel.set_ylim(0, None)
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0][0].legend()
     figure.savefig(path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "--set", action="append", required=True, help="folder under DATA; may be given again"
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_data()
+    parser.add_sets()
     parser.add_argument(
         "--tenth", action="append", default=["fraktur_train"], help="of this set keep a tenth aside"
     )
@@ -123,30 +115,28 @@ def main() -> None:
         "--english", type=Path, required=True, help="folder of English word images to score"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plot", type=Path, help="write the character error rates as .svg or .png")
-    given = parser.parse_args()
+    parser.add_plot("the character error rates")
+    return parser.parse_args()
 
-    print(
-        f"machine: {platform.processor() or platform.machine()}, {devices.cores()} core(s); from: {given.init}"
-    )
+
+def main() -> None:
+    options = parse_arguments()
+    print(f"machine: {machine(devices.cores())}; from: {options.init}")
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        given.english_store = Path(name) / "english.lmdb"
-        crnn("build-lmdb", given.english, given.english / "labels.tsv", "-o", given.english_store)
-        before = scored(given.english_store, given.init, "--lm", "none")["alphanumeric"]["value"]
+    with tempfile.TemporaryDirectory() as folder:
+        english = Path(folder) / "english.lmdb"
+        crnn("build-lmdb", options.english, options.english / "labels.tsv", "-o", english)
+        before = evaluate(english, options.init, "--lm", "none")["alphanumeric"]["value"]
         print(f"English words before: {before:.2%}\n")
-        print(
-            "| set | minutes | way | exact | CER | English words |\n|---|---|---|---|---|---|",
-            flush=True,
-        )
-        for chosen in given.set:
-            work = Path(name) / chosen
+        print(markdown(HEADS, []), end="", flush=True)
+        for name in options.sets:
+            work = Path(folder) / name
             work.mkdir()
-            for row in measure(chosen, given, work):
+            for row in measure(name, english, options, work):
                 rows.append(row)
-                print("| " + " | ".join(row.cells()) + " |", flush=True)
-    if given.plot:
-        plot(rows, given.plot)
+                print(markdown_row(row.cells()), end="", flush=True)
+    if options.plot:
+        plot(rows, options.plot)
 
 
 if __name__ == "__main__":

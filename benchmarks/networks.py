@@ -1,32 +1,38 @@
-"""This project's models beside other projects' CRNNs: images/s from files to texts, on the same images on a CPU.
+"""Compare images/s from files to texts with other projects' CRNNs, on the same images on a CPU.
 
     python benchmarks/networks.py DATA --doctr --easyocr FOLDER --parseq FOLDER [--limit 500]
 
-DATA is a folder with `labels.tsv` (path<TAB>text) and the images. Every system is a process of its own on the same
-cores; all take turns, in rounds of which the first does not count. Rates are medians over the others, ratios medians of
-the ratios in a round. A turn is everything from the paths of the images to their texts; what was loaded stays loaded. A
-peer that is not asked for, or cannot be imported, is left out.
+DATA is a folder with `labels.tsv` (path<TAB>text) and the images. Every system runs in a separate
+process on the same cores; all take turns, in rounds of which the first does not count. Rates are
+medians over the others, ratios are medians of the ratios in a round. A turn is everything from the
+paths of the images to their texts; loaded models stay loaded. A peer that the command line does not
+name, or that cannot be imported, is left out.
 
-The peers are their own code, unchanged, with random weights: which they are changes no time but that of a second
-reading (EasyOCR, below) and of greedy decoding, which was 1 % of docTR's and PARSeq's time and 2 % of EasyOCR's. They
-squeeze or pad images to a width of their own, in batches of `--batch-size` if nothing else is said; we read them as
-wide as they are.
+The peers are the unchanged code of their projects with random weights. Weights change only the time
+of a second reading (EasyOCR, below) and of greedy decoding, which was 1 % of the time of docTR and
+PARSeq and 2 % of EasyOCR's. The peers squeeze or pad images to a fixed width, in batches of
+`--batch-size` unless stated otherwise; we read images at their true widths.
 
-crnn base, tiny   `crnn_cli.load(name, "cpu").read(paths)`, as it comes: ONNX Runtime, language model and all.
+crnn base, tiny   `crnn_cli.load(name, "cpu").read(paths)` with its defaults: ONNX Runtime, the
+                  language model and everything else.
 ... greedy        The same with greedy decoding alone, which is all that the peers do.
-docTR             `--doctr`: `recognition_predictor` with crnn_mobilenet_v3_small and crnn_vgg16_bn (its PreProcessor,
-                  RecognitionPredictor and CTCPostProcessor) on `DocumentFile.from_images`, RGB in 32 x 128; wide images
-                  it cuts into several. pip install python-doctr; measured was 1.1.0.
-EasyOCR           `--easyocr FOLDER`: the generation-2 recogniser of English, at its height of 64, by its
-                  `get_recognizer` (which makes the linear and recurrent layers int8), `get_image_list` and `get_text`,
-                  each image a box. "one by one" is what its Reader does on a CPU, each at its own width; in batches the
-                  widest counts for all. It reads images of little confidence again; with random weights those were all,
-                  so `contrast_ths` is 0 and none is. git clone https://github.com/JaidedAI/EasyOCR (measured was commit
-                  c4f3cd7); pip install scikit-image scipy python-bidi PyYAML pyclipper shapely
-PARSeq's CRNN     `--parseq FOLDER`: `strhub/models/crnn/model.py` with its defaults and 94 characters, the transform of
-                  `SceneTextDataModule` (RGB in 32 x 128) and `CTCTokenizer`, as its read.py joins them, but in batches.
-                  An empty module stands in for pytorch_lightning, of which only a base class is asked for.
-                  git clone https://github.com/baudm/parseq (measured was commit 1902db0)
+docTR             `--doctr`: `recognition_predictor` with crnn_mobilenet_v3_small and crnn_vgg16_bn
+                  (its PreProcessor, RecognitionPredictor and CTCPostProcessor) on
+                  `DocumentFile.from_images`, RGB in 32 x 128; it cuts wide images into several.
+                  pip install python-doctr; measured was 1.1.0.
+EasyOCR           `--easyocr FOLDER`: the generation-2 recogniser of English, at its height of 64,
+                  through its `get_recognizer` (which makes the linear and recurrent layers int8),
+                  `get_image_list` and `get_text`, each image as one box. "one by one" is what its
+                  Reader does on a CPU, each image at its true width; in batches the widest image
+                  sets the width. It reads images of little confidence again; with random weights
+                  those were all images, so `contrast_ths` is 0 and no image is read again.
+                  git clone https://github.com/JaidedAI/EasyOCR (measured was commit c4f3cd7); pip
+                  install scikit-image scipy python-bidi PyYAML pyclipper shapely
+PARSeq's CRNN     `--parseq FOLDER`: `strhub/models/crnn/model.py` with its defaults and 94
+                  characters, the transform of `SceneTextDataModule` (RGB in 32 x 128) and
+                  `CTCTokenizer`, as its read.py joins them, but in batches. An empty module stands
+                  in for pytorch_lightning, of which it needs only a base class. git clone
+                  https://github.com/baudm/parseq (measured was commit 1902db0)
 """
 
 from __future__ import annotations
@@ -42,62 +48,58 @@ from typing import Any
 
 import cv2
 import torch
-from peers import Work, checkout, machine, module, side_by_side, table
+from bench import Parser, confine, existing_folder, labelled, positive
+from peers import Work, module, rate_table, side_by_side, software
 from PIL import Image
-from readers import confine, labelled, positive
 
 import crnn_cli
 from crnn_cli.config import DecodeOptions
 
-OURS = {"crnn base": ("base", False), "crnn base greedy": ("base", True)}
-OURS |= {"crnn tiny": ("tiny", False), "crnn tiny greedy": ("tiny", True)}
-DOCTR = ("crnn_mobilenet_v3_small", "crnn_vgg16_bn")
+CRNN_SYSTEMS = {
+    "crnn base": ("base", False),
+    "crnn base greedy": ("base", True),
+    "crnn tiny": ("tiny", False),
+    "crnn tiny greedy": ("tiny", True),
+}
+DOCTR_NETWORKS = ("crnn_mobilenet_v3_small", "crnn_vgg16_bn")
 
 
-def ours(paths: list[str], model: str, greedy: bool) -> Work:
+def crnn(paths: list[str], model: str, greedy: bool) -> Work:
     recognizer = crnn_cli.load(model, "cpu", DecodeOptions() if greedy else None)
     return lambda: sum(1 for _ in recognizer.read(paths))
 
 
 def doctr(paths: list[str], batch_size: int, network: str) -> Work:
-    files = module(None, "doctr.io").DocumentFile
+    document = module(None, "doctr.io").DocumentFile
     models = module(None, "doctr.models")
     predictor = models.recognition_predictor(
         network, pretrained=False, pretrained_backbone=False, batch_size=batch_size
     ).eval()
-    return lambda: len(predictor(files.from_images(paths)))
+    return lambda: len(predictor(document.from_images(paths)))
 
 
 def easyocr(paths: list[str], batch_size: int, folder: Path) -> Work:
-    recognition, utils = module(folder, "easyocr.recognition"), module(folder, "easyocr.utils")
+    recognition = module(folder, "easyocr.recognition")
+    utils = module(folder, "easyocr.utils")
     config = module(folder, "easyocr.config")
-    characters, height = config.recognition_models["gen2"]["english_g2"]["characters"], config.imgH
-    sizes = {"input_channel": 1, "output_channel": 256, "hidden_size": 256}
-    untrained = module(folder, "easyocr.model.vgg_model").Model(
-        num_class=len(characters) + 1, **sizes
-    )
-    with tempfile.NamedTemporaryFile() as file:
-        torch.save(
-            {f"module.{name}": value for name, value in untrained.state_dict().items()}, file.name
-        )
-        model, converter = recognition.get_recognizer(
-            "generation2", sizes, characters, {}, {}, file.name
-        )
+    characters = config.recognition_models["gen2"]["english_g2"]["characters"]
+    height = config.imgH
+    model, converter = _easyocr_model(folder, recognition, characters)
 
-    def read(some: list[str]) -> int:
+    def read(batch: list[str]) -> int:
         boxes: list[Any] = []
-        widest = height
-        for path in some:
+        max_width = height
+        for path in batch:
             image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
             assert image is not None, path
-            found, width = utils.get_image_list(
-                [[0, image.shape[1], 0, image.shape[0]]], [], image, height
-            )
-            boxes, widest = [*boxes, *found], max(widest, width)
-        read = recognition.get_text(
+            whole_image = [0, image.shape[1], 0, image.shape[0]]
+            image_boxes, width = utils.get_image_list([whole_image], [], image, height)
+            boxes += image_boxes
+            max_width = max(max_width, width)
+        texts = recognition.get_text(
             characters,
             height,
-            widest,
+            max_width,
             model,
             converter,
             boxes,
@@ -105,9 +107,24 @@ def easyocr(paths: list[str], batch_size: int, folder: Path) -> Work:
             contrast_ths=0,
             workers=0,
         )
-        return len(read)
+        return len(texts)
 
-    return lambda: sum(read(some) for some in batches(paths, batch_size))
+    return lambda: sum(read(batch) for batch in batches(paths, batch_size))
+
+
+def _easyocr_model(folder: Path, recognition: Any, characters: str) -> tuple[Any, Any]:
+    """Return EasyOCR's recogniser with random weights, and its converter."""
+    sizes = {"input_channel": 1, "output_channel": 256, "hidden_size": 256}
+    network = module(folder, "easyocr.model.vgg_model").Model(
+        num_class=len(characters) + 1, **sizes
+    )
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    with tempfile.NamedTemporaryFile() as file:
+        torch.save(state, file.name)
+        model, converter = recognition.get_recognizer(
+            "generation2", sizes, characters, {}, {}, file.name
+        )
+    return model, converter
 
 
 def parseq(paths: list[str], batch_size: int, folder: Path) -> Work:
@@ -121,8 +138,8 @@ def parseq(paths: list[str], batch_size: int, folder: Path) -> Work:
     @torch.inference_mode()
     def work() -> int:
         texts = []
-        for some in batches(paths, batch_size):
-            pixels = torch.stack([transform(Image.open(path).convert("RGB")) for path in some])
+        for batch in batches(paths, batch_size):
+            pixels = torch.stack([transform(Image.open(path).convert("RGB")) for path in batch])
             texts += tokenizer.decode(network(pixels).softmax(-1))[0]
         return len(texts)
 
@@ -134,42 +151,47 @@ def batches(paths: list[str], size: int) -> Iterator[list[str]]:
         yield paths[first : first + size]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument("data", type=Path, help="a folder with labels.tsv")
     parser.add_argument("--doctr", action="store_true", help="docTR is installed")
-    parser.add_argument("--easyocr", type=checkout, metavar="FOLDER", help="a checkout of EasyOCR")
-    parser.add_argument("--parseq", type=checkout, metavar="FOLDER", help="a checkout of PARSeq")
     parser.add_argument(
-        "--limit", type=positive, metavar="N", help="take N images, at equal distances"
+        "--easyocr", type=existing_folder, metavar="FOLDER", help="a checkout of EasyOCR"
     )
+    parser.add_argument(
+        "--parseq", type=existing_folder, metavar="FOLDER", help="a checkout of PARSeq"
+    )
+    parser.add_limit()
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="of the peers (default 32)"
     )
-    parser.add_argument(
-        "--rounds", type=positive, default=3, metavar="N", help="medians of N rounds (default 3)"
-    )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="cores for every system (default: all)"
-    )
-    given = parser.parse_args()
-    threads, size = confine(given.threads), given.batch_size
-    paths = [str(sample.image) for sample in labelled(given.data, given.limit)]
-    print(f"{machine(threads)}; {len(paths):,} images, {size} a batch; rounds: {given.rounds}")
-    makers: dict[str, tuple[Any, ...]] = {name: (ours, paths, *how) for name, how in OURS.items()}
-    if given.doctr:
-        makers |= {f"docTR {name}": (doctr, paths, size, name) for name in DOCTR}
-    if given.easyocr:
-        makers["EasyOCR, one by one"] = easyocr, paths, 1, given.easyocr
-        makers["EasyOCR, in batches"] = easyocr, paths, size, given.easyocr
-    if given.parseq:
-        makers["PARSeq's CRNN"] = parseq, paths, size, given.parseq
+    parser.add_rounds(3)
+    parser.add_threads()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    cores = confine(options.threads)
+    size = options.batch_size
+    paths = [str(sample.image) for sample in labelled(options.data, options.limit)]
+    print(f"{software(cores)}; {len(paths):,} images, {size} a batch; rounds: {options.rounds}")
+    systems: dict[str, tuple[Any, ...]] = {}
+    for name, (model, greedy) in CRNN_SYSTEMS.items():
+        systems[name] = (crnn, paths, model, greedy)
+    if options.doctr:
+        for name in DOCTR_NETWORKS:
+            systems[f"docTR {name}"] = (doctr, paths, size, name)
+    if options.easyocr:
+        systems["EasyOCR, one by one"] = (easyocr, paths, 1, options.easyocr)
+        systems["EasyOCR, in batches"] = (easyocr, paths, size, options.easyocr)
+    if options.parseq:
+        systems["PARSeq's CRNN"] = (parseq, paths, size, options.parseq)
     for name in ("doctr", "easyocr", "parseq"):
-        if not getattr(given, name):
+        if not getattr(options, name):
             print(f"Left out: {name} (no --{name}).")
-    print(f"\n{table('files to texts', side_by_side(makers, given.rounds), OURS)}", end="")
+    rates = side_by_side(systems, options.rounds)
+    print(f"\n{rate_table('files to texts', rates, CRNN_SYSTEMS)}", end="")
 
 
 if __name__ == "__main__":

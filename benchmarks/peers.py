@@ -1,8 +1,8 @@
-"""What the benchmarks beside other projects share: processes that take turns, rates, other projects' modules.
+"""Processes in which this project and other projects take turns, and modules of other projects.
 
-Every system has a process of its own, as projects have modules of the same names and LMDB lets a process open a file
-only once. It is set up there, waits, and does its work once whenever its turn comes, so that what else the machine does
-falls on all alike.
+Every system has its own process, because projects have modules of the same names and because LMDB
+lets a process open a file only once. A system is set up in its process, waits there, and does its
+work once whenever its turn comes, so that other work on the machine slows all systems alike.
 """
 
 from __future__ import annotations
@@ -22,117 +22,110 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from readers import markdown, processor
+from bench import machine, markdown, median_ratio, take_turns
 
-Work = Callable[[], int]  # done once; gives the number of images
-Orientation = Callable[[], float]  # the same, timed: images a second
+Work = Callable[[], int]  # does its work once and returns the number of images
 
 
 class System:
-    """A process in which `make(*arguments)` sets something up and gives its work; ends with its `with` block."""
+    """A process that sets up some work and does it on request; it ends with its `with` block.
 
-    def __init__(self, make: Callable[..., Work], *arguments: Any) -> None:
+    Args:
+        set_up: Runs in the process and returns the work.
+        arguments: The arguments of `set_up`.
+
+    Attributes:
+        error: The reason for which the work could not be set up, or None.
+    """
+
+    def __init__(self, set_up: Callable[..., Work], *arguments: Any) -> None:
         context = get_context("spawn")
-        self._asks, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, arguments))
+        self._connection, child_connection = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child_connection, set_up, arguments))
         self._process.start()
-        theirs.close()
-        self.fault: str | None = self._answer()  # why it cannot work
+        child_connection.close()
+        self.error: str | None = self._receive()
 
     def __enter__(self) -> System:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._asks.close()
+        self._connection.close()
         self._process.join()
 
-    def turn(self) -> float:
-        """Have it work once; images a second."""
-        self._asks.send(None)
-        return float(self._answer())
+    def rate(self) -> float:
+        """Let the process do its work once, and return the images per second."""
+        self._connection.send(None)
+        return float(self._receive())
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         try:
-            return self._asks.recv()
+            return self._connection.recv()
         except EOFError:
             raise SystemExit("a process ended before its turn did: see above") from None
 
 
-def _serve(asked: Connection, make: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
-    set_start_method("fork", force=True)  # what these start in turn starts as if they ran alone
+def _serve(connection: Connection, set_up: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+    set_start_method("fork", force=True)  # workers of a system start as if it ran alone
     warnings.simplefilter("ignore")
     with redirect_stdout(io.StringIO()):
         try:
-            work = make(*arguments)
-        except Exception as fault:
-            return asked.send(f"{type(fault).__name__}: {fault}")
-        asked.send(None)
+            work = set_up(*arguments)
+        except Exception as error:
+            return connection.send(f"{type(error).__name__}: {error}")
+        connection.send(None)
         while True:
             try:
-                asked.recv()
+                connection.recv()
             except EOFError:
                 return None
             gc.collect()
             start = time.perf_counter()
             images = work()
-            asked.send(images / (time.perf_counter() - start))
+            connection.send(images / (time.perf_counter() - start))
 
 
-def side_by_side(makers: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str, list[float]]:
-    """`measure` of systems, each given as what `System` takes; one that cannot work is left out, and said."""
+def side_by_side(systems: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str, list[float]]:
+    """Return the images per second of each system in every round.
+
+    Args:
+        systems: The arguments of `System`, by name. A system that cannot be set up is left out,
+            with a message on stdout.
+        rounds: The number of rounds, after one that does not count.
+    """
     with ExitStack() as stack:
-        systems = {name: stack.enter_context(System(*parts)) for name, parts in makers.items()}
-        for name, system in systems.items():
-            if system.fault:
-                print(f"Left out: {name} ({system.fault}).")
-        return measure(
-            {name: system.turn for name, system in systems.items() if not system.fault}, rounds
-        )
+        running = {
+            name: stack.enter_context(System(*arguments)) for name, arguments in systems.items()
+        }
+        turns: dict[str, Callable[[], float]] = {}
+        for name, system in running.items():
+            if system.error:
+                print(f"Left out: {name} ({system.error}).")
+            else:
+                turns[name] = system.rate
+        return take_turns(turns, rounds)
 
 
-def measure(turns: Mapping[str, Orientation], rounds: int) -> dict[str, list[float]]:
-    """Images a second of each in every round, all taking turns, after a round that does not count."""
-    rates: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds + 1):
-        for name, turn in turns.items():
-            rate = turn()
-            if number:
-                rates[name].append(rate)
-    return rates
+def rate_table(task: str, rates: Mapping[str, list[float]], references: Iterable[str]) -> str:
+    """Format median rates as Markdown, with a column of median ratios for each reference."""
+    references = [name for name in references if name in rates]
+    cells = []
+    for name, row_rates in rates.items():
+        row = [name, f"{statistics.median(row_rates):,.0f}"]
+        for reference in references:
+            ratio = median_ratio(rates[reference], row_rates)
+            row.append("" if name == reference else f"{ratio:.2f}")
+        cells.append(row)
+    return markdown((task, "images/s", *(f"{name} over it" for name in references)), cells)
 
 
-def table(what: str, rates: Mapping[str, list[float]], ours: Iterable[str]) -> str:
-    """Medians of the rates and of how many times each every one of `ours` has, as Markdown."""
-    ours = [name for name in ours if name in rates]
-    cells = [
-        [
-            name,
-            f"{statistics.median(own):,.0f}",
-            *("" if name == mine else f"{_ratio(rates[mine], own):.2f}" for mine in ours),
-        ]
-        for name, own in rates.items()
-    ]
-    return markdown((what, "images/s", *(f"{name} over it" for name in ours)), cells)
-
-
-def _ratio(above: Iterable[float], below: Iterable[float]) -> float:
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
-
-
-def machine(threads: int) -> str:
-    return f"{processor()}, {threads} core(s), Python {sys.version.split()[0]}, torch {torch.__version__}"
+def software(cores: int) -> str:
+    """Describe the machine, Python and torch."""
+    return f"{machine(cores)}, Python {sys.version.split()[0]}, torch {torch.__version__}"
 
 
 def module(folder: str | Path | None, name: str) -> Any:
-    """The module `name` of the checkout in `folder`; None: of an installed package."""
+    """Import a module of the checkout in `folder`, or of an installed package without a folder."""
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     return importlib.import_module(name)
-
-
-def checkout(text: str) -> Path:
-    """A folder named on the command line, absolute."""
-    folder = Path(text).absolute()
-    if not folder.is_dir():
-        raise ValueError
-    return folder

@@ -3,11 +3,13 @@
     python benchmarks/second_look.py DATA
     python benchmarks/second_look.py DATA --model mine.safetensors --set svt_train --rounds 3
 
-DATA holds a folder a set, with `labels.tsv` (path<TAB>text) and `images/`. Every set is read without and with the
-second look, in turn in one process, for `--rounds` rounds; times are medians over the rounds and cover files to texts,
-without the loading of the model. The limits of the second look were chosen on the even rows of these sets (counted from
-0), so the odd ones tell more. "alnum" is the share of words that are right after lower-casing and dropping all but 0-9
-and a-z, "CER" the character error rate, "CERi" that in any case, "ECE" the calibration error of exact readings.
+DATA holds one folder for each set, with `labels.tsv` (path<TAB>text) and `images/`. Every set is
+read without and with the second look, in turn in one process, for `--rounds` rounds; times are
+medians over the rounds and cover files to texts, without the loading of the model. The limits of
+the second look were chosen on the even rows of these sets (counted from 0), so the odd ones tell
+more. "alnum" is the share of words that are right after lower-casing and dropping everything except
+0-9 and a-z, "CER" the character error rate, "CERi" that in any case, "ECE" the calibration error of
+exact readings.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
-from readers import LINES, WORDS, labelled, markdown, tidy
+from bench import LINE_SETS, WORD_SETS, Parser, Sample, labelled, markdown, take_turns, tidy
 
 import crnn_cli
 from crnn_cli.config import DecodeOptions
@@ -27,79 +29,109 @@ from crnn_cli.core.calibration import calibration_error
 from crnn_cli.core.metrics import alphanumeric, score
 from crnn_cli.reading.results import Recognition
 
+HEADS = (
+    "set",
+    "images",
+    "even rows, once",
+    "second look",
+    "odd rows, once",
+    "second look",
+    "ECE, once",
+    "second look",
+    "% looked at again",
+    "views an image",
+    "time",
+)
+ONCE = "once"
+SECOND_LOOK = "second look"
 
-def figure(name: str, labels: Sequence[str], readings: Sequence[Recognition]) -> str:
-    """The percentage by which a set is judged: alnum for words, CER or CERi for lines."""
-    pairs = [(label, tidy(reading.text)) for label, reading in zip(labels, readings, strict=True)]
-    if name in WORDS:
-        return f"{100 * score([p for p in pairs if alphanumeric(p[0])], resamples=1).alphanumeric.value:.2f}"
+Read = Callable[[list[str]], tuple[float, list[Recognition]]]  # seconds and readings
+
+
+def timed_reader(options: argparse.Namespace, second_look: bool) -> Read:
+    """Load the model and return a function that reads images and times that."""
+    decode = DecodeOptions(lm=options.lm, beam=8) if options.lm else None
+    recognizer = crnn_cli.load(options.model, "cpu", decode, second_look=second_look)
+
+    def read(paths: list[str]) -> tuple[float, list[Recognition]]:
+        start = time.perf_counter()
+        readings = list(recognizer.read(paths))
+        return time.perf_counter() - start, readings
+
+    return read
+
+
+def error_figure(name: str, samples: Sequence[Sample], readings: Sequence[Recognition]) -> str:
+    """Return the percentage by which a set is judged: alnum for words, CER or CERi for lines."""
+    pairs = []
+    for sample, reading in zip(samples, readings, strict=True):
+        pairs.append((sample.text, tidy(reading.text)))
+    if name in WORD_SETS:
+        alphanumeric_pairs = [pair for pair in pairs if alphanumeric(pair[0])]
+        return f"{100 * score(alphanumeric_pairs, resamples=1).alphanumeric.value:.2f}"
     if name == "receipts_train":
         pairs = [(label.lower(), text.lower()) for label, text in pairs]
     return f"{100 * score(pairs, resamples=1).cer.value:.2f}"
 
 
-def calibration(labels: Sequence[str], readings: Sequence[Recognition]) -> str:
-    """The expected calibration error in percent."""
-    right = np.array([label == tidy(own.text) for label, own in zip(labels, readings, strict=True)])
-    return f"{100 * calibration_error(np.array([own.confidence for own in readings]), right):.1f}"
+def calibration(samples: Sequence[Sample], readings: Sequence[Recognition]) -> str:
+    """Return the expected calibration error in percent."""
+    right = []
+    for sample, reading in zip(samples, readings, strict=True):
+        right.append(sample.text == tidy(reading.text))
+    confidences = np.array([reading.confidence for reading in readings])
+    return f"{100 * calibration_error(confidences, np.array(right)):.1f}"
+
+
+def measure(
+    name: str, samples: Sequence[Sample], readers: dict[str, Read], rounds: int
+) -> tuple[list[str], list[float]]:
+    """Return the row of a set, and the median seconds without and with the second look."""
+    paths = [str(sample.image) for sample in samples]
+    turns = {way: partial(read, paths) for way, read in readers.items()}
+    results = take_turns(turns, rounds, warm_up=False)
+    medians = []
+    readings = []
+    for timings in results.values():
+        medians.append(statistics.median(seconds for seconds, _ in timings))
+        readings.append(timings[-1][1])
+    row = [f"`{name}`", f"{len(samples):,}"]
+    for half in (0, 1):
+        row += [error_figure(name, samples[half::2], texts[half::2]) for texts in readings]
+    row += [calibration(samples, texts) for texts in readings]
+    views = [reading.looks for reading in readings[1]]
+    row.append(f"{100 * sum(number > 1 for number in views) / len(views):.1f}")
+    row.append(f"{sum(views) / len(views):.2f}")
+    row.append(f"{medians[1] / medians[0]:.2f}")
+    return row, medians
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_data()
+    parser.add_sets(default="the seven sets")
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--lm", help="language model of a --model that names none")
+    parser.add_rounds(3)
+    parser.add_limit()
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "--set", action="append", dest="sets", help="of DATA, repeatable; default: the seven sets"
-    )
-    parser.add_argument("--model", default="base")
-    parser.add_argument("--lm", help="language model of a --model that names none")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=int, help="of each set, at equal distances")
-    given = parser.parse_args()
-
-    decode = DecodeOptions(lm=given.lm, beam=8) if given.lm else None
-    once, again = (
-        crnn_cli.load(given.model, "cpu", decode, second_look=look) for look in (False, True)
-    )
+    options = parse_arguments()
+    readers = {ONCE: timed_reader(options, False), SECOND_LOOK: timed_reader(options, True)}
     rows = []
-    totals = [0.0, 0.0]
-    for name in given.sets or [*WORDS, *LINES]:
-        samples = labelled(given.data / name, given.limit)
-        paths, labels = (
-            [str(sample.image) for sample in samples],
-            [sample.text for sample in samples],
-        )
-        seconds: list[list[float]] = [[], []]
-        found: list[list[Recognition]] = [[], []]
-        for _ in range(given.rounds):
-            for way, recognizer in enumerate((once, again)):
-                began = time.perf_counter()
-                found[way] = list(recognizer.read(paths))
-                seconds[way].append(time.perf_counter() - began)
-        medians = [statistics.median(own) for own in seconds]
-        totals = [total + own for total, own in zip(totals, medians, strict=True)]
-        looks = [own.looks for own in found[1]]
-        rows.append(
-            [
-                f"`{name}`", f"{len(samples):,}",
-                *(figure(name, labels[half::2], own[half::2]) for half in (0, 1) for own in found),
-                *(calibration(labels, own) for own in found),
-                f"{100 * sum(n > 1 for n in looks) / len(looks):.1f}", f"{sum(looks) / len(looks):.2f}",
-                f"{medians[1] / medians[0]:.2f}",
-            ]
-        )  # fmt: skip
-    rows.append(["all", "", "", "", "", "", "", "", "", "", f"{totals[1] / totals[0]:.2f}"])
-    header = [
-        "set",
-        "images",
-        "even rows, once",
-        "second look",
-        "odd rows, once",
-        "second look",
-        "ECE, once",
-    ]
-    print(markdown([*header, "second look", "% looked at again", "views an image", "time"], rows))
+    once_total = 0.0
+    second_look_total = 0.0
+    for name in options.sets or [*WORD_SETS, *LINE_SETS]:
+        samples = labelled(options.data / name, options.limit)
+        row, (once_seconds, second_look_seconds) = measure(name, samples, readers, options.rounds)
+        rows.append(row)
+        once_total += once_seconds
+        second_look_total += second_look_seconds
+    blanks = [""] * (len(HEADS) - 2)
+    rows.append(["all", *blanks, f"{second_look_total / once_total:.2f}"])
+    print(markdown(HEADS, rows))
 
 
 if __name__ == "__main__":

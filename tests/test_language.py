@@ -1,4 +1,4 @@
-"""Docstrings begin as sentences or noun phrases, and the package uses few words of its old dialect."""
+"""Docstrings begin as sentences or noun phrases, and the package rarely says `own`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name of each module, class and function in a file that has a docstring, and that."""
+    """Yield the name and the docstring of each module, class and function that has one."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, DEFINITIONS) and (text := ast.get_docstring(node)):
             yield getattr(node, "name", path.name), text

@@ -28,13 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 os.environ["OMP_NUM_THREADS"] = "1"  # a forked child cannot use threads of its parent
 
+from bench import markdown, positive
 from bombs import bombs
 from damage import MAKERS, run_part
 from hostile import hostile
 from images import images
 from kills import VERBS, kills
 from mass import scale
-from readers import markdown, positive
 from sources import Sources
 from surroundings import surroundings
 from tally import HEADS, Tally

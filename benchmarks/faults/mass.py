@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from children import Child, Ended
-from scale import linked
+from scale import link_images
 from sources import Sources
 from tally import Fault, Tally, faults, outcome
 
@@ -22,7 +22,7 @@ def scale(sources: Sources, work: Path, tally: Tally, count: int, seed: int, sta
     image = sources.words / "000.png"
     listed = f"{image}\n".encode() * count
     _measure("a list", ["-"], listed, sources, work, tally, count)
-    folder = linked([image], work / "links", count)
+    folder = link_images([image], work / "links", count)
     _measure("a folder", [str(folder)], b"", sources, work, tally, count)
     data, (width, height) = image.read_bytes(), LmdbReader(sources.dataset).sizes()[0].tolist()
     with LmdbWriter(work / "many.lmdb") as writer:
