@@ -107,8 +107,8 @@ def prepare_mutations(kind: str, count: int, seed: int) -> None:
     for number in range(count):
         name = f"{kind}{number}"
         data = mutated(files[kind][number % len(files[kind])], everything, rng)
-        for part in prepare((name, data)).parts():
-            for page in part:
+        for pages in prepare((name, data)).chunks():
+            for page in pages:
                 assert page.name.startswith(name)
                 if isinstance(page, Recognition):
                     assert page.error is not None

@@ -188,13 +188,13 @@ def test_a_tall_image_is_also_read_turned():
 
 def test_views_move_little_and_keep_the_image_first():
     image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
-    first, narrow, wide, raised, lowered = views.shaken(image)
+    first, narrow, wide, raised, lowered = views.tta_views(image)
     assert first is image
     assert [view.shape for view in (narrow, wide)] == [(40, 90, 3), (40, 110, 3)]
     assert (raised[:38] == image[2:]).all()
     assert (raised[38:] == image[-1]).all()
     assert (lowered[2:] == image[:38]).all()
-    assert [view.shape for view in views.shaken(np.zeros((1, 1), np.uint8))] == [(1, 1)] * 5
+    assert [view.shape for view in views.tta_views(np.zeros((1, 1), np.uint8))] == [(1, 1)] * 5
 
 
 def test_models_and_views_read_together_from_the_command_line(tmp_path, monkeypatch, crnn):

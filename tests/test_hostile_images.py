@@ -344,9 +344,9 @@ def test_an_image_of_a_few_rows_is_not_seen_again_as_it_is(rows, margin):
     noise = np.random.default_rng(3).integers(0, 256, (rows, 60), dtype=np.uint8)
     (page,) = Preparation(configs, turn=False, tta=False, keep=True)(("a", noise)).pages
     assert isinstance(page, PreparedImage)
-    (turn,) = page.turns
-    seen = turn.seen(View(margin=margin), configs)
+    (orientation,) = page.orientations
+    seen = orientation.in_view(View(margin=margin), configs)
     assert (seen is None) == (rows < 7)
-    assert seen is None or not np.array_equal(seen.views[0][0], turn.views[0][0])
-    assert turn.seen(View(margin=margin, stretch=1.6), configs) is not None
-    assert turn.seen(View(turned=180), configs) is not None
+    assert seen is None or not np.array_equal(seen.views[0][0], orientation.views[0][0])
+    assert orientation.in_view(View(margin=margin, stretch=1.6), configs) is not None
+    assert orientation.in_view(View(rotation=180), configs) is not None

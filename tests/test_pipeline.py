@@ -262,7 +262,7 @@ def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
     """However many images a window may have, their pixels are bounded."""
     wide = png(stripes("ab" * 100))
     area = stripes("ab" * 100).size
-    monkeypatch.setattr(pipeline, "_WINDOW_AREA", 10 * area)
+    monkeypatch.setattr(pipeline, "_MAX_WINDOW_PIXELS", 10 * area)
     taken, too_many = itertools.count(), threading.Event()
 
     def items():

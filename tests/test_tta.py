@@ -39,8 +39,8 @@ def reading(text: str, confidence: float, turned: int = 0) -> Recognition:
 )
 def test_a_sure_reading_stays(image, confidence):
     sure = looks(confidence, image)
-    assert sure.further() is None
-    assert sure.reading() == reading("first", confidence)
+    assert sure.next_view() is None
+    assert sure.combined() == reading("first", confidence)
 
 
 @pytest.mark.parametrize("widened", [False, True])
@@ -48,57 +48,57 @@ def test_a_word_is_looked_at_cropped_and_padded_or_wider_and_a_line_padded(widen
     word, line = looks(0.49, widened=widened), looks(0.49, LINE, widened=widened)
     cropped, padded, wider = View(margin=0.08), View(margin=-0.08), View(stretch=1.6)
     first, second = (cropped, padded) if widened else (wider, cropped)
-    assert word.further() == first
+    assert word.next_view() == first
     word.add(reading("second", 0.2))
-    assert word.further() == second
+    assert word.next_view() == second
     word.add(reading("third", 0.1))
-    assert word.further() is None
-    assert line.further() == View(margin=-0.08)
+    assert word.next_view() is None
+    assert line.next_view() == View(margin=-0.08)
     line.add(reading("second", 0.2))
-    assert line.further() is None
+    assert line.next_view() is None
     assert (
-        looks(0.009, LINE, reversible=False).further() is None
+        looks(0.009, LINE, reversible=False).next_view() is None
     )  # nothing helps a line that is not read at all
 
 
 def test_there_is_no_further_look_once_a_text_is_agreed_on():
     doubtful = looks(0.3)
-    assert doubtful.further() is not None
+    assert doubtful.next_view() is not None
     doubtful.add(reading("first", 0.6))
-    assert doubtful.further() is None
-    assert doubtful.reading().confidence == 0.6
-    assert doubtful.reading().looks == 2
+    assert doubtful.next_view() is None
+    assert doubtful.combined().confidence == 0.6
+    assert doubtful.combined().looks == 2
 
 
 def test_the_text_with_the_most_votes_wins_and_its_surest_reading_is_told():
     divided = looks(0.2)
-    divided.further()
+    divided.next_view()
     divided.add(reading("other", 0.3))
-    divided.further()
+    divided.next_view()
     divided.add(reading("first", 0.15))
-    assert divided.reading() == Recognition("a", "first", 0.2, looks=3)
+    assert divided.combined() == Recognition("a", "first", 0.2, looks=3)
 
 
 def test_only_what_is_not_read_upright_is_looked_at_upside_down():
     def lost(reversible: bool = True) -> ViewReadings:
         own = looks(0.04, reversible=reversible)
         for confidence in (0.03, 0.02):
-            own.further()
+            own.next_view()
             own.add(reading(f"{confidence}", confidence))
         return own
 
-    assert lost(reversible=False).further() is None
+    assert lost(reversible=False).next_view() is None
     for confidence, text in ((0.3, "upright"), (0.29, "first")):
         own = lost()
-        assert own.further() == View(turned=180)
+        assert own.next_view() == View(rotation=180)
         own.add(reading("upright", confidence, turned=180))
-        assert own.further() is None
-        assert (own.reading().text, own.reading().looks) == (text, 4)
+        assert own.next_view() is None
+        assert (own.combined().text, own.combined().looks) == (text, 4)
     legible = looks(0.06)
     for _ in range(2):
-        legible.further()
+        legible.next_view()
         legible.add(reading("other", 0.0))
-    assert legible.further() is None
+    assert legible.next_view() is None
 
 
 @given(st.integers(1, 40), st.integers(1, 80), st.floats(-0.5, 0.4), st.booleans())
@@ -154,11 +154,11 @@ def test_an_image_that_stands_on_its_head_is_read_and_others_beside_it_are_as_wi
 def test_places_are_those_of_the_whole_image_in_every_view():
     image = np.zeros((50, 100), np.uint8)
     whole = Orientation(0, 400, (), image)  # decoded at a quarter of its size
-    assert whole.seen(View(), [STRIPES]) is None  # it shows nothing new
+    assert whole.in_view(View(), [STRIPES]) is None  # it shows nothing new
     for view in (View(stretch=1.6), View(margin=0.08), View(margin=-0.08)):
-        seen = whole.seen(view, [STRIPES])
-        assert seen.place(0.5) == 200
-        assert seen.place(0.0) == pytest.approx(max(0, 400 * view.margin / 2))
-        assert seen.place(1.0) == 400 - seen.place(0.0)
-    (((wide,),),) = (whole.seen(View(stretch=1.6), [STRIPES]).views,)
+        seen = whole.in_view(view, [STRIPES])
+        assert seen.column(0.5) == 200
+        assert seen.column(0.0) == pytest.approx(max(0, 400 * view.margin / 2))
+        assert seen.column(1.0) == 400 - seen.column(0.0)
+    (((wide,),),) = (whole.in_view(View(stretch=1.6), [STRIPES]).views,)
     assert wide.shape == (1, 32, round(1.6 * 64))

@@ -49,7 +49,7 @@ def lower(image: Pixels, height: int) -> Pixels:
     return cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def shaken(image: Pixels) -> list[Pixels]:
+def tta_views(image: Pixels) -> list[Pixels]:
     """`image` as it is, narrower, wider, moved up and moved down; border rows are repeated."""
     height, width = image.shape[:2]
     sizes = [(max(1, round(stretch * width)), height) for stretch in _STRETCHES]

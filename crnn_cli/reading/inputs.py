@@ -1,7 +1,8 @@
-"""What a user names to be read: files, folders, patterns, datasets, lists on stdin; as names and sources of bytes.
+"""Inputs that a user names: files, folders, patterns, datasets and lists on stdin.
 
-Nothing is read before its turn: a million inputs start at once and stay out of memory. They come in pieces that can be
-sent to another process and are read there.
+Each input becomes a name and a source of bytes, which nothing reads before its turn, so that a
+million inputs start at once and stay out of memory. Inputs come in shards; a shard can be sent to
+another process and read there.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from crnn_cli.data.store import LmdbReader
     from crnn_cli.data.tables import Table
 
-# What a name stands for: a file's bytes, pixels (H, W) or RGB (H, W, 3), something that loads either when its turn
-# has come (and may raise a CrnnError), or the reason why there is nothing.
+# The image behind a name: the bytes of a file, pixels (H, W) or RGB (H, W, 3), a function that
+# loads either of these (and may raise a CrnnError), or the error that explains why there is none.
 Source = Union[
     bytes,
     "NDArray[np.uint8]",
@@ -44,18 +45,18 @@ Item = tuple[str, Source]
 
 @dataclass(frozen=True)
 class Remaining:
-    """A source of which the first `pages` are not wanted."""
+    """The rest of a source after its first `pages` pages, which are already read."""
 
     source: Source
     pages: int
 
 
 _PARQUET = ".parquet"
-_STRETCH = 64  # records of a dataset that go together
+_RECORDS_PER_SHARD = 64
 
 
 class Shard(Protocol):
-    """Some items that follow one another: picklable, and of known number before any is read."""
+    """A picklable run of consecutive items, whose number is known before any item is read."""
 
     def __len__(self) -> int: ...
 
@@ -64,7 +65,7 @@ class Shard(Protocol):
 
 @dataclass(frozen=True)
 class LmdbShard:
-    """Records `start` to `stop` of an LMDB; a Piece."""
+    """The records of an LMDB from index `start` up to, but not including, index `stop`."""
 
     reader: LmdbReader
     start: int
@@ -80,7 +81,7 @@ class LmdbShard:
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """A row group of a Parquet file; a Piece."""
+    """A row group of a Parquet file."""
 
     table: Table
     group: int
@@ -91,12 +92,12 @@ class ParquetShard:
     def __iter__(self) -> Iterator[Item]:
         try:
             for name, image in self.table.rows(self.group):
-                yield (
-                    name,
-                    ImageError(f"{name}: the table has no image here") if image is None else image,
-                )
-        except Exception as fault:  # whatever is odd about it, the other inputs are read
-            yield self.table.name, _fault(self.table.name, fault)
+                if image is None:
+                    yield name, ImageError(f"{name}: the table has no image here")
+                else:
+                    yield name, image
+        except Exception as fault:  # whatever is wrong with the table, the other inputs are read
+            yield self.table.name, _input_error(self.table.name, fault)
 
 
 def expand(
@@ -105,49 +106,52 @@ def expand(
     null: bool = False,
     skipped: Counter[str] | None = None,
 ) -> Iterator[Item]:
-    """What `names` stand for, item by item; see `pieces`."""
-    return chain.from_iterable(pieces(names, stdin, null, skipped))
+    """Yield the items that `names` stand for, one by one; see `shards`."""
+    return chain.from_iterable(shards(names, stdin, null, skipped))
 
 
-def pieces(
+def shards(
     names: Iterable[str],
     stdin: BinaryIO | None = None,
     null: bool = False,
     skipped: Counter[str] | None = None,
 ) -> Iterator[Shard]:
-    """What `names` stand for, in their order.
+    """Yield the shards of items that `names` stand for, in the order of the names.
 
-    A file stands for itself, a folder for the images under it (sorted, hidden ones left out) or, without any, for the
-    Parquet files, a dataset or a Parquet file for its records, a pattern that the shell left for what it matches, "-"
-    for the names on `stdin`. What is missing keeps its place.
+    A file stands for itself. A folder stands for the images under it, sorted and without hidden
+    files, or for its Parquet files if it holds no images. An LMDB or a Parquet file stands for its
+    records, a pattern that the shell did not expand for the paths that match it, and "-" for the
+    names on `stdin`. A missing input keeps its place in the order.
 
     Args:
-        stdin: a binary stream with a name a line, or ended by NUL if `null`.
-        skipped: counts what is left out of folders because it is not named as an image, by its suffix.
+        names: The names that the user gave.
+        stdin: A binary stream of names, one per line.
+        null: Whether the names on `stdin` end in NUL instead of a newline.
+        skipped: A counter, by suffix, of the files in folders that are left out because their
+            suffix is not that of an image.
 
     Raises:
-        ImageError: there are no names on `stdin`, or they are in UTF-16.
+        ImageError: There are no names on `stdin`, or the names are encoded in UTF-16.
     """
     skipped = Counter() if skipped is None else skipped
     for name in names:
         if name == "-" and stdin is not None:
-            for listed in _listed(stdin, null):
-                yield from _found(listed, skipped)
+            for path in _read_names(stdin, null):
+                yield from _path_shards(path, skipped)
         elif glob.has_magic(name) and not os.path.lexists(name):
-            matched = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-            for path in matched:
-                yield from _found(path, skipped)
-            if not matched:
-                yield [(name, ImageError(f"{name}: no file matches"))]
+            yield from _pattern_shards(name, skipped)
         else:
-            yield from _found(name, skipped)
+            yield from _path_shards(name, skipped)
 
 
-def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
-    separator, rest, count = b"\0" if null else b"\n", b"", 0
+def _read_names(stdin: BinaryIO, null: bool) -> Iterator[str]:
+    """Yield the names of a list as soon as each of them is complete."""
+    separator = b"\0" if null else b"\n"
+    rest = b""
+    count = 0
     while True:
         chunk = stdin.read(2**16)
-        if chunk is None:  # a pipe whose other side made it non-blocking
+        if chunk is None:  # a pipe that the other side made non-blocking
             select.select([stdin], [], [])
             continue
         *names, rest = (rest + chunk).split(separator)
@@ -155,7 +159,7 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
             names.append(rest)
         for name in names:
             name = name if null else name.rstrip(b"\r")
-            name = name if count else _unmarked(name)
+            name = name if count else _without_byte_order_mark(name)
             if name:
                 count += 1
                 yield os.fsdecode(name)
@@ -163,61 +167,72 @@ def _listed(stdin: BinaryIO, null: bool) -> Iterator[str]:
             break
     if not count:
         raise ImageError(
-            f"-: nothing on stdin: expected paths of images, {'ended by NUL' if null else 'one a line'}"
+            "-: nothing on stdin: expected paths of images, "
+            f"{'ended by NUL' if null else 'one a line'}"
         )
 
 
-def _unmarked(name: bytes) -> bytes:
-    """The first name of a list without the mark that programs of Windows set before UTF-8."""
+def _without_byte_order_mark(name: bytes) -> bytes:
+    """Return the first name of a list without the UTF-8 mark that Windows programs write."""
     if name.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ImageError(
-            "-: the list on stdin is UTF-16: expected UTF-8: pass it through iconv -f utf-16 -t utf-8"
+            "-: the list on stdin is UTF-16: expected UTF-8: pass it through iconv -f utf-16 -t "
+            "utf-8"
         )
     return name.removeprefix(codecs.BOM_UTF8)
 
 
-def _found(name: str, skipped: Counter[str]) -> Iterator[Shard]:
+def _pattern_shards(pattern: str, skipped: Counter[str]) -> Iterator[Shard]:
+    paths = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+    for path in sorted(paths):
+        yield from _path_shards(path, skipped)
+    if not paths:
+        yield [(pattern, ImageError(f"{pattern}: no file matches"))]
+
+
+def _path_shards(name: str, skipped: Counter[str]) -> Iterator[Shard]:
     path = Path(name)
-    # unlike pathlib's, these take any string: what is odd about a name is its own row's error
+    # unlike the methods of pathlib, these functions take any string, so that a strange name becomes
+    # an error in the row of this name
     if path.suffix in (".lmdb", ".mdb") or os.path.isfile(path / "data.mdb"):  # noqa: PTH113
-        yield from _records(name)
+        yield from _lmdb_shards(name)
     elif os.path.isdir(path):  # noqa: PTH112
-        yield from _folder(name, skipped)
+        yield from _folder_shards(name, skipped)
     elif path.suffix.lower() == _PARQUET:
-        yield from _rows(name)
+        yield from _parquet_shards(name)
     else:
-        yield from _file(name)
+        yield from _file_shards(name)
 
 
-def _file(name: str) -> Iterator[Shard]:
+def _file_shards(name: str) -> Iterator[Shard]:
     yield [(name, partial(read_file, name))]
 
 
-def _records(name: str) -> Iterator[Shard]:
+def _lmdb_shards(name: str) -> Iterator[Shard]:
     from crnn_cli.data.store import LmdbReader
 
     try:
-        reader = LmdbReader(name)
-    except Exception as fault:  # whatever is odd about it, the other inputs are read
-        yield [(name, _fault(name, fault))]
+        reader = Reader(name)
+    except Exception as fault:  # whatever is wrong with the dataset, the other inputs are read
+        yield [(name, _input_error(name, fault))]
         return
-    for start in range(0, len(reader), _STRETCH):
-        yield LmdbShard(reader, start, min(start + _STRETCH, len(reader)))
+    for start in range(0, len(reader), _RECORDS_PER_SHARD):
+        yield LmdbShard(reader, start, min(start + _RECORDS_PER_SHARD, len(reader)))
 
 
-def _rows(name: str) -> Iterator[Shard]:
+def _parquet_shards(name: str) -> Iterator[Shard]:
     from crnn_cli.data.tables import Table
 
     try:
         table = Table(name)
-    except Exception as fault:  # whatever is odd about it, the other inputs are read
-        yield [(name, _fault(name, fault))]
+    except Exception as fault:  # whatever is wrong with the table, the other inputs are read
+        yield [(name, _input_error(name, fault))]
         return
     for group in range(len(table.groups)):
         yield ParquetShard(table, group)
 
 
-def _fault(name: str, fault: Exception) -> CrnnError:
+def _input_error(name: str, fault: Exception) -> CrnnError:
     if isinstance(fault, CrnnError):
         return fault
     return ImageError(
@@ -225,56 +240,66 @@ def _fault(name: str, fault: Exception) -> CrnnError:
     )
 
 
-def _folder(name: str, skipped: Counter[str]) -> Iterator[Shard]:
+def _folder_shards(name: str, skipped: Counter[str]) -> Iterator[Shard]:
     from crnn_cli.data.images import SUFFIXES
 
-    found, others = False, Counter[str]()
-    for piece in _under(name, SUFFIXES, _file, others):
-        found = True
-        yield piece
-    if not found and others.pop(_PARQUET, 0):
-        yield from _under(name, {_PARQUET}, _rows, Counter())
-    elif not found:
+    empty = True
+    other_files = Counter[str]()
+    for shard in _walk(name, SUFFIXES, _file_shards, other_files):
+        empty = False
+        yield shard
+    if empty and other_files.pop(_PARQUET, 0):
+        yield from _walk(name, {_PARQUET}, _parquet_shards, Counter())
+    elif empty:
         yield [(name, ImageError(f"{name}: no images in this folder"))]
-    skipped.update(others)
+    skipped.update(other_files)
 
 
-def _under(
+def _walk(
     folder: str,
     suffixes: Container[str],
-    opened: Callable[[str], Iterator[Shard]],
+    open_file: Callable[[str], Iterator[Shard]],
     skipped: Counter[str],
 ) -> Iterator[Shard]:
-    """What `opened` makes of the files under a folder that end in one of `suffixes`; a folder that cannot be read is
-    its error.
+    """Yield the shards that `open_file` makes of the files under a folder.
+
+    Files that do not end in one of `suffixes` are counted in `skipped`. A folder that cannot be
+    read yields its error.
     """
-    # the entries of each folder on the way down: there may be more folders than calls can nest
-    left: list[Iterator[str | os.DirEntry[str]]] = [iter([folder])]
-    while left:
-        entry = next(left[-1], None)
+    # A stack of the entries of each folder on the way down, as folders may be nested more deeply
+    # than function calls can be.
+    stack: list[Iterator[str | os.DirEntry[str]]] = [iter([folder])]
+    while stack:
+        entry = next(stack[-1], None)
         if entry is None:
-            left.pop()
+            stack.pop()
         elif isinstance(entry, str) or entry.is_dir(follow_symlinks=False):
             path = os.fspath(entry)
             try:
-                entries = sorted(os.scandir(path), key=lambda own: own.name)
+                entries = sorted(os.scandir(path), key=lambda entry: entry.name)
             except OSError as fault:
                 yield [(path, ImageError(f"{path}: this folder cannot be read ({fault.strerror})"))]
             else:
-                left.append(own for own in entries if not own.name.startswith("."))
+                stack.append(entry for entry in entries if not entry.name.startswith("."))
         elif (suffix := Path(entry.name).suffix.lower()) in suffixes:
-            yield from opened(entry.path)
+            yield from open_file(entry.path)
         else:
             skipped[suffix] += 1
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a file; ImageError where it cannot be read."""
+    """Return the bytes of a file.
+
+    Raises:
+        ImageError: The file cannot be read, or is too large for an image.
+    """
     try:
         status = regular(path)
         limits.check_file(status.st_size, path)
-        whole = stat.S_ISREG(status.st_mode)
-        data = Path(path).read_bytes() if whole else read_bytes(path, limits.FILE_BYTES)
+        if stat.S_ISREG(status.st_mode):
+            data = Path(path).read_bytes()
+        else:
+            data = read_bytes(path, limits.FILE_BYTES)
         limits.check_file(len(data), path)
         return data
     except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""Inputs to pages: images decoded, turned as they are to be read, and scaled for the networks.
+"""Preparation of inputs: images are decoded, turned and scaled for the networks.
 
-numpy and cv2 are imported where they are used, so that a command can show the reading loop's defaults without them.
+numpy and cv2 are imported where they are used, so that a command can show the defaults of the
+reading loop without them.
 """
 
 from __future__ import annotations
@@ -22,22 +23,29 @@ if TYPE_CHECKING:
     from crnn_cli.data.images import EncodedImage
     from crnn_cli.reading.tta import View
 
-_SPARE = 2  # times a network's height: what a JPEG is decoded at, or more, is scaled down from
-_AHEAD = 64  # pages of an input that are prepared at once; a TIFF may have thousands
-_KEPT = 3  # times a network's height: rows of the pixels that are kept for further views
+# A JPEG is decoded at this multiple of the height of the network, or larger, and then scaled down.
+_MIN_DECODED_HEIGHTS = 2
+# Images are kept for further views at no more than this multiple of the height of the network.
+_MAX_KEPT_HEIGHTS = 3
+# A TIFF may have thousands of pages: so many are prepared at once.
+_PAGES_PER_CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """An image, turned by `turned` degrees and then `width` pixels wide, ready for the networks.
+    """An image in one orientation, in the views that the networks read.
 
     Attributes:
-        views: of each member, (C, H, w) each.
-        image: (h, w) or (h, w, 3), maybe scaled down, from which further views are made; None: there will be none.
-        margin: pixels at the left and the right that the views leave out; below 0 they show as many more.
+        rotation: The angle in degrees counter-clockwise by which the image was turned.
+        width: The width of the turned image in pixels of the original.
+        views: The views for each model, uint8 (C, H, w) each.
+        image: The pixels (h, w) or (h, w, 3), possibly scaled down, from which further views are
+            made; None if no further views are wanted.
+        margin: The margin in pixels of the original that the views leave out on the left and on
+            the right; a negative margin is added instead.
     """
 
-    turned: int
+    rotation: int
     width: int
     views: tuple[tuple[NDArray[np.uint8], ...], ...]
     image: NDArray[np.uint8] | None = None
@@ -45,70 +53,78 @@ class Orientation:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The image, where it was kept."""
+        """The image, which must have been kept."""
         assert self.image is not None
         return self.image
 
-    def place(self, share: float) -> float:
-        """The column of the image, in pixels from 0 to `width`, at a share of the views' width."""
-        return min(max(0.0, self.margin + share * (self.width - 2 * self.margin)), self.width)
+    def column(self, fraction: float) -> float:
+        """Return the column of the image, 0 to `width`, at a fraction of the width of the views."""
+        column = self.margin + fraction * (self.width - 2 * self.margin)
+        return min(max(0.0, column), self.width)
 
-    def seen(self, view: View, configs: Sequence[ModelConfig]) -> Orientation | None:
-        """The same image in another view of it; None where that would show nothing new, or cannot be made."""
+    def in_view(self, view: View, configs: Sequence[ModelConfig]) -> Orientation | None:
+        """Return the same image in another view.
+
+        None if the view would show nothing new, or if it cannot be made.
+        """
         try:
-            return self._seen(view, configs)
-        except Exception:  # the image was read once, and that reading stands
+            return self._in_view(view, configs)
+        except Exception:  # the image has been read once, and that reading stands
             return None
 
-    def _seen(self, view: View, configs: Sequence[ModelConfig]) -> Orientation | None:
+    def _in_view(self, view: View, configs: Sequence[ModelConfig]) -> Orientation | None:
         from crnn_cli.data import views
 
-        image = self.pixels[::-1, ::-1] if view.turned == 180 else self.pixels
+        upright = self.pixels
+        image = upright[::-1, ::-1] if view.rotation == 180 else upright
         image, margin = views.with_margin(image, view.margin)
-        if (
-            not margin and view.stretch == 1 and not view.turned
-        ):  # an image of a few rows has no margin
+        changed = margin or view.stretch != 1 or view.rotation
+        if not changed:  # an image of a few rows has no margin
             return None
-        scaled = _scaled([image], configs, view.stretch)
-        margin_of_original = margin * self.width / self.pixels.shape[1]
         return Orientation(
-            (self.turned + view.turned) % 360, self.width, scaled, margin=margin_of_original
+            (self.rotation + view.rotation) % 360,
+            self.width,
+            _scaled([image], configs, view.stretch),
+            margin=margin * self.width / upright.shape[1],
         )
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image in each of the ways in which it is to be read."""
+    """An image in each of the orientations in which it is read."""
 
     name: str
-    turns: tuple[Orientation, ...]
+    orientations: tuple[Orientation, ...]
 
 
-Loaded = list[PreparedImage | Recognition]  # pages of one item, or why there are none
+# A page of an input: an image for the networks, or a Recognition whose error says why there is no
+# image.
+Page = PreparedImage | Recognition
 
 
-class Prepared(NamedTuple):
-    """The first pages of an input, and the further ones, which are prepared as they are asked for."""
+class PreparedInput(NamedTuple):
+    """The first pages of an input, and an iterator that prepares the remaining pages on demand."""
 
-    pages: Loaded
-    rest: Iterator[PreparedImage | Recognition]
+    pages: list[Page]
+    remaining: Iterator[Page]
 
-    def parts(self) -> Iterator[Loaded]:
-        """All pages, some at a time."""
-        part = self.pages
-        while part:
-            yield part
-            part = list(islice(self.rest, _AHEAD))
+    def chunks(self) -> Iterator[list[Page]]:
+        """Yield all pages, some at a time."""
+        chunk = self.pages
+        while chunk:
+            yield chunk
+            chunk = list(islice(self.remaining, _PAGES_PER_CHUNK))
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is made of an input; called, it gives the input's pages. Safe to call from several threads.
+    """A function from an item to the pages of its input; safe to call from several threads.
 
     Attributes:
-        configs: of the networks.
-        turn, tta: see `crnn_cli.reading.pipeline.ReadOptions`.
-        keep: whether images are kept for further views.
+        configs: The configurations of the models.
+        turn: Whether tall images are also read turned; see `crnn_cli.reading.pipeline.ReadOptions`.
+        tta: Whether images are read in the views of test-time augmentation.
+        keep: Whether the pixels of images are kept for further views.
     """
 
     configs: Sequence[ModelConfig]
@@ -116,136 +132,146 @@ class Preparation:
     tta: bool
     keep: bool = False
 
-    def __call__(self, item: Item) -> Prepared:
+    def __call__(self, item: Item) -> PreparedInput:
+        """Return the pages of an input, of which the first ones are prepared."""
         pages = self._pages(item)
-        return Prepared(list(islice(pages, _AHEAD)), pages)
+        return PreparedInput(list(islice(pages, _PAGES_PER_CHUNK)), pages)
 
-    def _pages(self, item: Item) -> Iterator[PreparedImage | Recognition]:
+    def _pages(self, item: Item) -> Iterator[Page]:
         from crnn_cli.data import images
 
         name, source = item
-        known = 0
+        pages_read = 0
         if isinstance(source, Remaining):
-            known, source = source.pages, source.source
+            pages_read = source.pages
+            source = source.source
         try:
             if isinstance(source, CrnnError):
                 raise source
             data = source() if callable(source) else source
             if not isinstance(data, bytes):
-                image = _checked(data, name)
-                self._refuse_endless(name, image.shape[1], image.shape[0])
-                yield self._page(name, image)
+                image = _check_pixels(data, name)
+                self._check_shape(name, image.shape[1], image.shape[0])
+                yield self._prepare(name, image)
                 return
-            for number, page in islice(enumerate(images.encoded(data, name), start=1), known, None):
-                alone = not isinstance(page, ImageError) and not page.page
-                yield self._decoded(name if alone else f"{name}#{number}", page)
+            numbered = enumerate(images.encoded(data, name), start=1)
+            for number, page in islice(numbered, pages_read, None):
+                single = not isinstance(page, ImageError) and not page.page
+                yield self._decode(name if single else f"{name}#{number}", page)
         except Exception as fault:
-            yield _unread(name, fault)
+            yield _unreadable(name, fault)
 
-    def _decoded(self, name: str, image: EncodedImage | ImageError) -> PreparedImage | Recognition:
+    def _decode(self, name: str, image: EncodedImage | ImageError) -> Page:
         try:
             if isinstance(image, ImageError):
                 raise image
-            self._refuse_endless(name, image.width, image.height)
-            times = image.reduction(_SPARE * max(config.height for config in self.configs))
-            with image.room(times):
-                return self._page(
-                    name,
-                    image.decode(max(config.channels for config in self.configs), times),
-                    times,
-                )
+            self._check_shape(name, image.width, image.height)
+            height = max(config.height for config in self.configs)
+            channels = max(config.channels for config in self.configs)
+            reduction = image.reduction(_MIN_DECODED_HEIGHTS * height)
+            with image.room(reduction):
+                return self._prepare(name, image.decode(channels, reduction), reduction)
         except Exception as fault:
-            return _unread(name, fault)
+            return _unreadable(name, fault)
 
-    def _refuse_endless(self, name: str, width: int, height: int) -> None:
-        """Refuse, before anything is made of it, an image that is no line however it is turned.
+    def _check_shape(self, name: str, width: int, height: int) -> None:
+        """Check, before anything is made of an image, that it may be a line in some orientation.
 
         Raises:
-            ImageError: it is far too long for its other side.
+            ImageError: One side is far too long for the other side.
         """
-        if not self._is_a_line(max(width, height), min(width, height)):
+        if not self._may_be_line(max(width, height), min(width, height)):
             raise ImageError(_no_line(name, width, height))
 
-    def _page(
-        self, name: str, image: NDArray[np.uint8], times: int = 1
-    ) -> PreparedImage | Recognition:
-        """An image that was `times` as wide and as high."""
+    def _prepare(self, name: str, image: NDArray[np.uint8], reduction: int = 1) -> PreparedImage:
+        """Return an image, of whose original every side was `reduction` times as long, prepared.
+
+        Raises:
+            ImageError: The image is too long for a line in every orientation in which it is read.
+        """
         from crnn_cli.data import views
 
         height, width = image.shape[:2]
-        turned = views.turns(image) if self.turn else [(0, image)]
-        lines = [
-            (degrees, one) for degrees, one in turned if self._is_a_line(one.shape[1], one.shape[0])
-        ]
-        if not lines:
-            raise ImageError(_no_line(name, times * width, times * height))
-        return PreparedImage(
-            name, tuple(self._turned(one, degrees, times) for degrees, one in lines)
+        rotated = views.turns(image) if self.turn else [(0, image)]
+        orientations = tuple(
+            self._orientation(pixels, rotation, reduction)
+            for rotation, pixels in rotated
+            if self._may_be_line(pixels.shape[1], pixels.shape[0])
         )
+        if not orientations:
+            raise ImageError(_no_line(name, reduction * width, reduction * height))
+        return PreparedImage(name, orientations)
 
-    def _is_a_line(self, width: int, height: int) -> bool:
+    def _may_be_line(self, width: int, height: int) -> bool:
         from crnn_cli.core.scaling import scaled
         from crnn_cli.data import images
 
         return all(scaled(width, height, config)[0] <= images.WIDEST for config in self.configs)
 
-    def _turned(self, image: NDArray[np.uint8], degrees: int, times: int) -> Orientation:
+    def _orientation(self, image: NDArray[np.uint8], rotation: int, reduction: int) -> Orientation:
         from crnn_cli.data import views
 
-        scaled = _scaled(views.shaken(image) if self.tta else [image], self.configs)
-        most = _KEPT * max(config.height for config in self.configs)
-        return Orientation(
-            degrees, times * image.shape[1], scaled, views.lower(image, most) if self.keep else None
-        )
+        scaled = _scaled(views.tta_views(image) if self.tta else [image], self.configs)
+        width = reduction * image.shape[1]
+        if not self.keep:
+            return Orientation(rotation, width, scaled)
+        max_height = _MAX_KEPT_HEIGHTS * max(config.height for config in self.configs)
+        return Orientation(rotation, width, scaled, views.lower(image, max_height))
 
 
 def _scaled(
     views: Sequence[NDArray[np.uint8]], configs: Sequence[ModelConfig], stretch: float = 1.0
 ) -> tuple[tuple[NDArray[np.uint8], ...], ...]:
-    """Views as the network of each config sees them, (C, H, w) each."""
+    """Return the views as the network of each config sees them, uint8 (C, H, w) each."""
+    return tuple(tuple(_scale(view, config, stretch) for view in views) for config in configs)
+
+
+def _scale(view: NDArray[np.uint8], config: ModelConfig, stretch: float) -> NDArray[np.uint8]:
     from crnn_cli.data import contrast, images
 
-    return tuple(
-        tuple(
-            images.to_height(contrast.with_channels(view, c.channels), c.scaling, stretch)
-            for view in views
-        )
-        for c in configs
-    )
+    pixels = contrast.with_channels(view, config.channels)
+    return images.to_height(pixels, config.scaling, stretch)
 
 
 def _no_line(name: str, width: int, height: int) -> str:
     return f"{name}: {width} x {height} pixels are no line of text: cut it into lines"
 
 
-def _unread(name: str, fault: Exception) -> Recognition:
-    """Whatever is odd about one image, the others are read."""
-    known = isinstance(fault, CrnnError)
-    return Recognition(
-        name, error=str(fault) if known else f"{name}: cannot be read ({reason(fault)})"
-    )
+def _unreadable(name: str, fault: Exception) -> Recognition:
+    """Return the result for an image that raised `fault`, so that the other images are read."""
+    if isinstance(fault, CrnnError):
+        return Recognition(name, error=str(fault))
+    return Recognition(name, error=f"{name}: cannot be read ({reason(fault)})")
 
 
-def _checked(image: object, name: str) -> NDArray[np.uint8]:
-    """Pixels given as an array.
+def _check_pixels(image: object, name: str) -> NDArray[np.uint8]:
+    """Return an array that a caller gave as an image, once it is known to hold pixels.
 
     Raises:
-        ImageError: they are none.
+        ImageError: The array has another type or shape.
     """
     import numpy as np
 
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{name}: expected a path, bytes or an array, got {type(image).__name__}")
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
+    color = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not image.size or not (color or image.ndim == 2):
         raise ImageError(
             f"{name}: expected uint8 (H, W) or RGB (H, W, 3), got {image.dtype} {image.shape}"
         )
     return cast("NDArray[np.uint8]", image)
 
 
-def area(pages: Loaded) -> int:
-    """Pixels of what the networks will see, and of what is kept for further views."""
-    turns = [turn for page in pages if isinstance(page, PreparedImage) for turn in page.turns]
-    kept = sum(turn.image.size for turn in turns if turn.image is not None)
-    return kept + sum(view.size for turn in turns for views in turn.views for view in views)
+def area(pages: Sequence[Page]) -> int:
+    """Return the number of pixels of all views and of the images kept for further views."""
+    pixels = 0
+    for page in pages:
+        if isinstance(page, PreparedImage):
+            for orientation in page.orientations:
+                pixels += _orientation_area(orientation)
+    return pixels
+
+
+def _orientation_area(orientation: Orientation) -> int:
+    kept = 0 if orientation.image is None else orientation.image.size
+    return kept + sum(view.size for views in orientation.views for view in views)

@@ -1,4 +1,4 @@
-"""What is read from an image."""
+"""The results of reading an image: its text, its characters and their confidences."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Character:
-    """A character, its confidence from 0 to 1, and where it stands: pixels of the original image's width, or of the
-    turned image's if it was turned.
+    """A character with its confidence and its place in the image.
+
+    Attributes:
+        text: The character.
+        confidence: The probability of the character, 0 to 1.
+        start: The left edge, in pixels of the width of the original image, or of the turned image
+            if the image was turned.
+        end: The right edge, in the same pixels.
     """
 
     text: str
@@ -23,7 +29,7 @@ class Character:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of an image; see `Recognition`."""
+    """Another reading of an image; the fields mean the same as those of `Recognition`."""
 
     text: str
     confidence: float
@@ -32,21 +38,25 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was read from one image.
+    """The reading of one image.
 
     Attributes:
-        name: the input's; `path#page` for the pages of a TIFF that has several, `path:index` for a dataset's records.
-        text: in logical order.
-        confidence: P(text | image), 0 to 1, with what a language model shifts of it; see `crnn_cli.core.decoding`.
-        posterior: the share of the text among the readings that a search under a lexicon, a pattern or a choice of
-            characters ended with, 0 to 1; 1 without a search.
-        characters: from left to right in the image.
-        turned: degrees counter-clockwise by which the image was turned to be read: 0, 90, 180 or 270.
-        alternatives: the next likely readings, where some were asked for.
-        error: why the image could not be read, and None otherwise.
-        looks: in how many views the image was read: 1, or more where the first reading was doubtful; 0 with an error.
+        name: The name of the input; `path#page` for the pages of a TIFF with several pages, and
+            `path:index` for the records of a dataset.
+        text: The text in logical order.
+        confidence: P(text | image), 0 to 1, including the probability that a language model
+            shifts; see `crnn_cli.core.decoding`.
+        posterior: The share of the text among the readings with which a search under a lexicon, a
+            pattern or a choice of characters ended, 0 to 1; 1 without a search.
+        characters: The characters from left to right in the image.
+        turned: The angle in degrees counter-clockwise by which the image was turned before it was
+            read: 0, 90, 180 or 270.
+        alternatives: The next likely readings, if the caller requested any.
+        error: The reason why the image could not be read, or None.
+        looks: The number of views in which the image was read: 1, or more if the first reading was
+            doubtful; 0 with an error.
         lexicon: The part that a list of words had in the readings of the image: "held", "absent" or
-            "unproven", see `crnn_cli.core.decoding.result`; None where no list was searched.
+            "unproven", see `crnn_cli.core.decoding.result`; None if no list was searched.
     """
 
     name: str
