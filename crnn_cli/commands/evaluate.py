@@ -106,7 +106,9 @@ def evaluate(
     models = load_models(model, reading.device, reading.fast)
     decode_options.announce(models, reading.fast)
     runners = [each.runner for each in models]
-    assets = lexicons.assets(evaluation.names(readers.values()) if lexicons.lexicons else {})
+    assets = lexicons.assets(
+        evaluation.names_by_path(readers.values()) if lexicons.lexicons else {}
+    )
     if tune and (reading.tta or len(runners) > 1):
         raise UsageFault(
             "--tune is for one model that looks once: leave --tta out, and give one --model"
@@ -163,7 +165,7 @@ def _tune(
         raise UsageFault("--tune is about a language model: give --lm FILE")
     pairs: list[list[tuple[str, str]]] = [[] for _ in searches]
     for reader in console.progress(readers, "tuning"):
-        readings = evaluation.tune(reader, runner, decoders, read_options)
+        readings = evaluation.read_with_decoders(reader, runner, decoders, read_options)
         for collected, more in zip(pairs, readings, strict=True):
             collected += more
     rates = [metrics.score(collected, resamples=1).cer.value for collected in pairs]

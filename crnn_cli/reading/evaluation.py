@@ -1,10 +1,12 @@
-"""Scoring a model on labelled datasets: read every record, compare it with its label, report.
+"""Evaluation on labelled datasets: records are read, compared with their labels and reported.
 
-Labels are compared as they stand after the model's own `Codec.clean` (Unicode form, and case where the model has one):
-what the model was taught is what it is held to. Every sample counts: a label with characters that the alphabet lacks,
-or too long for its image, is scored like any other, and an image that cannot be read counts as read empty.
+Labels are compared after `Codec.clean` of the model (the Unicode form, and the case if the model
+has only one), so that a model is measured against what it was taught. Every sample counts: a label
+with characters that the alphabet lacks, or too long for its image, is scored like any other, and an
+image that cannot be read counts as read empty.
 
-numpy is imported where it is used, so that a command can show this module's defaults without it.
+numpy is imported where it is used, so that a command can show the defaults of this module without
+it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from crnn_cli.core.codec import Codec
@@ -31,12 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is reported.
+    """The options of a report.
 
     Attributes:
-        worst: how many of the readings farthest from their reference.
-        confusions: how many of the most frequent confusions.
-        resamples, seed: of the bootstrap intervals.
+        worst: The number of readings that are reported as the farthest from their reference.
+        confusions: The number of confusions that are reported as the most frequent.
+        resamples: The number of resamples for the bootstrap intervals.
+        seed: The seed of the bootstrap.
     """
 
     worst: int = 10
@@ -47,15 +51,17 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Sample:
-    """A record and what the model made of it.
+    """A record with its label and its reading.
 
     Attributes:
         name: `dataset:number` of the record, counted from 1.
-        path: where its image came from; its name in a dataset that does not say.
-        reference: its label after `Codec.clean`.
-        reading, confidence: the model's; empty and 0 where `error` says why the image cannot be read.
-        unknown: the characters of the reference that the alphabet lacks, each once.
-        looks: in how many views the image was read.
+        path: The path of the original image; `name` if the dataset does not store it.
+        reference: The label after `Codec.clean`.
+        reading: The text that was read; empty with an error.
+        confidence: The confidence of the reading, 0 to 1; 0 with an error.
+        unknown: The characters of the reference that the alphabet lacks, each once.
+        error: The reason why the image cannot be read, or None.
+        looks: The number of views in which the image was read.
         lexicon: The part that a list of words had in the reading; see `Recognition`.
     """
 
@@ -72,7 +78,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A reading beside its reference, `distance` characters apart."""
+    """A reading that differs from its reference, by an edit distance of `distance` characters."""
 
     name: str
     path: str
@@ -83,16 +89,19 @@ class Wrong:
 
 @dataclass(frozen=True)
 class SetReport:
-    """One dataset's part of a report.
+    """The part of a report about one dataset.
 
     Attributes:
-        name: its path.
-        scores: the figures.
-        calibration_error: of the confidences; see `crnn_cli.core.calibration`.
-        looked_again: the share of the images that were read in more than one view, 0 to 1.
-        unreadable: (name, path, why) of the records whose image cannot be read.
-        without_alphanumerics: names of the records whose reference the alphanumeric protocol leaves empty.
-        unknown: the characters that the alphabet lacks, sorted, and how many labels have one.
+        name: The path of the dataset.
+        scores: The scores over all samples.
+        calibration_error: The calibration error of the confidences; see
+            `crnn_cli.core.calibration`.
+        looked_again: The share of the images that were read in several views, 0 to 1.
+        unreadable: (name, path, reason) of each record whose image cannot be read.
+        without_alphanumerics: The names of the records whose reference is empty under the
+            alphanumeric protocol.
+        unknown: The characters that the alphabet lacks, sorted, and the number of labels that
+            contain one.
     """
 
     name: str
@@ -106,7 +115,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Every dataset's figures, and those of all samples pooled."""
+    """The figures of each dataset and those of all samples pooled."""
 
     sets: tuple[SetReport, ...]
     overall: Scores
@@ -118,70 +127,73 @@ class Report:
 def read(
     reader: LmdbReader, recognizer: Recognizer, options: ReadOptions | None = None
 ) -> Iterator[Sample]:
-    """Every record of `reader`, in order, as the model reads it; of an image of several pages, the first.
+    """Read the records of a dataset and yield them in order with their labels.
 
-    Of several models, the first one says how labels are written, and all together which characters are known.
+    Of an image with several pages, the first page is read. With several models, the codec of the
+    first one cleans the labels, and a character is unknown if the alphabets of all models lack it.
 
     Raises:
-        StoreError: a label is missing or is no text.
+        StoreError: A label is missing or is not text.
     """
-    configs = [member.runner.config for member in recognizer.models]
-    codecs = [Codec.of(config) for config in configs]
-    recognitions = recognizer.recognize(
-        _images(reader, max(config.channels for config in configs)), options
-    )
+    models = recognizer.models
+    codecs = [model.codec for model in models]
+    channels = max(model.runner.config.channels for model in models)
+    recognitions = recognizer.recognize(_images(reader, channels), options)
     for recognition, path, label in zip(recognitions, reader.paths(), reader.labels(), strict=True):
         reference = codecs[0].clean(label)
-        first, *others = (codec.unknown(reference) for codec in codecs)
         yield Sample(
             recognition.name,
             path,
             reference,
             recognition.text,
             recognition.confidence,
-            "".join(c for c in first if all(c in unknown for unknown in others)),
+            _unknown(reference, codecs),
             recognition.error,
             recognition.looks,
             recognition.lexicon,
         )
 
 
-def names(readers: Iterable[LmdbReader]) -> dict[str, list[str]]:
-    """By the path of an image, the names of the records that are made of it."""
-    found: dict[str, list[str]] = {}
+def _unknown(reference: str, codecs: Sequence[Codec]) -> str:
+    """Return the characters that all codecs lack, each once."""
+    characters, *others = [codec.unknown(reference) for codec in codecs]
+    for other in others:
+        characters = "".join(character for character in characters if character in other)
+    return characters
+
+
+def names_by_path(readers: Iterable[Reader]) -> dict[str, list[str]]:
+    """Return the names of the records that were made from each image, by the path of the image."""
+    names: dict[str, list[str]] = {}
     for reader in readers:
         for number, path in enumerate(reader.paths(), start=1):
-            found.setdefault(path, []).append(f"{reader.name}:{number}")
-    return found
+            names.setdefault(path, []).append(f"{reader.name}:{number}")
+    return names
 
 
-def tune(
-    reader: LmdbReader,
-    runner: Runner,
-    decoders: Sequence[Decoder],
-    options: ReadOptions | None = None,
+def read_with_decoders(
+    reader: Reader, runner: Runner, decoders: Sequence[Decoder], options: ReadOptions | None = None
 ) -> list[list[tuple[str, str]]]:
-    """(reference, reading) of every record of `reader`, for each of `decoders`.
+    """Return the (reference, reading) pairs of all records of a dataset for each of the decoders.
 
-    The network runs once for all of them, so there is no second look.
+    The network reads each image once for all decoders, so that there is no second look.
     """
     from crnn_cli.core.decoding import ParallelDecoders
 
-    codec = Codec.of(runner.config)
-    once = replace(options or ReadOptions(), second_look=False)
-    recognitions = recognize(
-        _images(reader, runner.config.channels),
-        [ModelWithDecoder(runner, ParallelDecoders(decoders))],
-        once,
-    )
-    pairs: list[list[tuple[str, str]]] = [[] for _ in decoders]
+    model = ModelWithDecoder(runner, ParallelDecoders(decoders))
+    options = replace(options or ReadOptions(), second_look=False)
+    recognitions = recognize(_images(reader, runner.config.channels), [model], options)
+    codec = model.codec
+    pairs_by_decoder: list[list[tuple[str, str]]] = [[] for _ in decoders]
     for recognition, label in zip(recognitions, reader.labels(), strict=True):
-        texts = [recognition.text, *(other.text for other in recognition.alternatives)]
-        for own, text in zip(
-            pairs, texts if recognition.error is None else [""] * len(decoders), strict=True
-        ):
-            own.append((codec.clean(label), text))
-    return pairs
+        reference = codec.clean(label)
+        if recognition.error is None:
+            texts = [recognition.text, *(other.text for other in recognition.alternatives)]
+        else:
+            texts = [""] * len(decoders)
+        for pairs, text in zip(pairs_by_decoder, texts, strict=True):
+            pairs.append((reference, text))
+    return pairs_by_decoder
 
 
 def _images(reader: LmdbReader, channels: int) -> Iterator[Item]:
@@ -200,31 +212,44 @@ def _first_page(
 
 
 def report(samples: Mapping[str, Sequence[Sample]], options: EvaluateOptions) -> Report:
-    """The report on the samples of each dataset, by its name."""
+    """Return the report on the samples of each dataset, given by the name of the dataset."""
     from crnn_cli.core import metrics
 
-    everything = [sample for part in samples.values() for sample in part]
-    pairs = [(sample.reference, sample.reading) for sample in everything]
+    pooled = list(chain.from_iterable(samples.values()))
+    pairs = [(sample.reference, sample.reading) for sample in pooled]
+    sets = [_report_set(name, samples_of_set, options) for name, samples_of_set in samples.items()]
     return Report(
-        tuple(_report_set(name, part, options) for name, part in samples.items()),
+        tuple(sets),
         metrics.score(pairs, options.resamples, options.seed),
-        _calibration_error(everything),
+        _calibration_error(pooled),
         tuple(metrics.confusions(pairs, options.confusions)),
-        tuple(_worst(everything, options.worst)),
+        tuple(_worst(pooled, options.worst)),
     )
 
 
 def _report_set(name: str, samples: Sequence[Sample], options: EvaluateOptions) -> SetReport:
     from crnn_cli.core import metrics
 
-    unknown = [sample.unknown for sample in samples if sample.unknown]
+    pairs = []
+    unreadable = []
+    without_alphanumerics = []
+    unknown = []
+    for sample in samples:
+        pairs.append((sample.reference, sample.reading))
+        if sample.error is not None:
+            unreadable.append((sample.name, sample.path, sample.error))
+        if not metrics.alphanumeric(sample.reference):
+            without_alphanumerics.append(sample.name)
+        if sample.unknown:
+            unknown.append(sample.unknown)
+    read_again = sum(sample.looks > 1 for sample in samples)
     return SetReport(
         name,
-        metrics.score(((s.reference, s.reading) for s in samples), options.resamples, options.seed),
+        metrics.score(pairs, options.resamples, options.seed),
         _calibration_error(samples),
-        sum(s.looks > 1 for s in samples) / max(1, len(samples)),
-        tuple((s.name, s.path, s.error) for s in samples if s.error is not None),
-        tuple(s.name for s in samples if not metrics.alphanumeric(s.reference)),
+        read_again / max(1, len(samples)),
+        tuple(unreadable),
+        tuple(without_alphanumerics),
         ("".join(sorted(set("".join(unknown)))), len(unknown)),
     )
 
@@ -234,18 +259,22 @@ def _calibration_error(samples: Sequence[Sample]) -> float:
 
     from crnn_cli.core.calibration import calibration_error
 
-    sure = np.array([sample.confidence for sample in samples], dtype=np.float64)
-    return calibration_error(
-        sure, np.array([sample.reference == sample.reading for sample in samples], dtype=bool)
-    )
+    confidences = np.array([sample.confidence for sample in samples], dtype=np.float64)
+    correct = np.array([sample.reference == sample.reading for sample in samples], dtype=bool)
+    return calibration_error(confidences, correct)
 
 
-def _worst(samples: Sequence[Sample], most: int) -> list[Wrong]:
-    """The `most` readings farthest from their reference; the surer one first of two equally far."""
+def _worst(samples: Sequence[Sample], count: int) -> list[Wrong]:
+    """Return the `count` readings that are the farthest from their references.
+
+    Of two readings at the same distance, the more confident one comes first.
+    """
     from crnn_cli.core import metrics
 
-    wrong = [
-        (metrics.distance(s.reference, s.reading), s) for s in samples if s.reference != s.reading
+    wrong = [sample for sample in samples if sample.reference != sample.reading]
+    ranked = [(metrics.distance(sample.reference, sample.reading), sample) for sample in wrong]
+    ranked.sort(key=lambda entry: (-entry[0], -entry[1].confidence))
+    return [
+        Wrong(sample.name, sample.path, sample.reference, sample.reading, distance)
+        for distance, sample in ranked[:count]
     ]
-    wrong.sort(key=lambda entry: (-entry[0], -entry[1].confidence))
-    return [Wrong(s.name, s.path, s.reference, s.reading, away) for away, s in wrong[:most]]

@@ -123,7 +123,8 @@ class Window:
             if reading.text and reading.confidence > best_reading.confidence:
                 best = orientation
                 best_reading = reading
-        best_reading = replace(best_reading, lexicon=combined_remark(remarks))
+        if len(page.orientations) > 1:
+            best_reading = replace(best_reading, lexicon=combined_remark(remarks))
         if best.image is None:
             return best_reading
         reversible = len(page.orientations) == 1
