@@ -1,4 +1,4 @@
-"""What a name stands for: every kind of input, in order, the missing in their places."""
+"""Inputs of every kind come in order, and missing inputs keep their places."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ from tests.conftest import png
 from tests.models import stripes
 
 
-def names(*given, stdin=None, null=False):
-    return [name for name, _ in expand(given, None if stdin is None else io.BytesIO(stdin), null)]
+def names(*inputs, stdin=None, null=False):
+    stream = None if stdin is None else io.BytesIO(stdin)
+    return [name for name, _ in expand(inputs, stream, null)]
 
 
-def faults(*given):
-    return [str(source) for _, source in expand(given) if isinstance(source, CrnnError)]
+def faults(*inputs):
+    return [str(source) for _, source in expand(inputs) if isinstance(source, CrnnError)]
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_folder_stands_for_the_images_under_it_sorted_and_hidden_ones_left_out
     assert names("in") == [str(Path(name)) for name in expected]
 
 
-def test_what_a_folder_has_besides_images_is_counted_by_its_suffix(folder):
+def test_other_files_of_a_folder_are_counted_by_suffix(folder):
     for name in ("in/a/x.GIF", "in/y.gif", "in/README", "in/.z.gif"):
         Path(name).touch()
     skipped = Counter()
@@ -92,7 +93,7 @@ def test_names_keep_their_order_and_files_may_have_any_suffix(folder):
     ]
 
 
-def test_patterns_that_the_shell_left_are_matched_sorted(folder):
+def test_patterns_that_the_shell_did_not_expand_are_matched_and_sorted(folder):
     assert names("in/*/*.[Jt]*") == [
         str(Path(p)) for p in ("in/a/10.tiff", "in/a/2.JPG", "in/a/notes.txt")
     ]
@@ -110,20 +111,20 @@ def test_a_missing_file_fails_when_it_is_read_not_before(folder):
         source()
 
 
-def test_a_folder_without_images_keeps_a_place(folder):
+def test_a_folder_without_images_keeps_its_place(folder):
     Path("empty").mkdir()
     assert faults("in/b.png", "empty") == ["empty: no images in this folder"]
 
 
-@pytest.mark.parametrize("given", ["set.lmdb", "set.lmdb/data.mdb"])
-def test_a_dataset_stands_for_its_records_counted_from_one(folder, given):
-    with LmdbWriter("set.lmdb") as writer:
+@pytest.mark.parametrize("path", ["set.lmdb", "set.lmdb/data.mdb"])
+def test_a_dataset_stands_for_its_records_counted_from_one(folder, path):
+    with Writer("set.lmdb") as writer:
         for text in ("a", "b"):
             image = stripes(text)
             writer.add(png(image), text, image.shape[1], image.shape[0], f"{text}.png")
-    found = list(expand([given]))
-    assert [name for name, _ in found] == ["set.lmdb:1", "set.lmdb:2"]
-    assert [source() for _, source in found] == [png(stripes("a")), png(stripes("b"))]
+    items = list(expand([path]))
+    assert [name for name, _ in items] == ["set.lmdb:1", "set.lmdb:2"]
+    assert [source() for _, source in items] == [png(stripes("a")), png(stripes("b"))]
 
 
 def test_a_dataset_in_one_file_stands_for_its_records(folder):
@@ -131,18 +132,15 @@ def test_a_dataset_in_one_file_stands_for_its_records(folder):
         lmdb.open("set.lmdb", subdir=False) as environment,
         environment.begin(write=True) as transaction,
     ):
-        for key, value in {
-            b"num-samples": b"1",
-            b"image-000000001": b"bytes",
-            b"label-000000001": b"a",
-        }.items():
-            transaction.put(key, value)
+        transaction.put(b"num-samples", b"1")
+        transaction.put(b"image-000000001", b"bytes")
+        transaction.put(b"label-000000001", b"a")
     ((name, source),) = expand(["set.lmdb"])
     assert (name, source()) == ("set.lmdb:1", b"bytes")
     assert faults("gone.lmdb") == ["gone.lmdb: no such dataset: `crnn build-lmdb` makes one"]
 
 
-def test_a_damaged_dataset_keeps_a_place(folder):
+def test_a_damaged_dataset_keeps_its_place(folder):
     Path("bad.lmdb").mkdir()
     Path("bad.lmdb/data.mdb").write_bytes(b"no lmdb at all")
     (fault,) = faults("bad.lmdb")
@@ -150,50 +148,52 @@ def test_a_damaged_dataset_keeps_a_place(folder):
 
 
 @pytest.mark.parametrize(
-    ("listed", "null", "expected"),
+    ("stdin", "null", "expected"),
     [
         (b"in/b.png\nin/a\n", False, ["in/b.png", "in/a/10.tiff", "in/a/2.JPG"]),
-        (
-            b"in/b.png\r\n\r\nin/*.png",
-            False,
-            ["in/b.png", "in/*.png"],
-        ),  # the list of Windows; no patterns in lists
+        # a list with the line ends of Windows; patterns in lists are not expanded
+        (b"in/b.png\r\n\r\nin/*.png", False, ["in/b.png", "in/*.png"]),
         (b"one\ntwo.png\0in/b.png\0", True, ["one\ntwo.png", "in/b.png"]),
-        (b"\xef\xbb\xbfin/b.png\nx.png\n", False, ["in/b.png", "x.png"]),  # the mark of Windows
+        (
+            b"\xef\xbb\xbfin/b.png\nx.png\n",
+            False,
+            ["in/b.png", "x.png"],
+        ),  # the byte order mark of Windows
         (b"caf\xe9.png\n", False, [os.fsdecode(b"caf\xe9.png")]),
     ],
 )
-def test_a_list_on_stdin(folder, listed, null, expected):
-    if sys.platform == "win32" and b"\xe9" in listed:
+def test_a_list_on_stdin(folder, stdin, null, expected):
+    if sys.platform == "win32" and b"\xe9" in stdin:
         pytest.skip("file names are text on Windows")
-    assert names("x.png", "-", stdin=listed, null=null) == ["x.png", *map(str, map(Path, expected))]
+    paths = [str(Path(name)) for name in expected]
+    assert names("x.png", "-", stdin=stdin, null=null) == ["x.png", *paths]
 
 
-def test_a_list_comes_whole_however_its_bytes_are_cut():
+def test_a_list_is_complete_however_its_bytes_arrive():
     class Trickle(io.BytesIO):
         def read(self, size=-1):
             return super().read(3)
 
-    listed = [f"name-{k}.png" for k in range(50)]
-    found = expand(["-"], Trickle("\n".join(listed).encode()))
-    assert [name for name, _ in found] == listed
+    paths = [f"name-{k}.png" for k in range(50)]
+    items = expand(["-"], Trickle("\n".join(paths).encode()))
+    assert [name for name, _ in items] == paths
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_a_list_on_a_pipe_that_does_not_block_is_waited_for():
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    asked = threading.Event()
+    empty = threading.Event()
 
     class Pipe(io.FileIO):
         def read(self, size=-1):
-            found = super().read(size)
-            if found is None:
-                asked.set()
-            return found
+            data = super().read(size)
+            if data is None:
+                empty.set()
+            return data
 
     def write():
-        asked.wait(30)
+        empty.wait(30)
         os.write(writing, b"a.png\nb.png\n")
         os.close(writing)
 
@@ -207,27 +207,27 @@ def test_a_list_on_a_pipe_that_does_not_block_is_waited_for():
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("null", [False, True])
 def test_a_list_in_utf_16_is_an_error(encoding, null):
-    listed = "\ufeffa.png\0b.png\0" if null else "\ufeffa.png\nb.png\n"
+    paths = "\ufeffa.png\0b.png\0" if null else "\ufeffa.png\nb.png\n"
     with pytest.raises(ImageError, match=r"the list on stdin is UTF-16: expected UTF-8: .*iconv"):
-        names("-", stdin=listed.encode(encoding), null=null)
+        names("-", stdin=paths.encode(encoding), null=null)
 
 
-@pytest.mark.parametrize("nothing", [b"", b"\n\n"])
-def test_an_empty_list_is_an_error(nothing):
+@pytest.mark.parametrize("stdin", [b"", b"\n\n"])
+def test_an_empty_list_is_an_error(stdin):
     with pytest.raises(ImageError, match="nothing on stdin: expected paths of images, one a line"):
-        names("-", stdin=nothing)
+        names("-", stdin=stdin)
 
 
-def test_a_name_that_no_file_can_have_is_its_own_fault(folder):
-    long = "x" * 300
-    assert names(long, str(folder / "no.png"), "a\0b") == [long, str(folder / "no.png"), "a\0b"]
+def test_a_name_that_no_file_can_have_keeps_its_place(folder):
+    inputs = ["x" * 300, str(folder / "no.png"), "a\0b"]
+    assert names(*inputs) == inputs
 
 
 pipes = pytest.mark.skipif(sys.platform == "win32", reason="no such pipes here")
 
 
 @pipes
-def test_what_would_be_waited_for_is_refused(folder):
+def test_pipes_sockets_and_devices_are_refused(folder):
     os.mkfifo("in/pipe.png")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("in/socket.png")
@@ -252,11 +252,11 @@ def test_what_would_be_waited_for_is_refused(folder):
     build = Build(labels.read(None, Path("in")), Path("new.lmdb"), BuildOptions())
     with pytest.raises(StoreError, match="none of"):
         list(build)
-    assert "a pipe, a socket or a device, not a file" in [own.detail for own in build.rejected]
+    assert "a pipe, a socket or a device, not a file" in [row.detail for row in build.rejected]
 
 
 @pipes
-def test_what_the_shell_opened_is_read(folder):
+def test_a_pipe_of_the_shell_is_read(folder):
     reading, writing = os.pipe()
     os.write(writing, b"some bytes")
     os.close(writing)
@@ -267,25 +267,31 @@ def test_what_the_shell_opened_is_read(folder):
 
 @pipes
 @pytest.mark.parametrize(
-    "spelled", ["/dev/fd/{}", "/dev//fd/{}", "//dev/fd/{}", "/dev/../dev/fd/{}", "{here}/dev/fd/{}"]
+    "spelling",
+    ["/dev/fd/{}", "/dev//fd/{}", "//dev/fd/{}", "/dev/../dev/fd/{}", "{here}/dev/fd/{}"],
 )
-def test_what_the_shell_opened_is_read_however_it_is_spelled(folder, spelled):
+def test_a_pipe_of_the_shell_is_read_under_any_spelling(folder, spelling):
     reading, writing = os.pipe()
     os.write(writing, b"some bytes")
     os.close(writing)
-    ((_, source),) = expand([spelled.format(reading, here=os.path.relpath("/"))])
+    ((_, source),) = expand([spelling.format(reading, here=os.path.relpath("/"))])
     assert source() == b"some bytes"
     os.close(reading)
 
 
 @pipes
-def test_of_what_the_shell_opened_no_more_is_read_than_a_file_may_have(folder, monkeypatch):
+def test_a_pipe_of_the_shell_may_have_no_more_bytes_than_a_file(folder, monkeypatch):
     monkeypatch.setattr(limits, "FILE_BYTES", 4)
     monkeypatch.setattr(sources, "_ENDLESS", 4)
-    for read in (
-        lambda name: expand([name]).__next__()[1](),
-        lambda name: labels.read(Path(name), Path("in")),
-    ):
+
+    def read_image(name):
+        ((_, source),) = expand([name])
+        source()
+
+    def read_labels(name):
+        labels.read(Path(name), Path("in"))
+
+    for read in (read_image, read_labels):
         reading, writing = os.pipe()
         os.write(writing, b"a\tbcd")
         os.close(writing)
@@ -296,7 +302,7 @@ def test_of_what_the_shell_opened_no_more_is_read_than_a_file_may_have(folder, m
         os.close(reading)
 
 
-def test_a_file_of_no_image_size_is_refused_before_it_is_read(folder):
+def test_a_file_too_large_for_an_image_is_refused_before_it_is_read(folder):
     with Path("large.png").open("wb") as file:
         file.truncate(2**40)
     ((_, source),) = expand(["large.png"])
@@ -306,26 +312,24 @@ def test_a_file_of_no_image_size_is_refused_before_it_is_read(folder):
         source()
 
 
-def test_a_folder_that_cannot_be_read_keeps_a_place(folder, monkeypatch):
-    scan = os.scandir
+def test_a_folder_that_cannot_be_read_keeps_its_place(folder, monkeypatch):
+    scandir = os.scandir
     closed = str(Path("in/c d"))
 
-    def refused(path):
+    def refuse(path):
         if os.fspath(path) == closed:
             raise PermissionError(13, "Permission denied", closed)
-        return scan(path)
+        return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refused)
-    assert names("in") == [
-        str(Path(name))
-        for name in ("in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d", "in/z[1].bmp")
-    ]
+    monkeypatch.setattr(os, "scandir", refuse)
+    expected = ("in/a/10.tiff", "in/a/2.JPG", "in/b.png", "in/c d", "in/z[1].bmp")
+    assert names("in") == [str(Path(name)) for name in expected]
     assert faults("in") == [f"{closed}: this folder cannot be read (Permission denied)"]
     with pytest.raises(LabelError, match="this folder cannot be read"):
         labels.read(None, Path("in"))
 
 
-def test_folders_may_be_nested_deeper_than_calls(folder):
+def test_folders_may_be_nested_more_deeply_than_calls(folder):
     deep = Path("in", *"d" * 200)
     deep.mkdir(parents=True)
     (deep / "x.png").touch()
@@ -338,13 +342,13 @@ def test_folders_may_be_nested_deeper_than_calls(folder):
 
 
 @pipes
-def test_links_in_circles_end(folder):
+def test_links_in_circles_are_followed_once(folder):
     Path("in/self").symlink_to(".")
     Path("in/round.png").symlink_to("round.png")
-    found = dict(expand(["in"]))
-    assert len(found) == 6
+    sources = dict(expand(["in"]))
+    assert len(sources) == 6
     with pytest.raises(ImageError, match=r"^in/round\.png: Too many levels of symbolic links$"):
-        found["in/round.png"]()
+        sources["in/round.png"]()
 
 
 @pytest.mark.parametrize(
@@ -352,16 +356,16 @@ def test_links_in_circles_end(folder):
     [PermissionError(13, "Permission denied"), ValueError("odd"), StoreError("set.lmdb: x")],
 )
 @pytest.mark.parametrize("kind", ["lmdb", "parquet"])
-def test_a_dataset_that_cannot_be_opened_leaves_the_others(folder, monkeypatch, fault, kind):
-    opened = "crnn_cli.data.store.LmdbReader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
+def test_a_dataset_that_cannot_be_opened_costs_no_other_input(folder, monkeypatch, fault, kind):
+    reader = "crnn_cli.data.store.Reader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
 
-    def fails(name):
+    def fail(name):
         raise fault
 
-    monkeypatch.setattr(opened, fails)
-    found = list(expand([f"set.{kind}", "in/b.png"]))
-    assert [name for name, _ in found] == [f"set.{kind}", "in/b.png"]
-    assert str(found[0][1]).startswith("set.")
+    monkeypatch.setattr(reader, fail)
+    items = list(expand([f"set.{kind}", "in/b.png"]))
+    assert [name for name, _ in items] == [f"set.{kind}", "in/b.png"]
+    assert str(items[0][1]).startswith("set.")
 
 
 @pipes
@@ -372,25 +376,25 @@ def test_names_of_any_bytes_are_kept(folder, name):
     (folder / "odd").mkdir()
     with open(os.path.join(os.fsencode(folder / "odd"), name), "wb") as file:  # noqa: PTH118, PTH123
         file.write(b"whole")
-    for given, listed in ((["odd"], None), (["-"], b"odd/" + name + b"\0")):
-        ((found, source),) = expand(given, None if listed is None else io.BytesIO(listed), True)
-        assert (os.fsencode(found), source()) == (b"odd/" + name, b"whole")
-    (row,) = Preparation([ModelConfig("ab")], True, False)((found, source)).pages
-    assert row.name == found
-    assert row.error.startswith(f"{found}: cannot be decoded")
+    for inputs, stdin in ((["odd"], b""), (["-"], b"odd/" + name + b"\0")):
+        ((path, source),) = expand(inputs, io.BytesIO(stdin), True)
+        assert (os.fsencode(path), source()) == (b"odd/" + name, b"whole")
+    (row,) = Preparation([ModelConfig("ab")], True, False)((path, source)).pages
+    assert row.name == path
+    assert row.error.startswith(f"{path}: cannot be decoded")
     assert row_formats.to_tsv(row).count(b"\n") == row_formats.to_json(row).count(b"\n") == 1
-    assert row_formats._from_tsv(row_formats.to_tsv(row)[:-1]) == (found, True)
+    assert row_formats._from_tsv(row_formats.to_tsv(row)[:-1]) == (path, True)
 
 
 def test_large_row_groups_are_refused_and_large_values_come_one_by_one(folder, monkeypatch):
-    pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
     images = [png(stripes(text)) for text in ("a", "b", "ab")]
     pq.write_table(pa.table({"bytes": images}), "t.parquet")
-    for largest in (2**28, 1):  # bytes of the rows that are read at once
-        monkeypatch.setattr(tables, "_LARGE", largest)
-        assert list(expand(["t.parquet"])) == [
-            (f"t.parquet:{n}", image) for n, image in enumerate(images, start=1)
-        ]
+    names = ["t.parquet:1", "t.parquet:2", "t.parquet:3"]
+    for max_bytes in (2**28, 1):  # of the rows that are read at once
+        monkeypatch.setattr(tables, "_LARGE", max_bytes)
+        assert list(expand(["t.parquet"])) == list(zip(names, images, strict=True))
     monkeypatch.setattr(tables, "_LARGEST", 99)
     ((name, fault),) = expand(["t.parquet"])
     assert (name, "a row group of" in str(fault)) == ("t.parquet", True)
