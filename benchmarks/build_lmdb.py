@@ -18,7 +18,7 @@ one by one       `convert_images.py`, which does what such scripts do and no mor
                  and puts each image, in one thread.
 
 Reading, one by one, turns every record of the same dataset into its label and its grey pixels, in
-one thread without a loader. Ours is `Reader` and `images.decode`; DTRB's is its `LmdbDataset`,
+one thread without a loader. Ours is `LmdbReader` and `images.decode`; DTRB's is its `LmdbDataset`,
 which returns an image of Pillow's.
 
 Reading, in batches, turns every record into float32 tensors for a network, as the two projects do
@@ -115,7 +115,7 @@ def build_timer(command: Command, output: Path) -> Callable[[], float]:
 
 
 def crnn_records(path: Path) -> Work:
-    reader = Reader(path)
+    reader = LmdbReader(path)
 
     def work() -> int:
         for index in range(len(reader)):
@@ -127,7 +127,7 @@ def crnn_records(path: Path) -> Work:
 
 
 def crnn_batches(path: Path, batch_size: int, cached: bool) -> Work:
-    reader = Reader(path)
+    reader = LmdbReader(path)
     config = ModelConfig(dataset.derive_alphabet([reader], ModelConfig("0")).characters)
     samples, _ = dataset.encode([reader], config, drop_unknown=False)
     sampler = Sampler(samples.widths, samples.sources, None, batch_size, TrainConfig.seed)
@@ -182,7 +182,7 @@ def compare_building(folder: Path, output: Path, options: argparse.Namespace) ->
 
 
 def compare_reading(path: Path, options: argparse.Namespace) -> str:
-    alphabet = "".join(sorted(set("".join(Reader(path).labels()))))
+    alphabet = "".join(sorted(set("".join(LmdbReader(path).labels()))))
     records: dict[str, tuple[Any, ...]] = {ONE_BY_ONE: (crnn_records, path)}
     batches: dict[str, tuple[Any, ...]] = {
         FIRST_EPOCH: (crnn_batches, path, options.batch_size, False),
@@ -236,7 +236,7 @@ def main() -> None:
             print("Left out: DTRB (no --dtrb).")
         print(f"\n{compare_building(folder, output, options)}", flush=True)
         run_quietly(build_command(folder, output))
-        print(f"{len(Reader(output)):,} images, {options.batch_size} a batch.\n")
+        print(f"{len(LmdbReader(output)):,} images, {options.batch_size} a batch.\n")
         print(compare_reading(output, options), end="")
 
 

@@ -86,7 +86,7 @@ class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
     """A dataset that decodes and scales its images on access."""
 
     def __init__(self, path: Path, alphabet: str, width: int) -> None:
-        self.reader = Reader(path)
+        self.reader = LmdbReader(path)
         self.width = width
         self.classes = {c: k for k, c in enumerate(alphabet, start=1)}
 
@@ -141,14 +141,14 @@ def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, ste
 
 
 def crnn_run(path: Path, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
-    settings = training.Settings(
+    settings = training.RunSettings(
         config,
         DataConfig(sources=((str(path), None),)),
         TrainConfig(steps=10**6, batch_size=batch_size),
     )
     run_folder = training.RunFolder(Path(folder) / "model.safetensors")
     world = training.World(0, 1, torch.device("cpu"))
-    return training.Run(settings, training.begin(settings), run_folder, world)
+    return training.Run(settings, training.prepare_run(settings), run_folder, world)
 
 
 def crnn_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, folder: str) -> Work:
@@ -165,7 +165,7 @@ def crnn_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, fold
 
     def step() -> int:
         batch = next(batches)
-        run.learn(batch)
+        run.train_step(batch)
         return len(batch)
 
     return lambda: sum(step() for _ in range(steps))
@@ -192,10 +192,13 @@ def data_and_step_seconds(run: training.Run, steps: int) -> tuple[float, float]:
 
     batch = load()
     data_seconds = processor_seconds(load, steps)
-    transform = run.pictures
-    run.pictures = lambda batch: (torch.from_numpy(batch.images), torch.from_numpy(batch.widths))  # type: ignore
-    step_seconds = processor_seconds(lambda: run.learn(batch), steps)
-    run.pictures = transform
+    transform = run.batch_transform
+    run.batch_transform = lambda batch: (  # type: ignore
+        torch.from_numpy(batch.images),
+        torch.from_numpy(batch.widths),
+    )
+    step_seconds = processor_seconds(lambda: run.train_step(batch), steps)
+    run.batch_transform = transform
     return data_seconds, step_seconds
 
 
@@ -254,7 +257,7 @@ def main() -> None:
         if options.data is None:
             render(Path(temporary), options.images, RENDERED_WIDTH)
             run_quietly(build_command(path.parent, path))
-        reader = Reader(path)
+        reader = LmdbReader(path)
         alphabet = "".join(sorted(set("".join(reader.labels()))))
         sizes = reader.sizes()
         width = round(32 * sizes[0, 0] / sizes[0, 1])

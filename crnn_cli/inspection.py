@@ -211,11 +211,11 @@ def _positions(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:])) if isinstance(module, torch.nn.Conv2d) else shape[0]
 
 
-def summarize_dataset(reader: Reader) -> DatasetSummary:
+def summarize_dataset(reader: LmdbReader) -> DatasetSummary:
     """Summarise a dataset. Every label is read, but no image is decoded if its size is stored.
 
     Raises:
-        StoreError: See `crnn_cli.data.store.Reader`.
+        StoreError: See `crnn_cli.data.store.LmdbReader`.
     """
     default = ModelConfig(alphabet=" ")
     sizes = reader.sizes().astype(np.int64)
@@ -266,7 +266,7 @@ def _bin_width(low: int, high: int, max_bins: int) -> int:
         power *= 10
 
 
-def contact_sheet(reader: Reader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
+def contact_sheet(reader: LmdbReader, count: int = 60) -> tuple[bytes, list[tuple[int, str]]]:
     """Draw up to `count` samples, spread evenly over a dataset, as `draw_contact_sheet` does.
 
     Returns:

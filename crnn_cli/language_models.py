@@ -1,7 +1,7 @@
 """Language models: estimated from texts, and stored in ARPA form or packed as numpy's .npz.
 
 A packed file is a fifth as large and is read in hundredths of a second. For each length of n-grams
-it has the arrays of a `Level`, with logarithms in float16, except that the number of n-grams of
+it has the arrays of a `NgramLevel`, with logarithms in float16, except that the number of n-grams of
 each context stands in place of the offset at which they begin.
 """
 
@@ -90,7 +90,7 @@ def build(
     return BuildResult(output, len(lines), sum(map(len, lines)), len(model))
 
 
-def read(path: str | os.PathLike[str]) -> Ngrams:
+def read(path: str | os.PathLike[str]) -> NgramModel:
     """Read a language model from a file in either form, or one of this package by its name.
 
     Raises:
@@ -142,7 +142,7 @@ def _load_cached(path: Path, alphabet: Alphabet, _modified: int, _size: int) -> 
     return LanguageModel(read(path), alphabet)
 
 
-def _pack(model: Ngrams) -> bytes:
+def _pack(model: NgramModel) -> bytes:
     """Return the bytes of a packed file."""
     arrays: dict[str, Any] = {"vocabulary": np.array(model.vocabulary)}
     dtype = np.min_scalar_type(len(model.vocabulary))
@@ -156,7 +156,7 @@ def _pack(model: Ngrams) -> bytes:
     return file.getvalue()
 
 
-def _unpack(data: bytes, path: Path) -> Ngrams:
+def _unpack(data: bytes, path: Path) -> NgramModel:
     """Read the bytes of a packed file.
 
     Raises:
@@ -172,7 +172,7 @@ def _unpack(data: bytes, path: Path) -> Ngrams:
         ) from None
 
 
-def _read_archive(archive: zipfile.ZipFile) -> Ngrams:
+def _read_archive(archive: zipfile.ZipFile) -> NgramModel:
     """Read a packed model.
 
     Raises:
@@ -188,19 +188,21 @@ def _read_archive(archive: zipfile.ZipFile) -> Ngrams:
         raise ValueError(f"it has more than {_MAX_TOKENS:,} tokens, or longer ones than characters")
     vocabulary = tokens.tolist()
     "".join(vocabulary).encode()  # raises an error if there are surrogates
-    if not 1 <= order <= ngrams.LONGEST or len(set(vocabulary)) < len(vocabulary):
+    if not 1 <= order <= ngrams.MAX_ORDER or len(set(vocabulary)) < len(vocabulary):
         raise ValueError("there are too many orders, or none, or a token is named twice")
-    levels: list[Level] = []
+    levels: list[NgramLevel] = []
     contexts = 1
     for length in range(1, order + 1):
         levels.append(_read_level(archive, length, contexts, len(vocabulary)))
         contexts = len(levels[-1].tokens)
     if not len(levels[0].tokens):
         raise ValueError("it has no n-gram")
-    return Ngrams(tuple(vocabulary), tuple(levels))
+    return NgramModel(tuple(vocabulary), tuple(levels))
 
 
-def _read_level(archive: zipfile.ZipFile, length: int, contexts: int, vocabulary: int) -> Level:
+def _read_level(
+    archive: zipfile.ZipFile, length: int, contexts: int, vocabulary: int
+) -> NgramLevel:
     """Read the n-grams of one length and check their order and bounds, on which searches rely.
 
     Args:
@@ -230,11 +232,11 @@ def _read_level(archive: zipfile.ZipFile, length: int, contexts: int, vocabulary
         raise ValueError("they are not in order")
     # The maximum of no n-gram is the initial value. No comparison holds for NaN.
     bounded = all(
-        np.abs(values).max(initial=0) <= ngrams.LARGEST for values in (probability, weight)
+        np.abs(values).max(initial=0) <= ngrams.MAX_LOG10 for values in (probability, weight)
     )
     if not bounded or probability.max(initial=-1) > 0:
         raise ValueError("a probability or weight is out of bounds")
-    return Level(tokens, first, probability, weight)
+    return NgramLevel(tokens, first, probability, weight)
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:

@@ -172,7 +172,7 @@ def test_fewer_bits_read_alike_and_say_what_they_lose(tmp_path, lines, crnn, pre
     heads, whole, fewer = (line.split() for line in result.out.splitlines())
     assert (heads[0], whole[0], fewer[0]) == ("MB", "fp32", precision)
     assert 0 < float(fewer[1]) < float(whole[1])
-    (images, widths), *_ = quantize.calibration_batches([Reader(lines)], ModelConfig("abcé"))
+    (images, widths), *_ = quantize.calibration_batches([LmdbReader(lines)], ModelConfig("abcé"))
     (expected, frames), (found, same) = (
         runners.load(path, "cpu")(images, widths) for path in (source, target)
     )
@@ -202,7 +202,7 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
     with LmdbWriter(junk) as writer:
         writer.add(b"junk", "abc", 64, 32, "junk.png")
     with pytest.raises(UsageFault, match=r"junk\.lmdb: .* none of these can be read"):
-        quantize.calibration_batches([Reader(junk)], ModelConfig("abc"))
+        quantize.calibration_batches([LmdbReader(junk)], ModelConfig("abc"))
     result = crnn("export", source, "--fp16", "--data", junk)
     assert (result.code, "none of the 1 images can be read" in result.err) == (2, True)
     result = crnn("export", source, "--fp16", "--data", junk, "--data", lines)
@@ -213,14 +213,16 @@ def test_fewer_bits_need_what_they_need(tmp_path, lines, crnn):
 
 
 def test_samples_come_from_all_over_the_datasets(lines):
-    (one,) = quantize.calibration_batches([Reader(lines)], ModelConfig("abc"), 1)
-    many = quantize.calibration_batches([Reader(lines), Reader(lines)], ModelConfig("abc"), 100)
+    (one,) = quantize.calibration_batches([LmdbReader(lines)], ModelConfig("abc"), 1)
+    many = quantize.calibration_batches(
+        [LmdbReader(lines), LmdbReader(lines)], ModelConfig("abc"), 100
+    )
     assert (len(one[1]), sum(len(widths) for _, widths in many)) == (1, 18)
     assert (
         sum(
             len(widths)
             for _, widths in quantize.calibration_batches(
-                [Reader(lines)] * 2, ModelConfig("abc"), 7
+                [LmdbReader(lines)] * 2, ModelConfig("abc"), 7
             )
         )
         == 7

@@ -167,7 +167,9 @@ def test_a_network_is_not_built_before_its_weights_are_seen_to_fit(tmp_path, mon
     path = tmp_path / "huge.safetensors"
     config = ModelConfig("ab", "vgg", height=1024, layers=8, units=4096)
     path.write_bytes(pack({"head.bias": torch.zeros(3)}, {KEY: Header(config).to_json()}))
-    monkeypatch.setattr(checkpoint, "_read_tensors", lambda path: pytest.fail("its weights were read"))
+    monkeypatch.setattr(
+        checkpoint, "_read_tensors", lambda path: pytest.fail("its weights were read")
+    )
     with pytest.raises(
         ModelError, match=r"huge\.safetensors: its weights do not fit .*; and \d+ more"
     ):
@@ -210,7 +212,9 @@ def test_what_is_no_distribution_is_refused(log_probs, frames, why):
     good = np.zeros((2, 4, 3), np.float32), np.array([4, 0])
     assert runners.check_outputs(*good, 2, STRIPES, Path("here")) is not None
     with pytest.raises(ModelError, match=f"here: the model gives .*{why}"):
-        runners.check_outputs(log_probs.astype(np.float32), np.array(frames), 2, STRIPES, Path("here"))
+        runners.check_outputs(
+            log_probs.astype(np.float32), np.array(frames), 2, STRIPES, Path("here")
+        )
 
 
 def loop() -> onnx.NodeProto:

@@ -118,7 +118,7 @@ def test_a_folder_without_images_keeps_its_place(folder):
 
 @pytest.mark.parametrize("path", ["set.lmdb", "set.lmdb/data.mdb"])
 def test_a_dataset_stands_for_its_records_counted_from_one(folder, path):
-    with Writer("set.lmdb") as writer:
+    with LmdbWriter("set.lmdb") as writer:
         for text in ("a", "b"):
             image = stripes(text)
             writer.add(png(image), text, image.shape[1], image.shape[0], f"{text}.png")
@@ -357,7 +357,7 @@ def test_links_in_circles_are_followed_once(folder):
 )
 @pytest.mark.parametrize("kind", ["lmdb", "parquet"])
 def test_a_dataset_that_cannot_be_opened_costs_no_other_input(folder, monkeypatch, fault, kind):
-    reader = "crnn_cli.data.store.Reader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
+    reader = "crnn_cli.data.store.LmdbReader" if kind == "lmdb" else "crnn_cli.data.tables.Table"
 
     def fail(name):
         raise fault

@@ -119,7 +119,7 @@ def words(tmp_path):
 
 
 def test_a_dataset_is_counted(words):
-    found = inspection.summarize_dataset(Reader(words))
+    found = inspection.summarize_dataset(LmdbReader(words))
     assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
     assert found.characters == {
         "a": 63,

@@ -16,9 +16,10 @@ from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig
-from crnn_cli.synth.random_draws import rows_where
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.geometry_params import GeometryConfig
+from crnn_cli.synth.letter_tiles import draw_tiles
+from crnn_cli.synth.random_draws import rows_where
 from crnn_cli.synth.style import (
     DOCUMENT,
     SCENE,
@@ -28,7 +29,6 @@ from crnn_cli.synth.style import (
     Stylist,
     agreement,
 )
-from crnn_cli.synth.letter_tiles import draw_tiles
 from crnn_cli.synth.warping import (
     bend,
     homography,

@@ -19,8 +19,8 @@ from crnn_cli.core.codec import PRESETS
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.corpus import Chain
 from crnn_cli.synth.prose import printed
-from crnn_cli.synth.text_mix import TEXT_PRESETS, Kind, TextConfig
 from crnn_cli.synth.text import TextSource
+from crnn_cli.synth.text_mix import TEXT_PRESETS, Kind, TextConfig
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES = {name: TextSource(config) for name, config in TEXT_PRESETS.items()}

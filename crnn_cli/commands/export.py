@@ -97,7 +97,8 @@ def export(
         crnn export plates.safetensors --pattern AA-999-AA
     """
     from crnn_cli.data.store import LmdbReader
-    from crnn_cli.export import export, quantize, trace
+    from crnn_cli.export import export as exporter
+    from crnn_cli.export import quantize, trace
 
     if int8 and fp16:
         raise UsageFault("--int8 and --fp16: give one of them")
@@ -105,14 +106,12 @@ def export(
     if data and precision == "fp32":
         raise UsageFault("--data is for --int8 and --fp16")
     if (source := weights.path(model)) != model:
-        model, output = (
-            source,
-            output or Path(f"{model}{quantize.file_suffix(precision)}"),
-        )  # not into the package's own folder
-    readers = [Reader(path) for path in data]
-    exported = export.export(
-        model, output, overwrite, decode_options.asked(context), precision, readers
-    )
+        # a bundled model is not exported into the package's folder
+        output = output or Path(f"{model}{quantize.file_suffix(precision)}")
+        model = source
+    readers = [LmdbReader(path) for path in data]
+    search = decode_options.chosen(context, decoding)
+    exported = exporter.export(model, output, overwrite, search, precision, readers)
     agrees = (
         f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} %"
         " over"
@@ -135,14 +134,15 @@ def _show(results: Sequence[PrecisionResult]) -> None:
 
     rows: list[tuple[str, ...]] = [("", "MB", "images/s", "exact %", "CER %")]
     for result in results:
-        exact, cer = (
-            f"{100 * figure.value:.2f}" for figure in (result.scores.exact, result.scores.cer)
-        )
-        rows.append(
-            (result.precision, f"{result.size / 1e6:.1f}", f"{result.rate:,.0f}", exact, cer)
-        )
+        exact = f"{100 * result.scores.exact.value:.2f}"
+        cer = f"{100 * result.scores.cer.value:.2f}"
+        size = f"{result.size / 1e6:.1f}"
+        rows.append((result.precision, size, f"{result.rate:,.0f}", exact, cer))
     files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
-    bad = results[0].unreadable
-    if bad:
-        some = "; ".join(why for _, why in bad[:5]) + ("; ..." if len(bad) > 5 else "")
-        console.warn(f"{len(bad):,} images cannot be read, and count as read empty: {some}")
+    unreadable = results[0].unreadable
+    if unreadable:
+        reasons = "; ".join(reason for _, reason in unreadable[:_MAX_REASONS_SHOWN])
+        more = "; ..." if len(unreadable) > _MAX_REASONS_SHOWN else ""
+        console.warn(
+            f"{len(unreadable):,} images cannot be read, and count as read empty: {reasons}{more}"
+        )

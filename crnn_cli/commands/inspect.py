@@ -65,7 +65,7 @@ def inspect(
         return
     if sheet is not None:
         files.check_output(sheet, overwrite, [path])
-    reader = Reader(path)
+    reader = LmdbReader(path)
     dataset = inspection.summarize_dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:

@@ -23,8 +23,7 @@ from crnn_cli.commands.decode_options import DecodingOptions, LexiconOptions, Re
 from crnn_cli.commands.grouped import given, grouped
 from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
-from crnn_cli.reading.inputs import Shard
-from crnn_cli.reading.inputs import pieces as shards
+from crnn_cli.reading.inputs import Shard, shards
 from crnn_cli.reading.recognizer import (
     DecodingAssets,
     Recognizer,

@@ -39,7 +39,7 @@ class PrecisionResult:
 
 
 def compare(
-    networks: Mapping[Precision, bytes], data: Sequence[Reader]
+    networks: Mapping[Precision, bytes], data: Sequence[LmdbReader]
 ) -> tuple[PrecisionResult, ...]:
     """Let each ONNX network read all datasets twice, in turn, and count its faster time.
 
@@ -62,7 +62,7 @@ def compare(
 
 
 def _measure(
-    precision: Precision, size: int, model: Recognizer, data: Sequence[Reader]
+    precision: Precision, size: int, model: Recognizer, data: Sequence[LmdbReader]
 ) -> PrecisionResult:
     """Read the datasets once with `model`.
 

@@ -171,7 +171,7 @@ def _with_decoding(header: Header, decode: Mapping[str, Any]) -> Header:
 
 
 def _reduce_precision(
-    original: bytes, precision: Precision, data: Sequence[Reader], config: ModelConfig
+    original: bytes, precision: Precision, data: Sequence[LmdbReader], config: ModelConfig
 ) -> bytes:
     """Return a float32 file in another precision.
 

@@ -87,7 +87,7 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
 
 
 def calibration_batches(
-    readers: Sequence[Reader], config: ModelConfig, max_images: int = MAX_CALIBRATION_IMAGES
+    readers: Sequence[LmdbReader], config: ModelConfig, max_images: int = MAX_CALIBRATION_IMAGES
 ) -> list[Batch]:
     """Return batches of images, spread evenly over the datasets and scaled for a model.
 

@@ -162,7 +162,7 @@ def _unknown(reference: str, codecs: Sequence[Codec]) -> str:
     return characters
 
 
-def names_by_path(readers: Iterable[Reader]) -> dict[str, list[str]]:
+def names_by_path(readers: Iterable[LmdbReader]) -> dict[str, list[str]]:
     """Return the names of the records that were made from each image, by the path of the image."""
     names: dict[str, list[str]] = {}
     for reader in readers:
@@ -172,7 +172,10 @@ def names_by_path(readers: Iterable[Reader]) -> dict[str, list[str]]:
 
 
 def read_with_decoders(
-    reader: Reader, runner: Runner, decoders: Sequence[Decoder], options: ReadOptions | None = None
+    reader: LmdbReader,
+    runner: Runner,
+    decoders: Sequence[Decoder],
+    options: ReadOptions | None = None,
 ) -> list[list[tuple[str, str]]]:
     """Return the (reference, reading) pairs of all records of a dataset for each of the decoders.
 

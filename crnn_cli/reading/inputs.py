@@ -212,7 +212,7 @@ def _lmdb_shards(name: str) -> Iterator[Shard]:
     from crnn_cli.data.store import LmdbReader
 
     try:
-        reader = Reader(name)
+        reader = LmdbReader(name)
     except Exception as fault:  # whatever is wrong with the dataset, the other inputs are read
         yield [(name, _input_error(name, fault))]
         return

@@ -84,7 +84,7 @@ def recognize(
     models = [model.complete() for model in models]
     configs = [model.runner.config for model in models]
     keep = options.second_look and not options.tta and not _reads_freely(models)
-    prepared = ahead(
+    prepared = prefetch(
         items,
         Preparation(configs, options.turn, options.tta, keep),
         _first_pages_area,

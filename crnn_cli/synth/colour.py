@@ -14,8 +14,8 @@ from torch import Tensor
 
 from crnn_cli.config import rising, within
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.random_draws import RandomDraws, Keys, rows_where, smooth_field
 from crnn_cli.synth.geometry import PlacedText
+from crnn_cli.synth.random_draws import Keys, RandomDraws, rows_where, smooth_field
 
 _STEPS = (
     1 / 8,

@@ -9,8 +9,8 @@ from typing import Any
 from crnn_cli.config import Preset, one_of, within
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.plain import from_plain
-from crnn_cli.synth.text_mix import TEXT_PRESETS, TextConfig
 from crnn_cli.synth.style import STYLE_PRESETS, StyleConfig
+from crnn_cli.synth.text_mix import TEXT_PRESETS, TextConfig
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds
 from crnn_cli.synth.colour import Colour, ColourConfig
 from crnn_cli.synth.degrade import DEGRADE_PRESETS, DegradeConfig, Degrader
-from crnn_cli.synth.random_draws import RandomDraws, Keys, rows_where
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.geometry_params import GeometryConfig
+from crnn_cli.synth.random_draws import Keys, RandomDraws, rows_where
 
 _NARROWEST = 8  # pixels of an image that keeps its own width
 _LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line

@@ -26,8 +26,8 @@ from crnn_cli.synth.corpus import (
     read_words,
 )
 from crnn_cli.synth.prose import Prose, printed
-from crnn_cli.synth.text_mix import Case, Kind, TextConfig
 from crnn_cli.synth.templates import capital, either
+from crnn_cli.synth.text_mix import Case, Kind, TextConfig
 
 Maker = Callable[[np.random.Generator], str]
 

@@ -14,7 +14,7 @@ from crnn_cli.checkpoint import Header, save
 from crnn_cli.core.ctc import ctc_loss, flat_start_loss
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.loading import Batch, Loader
-from crnn_cli.data.sampling import Sampler, mix
+from crnn_cli.data.sampling import Sampler
 from crnn_cli.errors import TrainingError, UsageFault
 from crnn_cli.plain import short
 from crnn_cli.training.batch_transform import BatchTransform
