@@ -46,7 +46,8 @@ _VERBS = {  # each with whether it shows its help when called without arguments
 @cache
 def _command(verb: str) -> TyperCommand:
     """Import the module of a verb and make its command."""
-    function = import_module(f"crnn_cli.commands.{verb.replace('-', '_')}").command
+    name = verb.replace("-", "_")
+    function = getattr(import_module(f"crnn_cli.commands.{name}"), name)
     single = typer.Typer(add_completion=False, **_SETTINGS)
     single.command(verb, help=_help(function.__doc__ or ""), no_args_is_help=_VERBS[verb])(function)
     command = typer.main.get_command(single)
