@@ -286,7 +286,7 @@ def build_decoders(
 
     codec = Codec.of(config)
     resolved = [_resolve(defaults, search, bool(assets)) for search in searches]
-    chosen = set().union(*map(_chosen, searches))
+    chosen = set().union(*(_chosen(search, defaults) for search in searches))
     if resolved[0].lm is None and chosen & {"lm_weight", "lm_bonus", "lm_sure"}:
         raise UsageFault(
             "--lm-weight, --lm-bonus and --lm-sure are about a language model: give --lm FILE"
@@ -325,15 +325,19 @@ def _resolve(
     return defaults.resolved(search, lexical)
 
 
-def _chosen(search: DecodeOptions | Mapping[str, Any]) -> set[str]:
-    """Return the names of the options that the user has chosen."""
-    if isinstance(search, DecodeOptions):
-        return {
-            option.name
-            for option in fields(search)
-            if getattr(search, option.name) != option.default
-        }
-    return set(search)
+def _chosen(search: DecodeOptions | Mapping[str, Any], defaults: DecodeOptions) -> set[str]:
+    """Return the names of the options that the user has chosen.
+
+    Of complete options, these are the ones that neither the model's file nor the package has so.
+    """
+    if not isinstance(search, DecodeOptions):
+        return set(search)
+    chosen = set()
+    for option in fields(search):
+        value = getattr(search, option.name)
+        if value not in (option.default, getattr(defaults, option.name)):
+            chosen.add(option.name)
+    return chosen
 
 
 def _left_out(source: object, name: str, words: Sequence[str]) -> list[str]:
