@@ -98,7 +98,7 @@ from crnn_cli.core.decoding import (
     Grammar,
     Integers,
     LanguageModel,
-    Lexicon,
+    LexiconAutomaton,
     Pattern,
     Scaled,
     beam_search,
@@ -303,7 +303,7 @@ def grammar(task: Task, limits: str) -> Grammar:
     """Build the grammar that `Decoder` builds for the same limits."""
     automata: list[Automaton] = []
     if "lexicon" in limits:
-        automata.append(Lexicon(task.words, task.codec.classes))
+        automata.append(LexiconAutomaton(task.words, task.codec.classes))
     if "pattern" in limits:
         automata.append(Pattern(task.pattern, task.codec.alphabet.characters))
     if "lm" in limits:

@@ -15,7 +15,7 @@ from crnn_cli.core.codec import BLANK, Alphabet
 from crnn_cli.core.decoding import (
     Grammar,
     LanguageModel,
-    Lexicon,
+    LexiconAutomaton,
     Pattern,
     Scaled,
     align,
@@ -116,13 +116,13 @@ def test_a_soft_lexicon_lets_others_pass_at_a_cost():
     )
     frames = np.array([3])
     for cost, expected in ((-np.inf, (1, 2)), (-10.0, (1, 2)), (-1.0, (1, 1)), (0.0, (1, 1))):
-        grammar = Grammar(3, [Lexicon([(1, 2), (2, 2)], 3, cost)])
+        grammar = Grammar(3, [LexiconAutomaton([(1, 2), (2, 2)], 3, cost)])
         (found,) = beam_search(log_probs, frames, grammar, classes=None)
         assert found[0].labels == expected
         free = score(log_probs, frames, [found[0].labels])[0]
         assert np.isclose(found[0].score, free + (cost if expected == (1, 1) else 0), atol=1e-4)
     (found,) = beam_search(
-        log_probs, frames, Grammar(3, [Lexicon([(1, 2, 1)], 3, -2.0)]), classes=None
+        log_probs, frames, Grammar(3, [LexiconAutomaton([(1, 2, 1)], 3, -2.0)]), classes=None
     )
     assert found[0].labels == (1, 1)  # (1, 2) too is outside: a word's beginning is no word
     own = {h.labels: h.score for h in found}
@@ -225,7 +225,7 @@ def test_lexicon_and_pattern_meet_in_one_search(case):
     rng, alphabet, steps = np.random.default_rng(seed), "aB1", steps + 3
     words = lexicon_of(rng, 4, 15)
     log_probs = noise(seed, steps, 4)
-    grammar = Grammar(4, [Lexicon(words, 4), Pattern("re:[aB]+1?", alphabet)])
+    grammar = Grammar(4, [LexiconAutomaton(words, 4), Pattern("re:[aB]+1?", alphabet)])
     (found,) = beam_search(log_probs, np.array([steps]), grammar, 500, None)
     texts = {
         word
@@ -290,11 +290,13 @@ def test_compiled_and_numpy_find_the_same(case, within, patterned, width):
     words = lexicon_of(rng, classes + 1, 9)
     texts = ["".join(alphabet[label - 1] for label in word) for word in words]
     automata = [Scaled(LanguageModel(estimate(texts, 3), Alphabet(alphabet)), 0.6)]
-    automata += [Lexicon(words, classes + 1, float(rng.choice([-np.inf, -1.0])))] if within else []
+    automata += (
+        [LexiconAutomaton(words, classes + 1, float(rng.choice([-np.inf, -1.0])))] if within else []
+    )
     automata += [Pattern("re:a?.*[aB]", alphabet)] if patterned else []
     grammar = Grammar(classes + 1, automata, 0.3)
     one = beam_search(log_probs, frames, grammar, width, 2)
-    other = beam._searched(log_probs, frames, grammar, width, 2)
+    other = beam._search(log_probs, frames, grammar, width, 2)
     for own, theirs in zip(one, other, strict=True):
         assert [h.labels for h in own] == [h.labels for h in theirs]
         assert np.allclose([grammar.weigh(h.labels) for h in own], [h.weight for h in theirs])
@@ -323,7 +325,7 @@ def test_what_does_not_go_together_is_refused():
 def test_what_is_no_number_is_never_read():
     log_probs = noise(0, 6, 4, images=2)
     log_probs[0, 3, 2] = np.nan
-    lexicon = Lexicon([(1, 2), (3,)], 4, -1.0)
+    lexicon = LexiconAutomaton([(1, 2), (3,)], 4, -1.0)
     (found, other) = beam_search(log_probs, np.array([6, 6]), Grammar(4, [lexicon]))
     assert all(np.isfinite(hypothesis.score) for hypothesis in [*found, *other])
     assert other
@@ -331,4 +333,4 @@ def test_what_is_no_number_is_never_read():
 
 def test_an_empty_lexicon_is_refused():
     with pytest.raises(UsageFault, match="empty"):
-        Lexicon([], 3)
+        LexiconAutomaton([], 3)

@@ -94,7 +94,7 @@ def test_models_of_different_alphabets_average_probabilities():
                     sums.get(text, 0.0) + probability(look, look.decoder.codec.encode(text)) / 2
                 )
     best = max(sums, key=sums.__getitem__)
-    assert of_it[found.look].decoder.codec.decode(found.decoded.labels) == best
+    assert of_it[found.set_index].decoder.codec.decode(found.decoded.labels) == best
     assert found.decoded.confidence == pytest.approx(sums[best], rel=1e-4)
 
 
@@ -122,7 +122,7 @@ def test_models_write_as_they_were_taught_and_are_told_by_one_that_can():
     for seed in range(20):
         of_it = [*looks(seed, codec=small), *looks(seed + 100, codec=both)]
         texts = [
-            of_it[one.look].decoder.codec.decode(one.decoded.labels)
+            of_it[one.set_index].decoder.codec.decode(one.decoded.labels)
             for one in read_ensemble(of_it, 5)
         ]
         assert len(set(texts)) == len(texts)
@@ -158,7 +158,8 @@ def test_what_one_model_forbids_no_other_allows():
     other = Codec(Alphabet("cab!"))
     of_it = [*looks(1, deny="a"), *looks(4, codec=other)]
     texts = [
-        of_it[one.look].decoder.codec.decode(one.decoded.labels) for one in read_ensemble(of_it, 9)
+        of_it[one.set_index].decoder.codec.decode(one.decoded.labels)
+        for one in read_ensemble(of_it, 9)
     ]
     assert texts
     assert not [

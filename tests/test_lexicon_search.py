@@ -25,6 +25,7 @@ from crnn_cli.core.decoding import (
 )
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.lexicon_search import LexiconSearch
+from crnn_cli.core.decoding.spellings import Spellings
 from crnn_cli.core.metrics import distance
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon_file import read_lexicons
@@ -128,9 +129,10 @@ def test_the_strict_search_finds_the_best_words_of_all_scored_one_by_one(
             itertools.product(*(np.flatnonzero(fold == fold[label]).tolist() for label in word))
         )
 
-    shared = LexiconSearch(words, {}, None, fold, writings, Grammar(classes), count)
+    spellings = Spellings(fold, writings)
+    shared = LexiconSearch(words, {}, None, spellings, Grammar(classes), count)
     each = LexiconSearch(
-        None, dict.fromkeys("0123", words), None, fold, writings, Grammar(classes), count
+        None, dict.fromkeys("0123", words), None, spellings, Grammar(classes), count
     )
     both = [*shared(log_probs, frames, ()), *each(log_probs, frames, "0123")]
     for row, (found, _) in zip([*range(4), *range(4)], both, strict=True):
@@ -168,7 +170,7 @@ def test_few_words_are_scored_of_many(monkeypatch):
         "crnn_cli.core.decoding.lexicon_search.score",
         lambda rows, *given: scored.append(len(rows)) or score(rows, *given),
     )
-    (found,) = LexiconSearch(words, {}, None, np.arange(27), lambda word: [word], Grammar(27))(
+    (found,) = LexiconSearch(words, {}, None, Spellings.exact(27), Grammar(27))(
         log_probs, np.array([12]), ()
     )
     assert found.hypotheses[0].labels == next(iter(by_score(log_probs[0], words)))

@@ -23,7 +23,7 @@ from crnn_cli.core.decoding import (
     native,
     score,
 )
-from crnn_cli.core.decoding.language import _Graph
+from crnn_cli.core.decoding.language import _NgramGraph
 from crnn_cli.core.ngrams import BEGIN, END, UNKNOWN, estimate
 from crnn_cli.errors import ModelError, UsageFault
 from tests.test_beam import noise
@@ -330,9 +330,9 @@ def odd_models(draw):
 @given(odd_models())
 def test_suffixes_are_the_same_compiled_and_in_numpy(model):
     with pytest.MonkeyPatch.context() as patch:
-        compiled = _Graph(model)
+        compiled = _NgramGraph(model)
         patch.setattr(native, "library", lambda: None)
-        assert np.array_equal(compiled._suffix, _Graph(model)._suffix)
+        assert np.array_equal(compiled._suffix, _NgramGraph(model)._suffix)
 
 
 def test_a_search_adds_it_to_what_the_image_says():
@@ -361,7 +361,7 @@ def test_states_are_forgotten_where_they_are_many(monkeypatch):
     log_probs, frames = noise(3, 9, 14, images=4), np.full(4, 9)
     kept = Grammar(14, [LanguageModel(model, alphabet)])
     expected = [beam_search(log_probs, frames, kept) for _ in range(2)]
-    monkeypatch.setattr(grammar, "_CELLS", 3 * 14)
+    monkeypatch.setattr(grammar, "_MAX_KEPT_WEIGHTS", 3 * 14)
     trimmed = Grammar(14, [LanguageModel(model, alphabet)])
     assert [beam_search(log_probs, frames, trimmed) for _ in range(2)] == expected
 

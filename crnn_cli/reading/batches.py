@@ -166,7 +166,7 @@ def _ensemble_recognition(
     if not n_best:
         remark = combined_remark(view.proposals.lexicon for view in hypotheses)
         return Recognition(name, turned=orientation.rotation, looks=1, lexicon=remark)
-    readings = [(reading.decoded, hypotheses[reading.look].decoder.codec) for reading in n_best]
+    readings = [(reading.decoded, hypotheses[reading.set_index].decoder.codec) for reading in n_best]
     frames = len(hypotheses[n_best[0].look].log_probs)
     return _recognition(name, orientation, readings, frames)
 

@@ -1,18 +1,18 @@
-"""From log-probabilities to labels, spans and confidence. Numpy only.
+"""Decoders from log-probabilities to labels, spans and confidences. Numpy only.
 
-best_path    greedy decoding
-beam         prefix beam search under a grammar
-decoder      whichever of these was asked for
-together     several looks at an image, by models or at views, read as one
-listed       lexicons as lists: the likeliest word of all, of an image's own, of those near what is read
-near         words within an edit distance
-grammar      automata as one
-lexicon, language, pattern   such automata
-likelihood   P(text | image), the one confidence that every decoder reports
-alignment    where the labels of a text stand
-decoded      what is said of a reading
-tree         beginnings of words or n-grams as arrays
-native       the inner loops of all these in C, where it was built
+decoder             the decoder that `DecodeOptions` describe
+greedy              best-path decoding
+beam                prefix beam search under a grammar
+ensemble            several models, or several views of an image, read together
+lexicon_search      the likeliest words of a list, for all images or for each image
+edit_distance       the words within an edit distance of a text
+grammar             several automata as one
+lexicon_automaton, language, pattern   automata of words, n-grams and patterns
+ctc_forward         P(text | image), the confidence that every decoder reports
+alignment           the spans of the labels of a text
+result              the result of a decoder
+trie                words or n-grams by their beginnings, as arrays
+native              the inner loops of these modules in C, where they were built
 """
 
 from crnn_cli.config import DecodeOptions
@@ -25,7 +25,7 @@ from crnn_cli.core.decoding.ensemble import EnsembleReading, HypothesisSet, read
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.lexicon_automaton import Lexicon
+from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.decoding.result import Decoded, LexiconRemark, combined_remark, describe
 
@@ -42,7 +42,7 @@ __all__ = [
     "HypothesisSet",
     "Integers",
     "LanguageModel",
-    "Lexicon",
+    "LexiconAutomaton",
     "LexiconRemark",
     "ParallelDecoders",
     "Pattern",

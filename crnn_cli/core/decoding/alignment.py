@@ -1,4 +1,4 @@
-"""Where the labels of a text stand: the likeliest CTC path that gives it (Viterbi), in numpy for a batch at once."""
+"""The spans of the labels of a text: the likeliest CTC path of the text (Viterbi)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from numpy.typing import NDArray
 from crnn_cli.core.decoding import native
 from crnn_cli.core.decoding.ctc_forward import Floats, Integers, lattice
 
-Spans = tuple[tuple[int, int], ...]
+Spans = tuple[tuple[int, int], ...]  # (start, end) of each label in frames, end excluded
 
 
 def align(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) -> list[Spans]:
-    """(start, end) in frames, end excluded, of each label on the likeliest path of its image; every label has one.
+    """Return the span of each label on the likeliest path of its image.
 
     Args:
-        log_probs: (N, T, K). frames: (N,) true lengths. labels: N sequences without blanks, each of which has a path.
+        log_probs: (N, T, K) natural logarithms.
+        frames: (N,) true lengths.
+        labels: N sequences without blanks, each of which has a path.
     """
     aligned = native.align(log_probs, frames, labels)
-    return _aligned(log_probs, frames, labels) if aligned is None else aligned
+    return _align(log_probs, frames, labels) if aligned is None else aligned
 
 
-def _aligned(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) -> list[Spans]:
-    """The same in numpy."""
+def _align(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]) -> list[Spans]:
+    """Do the work of `align` in numpy, for all images at once."""
     steps = log_probs.shape[1]
     lengths, emitted, skip = lattice(log_probs, labels)
 
@@ -33,24 +35,27 @@ def _aligned(log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]
     moves = np.zeros((steps, *skip.shape), dtype=np.int8)  # how many states back the path came from
     for step in range(1, steps):
         one = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=-np.inf)
-        two = np.where(
-            skip,
-            np.pad(best[:, :-2], ((0, 0), (2, 0)), constant_values=-np.inf)[:, : best.shape[1]],
-            -np.inf,
-        )
-        ways = np.stack((best, one, two))
-        moves[step] = ways.argmax(0)
-        best = np.where((step < frames)[:, None], ways.max(0) + emitted[:, step], best)
-    found = []
-    for number, (last, length, count) in enumerate(
-        zip(best, frames.tolist(), lengths.tolist(), strict=True)
-    ):
-        state = 2 * count if not count or last[2 * count] >= last[2 * count - 1] else 2 * count - 1
-        ends, starts = [0] * count, [0] * count
-        for step in range(length - 1, -1, -1):
-            if state % 2:
-                place = state // 2
-                starts[place], ends[place] = step, max(ends[place], step + 1)
-            state -= int(moves[step, number, state])
-        found.append(tuple(zip(starts, ends, strict=True)))
-    return found
+        two = np.pad(best[:, :-2], ((0, 0), (2, 0)), constant_values=-np.inf)
+        two = np.where(skip, two[:, : best.shape[1]], -np.inf)
+        moved = np.stack((best, one, two))
+        moves[step] = moved.argmax(0)
+        best = np.where((step < frames)[:, None], moved.max(0) + emitted[:, step], best)
+    spans = []
+    for row, count in enumerate(lengths.tolist()):
+        ends_in_blank = not count or best[row, 2 * count] >= best[row, 2 * count - 1]
+        state = 2 * count if ends_in_blank else 2 * count - 1
+        spans.append(_backtrack(moves[: frames[row], row], state, count))
+    return spans
+
+
+def _backtrack(moves: NDArray[np.int8], state: int, count: int) -> Spans:
+    """Return the spans of `count` labels on the path that ends in `state`, from (T, S) moves."""
+    starts = [0] * count
+    ends = [0] * count
+    for step in range(len(moves) - 1, -1, -1):
+        if state % 2:
+            index = state // 2
+            starts[index] = step
+            ends[index] = max(ends[index], step + 1)
+        state -= int(moves[step, state])
+    return tuple(zip(starts, ends, strict=True))

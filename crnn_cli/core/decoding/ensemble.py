@@ -1,15 +1,15 @@
-"""Several looks at an image read as one: by several models, or at several views of it. Numpy only.
+"""Readings of several models, or of several views of an image, combined. Numpy only.
 
-Where a network puts its peaks is its own affair, so that frames of two networks, or of two views, do not match; their
-probabilities averaged frame by frame say nothing (docs/results.md has the figures). Texts match: each look proposes
-some, and every look scores all of them.
+Networks, and views of an image, put their peaks at different frames, so that averages of their
+probabilities, frame by frame, mean nothing (docs/results.md has the figures). Texts can be
+compared: each hypothesis set proposes some, and every hypothesis set scores all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,26 +17,19 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.ctc_forward import Floats, score, temper
 from crnn_cli.core.decoding.decoder import Decoder, Proposals
-from crnn_cli.core.decoding.result import (
-    Decoded,
-    Doubles,
-    LexiconRemark,
-    combined_remark,
-    describe,
-    shared,
-)
+from crnn_cli.core.decoding.result import Decoded, Doubles, combined_remark, describe, shared
 
-_LEAST = 1e-6  # of the probability that a text is none of those proposed
+_MIN_OTHER = 1e-6  # the least probability that a text is none of those proposed
 
 
 @dataclass(frozen=True)
 class HypothesisSet:
-    """What one look at an image gave.
+    """The hypotheses of one model for one view of an image.
 
     Attributes:
-        log_probs: (T, K), its true frames alone.
-        proposals: the texts that its decoder found likely.
-        decoder: of the model that looked.
+        log_probs: (T, K) natural logarithms, of the true frames only.
+        proposals: The texts that the decoder found likely.
+        decoder: The decoder of the model.
     """
 
     log_probs: Floats
@@ -45,136 +38,173 @@ class HypothesisSet:
 
 
 class EnsembleReading(NamedTuple):
-    """A reading of all looks, and the number of the one in whose labels and frames it is told."""
+    """A reading of all hypothesis sets.
+
+    Attributes:
+        decoded: The reading, in the labels and frames of one hypothesis set.
+        set_index: The index of that hypothesis set.
+    """
 
     decoded: Decoded
-    look: int
+    set_index: int
 
 
-def read_ensemble(looks: Sequence[HypothesisSet], count: int = 1) -> list[EnsembleReading]:
-    """The `count` best of the proposed texts, best first; none where none was proposed.
+def read_ensemble(
+    hypothesis_sets: Sequence[HypothesisSet], count: int = 1
+) -> list[EnsembleReading]:
+    """Return the `count` best of the proposed texts, best first; none where none was proposed.
 
-    Models of one alphabet average the logarithms of P(text | image), so that a text which one of them holds impossible
-    is none. Of different alphabets the probabilities themselves are averaged, as one may lack what another reads. What
-    a lexicon or a language model adds counts as in each decoder, and a text that one of them does not allow is not
-    read. Looks that found no word of their lexicon propose nothing where others did. The confidence is the average
-    of P(text | image), of the logarithms made a probability again over the proposed texts and "any other"; what was
-    added gains a text its share (see `shared`).
+    Models of one alphabet average the logarithms of P(text | image), so that a text that one of
+    them holds impossible is not read. Models of different alphabets average the probabilities,
+    because one may lack a character that another reads. The weights of a lexicon or a language
+    model count as in each decoder, and a text that one decoder bars is not read. Hypothesis sets
+    without a word of their lexicon propose nothing where others have one. The confidence is the
+    average of P(text | image); an average of logarithms is made a probability again over the
+    proposed texts and "any other". The weights give a text its share, see `shared`.
     """
-    remark = combined_remark(look.proposals.lexicon for look in looks)
-    if any(look.proposals.lexicon != "absent" for look in looks):
-        looks = [
-            replace(own, proposals=Proposals({})) if own.proposals.lexicon == "absent" else own
-            for own in looks
-        ]
-    codecs = [look.decoder.codec for look in looks]
-    alike = all(codec.equivalent(codecs[0]) for codec in codecs)
-    labels = _by_labels(looks) if alike else _by_text(looks)
+    remark = combined_remark(one.proposals.lexicon for one in hypothesis_sets)
+    hypothesis_sets = _within_lexicon(hypothesis_sets)
+    codecs = [one.decoder.codec for one in hypothesis_sets]
+    same_labels = all(codec.equivalent(codecs[0]) for codec in codecs)
+    labels = _by_labels(hypothesis_sets) if same_labels else _by_text(hypothesis_sets)
     if not labels[0]:
         return []
-    given = [look.proposals.weights for look in looks]
-    added = [
-        next(
-            own[one]
-            for own, one in zip(given, column, strict=True)
-            if one is not None and one in own
+    scores = _Scores(hypothesis_sets, labels, same_labels)
+    order = scores.order
+    weighted = scores.weighted[order]
+    posteriors, gains = shared(weighted, weighted - _average(scores.plain[:, order], same_labels))
+    confidences = np.minimum(np.exp(scores.log_confidences[order]) * gains, 1.0)
+    readings = []
+    for rank, text in enumerate(order[:count].tolist()):
+        index = int((scores.plain[:, text] > -np.inf).argmax())  # the first that can read the text
+        decoded = replace(
+            _describe(hypothesis_sets[index], labels[index][text]),
+            confidence=float(confidences[rank]),
+            posterior=float(posteriors[rank]),
+            lexicon=remark,
         )
-        for column in zip(*labels, strict=True)
-    ]
-    plain = np.stack([_scores(look, own) for look, own in zip(looks, labels, strict=True)])
-    totals = _averaged(plain, alike)
-    scores = np.where(_allowed(looks, labels), _averaged(plain + np.array(added), alike), -np.inf)
-    if alike:
-        others = np.log(np.clip(1 - np.exp(plain).sum(1), _LEAST, 1)).mean()
-        totals = totals - np.logaddexp.reduce([*totals, others])
-    order = [
-        place for place in np.argsort(-scores, kind="stable").tolist() if scores[place] > -np.inf
-    ]
-    posteriors, gains = shared(scores[order], scores[order] - _averaged(plain[:, order], alike))
-    confidences = np.minimum(np.exp(totals[order]) * gains, 1.0)
-    claims = zip(order, confidences.tolist(), posteriors.tolist(), strict=True)
-    return [
-        _told(looks, labels, place, confidence, posterior, plain[:, place], remark)
-        for place, confidence, posterior in islice(claims, count)
-    ]
+        readings.append(EnsembleReading(decoded, index))
+    return readings
 
 
-_Labels = list[tuple[int, ...] | None]  # of each text; None: the model cannot write it
+_Labels = list[tuple[int, ...] | None]  # of each text; None where the model cannot write it
 
 
-def _by_labels(looks: Sequence[HypothesisSet]) -> list[_Labels]:
-    """For every look all proposed texts, which are the same labels to each."""
-    every: _Labels = list(dict.fromkeys(own for look in looks for own in look.proposals.weights))
-    return [every for _ in looks]
+class _Scores:
+    """The scores of all proposed texts.
+
+    Attributes:
+        plain: (sets, texts) log P(text | image).
+        weighted: (texts,) The averages with the weights; -inf where a decoder bars the text.
+        log_confidences: (texts,) The logarithms of the confidences.
+        order: The indices of the texts that may be read, best first.
+    """
+
+    def __init__(
+        self,
+        hypothesis_sets: Sequence[HypothesisSet],
+        labels: Sequence[_Labels],
+        same_labels: bool,
+    ) -> None:
+        self.plain = np.stack(list(map(_score, hypothesis_sets, labels)))
+        averages = _average(self.plain + _weights(hypothesis_sets, labels), same_labels)
+        self.weighted = np.where(_allowed(hypothesis_sets, labels), averages, -np.inf)
+        self.log_confidences = _average(self.plain, same_labels)
+        if same_labels:
+            other = np.log(np.clip(1 - np.exp(self.plain).sum(1), _MIN_OTHER, 1)).mean()
+            total = np.logaddexp.reduce([*self.log_confidences, other])
+            self.log_confidences = self.log_confidences - total
+        order = np.argsort(-self.weighted, kind="stable")
+        self.order = order[self.weighted[order] > -np.inf]
 
 
-def _by_text(looks: Sequence[HypothesisSet]) -> list[_Labels]:
-    """For every look its own labels of all proposed texts."""
-    proposed = [
-        {look.decoder.codec.decode(own): own for own in look.proposals.weights} for look in looks
-    ]
-    every = list(dict.fromkeys(text for own in proposed for text in own))
-    return [
-        [own.get(text) or _written(text, look) for text in every]
-        for own, look in zip(proposed, looks, strict=True)
-    ]
+def _within_lexicon(hypothesis_sets: Sequence[HypothesisSet]) -> Sequence[HypothesisSet]:
+    """Return the sets without the proposals of those that lack a lexicon, if another has one."""
+    if all(one.proposals.lexicon == "absent" for one in hypothesis_sets):
+        return hypothesis_sets
+    kept = []
+    for one in hypothesis_sets:
+        is_absent = one.proposals.lexicon == "absent"
+        kept.append(replace(one, proposals=Proposals({})) if is_absent else one)
+    return kept
 
 
-def _written(text: str, look: HypothesisSet) -> tuple[int, ...] | None:
-    codec = look.decoder.codec
+def _by_labels(hypothesis_sets: Sequence[HypothesisSet]) -> list[_Labels]:
+    """Return all proposed texts for each set, as the same labels."""
+    proposed = chain.from_iterable(one.proposals.weights for one in hypothesis_sets)
+    labels: _Labels = list(dict.fromkeys(proposed))
+    return [labels for _ in hypothesis_sets]
+
+
+def _by_text(hypothesis_sets: Sequence[HypothesisSet]) -> list[_Labels]:
+    """Return all proposed texts for each set, in the labels of its model."""
+    proposed = []
+    for one in hypothesis_sets:
+        decode = one.decoder.codec.decode
+        proposed.append({decode(labels): labels for labels in one.proposals.weights})
+    texts = list(dict.fromkeys(chain.from_iterable(proposed)))
+    labels = []
+    for one, by_text in zip(hypothesis_sets, proposed, strict=True):
+        labels.append([by_text.get(text) or _encode(text, one) for text in texts])
+    return labels
+
+
+def _encode(text: str, hypothesis_set: HypothesisSet) -> tuple[int, ...] | None:
+    codec = hypothesis_set.decoder.codec
     if codec.unknown(text):
         return None
     labels = tuple(codec.encode(text))
-    return labels if codec.decode(labels) == text else None  # it may write small letters alone
+    return labels if codec.decode(labels) == text else None  # it may write only small letters
 
 
-def _allowed(looks: Sequence[HypothesisSet], labels: Sequence[_Labels]) -> NDArray[np.bool_]:
-    """(texts,) whether no decoder of a model that can write a text forbids it."""
-    decoders = {
-        id(look.decoder): (look.decoder, own) for look, own in zip(looks, labels, strict=True)
-    }
-    rows = [
-        [one is None or decoder.allows(one) for one in own] for decoder, own in decoders.values()
-    ]
-    return np.asarray(np.array(rows, dtype=bool).all(axis=0))
+def _weights(hypothesis_sets: Sequence[HypothesisSet], labels: Sequence[_Labels]) -> Doubles:
+    """Return the (texts,) weights of the first set that proposed each text."""
+    weights = np.zeros(len(labels[0]))
+    for index, column in enumerate(zip(*labels, strict=True)):
+        for one, text in zip(hypothesis_sets, column, strict=True):
+            if text is not None and text in one.proposals.weights:
+                weights[index] = one.proposals.weights[text]
+                break
+    return weights
 
 
-def _scores(look: HypothesisSet, labels: _Labels) -> Doubles:
-    """Log P of each text under the look's temperature; -inf of what its model cannot write."""
+def _allowed(
+    hypothesis_sets: Sequence[HypothesisSet], labels: Sequence[_Labels]
+) -> NDArray[np.bool_]:
+    """Return (texts,) whether every decoder allows a text that its model can write."""
+    by_decoder = {}  # views of one model share a decoder
+    for one, texts in zip(hypothesis_sets, labels, strict=True):
+        by_decoder[id(one.decoder)] = (one.decoder, texts)
+    allowed = np.ones(len(labels[0]), dtype=bool)
+    for decoder, texts in by_decoder.values():
+        allowed &= np.array([text is None or decoder.allows(text) for text in texts], dtype=bool)
+    return allowed
+
+
+def _score(hypothesis_set: HypothesisSet, labels: _Labels) -> Doubles:
+    """Return log P of each text at the temperature; -inf where the model cannot write it."""
     scores = np.full(len(labels), -np.inf)
-    own = [(place, one) for place, one in enumerate(labels) if one is not None]
-    tempered = temper(look.log_probs, look.decoder.temperature)
-    rows = np.broadcast_to(tempered, (len(own), *tempered.shape))
-    frames = np.full(len(own), len(tempered))
-    scores[[place for place, _ in own]] = score(rows, frames, [one for _, one in own])
+    writable = [index for index, text in enumerate(labels) if text is not None]
+    tempered = temper(hypothesis_set.log_probs, hypothesis_set.decoder.temperature)
+    rows = np.broadcast_to(tempered, (len(writable), *tempered.shape))
+    frames = np.full(len(writable), len(tempered))
+    scores[writable] = score(rows, frames, [text for text in labels if text is not None])
     return scores
 
 
-def _averaged(scores: Doubles, alike: bool) -> Doubles:
-    """(looks, texts) log-probabilities to (texts,)."""
-    mean: Doubles = (
-        scores.mean(0) if alike else np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
-    )
+def _average(scores: Doubles, same_labels: bool) -> Doubles:
+    """Return the (texts,) averages of (sets, texts) log-probabilities."""
+    if same_labels:
+        mean: Doubles = scores.mean(0)
+    else:
+        mean = np.logaddexp.reduce(scores, axis=0) - np.log(len(scores))
     return mean
 
 
-def _told(
-    looks: Sequence[HypothesisSet],
-    labels: Sequence[_Labels],
-    place: int,
-    confidence: float,
-    posterior: float,
-    scores: Doubles,
-    remark: LexiconRemark | None,
-) -> EnsembleReading:
-    """A text as the first look that can read it describes it, with the confidence of all."""
-    number = int((scores > -np.inf).argmax())
-    look, own = looks[number], labels[number][place]
-    assert own is not None
-    frames = np.array([len(look.log_probs)])
-    (decoded,) = describe(
-        look.log_probs[None], frames, [own], [posterior], look.decoder.temperature
-    )
-    return EnsembleReading(
-        replace(decoded, confidence=confidence, posterior=posterior, lexicon=remark), number
-    )
+def _describe(hypothesis_set: HypothesisSet, labels: tuple[int, ...] | None) -> Decoded:
+    assert labels is not None
+    log_probs = hypothesis_set.log_probs
+    frames = np.array([len(log_probs)])
+    temperature = hypothesis_set.decoder.temperature
+    (decoded,) = describe(log_probs[None], frames, [labels], [1.0], temperature)
+    return decoded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, starmap
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,65 +17,72 @@ _T = TypeVar("_T")
 
 
 def greedy(log_probs: Floats, frames: Integers, temperature: float = 1.0) -> list[Decoded]:
-    """Best-path decoding: the likeliest class of each frame, repeats merged, blanks removed (Graves et al. 2006, 3.2).
+    """Return the best-path decoding of each image (Graves et al. 2006, section 3.2).
+
+    It is the likeliest class of each frame, with repeats merged and blanks removed.
 
     Args:
         log_probs: (N, T, K) natural logarithms.
-        frames: (N,) true lengths, 0 to T; frames beyond them are never looked at.
-        temperature: divides the log-probabilities before confidences are computed; the labels do not depend on it.
+        frames: (N,) true lengths, 0 to T; frames beyond them have no influence.
+        temperature: Divides the log-probabilities before confidences are computed. The labels do
+            not depend on it.
     """
     best, runs = _runs(log_probs, frames)
     tempered = temper(log_probs, temperature)
-    labels = runs.of_images(runs.labels)
-    totals = np.exp(score(tempered, frames, labels)).tolist()
-    peaks = np.exp(np.take_along_axis(tempered, best[:, :, None], 2)).ravel()
-    greatest = np.maximum.reduceat(peaks, runs.places) if len(runs.places) else peaks
-    spans = runs.of_images(zip(runs.starts.tolist(), runs.ends.tolist(), strict=True))
-    columns = (labels, spans, runs.of_images(greatest[runs.told].tolist()), totals)
-    return [Decoded(*own) for own in zip(*columns, strict=True)]
+    labels = runs.by_image(runs.labels)
+    confidences = np.exp(score(tempered, frames, labels)).tolist()
+    frame_peaks = np.exp(np.take_along_axis(tempered, best[:, :, None], 2)).ravel()
+    run_peaks = np.maximum.reduceat(frame_peaks, runs.begins) if len(runs.begins) else frame_peaks
+    label_peaks = runs.by_image(run_peaks[runs.is_label].tolist())
+    spans = runs.by_image(zip(runs.starts.tolist(), runs.ends.tolist(), strict=True))
+    return list(starmap(Decoded, zip(labels, spans, label_peaks, confidences, strict=True)))
 
 
 def best_labels(log_probs: Floats, frames: Integers) -> list[tuple[int, ...]]:
-    """The labels of `greedy` alone, without spans and confidences."""
+    """Return only the labels of `greedy`, without spans and confidences."""
     _, runs = _runs(log_probs, frames)
-    return runs.of_images(runs.labels)
+    return runs.by_image(runs.labels)
 
 
 class _Runs(NamedTuple):
-    """Frames of one class beside each other, of N images one behind the other.
+    """The runs of equal classes in N images, whose frames are concatenated.
 
     Attributes:
-        places: where each run begins, T frames an image. told: (runs,) which are of a label; the others are of blanks.
-        counts: (N,) runs that are of a label.
-        labels, starts, ends: of these runs, starts and ends in frames of their image, end excluded.
+        begins: (runs,) The frame where each run begins, with T frames for each image.
+        is_label: (runs,) Whether a run is of a label; the others are of blanks.
+        counts: (N,) The number of label runs of each image.
+        labels: The label of each label run.
+        starts: The start of each label run, in frames of its image.
+        ends: The end of each label run, in frames of its image, excluded.
     """
 
-    places: Integers
-    told: NDArray[np.bool_]
+    begins: Integers
+    is_label: NDArray[np.bool_]
     counts: list[int]
     labels: list[int]
     starts: Integers
     ends: Integers
 
-    def of_images(self, values: Iterable[_T]) -> list[tuple[_T, ...]]:
-        """What there is for each run of a label, for each image."""
-        rest = iter(values)
-        return [tuple(islice(rest, count)) for count in self.counts]
+    def by_image(self, values: Iterable[_T]) -> list[tuple[_T, ...]]:
+        """Split one value for each label run into a tuple for each image."""
+        remaining = iter(values)
+        return [tuple(islice(remaining, count)) for count in self.counts]
 
 
 def _runs(log_probs: Floats, frames: Integers) -> tuple[Integers, _Runs]:
-    """(N, T) the likeliest class of each frame, blank beyond the true length; and its runs."""
+    """Return the (N, T) likeliest classes, blank beyond the true lengths, and their runs."""
     best = log_probs.argmax(2)
     n, steps = best.shape
     best[np.arange(steps) >= frames[:, None]] = BLANK
-    begins = np.ones(best.shape, dtype=bool)
-    begins[:, 1:] = best[:, 1:] != best[:, :-1]
-    places = np.flatnonzero(begins)
-    labels = best.ravel()[places]
-    told = labels != BLANK
-    starts, ends = places[told], np.append(places[1:], best.size)[told]
-    rows = starts // max(1, steps)
-    counts = np.bincount(rows, minlength=n).tolist()
-    return best, _Runs(
-        places, told, counts, labels[told].tolist(), starts - rows * steps, ends - rows * steps
-    )
+    changes = np.ones(best.shape, dtype=bool)
+    changes[:, 1:] = best[:, 1:] != best[:, :-1]
+    begins = np.flatnonzero(changes)
+    classes = best.ravel()[begins]
+    is_label = classes != BLANK
+    starts = begins[is_label]
+    ends = np.append(begins[1:], best.size)[is_label]
+    images = starts // max(1, steps)
+    counts = np.bincount(images, minlength=n).tolist()
+    labels = classes[is_label].tolist()
+    offsets = images * steps
+    return best, _Runs(begins, is_label, counts, labels, starts - offsets, ends - offsets)

@@ -1,9 +1,10 @@
-"""Lexicons: the words of a list as an automaton."""
+"""An automaton for the words of a list."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,27 +12,31 @@ from numpy.typing import NDArray
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.grammar import Weights
-from crnn_cli.core.decoding.native import LEXICON, Compiled
-from crnn_cli.core.decoding.trie import Tree
+from crnn_cli.core.decoding.native import LEXICON, CompiledAutomaton
+from crnn_cli.core.decoding.trie import Trie
 from crnn_cli.errors import UsageFault
 
-_END = 0  # after a word's last label; sorts before every label
+_END = 0  # follows the last label of a word and sorts before every label
 
 
-class Lexicon:
+class LexiconAutomaton:
     """An automaton (see `crnn_cli.core.decoding.grammar`) that reads the words of a list.
 
-    A state is a node of the tree of all beginnings of words; one more stands for every text that is no such beginning.
+    A state is a node of the trie of all beginnings of words. One more state stands for every text
+    that is not such a beginning.
 
     Args:
-        words: as labels, without blanks; the same word twice counts once.
-        classes: K.
-        outside: what a text that is no word costs (a log-probability is added, so 0 or less); -inf: none may be read.
-        fold: (K,) labels that count as one have one number here, such as the label of their small letter; None: none
-            do.
+        words: The words as labels without blanks; a repeated word counts once.
+        classes: The number of classes K.
+        outside: The weight of a text that is not a word, 0 or less; -inf bars such texts.
+        fold: (K,) The number of each label; labels that are equivalent, such as a capital and its
+            small letter, have the same one. None if no labels are equivalent.
+
+    Attributes:
+        start: The state before the first label.
 
     Raises:
-        UsageFault: no words.
+        UsageFault: There are no words.
     """
 
     start = 0
@@ -50,39 +55,46 @@ class Lexicon:
         longest = max(map(len, words))
         table = np.full((len(words), longest + 1), _END, np.int32)
         lengths = np.fromiter(map(len, words), np.int64, len(words))
-        table[np.arange(longest + 1) < lengths[:, None]] = self._fold[
-            [label for word in words for label in word]
-        ]
+        labels = list(chain.from_iterable(words))
+        table[np.arange(longest + 1) < lengths[:, None]] = self._fold[labels]
         table = table[np.lexsort(table.T[::-1])]  # words with a common beginning are neighbours
-        differs = np.ones(table.shape, dtype=bool)  # from the word before, up to this label
+        # whether a word differs from the one before it up to this label
+        differs = np.ones(table.shape, dtype=bool)
         np.logical_or.accumulate(table[1:] != table[:-1], axis=1, out=differs[1:])
-        made = (
-            differs & (table != _END)
-        ).T  # where a node is made: by their depth, then by their words
-        nodes = np.cumsum(made).reshape(made.shape)
+        is_node = (differs & (table != _END)).T  # nodes are sorted by depth, then by word
+        nodes = np.cumsum(is_node).reshape(is_node.shape)
         parents = np.concatenate((np.zeros((1, len(table)), np.int64), nodes[:-1]))
-        self._count = int(made.sum()) + 1
-        self._tree = Tree.grown(parents[made], table.T[made].astype(np.int64), classes, self._count)
-        self._ends = np.zeros(self._count, dtype=bool)
-        self._ends[parents[(table != _END).sum(1), np.arange(len(table))]] = True
+        self._count = int(is_node.sum()) + 1
+        tokens = table.T[is_node].astype(np.int64)
+        self._trie = Trie.build(parents[is_node], tokens, classes, self._count)
+        self._is_word = np.zeros(self._count, dtype=bool)
+        self._is_word[parents[(table != _END).sum(1), np.arange(len(table))]] = True
 
     def weights(self, states: Integers) -> Weights:
-        within = np.ones(
-            (len(states), len(self._fold)), dtype=bool
-        )  # all of the state outside: that was paid for
+        """Return the (n, K) weights of each class as the next label; see `Automaton.weights`."""
+        # every label may follow in the state outside, where its cost has been paid
+        allowed = np.ones((len(states), len(self._fold)), dtype=bool)
         (inside,) = np.nonzero(states < self._count)
-        rows, _, labels = self._tree.children(states[inside])
-        within[inside] = False
-        within[inside[rows], labels] = True
-        within = within[:, self._fold]
-        within[inside, BLANK] = self._ends[states[inside]]
-        return np.where(within, 0.0, self._outside)
+        rows, _, labels = self._trie.children(states[inside])
+        allowed[inside] = False
+        allowed[inside[rows], labels] = True
+        allowed = allowed[:, self._fold]
+        allowed[inside, BLANK] = self._is_word[states[inside]]
+        return np.where(allowed, 0.0, self._outside)
 
     def follow(self, states: Integers, labels: Integers) -> Integers:
-        children = self._tree.child(states, self._fold[labels])
+        """Return the (n,) states after `labels`; see `Automaton.follow`."""
+        children = self._trie.child(states, self._fold[labels])
         return np.where(children == 0, self._count, children)
 
     @cached_property
-    def compiled(self) -> Compiled:
-        arrays = {"tokens": self._fold, "marks": self._ends}
-        return Compiled.of(LEXICON, self.start, self._tree, self._outside, **arrays)
+    def compiled(self) -> CompiledAutomaton:
+        """The automaton for `native`."""
+        return CompiledAutomaton.build(
+            LEXICON,
+            self.start,
+            self._trie,
+            self._outside,
+            tokens=self._fold,
+            marks=self._is_word,
+        )

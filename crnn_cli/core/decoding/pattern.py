@@ -1,11 +1,13 @@
-r"""Patterns as automata: a template such as `AA-999`, or a regular expression, that the whole text must match.
+r"""An automaton for patterns of whole texts: templates such as `AA-999`, or regular expressions.
 
-    AA-999-A*         template: `A` a capital, `a` a small letter, `9` a digit, `?` any character; `*`: what stands
-                      before it any number of times, also none; `\` before any of these: the character itself
-    re:[A-Z]{2}-?\d+  regular expression as Python's `re` has them: characters, `.`, classes, groups, `|` and repetition
+    AA-999-A*         A template. `A` is a capital, `a` a small letter, `9` a digit, `?` any
+                      character. `*` repeats what stands before it any number of times, also none.
+                      `\` before any of these means the character itself.
+    re:[A-Z]{2}-?\d+  A regular expression in the syntax of Python's `re`, with characters, `.`,
+                      classes, groups, `|` and repetition.
 
-An expression becomes a non-deterministic automaton (Thompson 1968), and that one a deterministic one, state by state as
-the search comes to them.
+An expression becomes a non-deterministic automaton (Thompson 1968), and that one a deterministic
+one, whose states are made as the search comes to them.
 """
 
 from __future__ import annotations
@@ -23,20 +25,21 @@ from numpy.typing import NDArray
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.decoding.ctc_forward import Integers
 from crnn_cli.core.decoding.grammar import Weights
-from crnn_cli.core.decoding.native import TABLE, Compiled
+from crnn_cli.core.decoding.native import TABLE, CompiledAutomaton
 from crnn_cli.errors import UsageFault
 
-# The parser behind `re`: its trees keep to one shape since Python 3.7, under two names.
+# The parser behind `re`. Its trees have had one shape since Python 3.7, under two names.
 _parser: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
-_MOST = 10_000  # states that the repetitions of a pattern may need
-_CELLS = 50_000  # states * classes of a table of all of them: more would take long to make
-_MEMBERS = 500_000  # states of the first automaton in those of such a table, likewise
+_MAX_STATES = 10_000  # non-deterministic states that the repetitions of a pattern may need
+# Limits of the table of all deterministic states, which would take long to make beyond them.
+_MAX_TABLE_CELLS = 50_000  # states * classes
+_MAX_TABLE_MEMBERS = 500_000  # non-deterministic states in all deterministic ones
 
-_CLASSES: dict[str, Callable[[str], bool]] = {
+_TEMPLATE_CLASSES: dict[str, Callable[[str], bool]] = {
     "A": str.isupper,
     "a": str.islower,
     "9": str.isdigit,
-    "?": lambda character: True,
+    "?": lambda _character: True,
 }
 _CATEGORIES: dict[str, Callable[[str], bool]] = {
     "CATEGORY_DIGIT": str.isdigit,
@@ -44,225 +47,266 @@ _CATEGORIES: dict[str, Callable[[str], bool]] = {
     "CATEGORY_WORD": lambda character: character.isalnum() or character == "_",
 }
 
-_Set = frozenset[int]  # labels
+_Labels = frozenset[int]
 
 
 class Pattern:
     """An automaton (see `crnn_cli.core.decoding.grammar`) that reads the texts of a pattern.
 
     Args:
-        pattern: as above.
-        alphabet: of the model; what it lacks cannot be matched.
+        pattern: The pattern, as described above.
+        alphabet: The alphabet of the model; characters that it lacks cannot be matched.
+
+    Attributes:
+        start: The state before the first label.
 
     Raises:
-        UsageFault: no such pattern, or one that no text of the alphabet matches.
+        UsageFault: The pattern is not valid, or no text of the alphabet matches it.
     """
 
     def __init__(self, pattern: str, alphabet: str) -> None:
-        self._alphabet, self._fold = alphabet, False
-        self._edges: list[list[tuple[_Set, int]]] = []  # of each state of the first automaton
-        self._free: list[list[int]] = []  # states reached without a label
-        first, self._end = self._state(), self._state()
+        self._alphabet = alphabet
+        self._ignore_case = False
+        # Of each non-deterministic state: the states that labels lead to, and those that are
+        # reached without a label.
+        self._edges: list[list[tuple[_Labels, int]]] = []
+        self._empty_edges: list[list[int]] = []
+        first = self._new_state()
+        self._end = self._new_state()
         try:
             if pattern.startswith("re:"):
-                self._expression(pattern[3:], first, self._end)
+                self._add_expression(pattern[3:], first, self._end)
             else:
-                self._template(pattern, first, self._end)
-        except (re.error, OverflowError, RecursionError) as fault:
-            raise UsageFault(f"pattern {pattern!r}: {fault}") from None
-        self._sets: list[frozenset[int]] = []  # of each state of the second, states of the first
-        self._numbers: dict[frozenset[int], int] = {}
-        self._useful = self._leading_to_the_end()
+                self._add_template(pattern, first, self._end)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UsageFault(f"pattern {pattern!r}: {error}") from None
+        # A deterministic state is a set of non-deterministic ones.
+        self._members: list[frozenset[int]] = []
+        self._state_ids: dict[frozenset[int], int] = {}
+        self._useful = self._states_before_the_end()
         if first not in self._useful:
             raise UsageFault(f"pattern {pattern!r}: no text of the model's alphabet matches it")
-        self.start = self._number([first])
+        self.start = self._state_id([first])
 
     def weights(self, states: Integers) -> Weights:
+        """Return the (n, K) weights of each class as the next label; see `Automaton.weights`."""
         rows = np.full((len(states), len(self._alphabet) + 1), -np.inf)
         for row, state in zip(rows, states.tolist(), strict=True):
-            for labels, target in self._leaving(state):
+            for labels, target in self._edges_of(state):
                 if target in self._useful:
                     row[list(labels)] = 0.0
-            row[BLANK] = 0.0 if self._end in self._sets[state] else -np.inf
+            row[BLANK] = 0.0 if self._end in self._members[state] else -np.inf
         return rows
 
     def follow(self, states: Integers, labels: Integers) -> Integers:
-        pairs = zip(states.tolist(), labels.tolist(), strict=True)
-        return np.array(
-            [
-                self._number(target for own, target in self._leaving(state) if label in own)
-                for state, label in pairs
-            ],
-            np.int64,
-        )
+        """Return the (n,) states after `labels`; see `Automaton.follow`."""
+        result = np.zeros(len(states), np.int64)
+        for index, label in enumerate(labels.tolist()):
+            edges = self._edges_of(int(states[index]))
+            result[index] = self._state_id(
+                target for accepted, target in edges if label in accepted
+            )
+        return result
 
     @cached_property
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> CompiledAutomaton | None:
+        """The automaton for `native`; None where the table of all states would be too large."""
         weights: list[Weights] = []
         following: list[NDArray[np.float64]] = []
         members = 0
-        while len(weights) < len(self._sets):  # which grow
-            members += len(self._sets[len(weights)])
-            if len(weights) * (len(self._alphabet) + 1) > _CELLS or members > _MEMBERS:
+        while len(weights) < len(self._members):  # `_state_id` adds states
+            state = len(weights)
+            members += len(self._members[state])
+            cells = state * (len(self._alphabet) + 1)
+            if cells > _MAX_TABLE_CELLS or members > _MAX_TABLE_MEMBERS:
                 return None
-            targets: dict[int, list[int]] = {}  # of each label
-            for labels, target in self._leaving(len(weights)):
-                for label in labels:
-                    targets.setdefault(label, []).append(target)
-            alike: dict[tuple[int, ...], list[int]] = {}  # labels by what follows them
-            for label, found in targets.items():
-                alike.setdefault(tuple(found), []).append(label)
-            weights.append(self.weights(np.array([len(weights)]))[0])
-            following.append(np.zeros(len(weights[-1])))
-            for after, own in alike.items():
-                following[-1][own] = self._number(after)
-        return Compiled.of(TABLE, self.start, weights=np.array(weights), next=np.array(following))
+            weights.append(self.weights(np.array([state]))[0])
+            row = np.zeros(len(weights[-1]))
+            for targets, labels in self._labels_by_targets(state).items():
+                row[labels] = self._state_id(targets)
+            following.append(row)
+        return CompiledAutomaton.build(
+            TABLE, self.start, weights=np.array(weights), next=np.array(following)
+        )
 
-    def _leaving(self, state: int) -> Iterator[tuple[_Set, int]]:
-        for own in self._sets[state]:
-            yield from self._edges[own]
+    def _labels_by_targets(self, state: int) -> dict[tuple[int, ...], list[int]]:
+        """Return the labels that may follow a state, grouped by the states that they lead to."""
+        targets: dict[int, list[int]] = {}  # of each label
+        for labels, target in self._edges_of(state):
+            for label in labels:
+                targets.setdefault(label, []).append(target)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for label, states in targets.items():
+            groups.setdefault(tuple(states), []).append(label)
+        return groups
 
-    def _number(self, states: Iterable[int]) -> int:
-        """Of the set of these states and of those that they reach without a label."""
-        found, waiting = set[int](), [own for own in states if own in self._useful]
-        while waiting:
-            own = waiting.pop()
-            if own not in found:
-                found.add(own)
-                waiting += (target for target in self._free[own] if target in self._useful)
-        number = self._numbers.setdefault(frozenset(found), len(self._sets))
-        if number == len(self._sets):
-            self._sets.append(frozenset(found))
-        return number
+    def _edges_of(self, state: int) -> Iterator[tuple[_Labels, int]]:
+        for member in self._members[state]:
+            yield from self._edges[member]
 
-    def _leading_to_the_end(self) -> set[int]:
-        """States from which the end can be reached with the alphabet's characters."""
+    def _state_id(self, states: Iterable[int]) -> int:
+        """Return the deterministic state of some states and those reached without a label."""
+        members: set[int] = set()
+        pending = [state for state in states if state in self._useful]
+        while pending:
+            state = pending.pop()
+            if state not in members:
+                members.add(state)
+                pending += [target for target in self._empty_edges[state] if target in self._useful]
+        state_id = self._state_ids.setdefault(frozenset(members), len(self._members))
+        if state_id == len(self._members):
+            self._members.append(frozenset(members))
+        return state_id
+
+    def _states_before_the_end(self) -> set[int]:
+        """Return the states from which the alphabet's characters lead to the end."""
         sources: dict[int, list[int]] = {}
-        for own in range(len(self._edges)):
-            for target in [
-                *self._free[own],
-                *(target for labels, target in self._edges[own] if labels),
-            ]:
-                sources.setdefault(target, []).append(own)
-        found, waiting = set[int](), [self._end]
-        while waiting:
-            own = waiting.pop()
-            if own not in found:
-                found.add(own)
-                waiting += sources.get(own, [])
-        return found
+        for state, edges in enumerate(self._edges):
+            targets = [target for labels, target in edges if labels]
+            for target in [*self._empty_edges[state], *targets]:
+                sources.setdefault(target, []).append(state)
+        useful: set[int] = set()
+        pending = [self._end]
+        while pending:
+            state = pending.pop()
+            if state not in useful:
+                useful.add(state)
+                pending += sources.get(state, [])
+        return useful
 
-    def _state(self) -> int:
-        if len(self._edges) >= _MOST:
-            raise re.error(f"more than {_MOST:,} states: repeat fewer times")
+    def _new_state(self) -> int:
+        if len(self._edges) >= _MAX_STATES:
+            raise re.error(f"more than {_MAX_STATES:,} states: repeat fewer times")
         self._edges.append([])
-        self._free.append([])
+        self._empty_edges.append([])
         return len(self._edges) - 1
 
-    def _matching(self, test: Callable[[str], bool]) -> _Set:
+    def _matching(self, test: Callable[[str], bool]) -> _Labels:
+        """Return the labels of the characters that pass a test."""
         return frozenset(
             label for label, character in enumerate(self._alphabet, start=1) if test(character)
         )
 
-    def _template(self, pattern: str, first: int, end: int) -> None:
+    def _add_template(self, pattern: str, first: int, end: int) -> None:
+        """Add states for a template between two states."""
+        for labels, repeats in self._template_elements(pattern):
+            after = self._new_state()
+            self._edges[first].append((labels, first if repeats else after))
+            if repeats:
+                self._empty_edges[first].append(after)
+            first = after
+        self._empty_edges[first].append(end)
+
+    def _template_elements(self, pattern: str) -> list[tuple[_Labels, bool]]:
+        """Return the labels of each element of a template, and whether it may repeat."""
         characters = iter(pattern)
-        pieces: list[tuple[_Set, bool]] = []  # labels, and whether any number of them
+        elements: list[tuple[_Labels, bool]] = []
         for character in characters:
             if character == "*":
-                if not pieces:
+                if not elements:
                     raise re.error("`*` has nothing before it to repeat")
-                pieces[-1] = pieces[-1][0], True
+                labels, _ = elements[-1]
+                elements[-1] = (labels, True)
                 continue
-            literal = character == "\\"
-            if literal and not (character := next(characters, "")):
-                raise re.error("it ends in a backslash, which has nothing to stand before")
-            test = None if literal else _CLASSES.get(character)
-            pieces.append((self._matching(test or character.__eq__), False))
-        for labels, repeated in pieces:
-            after = self._state()
-            self._edges[first].append((labels, first if repeated else after))
-            if repeated:
-                self._free[first].append(after)
-            first = after
-        self._free[first].append(end)
+            test = _TEMPLATE_CLASSES.get(character)
+            if character == "\\":
+                character = next(characters, "")
+                if not character:
+                    raise re.error("it ends in a backslash, which has nothing to stand before")
+            elements.append((self._matching(test or character.__eq__), False))
+        return elements
 
-    def _expression(self, pattern: str, first: int, end: int) -> None:
+    def _add_expression(self, pattern: str, first: int, end: int) -> None:
+        """Add states for a regular expression between two states."""
         tree = _parser.parse(pattern)
-        self._fold = bool(tree.state.flags & re.IGNORECASE)
+        self._ignore_case = bool(tree.state.flags & re.IGNORECASE)
         nodes = list(tree)
-        if nodes and str(nodes[0][1]) == "AT_BEGINNING":  # the whole text is matched anyway
+        # The whole text is matched with or without anchors.
+        if nodes and str(nodes[0][1]) == "AT_BEGINNING":
             del nodes[0]
         if nodes and str(nodes[-1][1]) == "AT_END":
             del nodes[-1]
-        self._tree(nodes, first, end)
+        self._add_tree(nodes, first, end)
 
-    def _tree(self, tree: Sequence[tuple[Any, Any]], first: int, end: int) -> None:
-        """States for a sequence of nodes of the parser's tree, between two."""
-        for node in tree:
-            after = self._state()
-            self._node(str(node[0]), node[1], first, after)
+    def _add_tree(self, tree: Sequence[tuple[Any, Any]], first: int, end: int) -> None:
+        """Add states for a sequence of nodes of the parser's tree between two states."""
+        for kind, value in tree:
+            after = self._new_state()
+            self._add_node(str(kind), value, first, after)
             first = after
-        self._free[first].append(end)
+        self._empty_edges[first].append(end)
 
-    def _node(self, kind: str, value: Any, first: int, end: int) -> None:
-        if kind == "SUBPATTERN" and not value[1] and not value[2]:  # no flags of its own
-            self._tree(value[3], first, end)
+    def _add_node(self, kind: str, value: Any, first: int, end: int) -> None:
+        """Add states for a node of the parser's tree between two states."""
+        if kind == "SUBPATTERN" and not value[1] and not value[2]:  # without flags for itself
+            self._add_tree(value[3], first, end)
         elif kind == "BRANCH":
             for branch in value[1]:
-                self._tree(branch, first, end)
+                self._add_tree(branch, first, end)
         elif kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            least, most, tree = value
-            self._repeat(least, most, tree, first, end)
+            minimum, maximum, tree = value
+            self._add_repeat(minimum, maximum, tree, first, end)
         else:
             self._edges[first].append((self._labels(kind, value), end))
 
-    def _repeat(
-        self, least: int, most: int, tree: Sequence[tuple[Any, Any]], first: int, end: int
+    def _add_repeat(
+        self, minimum: int, maximum: int, tree: Sequence[tuple[Any, Any]], first: int, end: int
     ) -> None:
-        for _ in range(least):
-            after = self._state()
-            self._tree(tree, first, after)
+        """Add states for a repetition of nodes between two states."""
+        for _ in range(minimum):
+            after = self._new_state()
+            self._add_tree(tree, first, after)
             first = after
-        if str(most) == "MAXREPEAT":
-            again = self._state()
-            self._free[first].append(again)
-            self._tree(tree, again, again)
-            first = again
+        if str(maximum) == "MAXREPEAT":
+            loop = self._new_state()
+            self._empty_edges[first].append(loop)
+            self._add_tree(tree, loop, loop)
+            first = loop
         else:
-            for _ in range(most - least):
-                after = self._state()
-                self._free[first].append(end)
-                self._tree(tree, first, after)
+            for _ in range(maximum - minimum):
+                after = self._new_state()
+                self._empty_edges[first].append(end)
+                self._add_tree(tree, first, after)
                 first = after
-        self._free[first].append(end)
+        self._empty_edges[first].append(end)
 
-    def _labels(self, kind: str, value: Any) -> _Set:
-        """Those that a node of one character matches."""
+    def _labels(self, kind: str, value: Any) -> _Labels:
+        """Return the labels that a node for one character matches."""
         if kind == "IN":
-            negated = str(value[0][0]) == "NEGATE"
-            found: _Set = frozenset().union(*(self._labels(str(k), v) for k, v in value[negated:]))
-            return self._matching(lambda character: True) - found if negated else found
+            return self._class_labels(value)
         if kind == "CATEGORY":
             name = str(value)
+            is_negated = "_NOT_" in name
             test = _CATEGORIES[name.replace("_NOT_", "_")]
-            return self._matching(lambda character: test(character) != ("_NOT_" in name))
+            return self._matching(lambda character: test(character) != is_negated)
         tests: dict[str, Callable[[str], bool]] = {
             "LITERAL": lambda character: ord(character) == value,
             "NOT_LITERAL": lambda character: ord(character) != value,
             "RANGE": lambda character: value[0] <= ord(character) <= value[1],
-            "ANY": lambda character: True,
+            "ANY": lambda _character: True,
         }
         if kind not in tests:
             raise re.error(
-                f"{kind.lower().replace('_', ' ')} is not known here: the whole text is matched, once"
+                f"{kind.lower().replace('_', ' ')} is not known here: "
+                "the whole text is matched, once"
             )
         test = tests[kind]
-        if not self._fold:
+        if not self._ignore_case:
             return self._matching(test)
-        whole = all if kind == "NOT_LITERAL" else any
+        combine = all if kind == "NOT_LITERAL" else any
         return self._matching(
-            lambda character: whole(map(test, (character, *_other_cases(character))))
+            lambda character: combine(map(test, (character, *_other_cases(character))))
         )
+
+    def _class_labels(self, nodes: Sequence[tuple[Any, Any]]) -> _Labels:
+        """Return the labels that a character class matches."""
+        is_negated = str(nodes[0][0]) == "NEGATE"
+        labels: _Labels = frozenset()
+        for kind, value in nodes[is_negated:]:
+            labels |= self._labels(str(kind), value)
+        if is_negated:
+            return self._matching(lambda _character: True) - labels
+        return labels
 
 
 def _other_cases(character: str) -> list[str]:

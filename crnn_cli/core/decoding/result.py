@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_cli.core.decoding.alignment import align
+from crnn_cli.core.decoding.alignment import Spans, align
 from crnn_cli.core.decoding.ctc_forward import Floats, Integers, score, temper
 
 Doubles = NDArray[np.float64]
@@ -26,17 +26,19 @@ class Decoded:
     """One decoded sequence.
 
     Attributes:
-        labels: the L labels, without blanks.
-        spans: (start, end) of each label in frames, end excluded.
-        confidences: of each label, the greatest probability that a frame of its span gives it, 0 to 1.
-        confidence: P(labels | image) over all CTC paths, 0 to 1; see `shared` for what a language model adds to it.
-        posterior: the share that it has, with what a lexicon, a language model or a pattern adds, of the readings that
-            the search ended with, 0 to 1; 1 where nothing was searched, as the reading was sure or proven.
+        labels: The L labels, without blanks.
+        spans: The (start, end) of each label in frames, end excluded.
+        confidences: The greatest probability that a frame of its span gives each label, 0 to 1.
+        confidence: P(labels | image) over all CTC paths, 0 to 1; `shared` says how a language
+            model changes it.
+        posterior: The share of the sequence, with the weights of lexicon, language model and
+            pattern, among the readings at the end of the search, 0 to 1. It is 1 where nothing was
+            searched, because the reading was sure or proven.
         lexicon: The part that a list of words had in it; None where no list was searched.
     """
 
     labels: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
+    spans: Spans
     confidences: tuple[float, ...]
     confidence: float
     posterior: float = 1.0
@@ -60,47 +62,51 @@ def describe(
     temperature: float = 1.0,
     gains: Sequence[float] | None = None,
 ) -> list[Decoded]:
-    """What is to be said of `labels`, one sequence for each of N images, wherever they came from.
+    """Return the results for one sequence of labels for each of N images.
 
     Args:
-        log_probs: (N, T, K). frames: (N,) true lengths.
-        temperature: divides the log-probabilities before confidences are computed.
-        gains: factors of the confidences, see `shared`; None: 1.
+        log_probs: (N, T, K) natural logarithms.
+        frames: (N,) true lengths.
+        labels: N sequences without blanks.
+        posteriors: (N,) the posterior of each sequence.
+        temperature: Divides the log-probabilities before confidences are computed.
+        gains: (N,) factors of the confidences, see `shared`; None for 1.
     """
     tempered = temper(log_probs, temperature)
-    totals = np.exp(score(tempered, frames, labels))
+    confidences = np.exp(score(tempered, frames, labels))
     if gains is not None:
-        totals = np.minimum(totals * gains, 1.0)
+        confidences = np.minimum(confidences * gains, 1.0)
     spans = align(log_probs, frames, labels)
-    return [
-        Decoded(tuple(own), places, _peaks(row, own, places), total, posterior)
-        for row, own, places, total, posterior in zip(
-            tempered, labels, spans, totals.tolist(), posteriors, strict=True
-        )
-    ]
+    results = []
+    for row, confidence in enumerate(confidences.tolist()):
+        peaks = _peaks(tempered[row], labels[row], spans[row])
+        text = tuple(labels[row])
+        results.append(Decoded(text, spans[row], peaks, confidence, posteriors[row]))
+    return results
 
 
 def shared(scores: Doubles, weights: Doubles) -> tuple[Doubles, Doubles]:
-    """What weights beside the image, such as a language model's, make of texts that were found for it.
+    """Return how weights beside the image, such as a language model's, change texts of one image.
 
-    They shift probability between these texts, whose sum stays what the image says of them: a text's probability times
-    its gain. Nothing is gained where all weights are alike.
+    They shift probability between the texts, whose sum stays what the image gives them: the
+    probability of each text is multiplied by its gain. All gains are 1 where all weights are alike.
 
     Args:
-        scores: (n,) log-probabilities of the texts, weights added.
-        weights: (n,) what was added.
+        scores: (n,) log-probabilities of the texts, with their weights.
+        weights: (n,) weights.
 
     Returns:
-        (n,) each: the posterior, which is the text's share of the sum with the weights; and the gain, which is that
-        share over the one without.
+        (n,) posteriors, the share of each text in the sum with the weights; and (n,) gains, that
+        share divided by the one without the weights.
     """
     plain = scores - weights
     posteriors = scores - np.logaddexp.reduce(scores)
     return np.exp(posteriors), np.exp(posteriors - plain + np.logaddexp.reduce(plain))
 
 
-def _peaks(
-    log_probs: Floats, labels: Sequence[int], spans: Sequence[tuple[int, int]]
-) -> tuple[float, ...]:
-    pairs = zip(labels, spans, strict=True)
-    return tuple(float(np.exp(log_probs[start:end, label].max())) for label, (start, end) in pairs)
+def _peaks(log_probs: Floats, labels: Sequence[int], spans: Spans) -> tuple[float, ...]:
+    """Return the greatest probability of each label in its span, from (T, K) log-probabilities."""
+    peaks = []
+    for label, (start, end) in zip(labels, spans, strict=True):
+        peaks.append(float(np.exp(log_probs[start:end, label].max())))
+    return tuple(peaks)
