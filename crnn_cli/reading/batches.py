@@ -166,8 +166,10 @@ def _ensemble_recognition(
     if not n_best:
         remark = combined_remark(view.proposals.lexicon for view in hypotheses)
         return Recognition(name, turned=orientation.rotation, looks=1, lexicon=remark)
-    readings = [(reading.decoded, hypotheses[reading.set_index].decoder.codec) for reading in n_best]
-    frames = len(hypotheses[n_best[0].look].log_probs)
+    readings = [
+        (reading.decoded, hypotheses[reading.set_index].decoder.codec) for reading in n_best
+    ]
+    frames = len(hypotheses[n_best[0].set_index].log_probs)
     return _recognition(name, orientation, readings, frames)
 
 
