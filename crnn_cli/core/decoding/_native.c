@@ -1,8 +1,8 @@
-/* Beam search, forward algorithm and alignment, an image at a time: the same results as beam.py, likelihood.py,
-   alignment.py and the automata (grammar.py, language.py, lexicon.py, tree.py) give in numpy.
+/* Beam search, forward algorithm and alignment, one image at a time. They give the results of the numpy code in
+   beam.py, ctc_forward.py, alignment.py and the automata (grammar.py, language.py, lexicon_automaton.py, trie.py).
 
-   Python calls `crnn_*` through ctypes, see native.py; the module itself is empty, and there so that setuptools builds
-   it as it builds any extension. Without a compiler numpy does the work. */
+   Python calls `crnn_*` through ctypes, see native.py. The module itself is empty; it exists so that setuptools builds
+   it like any extension. Without a compiler, numpy does the work. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -19,21 +19,21 @@
 
 #define BLANK 0
 #define NONE (-INFINITY)
-#define MOST 4 /* automata of a grammar */
+#define MAX_AUTOMATA 4 /* of a grammar */
 
 enum { NGRAMS, LEXICON, TABLE };
 
-/* An automaton of grammar.py; which arrays there are depends on its kind. */
+/* An automaton of grammar.py. Its kind determines which arrays it has. */
 typedef struct {
     int64_t kind, start;
-    double scale;   /* of all weights that bar nothing */
-    double outside; /* LEXICON: of a text that is no word */
-    int64_t size, parents;         /* of tree.py */
-    const int64_t *keys, *first;   /* of tree.py */
-    const int64_t *tokens;         /* (K,) of each label; NGRAMS: at BLANK's place that of the end */
-    const double *probability, *weight, *shortest; /* NGRAMS, see language.py */
+    double scale;   /* the factor of all finite weights */
+    double outside; /* LEXICON: the weight of a text that is not a word */
+    int64_t size, parents;         /* see trie.py */
+    const int64_t *keys, *first;   /* see trie.py */
+    const int64_t *tokens;         /* (K,) the token of each label; NGRAMS: that of the end in place of BLANK */
+    const double *probability, *weight, *unigrams; /* NGRAMS, see language.py */
     const int64_t *suffix;         /* NGRAMS */
-    const uint8_t *marks;          /* NGRAMS: whether a node leads on; LEXICON: whether a word ends at it */
+    const uint8_t *marks;          /* NGRAMS: whether a node is a context; LEXICON: whether it is a word */
     const double *weights;         /* TABLE: (states, K) */
     const int64_t *next;           /* TABLE: (states, K) */
 } Automaton;
@@ -45,151 +45,162 @@ typedef struct {
 } Grammar;
 
 typedef struct {
-    double blank, label;   /* log-probability of the paths that end in a blank, and in the last label */
-    double sum;            /* of both */
-    double weight;         /* what the grammar added */
-    uint64_t hash, parent; /* of the prefix, and of the prefix without its last label */
-    int64_t last;          /* the last label, BLANK of the empty prefix */
-    int64_t state[MOST];
+    double blank, label;   /* log-probabilities of the paths that end in a blank, and in the last label */
+    double sum;            /* the logarithm of the sum of both */
+    double weight;         /* the weight that the grammar added */
+    uint64_t hash, parent; /* hashes of the prefix, and of the prefix without its last label */
+    int64_t last;          /* the last label, BLANK for the empty prefix */
+    int64_t state[MAX_AUTOMATA];
 } Beam;
 
 typedef struct {
-    double score, weight, label; /* `label`: of a new prefix, as in Beam */
+    double score, weight, label; /* `label` is that of a new Beam */
     int32_t source, joined;      /* the beam it comes from; the label that joins, BLANK where none does */
 } Candidate;
 
-static double added(double a, double b) /* the logarithm of the sum */
+/* Returns the logarithm of the sum of two numbers, given by their logarithms. */
+static double log_add(double a, double b)
 {
     if (a < b) {
         double c = a;
         a = b;
         b = c;
     }
-    return b < a - 40 || b == NONE ? a : a + log1p(exp(b - a)); /* e^-40 is lost in a double */
+    return b < a - 40 || b == NONE ? a : a + log1p(exp(b - a)); /* a double loses e^-40 */
 }
 
-static int64_t child(const Automaton *own, int64_t node, int64_t token) /* 0: there is none */
+/* Returns the child of a node, 0 if there is none. */
+static int64_t child(const Automaton *automaton, int64_t node, int64_t token)
 {
-    if (node >= own->parents)
+    if (node >= automaton->parents)
         return 0;
-    int64_t low = own->first[node] - 1, high = own->first[node + 1] - 1, key = node * own->size + token;
+    int64_t key = node * automaton->size + token;
+    int64_t low = automaton->first[node] - 1, high = automaton->first[node + 1] - 1;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (own->keys[middle] < key)
+        if (automaton->keys[middle] < key)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < own->first[node + 1] - 1 && own->keys[low] == key ? low + 1 : 0;
+    return low < automaton->first[node + 1] - 1 && automaton->keys[low] == key ? low + 1 : 0;
 }
 
-static double ngram(const Automaton *own, int64_t state, int64_t label)
+/* Returns the log-probability of a label after a context. */
+static double ngram(const Automaton *automaton, int64_t state, int64_t label)
 {
-    int64_t token = own->tokens[label];
+    int64_t token = automaton->tokens[label];
     double backed_off = 0;
-    for (; state; state = own->suffix[state]) {
-        int64_t node = child(own, state, token);
+    for (; state; state = automaton->suffix[state]) {
+        int64_t node = child(automaton, state, token);
         if (node)
-            return backed_off + own->probability[node];
-        backed_off += own->weight[state];
+            return backed_off + automaton->probability[node];
+        backed_off += automaton->weight[state];
     }
-    return backed_off + own->shortest[token];
+    return backed_off + automaton->unigrams[token];
 }
 
-static double weigh(const Grammar *grammar, const int64_t *state, int64_t label) /* without the bonus */
+/* Returns the weight of a label in a state, without the bonus; NONE where it may not follow. */
+static double weigh(const Grammar *grammar, const int64_t *state, int64_t label)
 {
     double total = 0;
     for (int64_t i = 0; i < grammar->count; i++) {
-        const Automaton *own = grammar->automata + i;
+        const Automaton *automaton = grammar->automata + i;
         double weight = 0;
-        if (own->kind == NGRAMS)
-            weight = ngram(own, state[i], label);
-        else if (own->kind == TABLE)
-            weight = own->weights[state[i] * grammar->classes + label];
-        else if (state[i] < own->parents)
-            if (label == BLANK ? !own->marks[state[i]] : !child(own, state[i], own->tokens[label]))
-                weight = own->outside;
+        if (automaton->kind == NGRAMS)
+            weight = ngram(automaton, state[i], label);
+        else if (automaton->kind == TABLE)
+            weight = automaton->weights[state[i] * grammar->classes + label];
+        else if (state[i] < automaton->parents)
+            if (label == BLANK ? !automaton->marks[state[i]] : !child(automaton, state[i], automaton->tokens[label]))
+                weight = automaton->outside;
         if (weight == NONE)
             return NONE;
-        total += weight * own->scale;
+        total += weight * automaton->scale;
     }
     return total;
 }
 
-static int64_t behind(const Automaton *own, int64_t context, int64_t token) /* NGRAMS: the context that they make */
+/* NGRAMS: returns the longest context that ends in `token` after `context` or one of its suffixes. */
+static int64_t next_context(const Automaton *automaton, int64_t context, int64_t token)
 {
-    for (;; context = own->suffix[context]) {
-        int64_t node = child(own, context, token);
-        if (node && node < own->parents && own->marks[node])
+    for (;; context = automaton->suffix[context]) {
+        int64_t node = child(automaton, context, token);
+        if (node && node < automaton->parents && automaton->marks[node])
             return node;
         if (!context)
             return 0;
     }
 }
 
+/* Replaces a state by the one after a label. */
 static void follow(const Grammar *grammar, int64_t *state, int64_t label)
 {
     for (int64_t i = 0; i < grammar->count; i++) {
-        const Automaton *own = grammar->automata + i;
-        if (own->kind == TABLE) {
-            state[i] = own->next[state[i] * grammar->classes + label];
+        const Automaton *automaton = grammar->automata + i;
+        if (automaton->kind == TABLE) {
+            state[i] = automaton->next[state[i] * grammar->classes + label];
             continue;
         }
-        int64_t token = own->tokens[label];
-        if (own->kind == LEXICON) {
-            int64_t node = child(own, state[i], token);
-            state[i] = node ? node : own->parents;
+        int64_t token = automaton->tokens[label];
+        if (automaton->kind == LEXICON) {
+            int64_t node = child(automaton, state[i], token);
+            state[i] = node ? node : automaton->parents;
         } else {
-            state[i] = behind(own, state[i], token);
+            state[i] = next_context(automaton, state[i], token);
         }
     }
 }
 
-static uint64_t hashed(uint64_t prefix, int64_t label) /* of a prefix with a further label (splitmix64) */
+/* Returns the hash of a prefix with another label (splitmix64). */
+static uint64_t hash_with(uint64_t prefix, int64_t label)
 {
     uint64_t mixed = (prefix + (uint64_t)label) * UINT64_C(0x9E3779B97F4A7C15);
     mixed = (mixed ^ (mixed >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     return mixed ^ (mixed >> 27);
 }
 
+/* Fills `chosen` with the `count` likeliest labels of a frame, best first; returns how many there are. */
 static int likeliest(const float *frame, int64_t classes, int count, int32_t *chosen)
 {
     int found = 0;
     for (int64_t label = 1; label < classes; label++) {
         if (isnan(frame[label]) || (found == count && !(frame[label] > frame[chosen[found - 1]])))
             continue;
-        int place = found < count ? found++ : found - 1;
-        for (; place && frame[chosen[place - 1]] < frame[label]; place--)
-            chosen[place] = chosen[place - 1];
-        chosen[place] = (int32_t)label;
+        int index = found < count ? found++ : found - 1;
+        for (; index && frame[chosen[index - 1]] < frame[label]; index--)
+            chosen[index] = chosen[index - 1];
+        chosen[index] = (int32_t)label;
     }
     return found;
 }
 
-static void sink(Candidate *heap, int size, int place) /* the worst of all is the first */
+/* Restores the order of a heap whose first element is the worst, from `index` on. */
+static void sink(Candidate *heap, int size, int index)
 {
     for (;;) {
-        int worst = place, left = 2 * place + 1;
+        int worst = index, left = 2 * index + 1;
         if (left < size && heap[left].score < heap[worst].score)
             worst = left;
         if (left + 1 < size && heap[left + 1].score < heap[worst].score)
             worst = left + 1;
-        if (worst == place)
+        if (worst == index)
             return;
-        Candidate other = heap[place];
-        heap[place] = heap[worst];
+        Candidate other = heap[index];
+        heap[index] = heap[worst];
         heap[worst] = other;
-        place = worst;
+        index = worst;
     }
 }
 
+/* Adds a candidate to a heap of the `width` best ones. */
 static void offer(Candidate *heap, int *size, int width, Candidate one)
 {
     if (*size < width) {
         heap[(*size)++] = one;
         if (*size == width)
-            for (int place = width / 2; place >= 0; place--)
-                sink(heap, width, place);
+            for (int index = width / 2; index >= 0; index--)
+                sink(heap, width, index);
     } else if (one.score > heap->score) {
         *heap = one;
         sink(heap, width, 0);
@@ -198,110 +209,110 @@ static void offer(Candidate *heap, int *size, int width, Candidate one)
 
 typedef struct {
     Beam *beams, *next;     /* (width,) */
-    double *stay;           /* (width,) log-probability of a beam's last label staying, or growing again */
+    double *stay;           /* (width,) log-probability of the paths that end in a beam's last label */
     Candidate *heap;        /* (width,) */
     int32_t *order;         /* (width,) */
     int32_t *chosen;        /* (classes,) */
-    uint8_t *taken;         /* (width, classes of the model): whether the prefix with this label is a beam itself */
+    uint8_t *taken;         /* (width, K): whether the prefix with this label is a beam itself */
     int32_t *source, *joined; /* (steps, width) */
-} Room;
+} Workspace;
 
-/* One frame: every prefix stays as it is or takes on a label; the best of all these are kept. Returns how many. */
-static int step(const Grammar *grammar, const float *frame, Room *room, int live, int width, int classes,
+/* Processes one frame: keeps the best of all prefixes, as they are and with another label. Returns how many. */
+static int step(const Grammar *grammar, const float *frame, Workspace *work, int live, int width, int classes,
                 int32_t *source, int32_t *joined)
 {
-    Beam *beams = room->beams;
-    int count = likeliest(frame, grammar->classes, classes, room->chosen), size = 0;
+    Beam *beams = work->beams;
+    int count = likeliest(frame, grammar->classes, classes, work->chosen), size = 0;
 
-    /* A prefix that is here already also gets the paths by which its parent, if that is here too, grows into it. */
+    /* A prefix that is a beam also gets the paths by which its parent, if that is a beam, grows into it. */
     for (int i = 0; i < live; i++)
-        room->stay[i] = beams[i].last == BLANK ? NONE : beams[i].label + frame[beams[i].last];
+        work->stay[i] = beams[i].last == BLANK ? NONE : beams[i].label + frame[beams[i].last];
     for (int i = 0; i < live; i++) {
         if (beams[i].last == BLANK)
             continue;
         for (int j = 0; j < live; j++)
             if (beams[i].parent == beams[j].hash) {
                 double paths = beams[j].last == beams[i].last ? beams[j].blank : beams[j].sum;
-                room->stay[i] = added(room->stay[i], paths + frame[beams[i].last]);
-                room->taken[j * grammar->classes + beams[i].last] = 1;
+                work->stay[i] = log_add(work->stay[i], paths + frame[beams[i].last]);
+                work->taken[j * grammar->classes + beams[i].last] = 1;
             }
     }
     for (int i = 0; i < live; i++) {
-        double score = added(beams[i].sum + frame[BLANK], room->stay[i]) + beams[i].weight;
+        double score = log_add(beams[i].sum + frame[BLANK], work->stay[i]) + beams[i].weight;
         if (score > NONE)
-            offer(room->heap, &size, width, (Candidate){score, beams[i].weight, room->stay[i], i, BLANK});
+            offer(work->heap, &size, width, (Candidate){score, beams[i].weight, work->stay[i], i, BLANK});
     }
     for (int i = 0; i < live; i++)
         for (int k = 0; k < count; k++) {
-            int32_t label = room->chosen[k];
-            double hope = beams[i].sum + frame[label] + beams[i].weight + grammar->bonus;
-            if (!(hope > NONE) || (size == width && !(hope > room->heap->score)))
-                break; /* further labels are less likely, and weights no more than 0 */
+            int32_t label = work->chosen[k];
+            double bound = beams[i].sum + frame[label] + beams[i].weight + grammar->bonus;
+            if (!(bound > NONE) || (size == width && !(bound > work->heap->score)))
+                break; /* further labels are less likely, and weights are 0 or less */
             double grown = (label == beams[i].last ? beams[i].blank : beams[i].sum) + frame[label];
-            if (!(grown > NONE) || room->taken[i * grammar->classes + label])
+            if (!(grown > NONE) || work->taken[i * grammar->classes + label])
                 continue;
             double weight = weigh(grammar, beams[i].state, label);
             if (weight == NONE)
                 continue;
             weight += beams[i].weight + grammar->bonus;
-            offer(room->heap, &size, width, (Candidate){grown + weight, weight, grown, i, label});
+            offer(work->heap, &size, width, (Candidate){grown + weight, weight, grown, i, label});
         }
     for (int i = 0; i < live; i++)
         for (int j = 0; j < live; j++)
-            room->taken[i * grammar->classes + beams[j].last] = 0;
+            work->taken[i * grammar->classes + beams[j].last] = 0;
 
     for (int i = 0; i < size; i++) {
-        Candidate one = room->heap[i];
-        Beam *made = room->next + i;
-        *made = beams[one.source];
-        made->label = one.label;
-        made->weight = one.weight;
+        Candidate one = work->heap[i];
+        Beam *beam = work->next + i;
+        *beam = beams[one.source];
+        beam->label = one.label;
+        beam->weight = one.weight;
         if (one.joined == BLANK) {
-            made->blank = beams[one.source].sum + frame[BLANK];
+            beam->blank = beams[one.source].sum + frame[BLANK];
         } else {
-            made->blank = NONE;
-            made->last = one.joined;
-            made->parent = made->hash;
-            made->hash = hashed(made->hash, one.joined);
-            follow(grammar, made->state, one.joined);
+            beam->blank = NONE;
+            beam->last = one.joined;
+            beam->parent = beam->hash;
+            beam->hash = hash_with(beam->hash, one.joined);
+            follow(grammar, beam->state, one.joined);
         }
-        made->sum = added(made->blank, made->label);
+        beam->sum = log_add(beam->blank, beam->label);
         source[i] = one.source;
         joined[i] = one.joined;
     }
-    room->beams = room->next;
-    room->next = beams;
+    work->beams = work->next;
+    work->next = beams;
     return size;
 }
 
-/* The hypotheses of one image, best first; returns how many. */
-static int finish(const Grammar *grammar, Room *room, int live, int64_t steps, int width, int64_t length,
+/* Writes the hypotheses of one image, best first; returns how many. */
+static int finish(const Grammar *grammar, Workspace *work, int live, int64_t steps, int width, int64_t length,
                   int32_t *labels, int64_t *lengths, double *scores, double *weights)
 {
     int found = 0;
-    for (int i = 0; i < live; i++) { /* insertion sort: they are few */
-        double weight = weigh(grammar, room->beams[i].state, BLANK) + room->beams[i].weight;
-        double score = room->beams[i].sum + weight;
+    for (int i = 0; i < live; i++) { /* insertion sort, because they are few */
+        double weight = weigh(grammar, work->beams[i].state, BLANK) + work->beams[i].weight;
+        double score = work->beams[i].sum + weight;
         if (!(score > NONE))
             continue;
-        int place = found++;
-        for (; place && scores[place - 1] < score; place--) {
-            scores[place] = scores[place - 1];
-            weights[place] = weights[place - 1];
-            room->order[place] = room->order[place - 1];
+        int index = found++;
+        for (; index && scores[index - 1] < score; index--) {
+            scores[index] = scores[index - 1];
+            weights[index] = weights[index - 1];
+            work->order[index] = work->order[index - 1];
         }
-        scores[place] = score;
-        weights[place] = weight;
-        room->order[place] = i;
+        scores[index] = score;
+        weights[index] = weight;
+        work->order[index] = i;
     }
     for (int i = 0; i < found; i++) {
-        int32_t beam = room->order[i];
+        int32_t beam = work->order[i];
         int64_t end = length;
         for (int64_t t = steps - 1; t >= 0; t--) {
-            int32_t joined = room->joined[t * width + beam];
+            int32_t joined = work->joined[t * width + beam];
             if (joined != BLANK)
                 labels[i * length + --end] = joined;
-            beam = room->source[t * width + beam];
+            beam = work->source[t * width + beam];
         }
         lengths[i] = length - end;
     }
@@ -310,46 +321,46 @@ static int finish(const Grammar *grammar, Room *room, int live, int64_t steps, i
 
 /* Searches each of N images; see beam.py.
 
-   log_probs (N, T, K), `stride` numbers an image; frames (N,), T at most. Of each image then `found` hypotheses, width
-   at most, best first: the last `lengths` of T `labels`, `scores` and `weights`, (N, width, ...). Returns 0, or -1
-   where memory is short. */
+   log_probs (N, T, K) has `stride` numbers for each image; frames (N,) are at most T. Each image gets `found`
+   hypotheses, at most `width`, best first: the last `lengths` of T `labels`, `scores` and `weights`, (N, width, ...).
+   Returns 0, or -1 if there is not enough memory. */
 EXPORT int crnn_search(const float *log_probs, int64_t stride, const int64_t *frames, int64_t n,
                        const Grammar *grammar, int width, int classes, int64_t steps, int64_t *found, int32_t *labels,
                        int64_t *lengths, double *scores, double *weights)
 {
     int64_t all = grammar->classes;
-    Room room = {
+    Workspace work = {
         malloc(width * sizeof(Beam)),      malloc(width * sizeof(Beam)),
         malloc(width * sizeof(double)),    malloc(width * sizeof(Candidate)),
         malloc(width * sizeof(int32_t)),   malloc((classes + 1) * sizeof(int32_t)),
         calloc(width * all, 1),            malloc((steps + 1) * width * sizeof(int32_t)),
         malloc((steps + 1) * width * sizeof(int32_t)),
     };
-    int ready = room.beams && room.next && room.stay && room.heap && room.order && room.chosen && room.taken &&
-                room.source && room.joined;
+    int ready = work.beams && work.next && work.stay && work.heap && work.order && work.chosen && work.taken &&
+                work.source && work.joined;
     for (int64_t i = 0; ready && i < n; i++) {
         int live = 1;
-        room.beams[0] = (Beam){.blank = 0, .label = NONE, .hash = 1};
+        work.beams[0] = (Beam){.blank = 0, .label = NONE, .hash = 1};
         for (int64_t k = 0; k < grammar->count; k++)
-            room.beams[0].state[k] = grammar->automata[k].start;
+            work.beams[0].state[k] = grammar->automata[k].start;
         for (int64_t t = 0; t < frames[i]; t++)
-            live = step(grammar, log_probs + i * stride + t * all, &room, live, width, classes,
-                        room.source + t * width, room.joined + t * width);
+            live = step(grammar, log_probs + i * stride + t * all, &work, live, width, classes,
+                        work.source + t * width, work.joined + t * width);
         int64_t at = i * width;
-        found[i] = finish(grammar, &room, live, frames[i], width, steps, labels + at * steps, lengths + at,
+        found[i] = finish(grammar, &work, live, frames[i], width, steps, labels + at * steps, lengths + at,
                           scores + at, weights + at);
     }
-    free(room.beams), free(room.next), free(room.stay), free(room.heap), free(room.order), free(room.chosen);
-    free(room.taken), free(room.source), free(room.joined);
+    free(work.beams), free(work.next), free(work.stay), free(work.heap), free(work.order), free(work.chosen);
+    free(work.taken), free(work.source), free(work.joined);
     return ready ? 0 : -1;
 }
 
-/* What a grammar adds to each of N texts, labels one behind the other; NONE where one may not be read. */
+/* Writes the weight of each of N texts, whose labels are concatenated; NONE where one may not be read. */
 EXPORT void crnn_weigh(const Grammar *grammar, int64_t n, const int64_t *labels, const int64_t *lengths,
                        double *weights)
 {
     for (int64_t i = 0; i < n; labels += lengths[i++]) {
-        int64_t state[MOST];
+        int64_t state[MAX_AUTOMATA];
         for (int64_t k = 0; k < grammar->count; k++)
             state[k] = grammar->automata[k].start;
         weights[i] = grammar->bonus * lengths[i];
@@ -362,18 +373,20 @@ EXPORT void crnn_weigh(const Grammar *grammar, int64_t n, const int64_t *labels,
     }
 }
 
-/* The states of CTC for a text: its labels with blanks between and around them, 2 L + 1 of them. */
+/* Returns the class of a CTC state. A text has 2 L + 1 states: its labels with blanks between and around them. */
 static int64_t class_of(const int64_t *labels, int64_t state)
 {
     return state % 2 ? labels[state / 2] : BLANK;
 }
 
-static int skips(const int64_t *labels, int64_t state) /* whether it is also reached from the one two before it */
+/* Returns whether a state can also be reached from two states before it. */
+static int skips(const int64_t *labels, int64_t state)
 {
     return state % 2 && state > 1 && labels[state / 2] != labels[state / 2 - 1];
 }
 
-static int64_t greatest_of(const int64_t *numbers, int64_t n) /* 0 at least */
+/* Returns the greatest of n numbers, or 0 if all are less. */
+static int64_t greatest_of(const int64_t *numbers, int64_t n)
 {
     int64_t greatest = 0;
     for (int64_t i = 0; i < n; i++)
@@ -381,20 +394,19 @@ static int64_t greatest_of(const int64_t *numbers, int64_t n) /* 0 at least */
     return greatest;
 }
 
-/* The forward variable at the end of each of N texts, and the logarithm of what was taken out of it on the way; see
-   likelihood.py.
+/* Writes the forward variable at the end of each of N texts, and the logarithm of its scale; see ctc_forward.py.
 
-   log_probs and frames as above; labels, one text behind the other, lengths (N,). Returns 0, or -1 where memory is
-   short. */
+   log_probs and frames are as above; labels of all texts are concatenated, lengths are (N,). Returns 0, or -1 if there
+   is not enough memory. */
 EXPORT int crnn_forward(const float *log_probs, int64_t stride, const int64_t *frames, int64_t n, int64_t classes,
-                        const int64_t *labels, const int64_t *lengths, double *ends, double *taken)
+                        const int64_t *labels, const int64_t *lengths, double *ends, double *log_scales)
 {
     double *alpha = malloc((2 * greatest_of(lengths, n) + 1) * sizeof(double));
     if (!alpha)
         return -1;
     for (int64_t i = 0; i < n; labels += lengths[i++]) {
         int64_t states = 2 * lengths[i] + 1;
-        taken[i] = 0;
+        log_scales[i] = 0;
         for (int64_t s = 0; s < states; s++)
             alpha[s] = 0;
         for (int64_t t = 0; t < frames[i]; t++) {
@@ -419,9 +431,9 @@ EXPORT int crnn_forward(const float *log_probs, int64_t stride, const int64_t *f
             if (peak > 0) {
                 for (int64_t s = 0; s < states; s++)
                     alpha[s] /= peak;
-                taken[i] += log(peak);
+                log_scales[i] += log(peak);
             }
-            taken[i] += greatest;
+            log_scales[i] += greatest;
         }
         ends[i] = frames[i] ? alpha[states - 1] + (states > 1 ? alpha[states - 2] : 0) : 0;
     }
@@ -429,8 +441,8 @@ EXPORT int crnn_forward(const float *log_probs, int64_t stride, const int64_t *f
     return 0;
 }
 
-/* Where the labels of each of N texts stand on their likeliest paths; see alignment.py. Arguments as of `crnn_forward`;
-   `starts` and `ends` are like `labels`. */
+/* Writes the spans of the labels of each of N texts on their likeliest paths; see alignment.py. The arguments are those
+   of `crnn_forward`; `starts` and `ends` are like `labels`. */
 EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *frames, int64_t n, int64_t classes,
                       const int64_t *labels, const int64_t *lengths, int64_t *starts, int64_t *ends)
 {
@@ -442,17 +454,17 @@ EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *fra
         for (int64_t t = 0; t < frames[i]; t++) {
             const float *frame = log_probs + i * stride + t * classes;
             for (int64_t s = states - 1; s >= 0; s--) {
-                double way = t ? best[s] : s < 2 ? 0 : NONE;
+                double reached = t ? best[s] : s < 2 ? 0 : NONE;
                 uint8_t move = 0;
-                if (t && s && best[s - 1] > way) {
-                    way = best[s - 1];
+                if (t && s && best[s - 1] > reached) {
+                    reached = best[s - 1];
                     move = 1;
                 }
-                if (t && skips(labels, s) && best[s - 2] > way) {
-                    way = best[s - 2];
+                if (t && skips(labels, s) && best[s - 2] > reached) {
+                    reached = best[s - 2];
                     move = 2;
                 }
-                best[s] = way + frame[class_of(labels, s)];
+                best[s] = reached + frame[class_of(labels, s)];
                 moves[t * most + s] = move;
             }
         }
@@ -474,15 +486,20 @@ EXPORT int crnn_align(const float *log_probs, int64_t stride, const int64_t *fra
     return ready ? 0 : -1;
 }
 
-/* NGRAMS: fills own->suffix, (parents,) of zeros, from short n-grams to long ones. */
-EXPORT void crnn_suffixes(const Automaton *own, int64_t *suffix)
+/* NGRAMS: fills automaton->suffix, (parents,) of zeros, from short n-grams to long ones. */
+EXPORT void crnn_suffixes(const Automaton *automaton, int64_t *suffix)
 {
-    for (int64_t context = 1; context < own->parents; context++)
-        for (int64_t node = own->first[context]; node < own->first[context + 1] && node < own->parents; node++)
-            suffix[node] = behind(own, suffix[context], own->keys[node - 1] - context * own->size);
+    for (int64_t context = 1; context < automaton->parents; context++) {
+        int64_t end = automaton->first[context + 1];
+        for (int64_t node = automaton->first[context]; node < end && node < automaton->parents; node++) {
+            int64_t token = automaton->keys[node - 1] - context * automaton->size;
+            suffix[node] = next_context(automaton, suffix[context], token);
+        }
+    }
 }
 
-/* To be raised with every change of a function or struct that Python knows: a file built before is not used then. */
+/* Returns a version that must be raised with every change of a function or struct that Python uses, so that a file
+   built before is not used. */
 EXPORT int crnn_version(void)
 {
     return 2;
