@@ -352,7 +352,7 @@ def test_an_image_too_wide_for_a_line_is_rejected(crnn, tmp_path, output):
     """9000 x 1 would be 288,000 pixels wide at a height of 32."""
     folder, labels = make(tmp_path / "data", ["fine", "wide", "widest"])
     (folder / "1.png").write_bytes(png(np.full((1, 9000), 255, np.uint8)))
-    (folder / "2.png").write_bytes(png(np.full((1, images.WIDEST // 32), 255, np.uint8)))
+    (folder / "2.png").write_bytes(png(np.full((1, images.MAX_WIDTH // 32), 255, np.uint8)))
     result = crnn("build-lmdb", folder, labels, "-o", output)
     assert result.code == 0
     assert "1 skipped: image too wide" in result.err

@@ -19,8 +19,9 @@ import simplejpeg
 from PIL import Image
 
 from crnn_cli.config import ModelConfig
-from crnn_cli.data import headers, images, labels, limits, views
+from crnn_cli.data import decoders, images, labels, limits, views
 from crnn_cli.data.build import Build, BuildOptions
+from crnn_cli.data.headers import tiff
 from crnn_cli.errors import ImageError
 from crnn_cli.reading.inputs import Remaining
 from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
@@ -267,7 +268,7 @@ def test_parts_of_a_file_without_number_take_no_memory(kind):
     tracemalloc.start()
     try:
         if kind == "both":  # libpng takes no pixels that do not follow one another
-            assert headers.png(few, "a").upright == (50, 20)
+            assert images.size(few, "a") == (50, 20)
         else:
             assert np.array_equal(images.decode(few, 3, "a"), images.decode(whole, 3, "a"))
         with pytest.raises(
@@ -289,13 +290,13 @@ def many_pages(count: int) -> bytes:
 @pytest.fixture
 def decoded(monkeypatch):
     """Of each page that is decoded, how many pages its decoder finds."""
-    found, decode = [], images._imdecode
+    found, decode = [], decoders._imdecode
 
     def counted(data, flags, where):
-        found.append(sum(1 for _ in headers.tiff_directories(data)))
+        found.append(sum(1 for _ in tiff.directories(data)))
         return decode(data, flags, where)
 
-    monkeypatch.setattr(images, "_imdecode", counted)
+    monkeypatch.setattr(decoders, "_imdecode", counted)
     return found
 
 

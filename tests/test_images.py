@@ -40,7 +40,7 @@ def file(image: Image.Image, format: str, **options) -> bytes:
 def pages_of(data: bytes, channels: int, where: str) -> list[np.ndarray | ImageError]:
     """Each page decoded, or the error that stands in its place."""
     pages: list[np.ndarray | ImageError] = []
-    for page in images.encoded(data, where):
+    for page in images.pages(data, where):
         try:
             pages.append(page if isinstance(page, ImageError) else page.decode(channels))
         except ImageError as fault:

@@ -485,10 +485,10 @@ def test_a_jpeg_is_reduced_as_far_as_both_sides_allow():
         ((900, 512), 8),
     ):
         data = cv2.imencode(".jpg", np.zeros((height, width), np.uint8))[1].tobytes()
-        assert next(images.encoded(data, "a")).reduction(64) == reduction
+        assert next(images.pages(data, "a")).reduction(64) == reduction
         shape = images.decode(data, 3, "a", reduction).shape
         assert shape == (-(-height // reduction), -(-width // reduction), 3)
-    assert next(images.encoded(png(np.zeros((900, 900), np.uint8)), "a")).reduction(64) == 1
+    assert next(images.pages(png(np.zeros((900, 900), np.uint8)), "a")).reduction(64) == 1
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])

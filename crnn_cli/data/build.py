@@ -195,7 +195,7 @@ class Build:
             yield row, Rejected(row, "missing label")
 
     def _refused(self, row: Row, image: _Verified) -> Rejected | None:
-        if scaled(image.width, image.height, self._model)[0] > images.WIDEST:
+        if scaled(image.width, image.height, self._model)[0] > images.MAX_WIDTH:
             return Rejected(
                 row, "image too wide", f"{image.width} x {image.height} pixels are no line of text"
             )

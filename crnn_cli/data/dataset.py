@@ -261,7 +261,7 @@ def encode(
             needed[row] = minimum_frames(labels)
             unfit = skipped.cause(
                 readable=bool(sizes[row, 1]),
-                line=widths[row] <= images.WIDEST,
+                line=widths[row] <= images.MAX_WIDTH,
                 labelled=bool(labels) or (samples.rendered[number] and not text),
                 survives=codec.round_trips(text),
                 feasible=needed[row] <= available[row],

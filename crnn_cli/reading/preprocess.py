@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.config import ModelConfig
-    from crnn_cli.data.images import EncodedImage
+    from crnn_cli.data.decoders import EncodedImage
     from crnn_cli.reading.tta import View
 
 # A JPEG is decoded at this multiple of the height of the network, or larger, and then scaled down.
@@ -154,7 +154,7 @@ class Preparation:
                 self._check_shape(name, image.shape[1], image.shape[0])
                 yield self._prepare(name, image)
                 return
-            numbered = enumerate(images.encoded(data, name), start=1)
+            numbered = enumerate(images.pages(data, name), start=1)
             for number, page in islice(numbered, pages_read, None):
                 single = not isinstance(page, ImageError) and not page.page
                 yield self._decode(name if single else f"{name}#{number}", page)
@@ -206,7 +206,7 @@ class Preparation:
         from crnn_cli.core.scaling import scaled
         from crnn_cli.data import images
 
-        return all(scaled(width, height, config)[0] <= images.WIDEST for config in self.configs)
+        return all(scaled(width, height, config)[0] <= images.MAX_WIDTH for config in self.configs)
 
     def _orientation(self, image: NDArray[np.uint8], rotation: int, reduction: int) -> Orientation:
         from crnn_cli.data import views
