@@ -22,7 +22,7 @@ from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import images
 from crnn_cli.data.build import Build, BuildOptions, Cause, Infeasible
-from crnn_cli.data.labels import Reading, Row, read
+from crnn_cli.data.labels import ParsedLabels, Row, read
 from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import UsageFault
 
@@ -272,7 +272,7 @@ def test_the_same_image_of_the_same_path_is_not_appended_again(crnn, tmp_path, o
 
 
 def test_the_lists_have_a_line_a_row_whatever_the_path(tmp_path, output):
-    reading = Reading(
+    reading = ParsedLabels(
         "csv", [Row("a\rb.png", "x", "l:1"), Row("c.png", "y", "l:2")], [None, "c.png"], []
     )
     (tmp_path / "c.png").write_bytes(png(render("c")))

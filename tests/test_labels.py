@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data import labels as label_files
+from crnn_cli.data import label_formats
 from crnn_cli.data.labels import read
 from crnn_cli.errors import LabelError, UsageFault
 
@@ -189,7 +189,7 @@ def test_blanks_before_a_csv_text_count_within_quotes_alone(tmp_path):
     )
     reading = read(labels, folder_of(tmp_path, names), "csv")
     assert [row.text for row in reading.rows] == ["one", "  two", "three, 3", "four ", '"five"']
-    assert reading.cut == 1
+    assert reading.trimmed == 1
 
 
 def test_readings_that_say_the_same_are_no_tie(tmp_path):
@@ -370,5 +370,5 @@ def test_nothing_to_read_is_named(tmp_path):
 
 def test_the_names_of_columns_and_keys_are_the_documented_ones():
     page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    for kind, names in (("path", label_files._PATH_NAMES), ("text", label_files._TEXT_NAMES)):
+    for kind, names in (("path", label_formats._PATH_NAMES), ("text", label_formats._TEXT_NAMES)):
         assert f"- {kind}: {', '.join(f'`{name}`' for name in names)}\n" in page

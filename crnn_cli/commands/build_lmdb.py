@@ -10,7 +10,8 @@ import typer
 
 from crnn_cli import console
 from crnn_cli.config import Backbone, DataConfig, ModelConfig
-from crnn_cli.data.labels import Format, read
+from crnn_cli.data.label_formats import Format
+from crnn_cli.data.labels import read
 
 if TYPE_CHECKING:
     from crnn_cli.data.build import Build, Infeasible
@@ -86,9 +87,9 @@ def build_lmdb(
         f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,}"
         " images found"
     )
-    if reading.cut:
+    if reading.trimmed:
         console.warn(
-            f"{labels}: {reading.cut:,} texts lost the blanks before them: set quotes around a text"
+            f"{labels}: {reading.trimmed:,} texts lost the blanks before them: set quotes around a text"
             " to keep them"
         )
     building = build.Build(reading, output, options)

@@ -25,7 +25,8 @@ from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames, minimum_width
 from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
-from crnn_cli.data.labels import CONTROL, Reading, Row, shortened
+from crnn_cli.data.label_formats import shortened
+from crnn_cli.data.labels import CONTROL, ParsedLabels, Row
 from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import write_atomic
@@ -126,7 +127,7 @@ class Build:
         StoreError: while iterating: no row can be used, or the dataset cannot be written.
     """
 
-    def __init__(self, reading: Reading, output: Path, options: BuildOptions) -> None:
+    def __init__(self, reading: ParsedLabels, output: Path, options: BuildOptions) -> None:
         self.stored = 0
         self.characters: set[str] = set()
         self.rejected: list[Rejected] = []
