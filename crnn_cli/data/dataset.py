@@ -1,11 +1,10 @@
-"""The samples of a run: opened stores, encoded labels, what is left out and why, the split of the validation part."""
+"""Samples of a run: opened stores, encoded labels, samples left out, and the validation split."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,207 +16,176 @@ from crnn_cli.core.codec import Alphabet, Codec, minimum_frames, normalize, show
 from crnn_cli.core.scaling import scaled
 from crnn_cli.data import images
 from crnn_cli.data.labels import CONTROL
+from crnn_cli.data.skipped import Skipped, enumerate_names
 from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 
-_CACHE_BYTES = 2 * 1024**3  # prepared images are kept up to this size: small sets are decoded once
-_MOST_VALIDATION = 5000  # images; more would cost time and tell little
-
-
-@dataclass
-class Skipped:
-    """What of the data does not take part, counted and named."""
-
-    unreadable: list[str] = field(default_factory=list)
-    too_wide: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-    control: list[str] = field(default_factory=list)
-    infeasible: list[str] = field(default_factory=list)
-    lost_in_reordering: list[str] = field(default_factory=list)
-    characters: dict[str, int] = field(default_factory=dict)  # that the alphabet lacks
-
-    def cause(
-        self, readable: bool, line: bool, labelled: bool, survives: bool, feasible: bool
-    ) -> list[str] | None:
-        """The list that a sample belongs to, or None if it takes part."""
-        if not readable:
-            return self.unreadable
-        if not line:
-            return self.too_wide
-        if not labelled:
-            return self.empty
-        if not survives:
-            return self.lost_in_reordering
-        return None if feasible else self.infeasible
-
-    def summary(self) -> Iterable[str]:
-        """A sentence for each cause that occurred."""
-        for rows, cause in (
-            (self.unreadable, "an image that cannot be decoded"),
-            (self.too_wide, "an image too wide for a line of text"),
-            (self.empty, "an empty label"),
-            (self.control, "a control character in the label"),
-            (
-                self.infeasible,
-                "a label that needs more frames than the image gives (try a greater --height)",
-            ),
-            (
-                self.lost_in_reordering,
-                "a label that does not survive the way to visual order and back",
-            ),
-        ):
-            if rows:
-                yield f"{len(rows):,} samples with {cause} left out: {_some(rows)}"
-        if self.characters:
-            named = (
-                f"{show(c)} {n:,} times"
-                for c, n in sorted(self.characters.items(), key=lambda p: -p[1])
-            )
-            some = _some(list(named))
-            yield f"characters outside the alphabet are not learned, and count as errors in validation: {some}"
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+# Prepared images are cached up to this size, so that small sets are decoded once.
+_CACHE_BYTES = 2 * 1024**3
+# Images; more would cost time and say little more.
+_MAX_VALIDATION_SAMPLES = 5000
 
 
 class _Cache:
-    """Prepared images by (store, row), up to a size; what comes later is decoded each time."""
+    """A cache of prepared images by (store, row) that stops growing at a size."""
 
     def __init__(self) -> None:
         self._images: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        self._room = _CACHE_BYTES // int(
-            os.environ.get("LOCAL_WORLD_SIZE", "1")
-        )  # torchrun's processes share it
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, which share memory
+        self._free_bytes = _CACHE_BYTES // processes
 
     def get(self, key: tuple[int, int]) -> NDArray[np.uint8] | None:
         return self._images.get(key)
 
-    def keep(self, key: tuple[int, int], image: NDArray[np.uint8]) -> None:
-        if image.nbytes <= self._room:
-            self._room -= image.nbytes
+    def put(self, key: tuple[int, int], image: NDArray[np.uint8]) -> None:
+        if image.nbytes <= self._free_bytes:
+            self._free_bytes -= image.nbytes
             self._images[key] = image
 
 
 class Samples:
     """Rows of stores with encoded labels, ready to be batched.
 
-    Some stores hold masks, text that is given a look whenever it is drawn: white ink on black of a fixed height.
+    Some stores hold masks: white ink on black of a fixed height, which gets a style whenever it is
+    drawn.
+
+    Args:
+        stores: The opened stores.
+        config: The configuration of the model.
 
     Attributes:
-        widths: (n,) pixels at the model's height; of masks about so many.
-        sources: (n,) number of the store of each.
+        widths: (n,) widths in pixels at the model's height; about so many for masks.
+        sources: (n,) numbers of the stores that the samples come from.
+        rows: (n,) rows of the samples in their stores, counted from 0.
         needed: (n,) frames that each label needs.
-        rendered: for each store, whether its images were made with their labels, so that an empty one is meant.
-        masks: for each store, the options of `crnn synth` if it holds masks, else None.
+        labels: The encoded label of each sample.
+        rendered: For each store, whether its images were rendered from their labels, so that an
+            empty label is meant.
+        masks: For each store, the options of `crnn synth` if it holds masks, else None.
     """
 
     def __init__(self, stores: Sequence[LmdbReader], config: ModelConfig) -> None:
         self.stores = stores
         self.config = config
-        made = [store.about().get("synthetic") for store in stores]
-        self.rendered = [bool(how) for how in made]
-        self.masks: list[dict[str, Any] | None] = [
-            how if how and how.get("masks") else None for how in made
-        ]
+        self.rendered: list[bool] = []
+        self.masks: list[dict[str, Any] | None] = []
+        for store in stores:
+            synthetic = store.about().get("synthetic")
+            self.rendered.append(bool(synthetic))
+            self.masks.append(synthetic if synthetic and synthetic.get("masks") else None)
         self.widths = np.zeros(0, np.int64)
         self.sources = np.zeros(0, np.int64)
         self.rows = np.zeros(0, np.int64)
         self.needed = np.zeros(0, np.int64)
         self.labels: list[NDArray[np.int32]] = []
-        self._looks: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._styled: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._cache = _Cache()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def name(self, index: int) -> str:
-        """The row as a message names it: `words.lmdb:17`, its place counted from 1."""
+        """Return the name of a sample for messages: `words.lmdb:17`, its row counted from 1."""
         return f"{self.stores[self.sources[index]].name}:{self.rows[index] + 1}"
 
     def text(self, index: int) -> str:
-        """The label as it stands in the store."""
+        """Return the label of a sample as it is stored."""
         store: LmdbReader = self.stores[self.sources[index]]
         return store.label(int(self.rows[index]))
 
     def is_mask(self, index: int) -> bool:
-        """Whether `image` gives a mask, to be styled."""
-        return self.masks[self.sources[index]] is not None and self._key(index) not in self._looks
+        """Tell whether `image` returns a mask that has to be styled."""
+        return self.masks[self.sources[index]] is not None and self._key(index) not in self._styled
 
-    def settle(self, index: int, image: NDArray[np.uint8]) -> None:
-        """Take (C, H, w) for the image of a mask, from now on."""
-        self._looks[self._key(index)] = image
+    def set_image(self, index: int, image: NDArray[np.uint8]) -> None:
+        """Use the styled image (C, H, w) in place of a mask from now on."""
+        self._styled[self._key(index)] = image
         self.widths[index] = image.shape[2]
 
     def _key(self, index: int) -> tuple[int, int]:
         return int(self.sources[index]), int(self.rows[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """(C, H, w) prepared for the model; of a mask (1, h, w) as it is stored.
+        """Return the image of a sample, prepared for the model, (C, H, w).
+
+        A mask is returned as it is stored, (1, h, w).
 
         Raises:
-            ImageError: it cannot be decoded.
+            ImageError: It cannot be decoded.
         """
         key = self._key(index)
-        kept = self._looks.get(key, self._cache.get(key))
-        if kept is not None:
-            return kept
+        cached = self._styled.get(key, self._cache.get(key))
+        if cached is not None:
+            return cached
+        store, row = key
         decoded = images.decode(
-            self.stores[key[0]].image(key[1]), self.config.channels, self.name(index)
+            self.stores[store].image(row), self.config.channels, self.name(index)
         )
-        is_mask = self.masks[key[0]] is not None
-        prepared = decoded[None] if is_mask else images.to_height(decoded, self.config.scaling)
-        self._cache.keep(key, prepared)
+        if self.masks[store] is None:
+            prepared = images.to_height(decoded, self.config.scaling)
+        else:
+            prepared = decoded[None]
+        self._cache.put(key, prepared)
         return prepared
 
     def hashes(self) -> NDArray[np.uint64]:
-        """(n,) content hash of each image."""
-        found = np.zeros(len(self), np.uint64)
+        """Return the content hash of each image, (n,)."""
+        hashes = np.zeros(len(self), np.uint64)
         for number, store in enumerate(self.stores):
-            own = self.sources == number
-            found[own] = store.hashes()[self.rows[own]]
-        return found
+            selected = self.sources == number
+            hashes[selected] = store.hashes()[self.rows[selected]]
+        return hashes
 
     def digest(self) -> str:
-        """A fingerprint of which samples these are and of their labels."""
+        """Return a fingerprint of the selection of samples and their labels."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.sources, self.rows, self.widths, *self.labels):
-            digest.update(np.ascontiguousarray(part).tobytes())
+        for array in (self.sources, self.rows, self.widths, *self.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
             digest.update(b"|")
         return digest.hexdigest()
 
-    def take(self, keep: NDArray[np.bool_]) -> Samples:
-        """The samples that `keep` marks."""
+    def take(self, selected: NDArray[np.bool_]) -> Samples:
+        """Return the selected samples."""
         taken = Samples(self.stores, self.config)
         taken._cache = self._cache
         for name in ("widths", "sources", "rows", "needed"):
-            setattr(taken, name, getattr(self, name)[keep])
-        taken.labels = [label for label, kept in zip(self.labels, keep, strict=True) if kept]
+            setattr(taken, name, getattr(self, name)[selected])
+        taken.labels = [self.labels[index] for index in np.flatnonzero(selected)]
         return taken
+
+    def append(
+        self,
+        source: int,
+        rows: NDArray[np.int64],
+        widths: NDArray[np.int64],
+        needed: NDArray[np.int64],
+        labels: Sequence[NDArray[np.int32]],
+    ) -> None:
+        """Append samples of one store; the arrays are (n,), in the order of the rows."""
+        self.rows = np.concatenate((self.rows, rows))
+        self.sources = np.concatenate((self.sources, np.full(len(rows), source)))
+        self.widths = np.concatenate((self.widths, widths))
+        self.needed = np.concatenate((self.needed, needed))
+        self.labels += labels
 
 
 def open_stores(paths: Iterable[str]) -> list[LmdbReader]:
-    """Readers of `paths`, each seen to be sound.
+    """Open stores for reading.
 
     Raises:
-        StoreError: a path that is missing, damaged or empty.
+        StoreError: A store is missing, damaged or empty.
     """
     return [LmdbReader(Path(path)) for path in paths]
 
 
 def derive_alphabet(stores: Sequence[LmdbReader], config: ModelConfig) -> Alphabet:
-    """The characters of all labels, in the form and case that the model would learn.
+    """Return the characters of all labels, in the form and case that the model would learn.
 
     Raises:
-        StoreError: no label has any.
+        StoreError: All labels are empty or have control characters.
     """
-    labels = (label for store in stores for label in store.labels() if not CONTROL.search(label))
-    texts = (normalize(label, config.normalization, config.case) for label in labels)
-    if config.direction == "rtl":
-        texts = (text + visual_order(text) for text in texts)  # brackets stand mirrored there
     try:
-        return Alphabet.derived(texts)
+        return Alphabet.derived(_learned_texts(stores, config))
     except UsageFault:
         names = ", ".join(store.name for store in stores)
         raise StoreError(
@@ -225,81 +193,121 @@ def derive_alphabet(stores: Sequence[LmdbReader], config: ModelConfig) -> Alphab
         ) from None
 
 
+def _learned_texts(stores: Sequence[LmdbReader], config: ModelConfig) -> Iterable[str]:
+    """Yield all labels in the form and case that the model would learn."""
+    for store in stores:
+        for label in store.labels():
+            if CONTROL.search(label):
+                continue
+            text = normalize(label, config.normalization, config.case)
+            if config.direction == "rtl":
+                text += visual_order(text)  # in which brackets are mirrored
+            yield text
+
+
 def encode(
     stores: Sequence[LmdbReader], config: ModelConfig, drop_unknown: bool
 ) -> tuple[Samples, Skipped]:
-    """The samples that can be learned from, and what was left out.
+    """Return the samples that can be learned from, and those left out.
+
+    Args:
+        stores: The opened stores.
+        config: The configuration of the model.
+        drop_unknown: Whether to drop characters outside the alphabet from labels.
 
     Raises:
-        AlphabetError: characters outside the alphabet, unless `drop_unknown`.
+        AlphabetError: Labels have characters outside the alphabet, unless `drop_unknown`.
     """
-    codec = Codec.of(config)
-    samples, skipped = Samples(stores, config), Skipped()
-    refused: dict[str, tuple[int, str]] = {}  # how many rows have it, and the first
-    for number, store in enumerate(stores):
+    encoder = _Encoder(Samples(stores, config), drop_unknown)
+    for number in range(len(stores)):
+        encoder.encode_store(number)
+    if encoder.unknown:
+        raise _unknown_characters(encoder.unknown)
+    return encoder.samples, encoder.skipped
+
+
+class _Encoder:
+    """The encoding of labels, store by store.
+
+    Attributes:
+        samples: The samples that can be learned from.
+        skipped: The samples left out.
+        unknown: For each character outside the alphabet, the number of rows with it, and the first.
+    """
+
+    def __init__(self, samples: Samples, drop_unknown: bool) -> None:
+        self.samples = samples
+        self.skipped = Skipped()
+        self.unknown: dict[str, tuple[int, str]] = {}
+        self._codec = Codec.of(samples.config)
+        self._drop_unknown = drop_unknown
+
+    def encode_store(self, number: int) -> None:
+        """Encode the labels of a store, and append its usable samples."""
+        store = self.samples.stores[number]
         sizes = store.sizes().astype(np.int64)
-        widths, available = scaled(sizes[:, 0], sizes[:, 1], config)
-        if samples.masks[number] is not None:
-            available[:] = np.iinfo(available.dtype).max  # the look gives them the width they need
+        widths, available = scaled(sizes[:, 0], sizes[:, 1], self.samples.config)
+        if self.samples.masks[number] is not None:
+            available[:] = np.iinfo(available.dtype).max  # the style gives them the width they need
             widths = widths * 3 // 2  # and crops them closer
         needed = np.zeros(len(store), np.int64)
-        kept = []
+        kept_rows: list[int] = []
+        labels: list[NDArray[np.int32]] = []
         for row, text in enumerate(store.labels()):
-            name, clean = f"{store.name}:{row + 1}", codec.clean(text)
+            name = f"{store.name}:{row + 1}"
             if CONTROL.search(text):
-                skipped.control.append(name)
+                self.skipped.control.append(name)
                 continue
-            for character in codec.unknown(clean):
-                if drop_unknown:
-                    skipped.characters[character] = skipped.characters.get(
-                        character, 0
-                    ) + clean.count(character)
-                else:
-                    count, first = refused.get(character, (0, name))
-                    refused[character] = count + 1, first
-            labels = codec.encode(text, drop_unknown=True)
-            needed[row] = minimum_frames(labels)
-            unfit = skipped.cause(
+            self._note_unknown(text, name)
+            label = self._codec.encode(text, drop_unknown=True)
+            needed[row] = minimum_frames(label)
+            names = self.skipped.cause(
                 readable=bool(sizes[row, 1]),
                 line=widths[row] <= images.MAX_WIDTH,
-                labelled=bool(labels) or (samples.rendered[number] and not text),
-                survives=codec.round_trips(text),
+                labelled=bool(label) or (self.samples.rendered[number] and not text),
+                survives=self._codec.round_trips(text),
                 feasible=needed[row] <= available[row],
             )
-            if unfit is None:
-                kept.append(row)
-                samples.labels.append(np.array(labels, np.int32))
+            if names is None:
+                kept_rows.append(row)
+                labels.append(np.array(label, np.int32))
             else:
-                unfit.append(name)
-        rows = np.array(kept, np.int64)
-        samples.rows = np.concatenate((samples.rows, rows))
-        samples.sources = np.concatenate((samples.sources, np.full(len(rows), number)))
-        samples.widths = np.concatenate((samples.widths, widths[rows]))
-        samples.needed = np.concatenate((samples.needed, needed[rows]))
-    if refused:
-        raise _unknown_characters(refused)
-    return samples, skipped
+                names.append(name)
+        rows = np.array(kept_rows, np.int64)
+        self.samples.append(number, rows, widths[rows], needed[rows], labels)
+
+    def _note_unknown(self, text: str, name: str) -> None:
+        """Count the characters of a label that are outside the alphabet."""
+        clean = self._codec.clean(text)
+        for character in self._codec.unknown(clean):
+            if self._drop_unknown:
+                self.skipped.characters[character] += clean.count(character)
+            else:
+                count, first = self.unknown.get(character, (0, name))
+                self.unknown[character] = (count + 1, first)
 
 
-def _unknown_characters(refused: dict[str, tuple[int, str]]) -> AlphabetError:
-    named = [
-        f"{show(c)} ({count:,}, first in {first})" for c, (count, first) in sorted(refused.items())
-    ]
+def _unknown_characters(unknown: dict[str, tuple[int, str]]) -> AlphabetError:
+    descriptions = []
+    for character, (count, first) in sorted(unknown.items()):
+        descriptions.append(f"{show(character)} ({count:,}, first in {first})")
     return AlphabetError(
-        f"labels have {len(refused)} characters that the alphabet lacks: {_some(named, 10)}; "
+        f"labels have {len(unknown)} characters that the alphabet lacks: "
+        f"{enumerate_names(descriptions, 10)}; "
         "add them to --alphabet, or drop them from labels with --drop-unknown"
     )
 
 
 def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
-    """Training and validation part, by content hash: equal images never stand on both sides, whatever the order.
+    """Split samples into a training and a validation part by the content hashes of images.
 
-    At least one image is split off; never more than some thousands.
+    Equal images never end up in both parts, whatever the order of the samples. The validation part
+    has at least one image and at most some thousands.
 
     Raises:
-        StoreError: too few different images to split.
+        StoreError: There are too few different images to split.
     """
-    wanted = min(max(1, round(fraction * len(samples))), _MOST_VALIDATION)
+    wanted = min(max(1, round(fraction * len(samples))), _MAX_VALIDATION_SAMPLES)
     hashes = samples.hashes()
     distinct = np.unique(hashes)
     if len(distinct) < 2:
@@ -308,31 +316,30 @@ def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
         )
     bound = np.sort(hashes)[wanted - 1]
     bound = min(bound, distinct[-2])  # something is left to train on
-    held = hashes <= bound
-    return samples.take(~held), samples.take(held)
+    is_validation = hashes <= bound
+    return samples.take(~is_validation), samples.take(is_validation)
 
 
 def prepare(config: ModelConfig, data: DataConfig) -> tuple[Samples, Samples, list[str]]:
-    """Training samples, validation samples, and a sentence for each cause for which others were left out.
+    """Return the training samples, the validation samples, and sentences about those left out.
 
     Raises:
-        StoreError: a store that cannot be used, or nothing left to train on.
-        AlphabetError: see `encode`.
+        StoreError: A store cannot be used, or nothing is left to train on.
+        AlphabetError: See `encode`.
     """
-    samples, skipped = encode(
-        open_stores(path for path, _ in data.sources), config, data.drop_unknown
-    )
+    stores = open_stores(path for path, _ in data.sources)
+    train, skipped = encode(stores, config, data.drop_unknown)
     notes = list(skipped.summary())
     if data.val:
-        held, skipped = encode(open_stores(data.val), config, drop_unknown=True)
-        notes += [f"validation: {sentence}" for sentence in skipped.summary()]
-    if not len(samples) or (data.val and not len(held)):
+        val, val_skipped = encode(open_stores(data.val), config, drop_unknown=True)
+        notes += [f"validation: {sentence}" for sentence in val_skipped.summary()]
+    if not len(train) or (data.val and not len(val)):
         raise StoreError("no sample can be used: " + "; ".join(notes))
     if not data.val:
-        samples, held = split(samples, data.val_fraction)
+        train, val = split(train, data.val_fraction)
     for number, (path, weight) in enumerate(data.sources):
-        if weight is not None and not (samples.sources == number).any():
+        if weight is not None and not (train.sources == number).any():
             raise StoreError(
                 f"{path}: has weight {weight:g}, but none of its samples is left to train on"
             )
-    return samples, held, notes
+    return train, val, notes

@@ -1,4 +1,7 @@
-"""Training batches, read and decoded ahead of the step by threads (LMDB and OpenCV release Python's lock)."""
+"""Loading of training batches, which threads read and decode ahead of the training step.
+
+LMDB and OpenCV release Python's global lock.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,19 @@ from crnn_cli.prefetch import in_order
 
 @dataclass
 class Batch:
-    """One process's part of a training batch: first the samples that have an image, then those that have a mask.
+    """The share of a training batch that one process gets: images first, then masks.
 
     Attributes:
-        images: (R, C, H, W) uint8. masks: (N - R, 1, h, W') uint8. widths: (N,) of the one or the other.
-        labels: all labels, one after another. lengths: (N,) of each. needed: (N,) frames of each label.
-        keys: (N,) of the augmentation. sources: (N,) number of the store of each. names: of the samples.
-        unreadable: names of the samples that were to be here and cannot be decoded.
+        images: (R, C, H, W) uint8.
+        masks: (N - R, 1, h, W') uint8.
+        widths: (N,) widths of the images and the masks.
+        labels: All labels, one after another.
+        lengths: (N,) length of each label.
+        needed: (N,) frames that each label needs.
+        keys: (N,) keys of the augmentation.
+        sources: (N,) number of the store that each sample comes from.
+        names: The names of the samples.
+        unreadable: The names of samples that are missing here because they cannot be decoded.
     """
 
     images: NDArray[np.uint8]
@@ -43,76 +52,98 @@ class Batch:
     def __len__(self) -> int:
         return len(self.widths)
 
-    def split(self, pieces: int) -> list[Batch]:
-        """At most `pieces` micro-batches of like size, in order."""
-        edges = np.linspace(0, len(self), max(1, min(pieces, len(self))) + 1).astype(int).tolist()
-        ends = np.concatenate(([0], np.cumsum(self.lengths)))
-        real = len(self.images)
-        return [
-            Batch(
-                self.images[a:b], self.masks[max(0, a - real) : max(0, b - real)], self.widths[a:b],
-                self.labels[ends[a] : ends[b]], self.lengths[a:b], self.needed[a:b], self.keys[a:b],
-                self.sources[a:b], self.names[a:b],
-            )
-            for a, b in pairwise(edges)
-        ]  # fmt: skip
+    def split(self, count: int) -> list[Batch]:
+        """Return at most `count` micro-batches of similar size, in order."""
+        edges = np.linspace(0, len(self), max(1, min(count, len(self))) + 1).astype(int).tolist()
+        label_ends = np.concatenate(([0], np.cumsum(self.lengths)))
+        return [self._part(start, end, label_ends) for start, end in pairwise(edges)]
+
+    def _part(self, start: int, end: int, label_ends: NDArray[np.int64]) -> Batch:
+        """Return the samples from `start` to `end`."""
+        image_count = len(self.images)
+        return Batch(
+            images=self.images[start:end],
+            masks=self.masks[max(0, start - image_count) : max(0, end - image_count)],
+            widths=self.widths[start:end],
+            labels=self.labels[label_ends[start] : label_ends[end]],
+            lengths=self.lengths[start:end],
+            needed=self.needed[start:end],
+            keys=self.keys[start:end],
+            sources=self.sources[start:end],
+            names=self.names[start:end],
+        )
 
 
 class Loader:
-    """Makes batches of draws, a few ahead.
+    """A loader that makes batches from draws, a few of them ahead.
 
     Args:
-        rank, size: of every draw, this process takes each `size`-th sample from `rank` on.
-        workers: threads; None: half of the cores, at most 8.
+        samples: The training samples.
+        rank: The number of this process, which takes each `size`-th sample of a draw from `rank`
+            on.
+        size: The number of processes.
+        workers: The number of threads. None: half of the cores, at most 8.
     """
 
     def __init__(
         self, samples: Samples, rank: int = 0, size: int = 1, workers: int | None = None
     ) -> None:
         self.samples = samples
-        self.rank, self.size = rank, size
-        self.workers = max(1, min(8, cores() // (2 * size))) if workers is None else max(1, workers)
-        self._known_bad: set[int] = set()
+        self.rank = rank
+        self.size = size
+        if workers is None:
+            workers = min(8, cores() // (2 * size))
+        self.workers = max(1, workers)
+        self._named_unreadable: set[int] = set()
 
     def load(self, draws: Sequence[Draw]) -> Generator[Batch, None, None]:
-        """The batches of `draws`, in order; one of which nothing can be read is empty."""
+        """Yield the batches of draws in order; empty if none of their samples can be read."""
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             yield from in_order(lambda draw: pool.submit(self.make, draw), draws, 2 * self.workers)
 
     def make(self, draw: Draw) -> Batch:
-        """This process's part of a draw; what cannot be read is left out, and named the first time."""
-        found: tuple[list[tuple[int, NDArray[np.uint8]]], ...] = (
-            [],
-            [],
-        )  # images and masks, with their places
-        unreadable = []
-        for place in range(self.rank, len(draw.samples), self.size):
-            index = int(draw.samples[place])
+        """Return this process's share of a draw.
+
+        Samples that cannot be read are left out, and named the first time.
+        """
+        images: list[NDArray[np.uint8]] = []
+        masks: list[NDArray[np.uint8]] = []
+        image_positions: list[int] = []
+        mask_positions: list[int] = []
+        unreadable: list[str] = []
+        for position in range(self.rank, len(draw.samples), self.size):
+            index = int(draw.samples[position])
+            is_mask = self.samples.is_mask(index)
             try:
-                found[self.samples.is_mask(index)].append((place, self.samples.image(index)))
+                image = self.samples.image(index)
             except ImageError:
-                if index not in self._known_bad:  # named once
-                    self._known_bad.add(index)
+                if index not in self._named_unreadable:
+                    self._named_unreadable.add(index)
                     unreadable.append(self.samples.name(index))
-        (images, widths), (masks, mask_widths) = (
-            _padded([image for _, image in part]) for part in found
-        )
-        kept = [place for part in found for place, _ in part]
-        indices = draw.samples[kept]
-        labels = [self.samples.labels[int(i)] for i in indices]
+                continue
+            (masks if is_mask else images).append(image)
+            (mask_positions if is_mask else image_positions).append(position)
+        image_batch, image_widths = _collate(images)
+        mask_batch, mask_widths = _collate(masks)
+        positions = image_positions + mask_positions
+        indices = draw.samples[positions]
+        labels = [self.samples.labels[index] for index in indices]
         return Batch(
-            images=images,
-            masks=masks,
-            widths=np.concatenate((widths, mask_widths)),
+            images=image_batch,
+            masks=mask_batch,
+            widths=np.concatenate((image_widths, mask_widths)),
             labels=np.concatenate([np.zeros(0, np.int64), *labels]),
-            lengths=np.array([len(x) for x in labels], np.int64),
+            lengths=np.array([len(label) for label in labels], np.int64),
             needed=self.samples.needed[indices],
-            keys=draw.keys[kept],
+            keys=draw.keys[positions],
             sources=self.samples.sources[indices],
-            names=[self.samples.name(int(i)) for i in indices],
+            names=[self.samples.name(int(index)) for index in indices],
             unreadable=unreadable,
         )
 
 
-def _padded(images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return collate(images) if images else (np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64))
+def _collate(images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images as one batch with their widths, also where there are none."""
+    if images:
+        return collate(images)
+    return np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64)

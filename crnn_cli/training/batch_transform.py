@@ -102,7 +102,7 @@ class BatchTransform:
             for row, image, width in zip(
                 rows.tolist(), images.cpu().numpy(), widths.tolist(), strict=True
             ):
-                val.settle(row, image[:, :, :width].copy())
+                val.set_image(row, image[:, :, :width].copy())
 
 
 def _ink_rows(masks: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
