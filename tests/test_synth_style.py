@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from crnn_cli.config import Scaling
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.colour import Colour, ColourConfig
+from crnn_cli.synth.colour import Colour
+from crnn_cli.synth.colour_params import ColourConfig
 from crnn_cli.synth.degrade import Chance, DegradeConfig
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.geometry_params import GeometryConfig

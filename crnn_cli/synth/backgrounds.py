@@ -1,7 +1,8 @@
-"""What text stands on: flat, gradients, noise, shapes, patterns, strokes and the user's photographs, a batch at a time.
+"""The backgrounds of text: flat, gradients, noise, shapes, patterns, strokes and photographs.
 
-A background is a function of the line's height, its key and the place from the left top alone: a sample has the same
-whatever batch it is met in, and however wide that is. Lengths are in line heights unless pixels are named.
+A background is a function of the line's height, its key and the position relative to the left top
+alone: a sample has the same background whatever its batch, and however wide that is. Lengths are
+in line heights unless pixels are named.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from crnn_cli.synth.textures import (
 )
 
 _SALT = np.uint64(0xBAC6)
-_DRAWS = 12  # numbers a sample
-_FINEST = 32  # pixels of a line at which textures are read about as they are stored
+_DRAWS = 12  # random numbers for each sample
+_TEXTURE_HEIGHT = 32  # pixels of a line at which textures are read about as they are stored
 
 _KINDS = (
     "flat",
@@ -46,20 +47,24 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class BackgroundConfig:
-    """Shares of the kinds, divided by their sum, and their contrast.
+    """The shares of the kinds of backgrounds, divided by their sum, and their contrast.
 
     Attributes:
-        flat: one grey, 0.5.
-        gradient: a linear or radial wave 3 to 16 heights long.
-        noise: of many scales, from sand to clouds.
-        leaves: overlapping discs, rectangles and polygons of random greys.
-        stripes, bricks, wood, cloth: what they say.
-        strokes: rows of pen strokes, as writing that nobody can read.
-        photo: windows of photographs; without `photos` its share goes to the other kinds.
-        contrast: least and greatest, 0 to 0.5: a sample draws its c between them; its values lie within 0.5 - c and
-            0.5 + c, with a standard deviation of some 0.4 c (noise, strokes) to 0.9 c (hard stripes).
-        photos: image files and folders of them, searched deeply.
-        photo_limit: textures of 512 x 512 bytes that are kept of them at most.
+        flat: The share of one grey, 0.5.
+        gradient: The share of linear or radial waves 3 to 16 heights long.
+        noise: The share of noise of many scales, from sand to clouds.
+        leaves: The share of overlapping discs, rectangles and polygons of random greys.
+        stripes: The share of stripes.
+        bricks: The share of bricks.
+        wood: The share of wood.
+        cloth: The share of woven cloth.
+        strokes: The share of rows of pen strokes, like unreadable writing.
+        photo: The share of windows of photographs; without `photos` it goes to the other kinds.
+        contrast: The least and greatest contrast, 0 to 0.5. A sample draws its contrast c between
+            them; its values lie within 0.5 - c and 0.5 + c, with a standard deviation of about
+            0.4 c (noise, strokes) to 0.9 c (hard stripes).
+        photos: Image files and folders of them, which are searched recursively.
+        photo_limit: The greatest number of textures of 512 x 512 bytes that are kept of them.
     """
 
     flat: float = 0.25
@@ -85,10 +90,11 @@ class BackgroundConfig:
         within("photo-limit", self.photo_limit, 1)
 
     def shares(self) -> NDArray[np.float64]:
-        """Of each kind, as it is drawn: not yet divided by the sum."""
-        return np.array(
-            [getattr(self, kind) if kind != "photo" or self.photos else 0.0 for kind in _KINDS]
-        )
+        """Return the share of each kind, not yet divided by their sum."""
+        shares = [float(getattr(self, kind)) for kind in _KINDS]
+        if not self.photos:
+            shares[_KINDS.index("photo")] = 0.0
+        return np.array(shares)
 
 
 BACKGROUND_PRESETS: dict[str, BackgroundConfig] = {
@@ -104,18 +110,21 @@ BACKGROUND_PRESETS: dict[str, BackgroundConfig] = {
         photo=0,
         contrast=(0.02, 0.15),
     ),
-    "all": BackgroundConfig(flat=0.4, photo=0.4, contrast=(0.03, 0.4)),
 }
 
 
 class Backgrounds:
-    """RandomDraws backgrounds.
+    """Draws backgrounds.
+
+    Args:
+        config: The shares of the kinds and the contrast.
+        device: The device on which backgrounds are drawn.
 
     Attributes:
-        unreadable: the files among the photographs that could not be decoded.
+        unreadable: The photographs that could not be decoded.
 
     Raises:
-        ImageError: photographs are asked for and none can be read.
+        ImageError: The configuration names photographs and none can be read.
     """
 
     def __init__(self, config: BackgroundConfig, device: torch.device | str) -> None:
@@ -137,7 +146,7 @@ class Backgrounds:
         self._bounds = np.cumsum(config.shares() / config.shares().sum())
 
     def __call__(self, height: int, width: int, keys: NDArray[np.uint64]) -> Tensor:
-        """(N, 1, height, width) float32, 0 to 1, about 0.5; the contrast is the config's."""
+        """Draw backgrounds (N, 1, height, width) float32, 0 to 1, about 0.5, for keys (N,)."""
         drawn = uniforms(mix(keys, _SALT), _DRAWS)
         kinds = np.searchsorted(self._bounds[:-1], drawn[:, 0], side="right")
         unit = torch.from_numpy(drawn[:, 1:]).to(self.device)
@@ -146,82 +155,103 @@ class Backgrounds:
             name = _KINDS[kind]
             if name != "flat":
                 rows = torch.from_numpy(np.flatnonzero(kinds == kind)).to(self.device)
-                x[rows] = self._pattern(name, height, width, unit[rows])
+                x[rows] = self._pattern(name, height, width, unit[rows, 1:])
         least, greatest = self.config.contrast
         contrast = torch.lerp(unit.new_tensor(least), unit.new_tensor(greatest), unit[:, 0])
         return x.mul_(contrast[:, None, None, None]).add_(0.5)
 
     def _pattern(self, kind: str, height: int, width: int, unit: Tensor) -> Tensor:
-        """(n, 1, height, width), -1 to 1, of numbers (n, 11) of which the first is not to be used."""
+        """Return (n, 1, height, width), -1 to 1, drawn by random numbers (n, _DRAWS - 2)."""
         if kind == "wood":
             years = self._window(kind, height, width, unit, turn=0.5, along=10.0)
-            return torch.sin_(years * (2 + 10 * unit[:, 7, None, None, None]))
+            frequency = unit[:, 6, None, None, None]
+            return torch.sin_(years * (2 + 10 * frequency))
         if kind in self._textures:
             return self._window(kind, height, width, unit, turn=0.03 if kind == "photo" else 0.5)
-        # coordinates turned about the left top, in line heights
+        # The coordinates are turned about the left top, in line heights.
         y = torch.arange(height, device=self.device)[:, None] / height
         x = torch.arange(width, device=self.device) / height
-        angle = 2 * math.pi * unit[:, 1, None, None]
+        direction, *draws = unit[:, :, None, None].unbind(1)
+        angle = 2 * math.pi * direction
         if kind in ("bricks", "cloth"):
             angle = (angle - math.pi) / 12
         along = torch.cos(angle) * x + torch.sin(angle) * y
         across = torch.cos(angle) * y - torch.sin(angle) * x
-        return _PATTERNS[kind](along, across, unit[:, 2:, None, None])[:, None]
+        return _PATTERNS[kind](along, across, draws)[:, None]
 
     def _window(
         self, kind: str, height: int, width: int, unit: Tensor, turn: float, along: float = 1.0
     ) -> Tensor:
-        """A window of a texture: anywhere, either way round, at 1/2 to 4 of its pixels a pixel, up to `turn` rounds."""
+        """Return a window anywhere in a texture, with 1/2 to 4 of its pixels in a pixel.
+
+        Args:
+            kind: The kind of texture.
+            height: The height of the window in pixels.
+            width: The width of the window in pixels.
+            unit: Random numbers (n, _DRAWS - 2).
+            turn: The greatest rotation of the window, in full turns.
+            along: The factor by which the texture is stretched along its rows.
+        """
         textures = self._textures[kind]
-        chosen = (unit[:, 1] * len(textures)).long()
-        scale = torch.exp2(3 * unit[:, 2] - 1) * (_FINEST / height)
-        angle = 2 * math.pi * turn * (2 * unit[:, 3] - 1)
-        flip = torch.where(unit[:, 4] < 0.5, -1.0, 1.0)
-        cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        rows = (flip * cos, -flip * sin, unit[:, 5] * SIDE), (sin, cos, unit[:, 6] * SIDE)
-        affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (n, 2, 3)
+        texture, zoom, direction, flipped, column, row, *_ = unit.unbind(1)
+        chosen = (texture * len(textures)).long()
+        scale = torch.exp2(3 * zoom - 1) * (_TEXTURE_HEIGHT / height)
+        angle = 2 * math.pi * turn * (2 * direction - 1)
+        flip = torch.where(flipped < 0.5, -1.0, 1.0)
+        cos = scale * torch.cos(angle)
+        sin = scale * torch.sin(angle)
+        across = torch.stack((flip * cos, -flip * sin, column * SIDE), dim=1)
+        down = torch.stack((sin, cos, row * SIDE), dim=1)
+        affine = torch.stack((across, down), dim=1)  # (n, 2, 3)
         affine[:, 0, :2] /= along
         return sample_windows(textures, chosen, affine, height, width)
 
 
-def _gradient(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:
-    """A wave along one direction or around a point near the line's beginning."""
-    distance = torch.hypot(along - (8 * unit[:, 2] - 1), across - (3 * unit[:, 3] - 1))
-    way = torch.where(unit[:, 4] < 0.4, distance, along)
-    return torch.cos(2 * math.pi * (way / (3 + 13 * unit[:, 0] ** 2) + unit[:, 1]))
+def _gradient(along: Tensor, across: Tensor, draws: list[Tensor]) -> Tensor:
+    """Return a wave along one direction or around a point near the line's beginning."""
+    length, phase, column, row, shape, *_ = draws
+    distance = torch.hypot(along - (8 * column - 1), across - (3 * row - 1))
+    way = torch.where(shape < 0.4, distance, along)
+    return torch.cos(2 * math.pi * (way / (3 + 13 * length**2) + phase))
 
 
-def _stripes(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:
-    """A wave 0.15 to 1.5 long, from smooth to hard-edged."""
-    wave = torch.cos(2 * math.pi * (along / (0.15 * 10 ** unit[:, 0]) + unit[:, 1]))
-    return (wave * (1 + 9 * unit[:, 2]) + unit[:, 3] - 0.5).clamp_(-1, 1)
+def _stripes(along: Tensor, _across: Tensor, draws: list[Tensor]) -> Tensor:
+    """Return a wave 0.15 to 1.5 long, from smooth to hard-edged."""
+    length, phase, hardness, level, *_ = draws
+    wave = torch.cos(2 * math.pi * (along / (0.15 * 10**length) + phase))
+    return (wave * (1 + 9 * hardness) + level - 0.5).clamp_(-1, 1)
 
 
-def _bricks(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:
-    """Courses 0.25 to 1.5 high of bricks of random greys, each course moved by half a brick, with mortar between."""
-    high = 0.25 + 1.25 * unit[:, 0]
-    long = high * (1 + 2 * unit[:, 1])
-    y = across / high + unit[:, 2]
+def _bricks(along: Tensor, across: Tensor, draws: list[Tensor]) -> Tensor:
+    """Return courses of bricks, 0.25 to 1.5 high, with mortar between them.
+
+    The bricks have random greys, and each course is shifted by half a brick.
+    """
+    size, ratio, row, column, grey_seed, mortar_width, mortar_grey, greys, *_ = draws
+    high = 0.25 + 1.25 * size
+    long = high * (1 + 2 * ratio)
+    y = across / high + row
     course = y.floor()
-    x = along / long + unit[:, 3] + 0.5 * (course % 2)
+    x = along / long + column + 0.5 * (course % 2)
     brick = x.floor()
-    seed = (unit[:, 4] * 1e6).long()
-    grey = ((brick.long() * 7919 + course.long() * 104729 + seed) * 48271 % 65521).float() / 65521
-    joint = torch.minimum((x - brick) * (long / high), y - course) < 0.06 + 0.08 * unit[:, 5]
-    mortar = torch.where(unit[:, 6] < 0.5, -1.0, 1.0)
-    return torch.where(joint, mortar, (grey - 0.5) * (0.2 + unit[:, 7]))
+    seed = (grey_seed * 1e6).long()
+    number = brick.long() * 7919 + course.long() * 104729 + seed
+    grey = (number * 48271 % 65521).float() / 65521
+    joint = torch.minimum((x - brick) * (long / high), y - course) < 0.06 + 0.08 * mortar_width
+    mortar = torch.where(mortar_grey < 0.5, -1.0, 1.0)
+    return torch.where(joint, mortar, (grey - 0.5) * (0.2 + greys))
 
 
-def _cloth(along: Tensor, across: Tensor, unit: Tensor) -> Tensor:
-    """A plain weave of threads 0.08 to 0.3 thick, over and under each other in turn."""
-    thick = 0.08 + 0.22 * unit[:, 0] ** 2
-    x, y = along / thick + unit[:, 1], across / thick + unit[:, 2]
+def _cloth(along: Tensor, across: Tensor, draws: list[Tensor]) -> Tensor:
+    """Return a plain weave of threads 0.08 to 0.3 thick, over and under each other in turn."""
+    size, column, row, weft, *_ = draws
+    thick = 0.08 + 0.22 * size**2
+    x = along / thick + column
+    y = across / thick + row
     over = (x.floor() + y.floor()) % 2 == 0
-    return (
-        torch.where(over, torch.sin(math.pi * x).abs(), torch.sin(math.pi * y).abs() * unit[:, 3])
-        * 2
-        - 1
-    )
+    warp_thread = torch.sin(math.pi * x).abs()
+    weft_thread = torch.sin(math.pi * y).abs() * weft
+    return torch.where(over, warp_thread, weft_thread) * 2 - 1
 
 
 _PATTERNS = {"gradient": _gradient, "stripes": _stripes, "bricks": _bricks, "cloth": _cloth}

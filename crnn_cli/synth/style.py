@@ -1,6 +1,7 @@
-"""Masks of text to finished images: geometry, colour, background, degradation, a batch at a time, on any device.
+"""The styling of text: masks become images, a batch at a time, on any device.
 
-A sample's image is a function of its mask, its key and the configuration alone, whatever batch it is met in.
+Styling is geometry, colour, background and degradation. The image of a sample is a function of its
+mask, its key and the configuration alone, whatever its batch.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from crnn_cli.config import Preset, Scaling, within
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds
-from crnn_cli.synth.colour import Colour, ColourConfig
+from crnn_cli.synth.colour import Colour
+from crnn_cli.synth.colour_params import ColourConfig
 from crnn_cli.synth.degrade import DEGRADE_PRESETS, DegradeConfig, Degrader
 from crnn_cli.synth.geometry import Geometry
 from crnn_cli.synth.geometry_params import GeometryConfig
 from crnn_cli.synth.random_draws import Keys, RandomDraws, rows_where
 
-_NARROWEST = 8  # pixels of an image that keeps its own width
-_LINE = 12.0  # lengths of the ink, in its heights, from which text counts as a line
-_UNSEEN = 0.012  # standard deviation of letters and ground that is hardly seen, share of the range
+_MIN_WIDTH = 8  # pixels of an image that keeps its own width
+_LINE_LENGTH = 12.0  # length of the ink, in its heights, from which text counts as a line
+_MIN_DEVIATION = 0.012  # standard deviation, share of the range, of letters that are hardly seen
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,16 @@ class Style:
     """One kind of picture of text.
 
     Attributes:
-        geometry, colour, background, degrade: what may happen, how often and how far.
-        clean: share of samples that are only cropped, in one luminance on one other; 0 to 1.
-        legible: agreement of image and letters, 0 to 1, below which a degraded sample gets back some of what it was;
-            see `agreement`. Letters lower than the image need up to a quarter more. 0 leaves all as they are.
-        words, lines: weights of this kind, among the style's, for text up to twelve times as long as high, and longer.
+        geometry: The settings of the transforms.
+        colour: The settings of luminances and contrast.
+        background: The settings of the background.
+        degrade: The settings of the degradation.
+        clean: The share of samples that are only cropped, in one luminance on another; 0 to 1.
+        legible: The agreement of image and letters, 0 to 1, below which a degraded sample gets back
+            a part of its state before; see `agreement`. Letters lower than the image need up to a
+            quarter more. 0 leaves all samples as they are.
+        words: The weight of this style for text up to twelve times as long as high.
+        lines: The weight of this style for longer text.
     """
 
     geometry: GeometryConfig
@@ -111,7 +118,8 @@ RECEIPT = Style(
     BACKGROUND_PRESETS["document"],
     DEGRADE_PRESETS["receipt"],
 )
-CARBON = Style(  # a typed page's copy on thin paper
+# The carbon copy of a typed page, on thin paper.
+CARBON = Style(
     replace(_FLAT, behind=0.08),
     replace(_PRINT, contrast=(0.2, 0.55), dark=1.0, paper=0.25),
     BACKGROUND_PRESETS["document"],
@@ -119,7 +127,8 @@ CARBON = Style(  # a typed page's copy on thin paper
     clean=0.0,
 )
 
-HAND = Style(  # its letters are small, thin and hard to read as they are: more is left of them
+# Handwritten letters are small, thin and hard to read, so that more must be left of them.
+HAND = Style(
     replace(_FLAT, rotation=1.5, slant=0.3, rise=0.5, neighbour=0.15, behind=0.06),
     replace(_PRINT, dark=0.97, paper=0.45),
     BACKGROUND_PRESETS["document"],
@@ -130,21 +139,20 @@ HAND = Style(  # its letters are small, thin and hard to read as they are: more 
 
 @dataclass(frozen=True)
 class StyleConfig:
-    """How text is made to look.
+    """The styles of text.
 
     Attributes:
-        styles: the kinds of pictures; each sample is drawn one.
-        pitch: least width that a character keeps, pixels for images 32 high, at least 1.
+        styles: The kinds of pictures; each sample gets one of them.
+        pitch: The least width that a character keeps, at least 1, in pixels of images 32 high.
     """
 
     styles: tuple[Style, ...] = (SCENE,)
     pitch: float = 6.0
 
     def __post_init__(self) -> None:
-        if not (
-            sum(look.words for look in self.styles) > 0
-            and sum(look.lines for look in self.styles) > 0
-        ):
+        words = sum(style.words for style in self.styles)
+        lines = sum(style.lines for style in self.styles)
+        if not (words > 0 and lines > 0):
             raise UsageFault(
                 "no look has a weight for words, or none for lines: give one of each more than 0"
             )
@@ -174,19 +182,24 @@ class Stylist:
     """Makes images of masks.
 
     Args:
-        scaling: of a model, by which the images are as high and narrow ones as wide as it sees them; or a height in
-            pixels, at which images keep their own width.
+        config: The styles.
+        scaling: The scaling of a model, so that the images are as high, and narrow ones as wide, as
+            the model sees them; or a height in pixels, at which images keep their own width.
+        device: The device on which images are made.
     """
 
     def __init__(
         self, config: StyleConfig, scaling: Scaling | int, device: torch.device | str
     ) -> None:
         if isinstance(scaling, int):
-            scaling = Scaling(scaling, _NARROWEST)
-        self.config, self.height = config, scaling.height
+            scaling = Scaling(scaling, _MIN_WIDTH)
+        self.config = config
+        self.height = scaling.height
         self.device = torch.device(device)
         pitch = config.pitch * self.height / 32
-        self._looks = [_Look(look, scaling, pitch, self.device) for look in config.styles]
+        self._renderers = [
+            _StyleRenderer(style, scaling, pitch, self.device) for style in config.styles
+        ]
 
     def __call__(
         self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor | None = None
@@ -194,85 +207,99 @@ class Stylist:
         """Style a batch.
 
         Args:
-            masks: (N, 1, h, W) uint8, 0 to 255. boxes: (N, 3) int64 ink's top row, bottom row (exclusive) and width.
-            keys: (N,). lengths: (N,) characters of each text, for the pitch; None: guessed from the ink's length.
+            masks: The masks (N, 1, h, W) uint8, 0 to 255.
+            boxes: (N, 3) int64 top row, bottom row (exclusive) and width of the ink.
+            keys: The keys (N,) of the samples.
+            lengths: (N,) characters of each text, for the pitch; None estimates them from the ink's
+                length.
 
         Returns:
-            (N, 1, height, W') uint8 on the device, 0 to the right of a sample's width, and the widths (N,) on the CPU.
+            (N, 1, height, W') uint8 on the device, 0 to the right of a sample's width, and the
+            widths (N,) on the CPU.
         """
         boxes = boxes.cpu()
         lengths = torch.zeros(len(keys), dtype=torch.int64) if lengths is None else lengths.cpu()
         masks = masks.to(self.device)
         chosen = self._choose(boxes, keys)
-        parts = []
-        for number, look in enumerate(self._looks):
+        widths = torch.zeros(len(keys), dtype=torch.int64)
+        styled = []
+        for number, render in enumerate(self._renderers):
             rows = rows_where(chosen == number)
             if len(rows):
-                own = look(
-                    masks[rows.to(self.device)], boxes[rows], keys[rows.numpy()], lengths[rows]
+                at = rows.to(self.device)
+                images, styled_widths = render(
+                    masks[at], boxes[rows], keys[rows.numpy()], lengths[rows]
                 )
-                parts.append((rows, *own))
-        widths = torch.zeros(len(keys), dtype=torch.int64)
-        for rows, _, own_widths in parts:
-            widths[rows] = own_widths
-        images = torch.zeros(
+                widths[rows] = styled_widths
+                styled.append((at, images))
+        batch = torch.zeros(
             len(keys), 1, self.height, int(widths.max()), dtype=torch.uint8, device=self.device
         )
-        for rows, own_images, _ in parts:
-            images[rows.to(self.device), :, :, : own_images.shape[3]] = own_images
-        return images, widths
+        for at, images in styled:
+            batch[at, :, :, : images.shape[3]] = images
+        return batch, widths
 
     def _choose(self, boxes: Tensor, keys: Keys) -> Tensor:
-        """(N,) which look each sample gets."""
+        """Return the number (N,) of each sample's style."""
         u = RandomDraws(keys, 0x57E, 2)
-        words = u.choice(tuple(look.words for look in self.config.styles))
-        lines = u.choice(tuple(look.lines for look in self.config.styles))
-        return torch.where(boxes[:, 2] < _LINE * (boxes[:, 1] - boxes[:, 0]), words, lines)
+        words = u.choice(tuple(style.words for style in self.config.styles))
+        lines = u.choice(tuple(style.lines for style in self.config.styles))
+        height = boxes[:, 1] - boxes[:, 0]
+        return torch.where(boxes[:, 2] < _LINE_LENGTH * height, words, lines)
 
 
-class _Look:
-    """Makes images of one look."""
+class _StyleRenderer:
+    """Makes images of one style."""
 
-    def __init__(self, look: Style, scaling: Scaling, pitch: float, device: torch.device) -> None:
-        self.look, self.height, self.device = look, scaling.height, device
-        self._geometry = Geometry(look.geometry, scaling, pitch, device)
-        self._colour = Colour(look.colour, device)
-        self._backgrounds = Backgrounds(look.background, device)
-        self._degrade = Degrader(look.degrade, device)
+    def __init__(self, style: Style, scaling: Scaling, pitch: float, device: torch.device) -> None:
+        self.style = style
+        self.height = scaling.height
+        self.device = device
+        self._geometry = Geometry(style.geometry, scaling, pitch, device)
+        self._colour = Colour(style.colour, device)
+        self._backgrounds = Backgrounds(style.background, device)
+        self._degrade = Degrader(style.degrade, device)
 
     def __call__(
         self, masks: Tensor, boxes: Tensor, keys: Keys, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(n, 1, height, W) uint8, 0 to the right of each width, and the widths (n,) on the CPU."""
+        """Return images (n, 1, height, W) uint8, 0 beyond their widths (n,), and the widths."""
         keys = mix(keys, np.uint64(0x57F))
-        clean = RandomDraws(keys, 0x580, 1).happens(self.look.clean)
+        clean = RandomDraws(keys, 0x580, 1).happens(self.style.clean)
         placed = self._geometry(masks, boxes, lengths, clean, keys)
-        widths, columns = placed.widths, int(placed.widths.max())
+        widths = placed.widths
+        columns = int(widths.max())
         background = self._backgrounds(self.height, placed.ink.shape[3], keys)
         x = self._colour(placed, background, clean, keys)[:, :, :, :columns]
-        within = (
-            torch.arange(columns, device=self.device) < widths.to(self.device)[:, None, None, None]
-        )
-        if len(rows := rows_where(~clean)):
+        limits = widths.to(self.device)[:, None, None, None]
+        inside = torch.arange(columns, device=self.device) < limits
+        rows = rows_where(~clean)
+        if len(rows):
             at = rows.to(self.device)
             degraded = self._degrade(x[at], widths[rows], keys[rows.numpy()])
-            needed = max(self.look.legible, 1e-6) * (
-                1.25 - 0.25 * (placed.ink_height[rows] / self.height).clamp(max=1)
-            )
-            agreed = agreement(degraded, placed.ink[at, :, :, :columns], within[at])
-            agreed /= needed.to(self.device)[:, None, None, None]
-            x[at] = torch.lerp(x[at], degraded, agreed.square().clamp(max=1))
-        return (x * 255 * within).round_().to(torch.uint8), widths
+            share = agreement(degraded, placed.ink[at, :, :, :columns], inside[at])
+            share /= self._needed_agreement(placed.ink_height[rows])
+            x[at] = torch.lerp(x[at], degraded, share.square().clamp(max=1))
+        return (x * 255 * inside).round_().to(torch.uint8), widths
+
+    def _needed_agreement(self, ink_height: Tensor) -> Tensor:
+        """Return the agreement (n, 1, 1, 1) that samples need, by the height (n,) of their ink."""
+        more_for_low_letters = 1.25 - 0.25 * (ink_height / self.height).clamp(max=1)
+        needed = max(self.style.legible, 1e-6) * more_for_low_letters
+        return needed.to(self.device)[:, None, None, None]
 
 
 def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
-    """How well letters are seen, 0 to 1: the correlation of image and ink, or its outline, in fine detail.
+    """Return how well letters are seen, 0 to 1.
 
-    Uneven light lowers it little; noise, blur, and patterns as fine as strokes lower it much, and so does a contrast
-    that is nearly none. People read hardly anything below 0.5 and nearly all above 0.7.
+    This is the correlation of the image and the ink, or its outline, in fine detail. Uneven light
+    lowers it little; noise, blur, and patterns as fine as strokes lower it much, and so does a
+    contrast near zero. People read hardly anything below 0.5 and nearly all above 0.7.
 
     Args:
-        images: (N, 1, H, W) float32. ink: (N, 1, H, W) float32. within: (N, 1, 1, W) bool: columns that count.
+        images: The images (N, 1, H, W) float32.
+        ink: The ink (N, 1, H, W) float32.
+        within: (N, 1, 1, W) bool, true for the columns that count.
 
     Returns:
         (N, 1, 1, 1) float32.
@@ -281,17 +308,17 @@ def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
     x = torch.cat((images, ink, outline, torch.ones_like(ink)), 1) * within  # (N, 4, H, W)
     smooth = _smooth(x, ink.shape[2] // 4)
     x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * within
-    image, letters = x[:, :1], x[:, 1:]
-    unseen = _UNSEEN**2 * x.shape[2] * within.sum(3, keepdim=True)
-    power = (image.square().sum((2, 3), keepdim=True) + unseen) * letters.square().sum(
-        (2, 3), keepdim=True
-    )
-    together = (image * letters).sum((2, 3), keepdim=True).abs()
-    return (together / power.sqrt().clamp(min=1e-6)).amax(1, keepdim=True)
+    image = x[:, :1]
+    letters = x[:, 1:]
+    unseen = _MIN_DEVIATION**2 * x.shape[2] * within.sum(3, keepdim=True)
+    image_power = image.square().sum((2, 3), keepdim=True) + unseen
+    power = image_power * letters.square().sum((2, 3), keepdim=True)
+    covariance = (image * letters).sum((2, 3), keepdim=True).abs()
+    return (covariance / power.sqrt().clamp(min=1e-6)).amax(1, keepdim=True)
 
 
 def _smooth(x: Tensor, cell: int) -> Tensor:
-    """Means over cells, counted from the left top, and between them the way from one to the next."""
+    """Return the means of cells, counted from the left top, with linear steps between them."""
     height, width = x.shape[2:]
     coarse = F.avg_pool2d(F.pad(x, (0, -width % cell, 0, -height % cell)), cell)
     return F.interpolate(coarse, scale_factor=cell, mode="bilinear")[:, :, :height, :width]
