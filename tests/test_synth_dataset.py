@@ -57,13 +57,13 @@ def test_the_number_of_workers_and_a_stop_change_nothing(tmp_path, options):
 
 @pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
 def test_ctrl_c_and_sigterm_keep_what_is_finished(tmp_path, options, monkeypatch, end, code):
-    drawn = dataset._ahead
+    rendered = dataset._rendered_chunks
 
     def interrupted(*args):
-        yield from list(drawn(*args))[:1]
+        yield from list(rendered(*args))[:1]
         raise end
 
-    monkeypatch.setattr(dataset, "_ahead", interrupted)
+    monkeypatch.setattr(dataset, "_rendered_chunks", interrupted)
     with pytest.raises(
         Interrupted, match=r"8 of 40 samples, all stored: go on with --resume"
     ) as stopped:

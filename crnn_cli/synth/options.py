@@ -1,4 +1,7 @@
-"""What is rendered, as the user says it. Needs nothing of the extra: a dataset of masks keeps it for training."""
+"""The options of synthetic text.
+
+The module needs no package of the extra, because training reads the options from datasets of masks.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,24 @@ from crnn_cli.synth.text_mix import TEXT_PRESETS, TextConfig
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """What is rendered.
+    """The options of synthetic text.
 
     Attributes:
-        preset: kinds of text and of pictures: signs and labels, print and scans, receipts, handwriting; all: the first
-            two.
-        fonts: folders of faces; none: those of the system.
-        words, texts: word lists and files of running text; see `TextConfig`.
-        photos: folders of photographs for backgrounds.
-        alphabet: the only characters that are written.
-        min_length, max_length: characters of a text, at most 1000; None: the preset's.
-        height: pixels of the images, 16 to 1024.
-        seed: another seed gives other samples.
-        masks: store the text alone, white on black, which training gives another look every time it meets it.
+        preset: The kinds of texts and pictures: signs and labels, print and scans, receipts,
+            handwriting; "all" is the first two.
+        fonts: Folders of fonts; without any, the fonts of the system are used.
+        words: Word lists; see `TextConfig`.
+        texts: Files of running text; see `TextConfig`.
+        photos: Folders of photographs for backgrounds.
+        alphabet: The only characters that are written.
+        min_length: The smallest number of characters of a text, at most 1000; None takes the
+            preset's.
+        max_length: The greatest number of characters of a text, at most 1000; None takes the
+            preset's.
+        height: The height of the images in pixels, 16 to 1024.
+        seed: The seed of all samples.
+        masks: True stores the text alone, white on black, so that training styles it anew each
+            time.
     """
 
     preset: Preset = "all"
@@ -52,27 +60,32 @@ class SynthOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SynthOptions:
-        """The inverse of `dataclasses.asdict`, also after a way through JSON.
+        """Make options of a dictionary, as `dataclasses.asdict` or JSON gives it.
 
         Raises:
-            UsageFault: an unknown or unusable option.
+            UsageFault: An option is unknown or unusable.
         """
         return from_plain(cls, values, "options of synthetic text")
 
     def text(self) -> TextConfig:
-        """Of the preset, with what these options say."""
-        config = TEXT_PRESETS[self.preset]
-        bounds = {"min_length": self.min_length, "max_length": self.max_length}
-        given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
-        return replace(config, words=self.words, texts=self.texts, alphabet=self.alphabet, **given)
+        """Return the preset's settings of texts, with these options."""
+        preset = TEXT_PRESETS[self.preset]
+        return replace(
+            preset,
+            words=self.words,
+            texts=self.texts,
+            alphabet=self.alphabet,
+            min_length=preset.min_length if self.min_length is None else self.min_length,
+            max_length=preset.max_length if self.max_length is None else self.max_length,
+        )
 
     def style(self) -> StyleConfig:
-        """Of the preset, with what these options say."""
+        """Return the preset's styles, with these options."""
         config = STYLE_PRESETS[self.preset]
         if not self.photos:
             return config
-        styles = (
-            replace(look, background=replace(look.background, photos=self.photos))
-            for look in config.styles
-        )
+        styles = []
+        for style in config.styles:
+            background = replace(style.background, photos=self.photos)
+            styles.append(replace(style, background=background))
         return replace(config, styles=tuple(styles))

@@ -1,4 +1,4 @@
-"""From a number to a labelled image: text, face, mask and style in one."""
+"""The rendering of a sample from its number: text, font, mask and style."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
 from crnn_cli.synth.text import TextSource
 
-_BATCH = 64  # samples styled together
-_TRIES = 100  # texts for which a face is looked for
+_BATCH_SIZE = 64  # samples that are styled together
+_MAX_TEXTS = 100  # texts that are drawn for one sample until a font has the characters of one
 
 
 class Sample(NamedTuple):
-    """A finished sample: a PNG file's bytes, its text and its size in pixels."""
+    """A finished sample.
+
+    Attributes:
+        image: The bytes of a PNG file.
+        text: The text that the image shows.
+        width: The width in pixels.
+        height: The height in pixels.
+    """
 
     image: bytes
     text: str
@@ -34,10 +41,14 @@ class Sample(NamedTuple):
 
 
 class Renderer:
-    """RandomDraws samples by number. What it draws depends on the options and the faces alone.
+    """Renders samples by number; a sample depends on the options and the fonts alone.
+
+    Args:
+        options: The options of synthetic text.
+        faces: The fonts to draw with.
 
     Raises:
-        UsageFault: when made: words, texts or options that leave nothing to draw.
+        UsageFault: The words, the texts or the options leave nothing to draw.
     """
 
     def __init__(self, options: SynthOptions, faces: list[Face]) -> None:
@@ -47,47 +58,49 @@ class Renderer:
         self._stylist = Stylist(options.style(), options.height, "cpu")
 
     def mask(self, number: int) -> tuple[str, Mask]:
-        """The text of sample `number`, and its mask.
+        """Return the text of sample `number`, and its mask.
 
         Raises:
-            UsageFault: no face has the characters of a hundred texts.
+            UsageFault: No font has the characters of a hundred texts.
         """
         rng = generator(self.options.seed, number)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TEXTS):
             text = self.texts.draw(rng)
             mask = self._masks.draw(text, rng)
             if mask is not None:
                 return text, mask
         raise UsageFault(
-            f"no face has all characters of texts such as {text!r}: add --fonts, or narrow --alphabet"
+            f"no face has all characters of texts such as {text!r}: "
+            "add --fonts, or narrow --alphabet"
         )
 
     def samples(self, start: int, stop: int) -> list[Sample]:
-        """Samples `start` to `stop`; texts of like lengths are styled together."""
+        """Render samples `start` to `stop`, and style texts of similar lengths together."""
         drawn = [self.mask(number) for number in range(start, stop)]
         if self.options.masks:
-            return [_sample(mask.image, text) for text, mask in drawn]
+            return [_encode(mask.image, text) for text, mask in drawn]
         keys = mix(np.uint64(self.options.seed), np.arange(start, stop, dtype=np.uint64))
-        finished: dict[int, Sample] = {}
-        order = sorted(range(len(drawn)), key=lambda k: drawn[k][1].image.shape[1])
-        for first in range(0, len(order), _BATCH):
-            rows = order[first : first + _BATCH]
-            finished |= zip(
-                rows, self._styled([drawn[row] for row in rows], keys[rows]), strict=True
-            )
-        return [finished[row] for row in range(len(drawn))]
+        order = sorted(range(len(drawn)), key=lambda index: drawn[index][1].image.shape[1])
+        samples: dict[int, Sample] = {}
+        for first in range(0, len(order), _BATCH_SIZE):
+            rows = order[first : first + _BATCH_SIZE]
+            styled = self._style([drawn[row] for row in rows], keys[rows])
+            samples.update(zip(rows, styled, strict=True))
+        return [samples[row] for row in range(len(drawn))]
 
-    def _styled(
+    def _style(
         self, drawn: Sequence[tuple[str, Mask]], keys: NDArray[np.uint64]
     ) -> Iterator[Sample]:
+        """Style a batch of masks."""
         masks, _ = collate([mask.image[None] for _, mask in drawn])
         boxes = torch.tensor([(mask.top, mask.bottom, mask.image.shape[1]) for _, mask in drawn])
         lengths = torch.tensor([minimum_frames([*map(ord, text)]) for text, _ in drawn])
         images, widths = self._stylist(torch.from_numpy(masks), boxes, keys, lengths)
         for (text, _), image, width in zip(drawn, images.numpy(), widths.tolist(), strict=True):
-            yield _sample(image[0, :, :width], text)
+            yield _encode(image[0, :, :width], text)
 
 
-def _sample(image: NDArray[np.uint8], text: str) -> Sample:
+def _encode(image: NDArray[np.uint8], text: str) -> Sample:
+    """Encode an image as PNG."""
     png = cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
     return Sample(png.tobytes(), text, image.shape[1], image.shape[0])

@@ -18,23 +18,27 @@ T = TypeVar("T")
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool of new processes. Ctrl-C does not reach them, so that the process that started them decides what it keeps.
+    """A pool of new processes that Ctrl-C does not reach.
 
-    As a context it ends with its processes gone; where an exception ends it, at once and in the midst of their work.
+    The process that started them decides what it keeps. As a context, the pool ends only when its
+    processes have ended; if an exception ends it, they are terminated in the middle of their work.
 
     Args:
-        count: processes.
-        begin: called with `arguments` in each process, before its first task.
+        count: The number of processes.
+        initializer: The function that each process calls with `arguments` before its first task.
+        *arguments: The arguments of the initializer.
     """
 
-    def __init__(self, count: int, begin: Callable[..., object] = int, *arguments: Any) -> None:
-        self._others = set(multiprocessing.active_children())
+    def __init__(
+        self, count: int, initializer: Callable[..., object] = int, *arguments: Any
+    ) -> None:
+        self._other_processes = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")
-        super().__init__(count, context, initializer=_begin, initargs=(begin, arguments))
+        super().__init__(count, context, initializer=_initialize, initargs=(initializer, arguments))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand a task to a process; a process is started when there is work for it."""
-        with _deaf_to_ctrl_c():
+        with _blocked_sigint():
             return super().submit(fn, *args, **kwargs)
 
     def __exit__(
@@ -44,14 +48,14 @@ class Workers(ProcessPoolExecutor):
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            for worker in set(multiprocessing.active_children()) - self._others:
-                worker.terminate()  # it may be at its imports still, which take seconds
+            for worker in set(multiprocessing.active_children()) - self._other_processes:
+                worker.terminate()  # it may still be at its imports, which take seconds
         self.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let the processes that are started within never get SIGINT, which a terminal sends to all, from the first."""
+def _blocked_sigint() -> Iterator[None]:
+    """Keep SIGINT, which a terminal sends to all, from processes that are started within."""
     if sys.platform == "win32":
         yield
         return
@@ -62,14 +66,17 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(begin: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def _initialize(initializer: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    begin(*arguments)
+    initializer(*arguments)
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one: its other workers keep open what work comes through."""
+    """Wait for the end of the parent process, and end this one.
+
+    The pipe alone would not end it, because the other workers keep it open.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
