@@ -10,7 +10,7 @@ import numpy as np
 
 from crnn_cli.synth import templates
 from crnn_cli.synth.corpus import BUILT_IN, MARKS, Alphabetic, Chain, Weighted, pick, read_words
-from crnn_cli.synth.templates import capital, either
+from crnn_cli.synth.templates import capitalise
 
 Forms = Mapping[float, tuple[str, ...]]
 
@@ -50,9 +50,6 @@ _JOINTS: Forms = {
     2: ("o_", "o+", "o:"),
     1: ("o@", "o|"),
 }
-_SHORT = either(
-    "e.g.|i.e.|etc.|vs.|Mr.|Mrs.|Dr.|St.|Fig.|Eq.|cf.|al.|A|B|C|X|II|III|a.m.|p.m.|&|U.S.|x|y|n"
-)
 _SIGNS = ("&", "&", "&", "-", "-", ",", "+", "/", "–", "·", "•")  # between the words of a phrase
 _BLOCK = 10  # words drawn together
 _THE = 0.002  # the share of "the" that makes words English
@@ -143,7 +140,7 @@ class Prose:
         first, second = self._plain.draw(rng), self._plain.draw(rng)
         form = rng.random()
         if form < 0.3:
-            return capital(first) + capital(second)
+            return capitalise(first) + capitalise(second)
         if form < 0.42:
             number = str(int(10 ** (3 * rng.random())))
             return self._known(first + number if form < 0.36 else number + first, first + second)
@@ -176,7 +173,7 @@ class Prose:
         for word, (_, mark), chance, other in self._stream(rng):
             token = self._token(rng, word, chance)
             if begins:
-                token = capital(token)
+                token = capitalise(token)
             if not enclosed and other < 0.03:
                 opening, closing = self._around.draw(rng)
                 token, enclosed = opening + token, 1 + int(other * 133)  # one word to four
@@ -221,7 +218,7 @@ class Prose:
         if chance < 0.88:
             return word
         if chance < 0.925:
-            return capital(word)
+            return capitalise(word)
         if chance < 0.955:
             return self._known(templates.figure(rng), word)
         if chance < 0.97:
@@ -230,7 +227,7 @@ class Prose:
             return self._known(word + self._clitics.draw(rng), word)
         if chance < 0.988:
             return word.upper()
-        return self._known(pick(rng, _SHORT), word)
+        return self._known(pick(rng, templates.WORDS["abbreviation"]), word)
 
     def _known(self, text: str, otherwise: str) -> str:
         """`text`, or `otherwise` where the alphabet lacks something of it."""

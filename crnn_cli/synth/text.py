@@ -26,8 +26,8 @@ from crnn_cli.synth.corpus import (
     read_words,
 )
 from crnn_cli.synth.prose import Prose, printed
-from crnn_cli.synth.templates import capital, either
 from crnn_cli.synth.text_mix import Case, Kind, TextConfig
+from crnn_cli.synth.templates import capitalise
 
 Maker = Callable[[np.random.Generator], str]
 
@@ -42,14 +42,9 @@ _PATTERNS: dict[Kind, Maker] = {
     "plate": templates.plate,
 }
 
-_SHORTS = either(
-    "I|II|III|IV|V|VI|VII|VIII|IX|X|XI|XII|XIV|XV|XVI|XIX|XX|XXI|No|No.|Nr|St|St.|Mr|Dr|TV|UK|US|EU|UN|OK|PM|AM|pm|am|CD|"
-    "PC|WC|XL|XXL|XS|Co|km|kg|cm|mm|ml|m²|m³|°C|A4|4x4|4×4|1st|2nd|3rd|1º|1ª|Nº|N°|½|¼|¾|&|%|#1|$1|£1|€1|1€|5¢|+|€|£|$|¥|§|"
-    "§1|©|®|™|@|¿?|¡!|«|»|“|”|†|1.|2.|a)|b)|A.|B.|(1)|(a)|1/2|1–2|Ä|É|Ö|Ü|Å|Ø|Æ|Ç|Ñ|à|é"
-)
 _SHORT_FORMS = Weighted(
     {"a": 35, "0": 15, "aa": 24, "00": 6, "a0": 4, "0a": 3, "": 13}
-)  # the last: one of _SHORTS
+)  # the last: one of the short words
 _PRINTED: set[Kind] = {
     "word",
     "joined",
@@ -85,7 +80,7 @@ class TextSource:
         self._characters = config.alphabet.replace(" ", "")
         self._rarities = Weighted(dict.fromkeys(self._characters, 1.0))
         self._printed = _PRINTED if self._alphabetic.has("“”‘’–—…") else set()
-        self._shorts = list(filter(self._alphabetic.has, _SHORTS))
+        self._shorts = list(filter(self._alphabetic.has, templates.WORDS["short"]))
         self._passages, words = self._read()
         prose = None
         if words:
@@ -244,7 +239,7 @@ class TextSource:
         return _cased(rng, self._line_cases.draw(rng), line)
 
     def _label(self, prose: Prose, rng: np.random.Generator) -> str:
-        return capital(prose.phrase(rng, 1 + int(2.5 * rng.random())))
+        return capitalise(prose.phrase(rng, 1 + int(2.5 * rng.random())))
 
     def _short(self, rng: np.random.Generator) -> str:
         form, letters = _SHORT_FORMS.draw(rng), self._some_letters(rng)
@@ -298,7 +293,7 @@ def _cased(rng: np.random.Generator, case: Case, text: str) -> str:
     if case == "lower":
         return text.lower()
     if case == "capital":
-        return " ".join(capital(word) for word in text.split(" "))
+        return " ".join(capitalise(word) for word in text.split(" "))
     if case == "mixed":
         return "".join(c.upper() if rng.random() < 0.5 else c.lower() for c in text)
     return text
