@@ -1,4 +1,4 @@
-"""Models for tests: one whose readings are known beforehand, and an untrained CRNN."""
+"""Models for tests: one that reads grey and black stripes as letters, and an untrained CRNN."""
 
 from __future__ import annotations
 
@@ -12,40 +12,50 @@ from crnn_cli.config import Backbone, ModelConfig
 
 STRIPES = ModelConfig("ab", minimum_width=8, widen_below=0)
 _INK = {"a": 128, "b": 0}
-# logits = brightness of a column (0 to 1) * slope + bias: white is blank, grey is "a", black is "b"
+# The logits are a column's brightness (0 to 1) * slope + bias, so that white is read as blank, grey
+# as "a" and black as "b".
 _SLOPES = np.array([[40, 0, -40]], np.float32)
 _BIASES = np.array([-30, 0, 10], np.float32)
 
 
 def stripes(text: str, height: int = 32) -> NDArray[np.uint8]:
-    """(height, 8 * len + 8): each "a" of the text a grey stripe, each "b" a black one, 4 wide, 4 apart, from 4 on."""
+    """Draw each "a" of the text as a grey stripe and each "b" as a black one.
+
+    The stripes are 4 pixels wide and 4 apart, and the image is (height, 8 * len(text) + 8).
+    """
     image = np.full((height, 8 * len(text) + 8), 255, np.uint8)
-    for place, character in enumerate(text):
-        image[:, 8 * place + 4 : 8 * place + 8] = _INK[character]
+    for index, character in enumerate(text):
+        image[:, 8 * index + 4 : 8 * index + 8] = _INK[character]
     return image
 
 
 class StripesRunner:
-    """A runner that reads `stripes`, one frame a column, without any engine. Counts the images it was given."""
+    """A runner that reads `stripes`, one frame for each column, without any engine.
+
+    Attributes:
+        images: The number of images that it has read.
+    """
 
     device = "cpu"
     parallel = 2
     fast = False
 
     def __init__(self, config: ModelConfig = STRIPES) -> None:
-        self.config, self.header = config, checkpoint.Header(config)
+        self.config = config
+        self.header = checkpoint.Header(config)
         self.images = 0
 
     def __call__(self, images, widths):
         self.images += len(images)
-        logits = (images.mean((1, 2)) / 255)[:, :, None] * _SLOPES[0] + _BIASES  # (N, T, K)
+        brightness = images.mean((1, 2)) / 255  # (N, T)
+        logits = brightness[:, :, None] * _SLOPES[0] + _BIASES  # (N, T, K)
         return (logits - np.log(np.exp(logits).sum(2, keepdims=True))).astype(np.float32), widths
 
 
 def save_stripes_onnx(
     path: Path, config: ModelConfig = STRIPES, description: str | None = None
 ) -> Path:
-    """The same as an ONNX file, made by hand."""
+    """Write the network of `StripesRunner` as an ONNX file, without the exporter."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     nodes = [
@@ -81,7 +91,7 @@ def save_stripes_onnx(
 
 
 def save_untrained(path: Path, alphabet: str = "abcdefgh", backbone: Backbone = "tiny") -> Path:
-    """A CRNN of random weights that gives different texts for different images."""
+    """Write a CRNN with random weights that reads different texts from different images."""
     import torch
 
     from crnn_cli.core.model import CRNN
@@ -91,7 +101,7 @@ def save_untrained(path: Path, alphabet: str = "abcdefgh", backbone: Backbone = 
         model = CRNN(ModelConfig(alphabet, backbone=backbone, units=16))
         for layer in model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = 1.0  # one batch makes the statistics, so that no layer is mute
+                layer.momentum = 1.0  # one batch sets the statistics, so that no layer is silent
         model(torch.randint(0, 256, (4, 1, 32, 64)), torch.tensor([64] * 4))
         model.head.weight *= 50
         model.head.bias.zero_()

@@ -1,4 +1,4 @@
-"""Styling, reading and training on another device than the CPU, pretended by `tests.pretended`."""
+"""Styling, reading and training on another device than the CPU, simulated by `tests.simulated_device`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 )
 def test_nothing_is_left_on_the_cpu():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pretended"],
+        [sys.executable, "-m", "tests.simulated_device"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Laws of a training run: stopped and resumed it is one never stopped; whatever is skipped is named."""
+"""Laws of a training run: a resumed run equals an unbroken one, and all that is skipped is named."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
 import numpy as np
@@ -55,6 +55,7 @@ WORDS = [
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, so that its sums are the same every time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -62,10 +63,11 @@ def one_thread() -> Iterator[None]:
 
 
 def build(path: Path, labels: list[str]) -> Path:
+    """Write a dataset of rendered labels, no two of whose images are alike."""
     with LmdbWriter(path) as writer:
         for number, label in enumerate(labels):
             image = render(label or "x")
-            image[0, number % image.shape[1]] = number % 251  # no two alike
+            image[0, number % image.shape[1]] = number % 251
             writer.add(png(image), label, image.shape[1], image.shape[0], f"{number}.png")
     return path
 
@@ -75,14 +77,16 @@ def words(tmp_path: Path) -> Path:
     return build(tmp_path / "words.lmdb", WORDS * 3)
 
 
-def settings(
+def make_settings(
     data: Path,
     model: ModelConfig | None = None,
     workers: int = 1,
     init: str | None = None,
-    **train: object,
+    **train_options: object,
 ) -> training.RunSettings:
-    options: dict[str, object] = {"epochs": 4, "batch_size": 8, "precision": "fp32", **train}
+    """Return the settings of a short run on a dataset."""
+    options: dict[str, object] = {"epochs": 4, "batch_size": 8, "precision": "fp32"}
+    options |= train_options
     return training.RunSettings(
         model or ModelConfig("", units=16),
         DataConfig(sources=((str(data), None),), workers=workers, val_fraction=0.2),
@@ -91,31 +95,50 @@ def settings(
     )
 
 
-def run(
-    wanted: training.RunSettings, output: Path, resume: bool = False, stop_at: int | None = None
+def train(
+    settings: training.RunSettings, output: Path, resume: bool = False, stop_at: int | None = None
 ) -> list[training.Event]:
-    record = training.RunFolder(output)
-    state = record.load_state() if resume else None
+    """Train a run, or send it SIGTERM after step `stop_at`, and return its events."""
+    run_folder = training.RunFolder(output)
+    state = run_folder.load_state() if resume else None
     if not resume:
-        record.create()
+        run_folder.create()
     events: list[training.Event] = []
     with training.join_processes(torch.device("cpu")) as world:
-        under_way = training.Run(wanted, training.prepare_run(wanted, state), record, world, state)
-        for event in training.fit(under_way):
+        prepared = training.prepare_run(settings, state)
+        run = training.Run(settings, prepared, run_folder, world, state)
+        for event in training.fit(run):
             events.append(event)
             if isinstance(event, training.Step) and event.step == stop_at:
-                under_way.received_signal = signal.SIGTERM
+                run.received_signal = signal.SIGTERM
     return events
+
+
+EventType = TypeVar("EventType", training.Step, training.Validated, training.Note)
+
+
+def of_type(events: Iterable[training.Event], kind: type[EventType]) -> list[EventType]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def messages(events: Iterable[training.Event]) -> list[str]:
+    return [note.message for note in of_type(events, training.Note)]
+
+
+def logged_steps(run_folder: training.RunFolder) -> list[int]:
+    lines = run_folder.log_file.read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(path)[1]
 
 
-def assert_same(a: Path, b: Path) -> None:
-    one, other = weights(a), weights(b)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+def assert_same(first: Path, second: Path) -> None:
+    expected = weights(first)
+    actual = weights(second)
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(("stop", "dropout"), [(1, 0.0), (4, 0.3), (6, 0.0), (16, 0.3)])
@@ -123,20 +146,17 @@ def test_a_stopped_and_resumed_run_gives_the_weights_of_one_never_stopped(
     words: Path, tmp_path: Path, stop: int, dropout: float
 ) -> None:
     model = ModelConfig("", units=16, dropout=dropout)
-    whole, torn = tmp_path / "whole.safetensors", tmp_path / "torn.safetensors"
-    events = run(settings(words, model), whole)
-    assert [event.step for event in events if isinstance(event, training.Step)][-1] == 16
+    unbroken = tmp_path / "unbroken.safetensors"
+    resumed = tmp_path / "resumed.safetensors"
+    events = train(make_settings(words, model), unbroken)
+    assert of_type(events, training.Step)[-1].step == 16
     with pytest.raises(Interrupted) as stopped:
-        run(settings(words, model), torn, stop_at=stop)
+        train(make_settings(words, model), resumed, stop_at=stop)
     assert stopped.value.exit_code == 143
     assert "--resume" in str(stopped.value)
-    run(settings(words, model, workers=3), torn, resume=True)
-    assert_same(whole, torn)
-    logs = [
-        [json.loads(x)["step"] for x in training.RunFolder(p).log_file.read_text().splitlines()]
-        for p in (whole, torn)
-    ]
-    assert logs[0] == logs[1]
+    train(make_settings(words, model, workers=3), resumed, resume=True)
+    assert_same(unbroken, resumed)
+    assert logged_steps(training.RunFolder(unbroken)) == logged_steps(training.RunFolder(resumed))
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 4, "epo', b"\0" * 40])
@@ -145,93 +165,84 @@ def test_a_log_line_that_a_kill_cut_short_is_written_again_whole(
 ) -> None:
     output = tmp_path / "m.safetensors"
     with pytest.raises(Interrupted):
-        run(settings(words), output, stop_at=12)
-    log = training.RunFolder(output).log_file
+        train(make_settings(words), output, stop_at=12)
+    run_folder = training.RunFolder(output)
+    log = run_folder.log_file
     whole = log.read_bytes()
     log.write_bytes(whole + torn)
-    run(settings(words), output, resume=True)
+    train(make_settings(words), output, resume=True)
     assert log.read_bytes().startswith(whole)
-    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    steps = logged_steps(run_folder)
     assert steps == sorted(set(steps))
     assert steps[-1] == 16
 
 
-@pytest.mark.parametrize("epoch", [1, 5, 40, 300, 5000, 100_000])
-@pytest.mark.parametrize("held", [1, 5, 40, 300, 5000, 100_000])
+@pytest.mark.parametrize("epoch_batches", [1, 5, 40, 300, 5000, 100_000])
+@pytest.mark.parametrize("val_batches", [1, 5, 40, 300, 5000, 100_000])
 def test_a_validation_comes_every_epoch_but_never_takes_longer_than_the_training(
-    epoch: int, held: int
+    epoch_batches: int, val_batches: int
 ) -> None:
-    between = steps_between_validations(epoch, held)
-    assert between >= held
-    assert between <= max(
-        epoch, held, 8
-    )  # 8: a state written at every step would cost more than the step
-    if epoch >= 8 * held:
-        assert between >= 8 * held
-        assert between <= max(8 * held, 2000)
+    steps = steps_between_validations(epoch_batches, val_batches)
+    assert steps >= val_batches
+    # With fewer than 8 steps, writing the states would cost more than taking the steps.
+    assert steps <= max(epoch_batches, val_batches, 8)
+    if epoch_batches >= 8 * val_batches:
+        assert steps >= 8 * val_batches
+        assert steps <= max(8 * val_batches, 2000)
 
 
 def test_a_validation_set_greater_than_the_training_set_does_not_keep_the_model_waiting(
     words: Path, tmp_path: Path
 ) -> None:
-    held = build(tmp_path / "held.lmdb", WORDS * 8)  # 12 batches; an epoch has 5
-    wanted = replace(
-        settings(words, epochs=8), data=replace(settings(words).data, val=(str(held),))
+    val = build(tmp_path / "val.lmdb", WORDS * 8)  # 12 batches; an epoch has 5
+    settings = replace(
+        make_settings(words, epochs=8), data=replace(make_settings(words).data, val=(str(val),))
     )
-    events = run(wanted, tmp_path / "m.safetensors")
-    assert [event.step for event in events if isinstance(event, training.Validated)] == [
-        12,
-        24,
-        36,
-        40,
-    ]
+    events = train(settings, tmp_path / "m.safetensors")
+    validated = of_type(events, training.Validated)
+    assert [event.step for event in validated] == [12, 24, 36, 40]
 
 
 def test_the_number_of_workers_changes_nothing(words: Path, tmp_path: Path) -> None:
     for workers in (1, 4):
-        run(settings(words, workers=workers, steps=3), tmp_path / f"{workers}.safetensors")
+        train(make_settings(words, workers=workers, steps=3), tmp_path / f"{workers}.safetensors")
     assert_same(tmp_path / "1.safetensors", tmp_path / "4.safetensors")
 
 
 def test_it_learns(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
-    events = run(
-        settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors"
+    events = train(
+        make_settings(data, epochs=None, steps=150, lr=3e-3, ema=0.9), tmp_path / "m.safetensors"
     )
-    last = [event for event in events if isinstance(event, training.Validated)][-1]
-    assert last.result.cer < 0.2
+    assert of_type(events, training.Validated)[-1].result.cer < 0.2
 
 
-def test_the_log_has_a_line_a_validation_and_the_model_its_record(
+def test_the_log_has_a_line_for_each_validation_and_the_model_has_its_record(
     words: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "m.safetensors"
-    events = run(settings(words), output)
-    lines = [
-        json.loads(line) for line in (tmp_path / "m.run" / "log.jsonl").read_text().splitlines()
-    ]
-    assert [line["step"] for line in lines] == [
-        e.step for e in events if isinstance(e, training.Validated)
-    ]
+    events = train(make_settings(words), output)
+    validated = of_type(events, training.Validated)
+    assert logged_steps(training.RunFolder(output)) == [event.step for event in validated]
     header = checkpoint.read_header(output)
     assert header.config.alphabet == "".join(sorted(set("".join(WORDS))))
     assert header.config.temperature in TEMPERATURES
     assert header.record["settings"]["train"]["epochs"] == 4
 
 
-def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Path) -> None:
+def test_the_settings_in_the_model_are_fully_resolved(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    wanted = settings(words, epochs=None, steps=2, optimizer="adadelta", precision="auto")
+    settings = make_settings(words, epochs=None, steps=2, optimizer="adadelta", precision="auto")
     with training.join_processes(torch.device("cpu")) as world:
-        record = training.RunFolder(output)
-        record.create()
-        under_way = training.Run(wanted, training.prepare_run(wanted), record, world)
-        used = [event.lr for event in training.fit(under_way) if isinstance(event, training.Step)]
-    kept = checkpoint.read_header(output).record["settings"]["train"]
-    assert kept["lr"] == 1.0  # adadelta's own
-    assert max(used) <= kept["lr"]
-    precise = {torch.float32: "fp32", torch.bfloat16: "bf16"}[under_way.dtype]
-    assert kept["precision"] == precise
+        run_folder = training.RunFolder(output)
+        run_folder.create()
+        run = training.Run(settings, training.prepare_run(settings), run_folder, world)
+        steps = of_type(training.fit(run), training.Step)
+    saved = checkpoint.read_header(output).record["settings"]["train"]
+    assert saved["lr"] == 1.0  # adadelta's default
+    assert max(step.lr for step in steps) <= saved["lr"]
+    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[run.dtype]
+    assert saved["precision"] == precision
     options = {
         "lr": None,
         "precision": "auto",
@@ -240,10 +251,15 @@ def test_the_settings_that_are_kept_leave_nothing_open(words: Path, tmp_path: Pa
         "alphabet": "abc",
         "device": "auto",
     }
-    written = resolved(options, under_way.model.config, under_way.config)
+    written = resolved(options, run.model.config, run.config)
     assert written == {
-        "lr": 1.0, "precision": precise, "epochs": None, "units": 16, "alphabet": "abc", "device": "auto",
-    }  # fmt: skip
+        "lr": 1.0,
+        "precision": precision,
+        "epochs": None,
+        "units": 16,
+        "alphabet": "abc",
+        "device": "auto",
+    }
     assert resolved({"epochs": None}, TrainConfig()) == {"epochs": 100}
 
 
@@ -251,37 +267,36 @@ def test_infeasible_and_empty_rows_are_counted_and_named(tmp_path: Path) -> None
     data = build(tmp_path / "d.lmdb", [*WORDS, ""])
     with LmdbWriter(data, append=True) as writer:
         writer.add(png(render("x")), "far too long for it", 24, 32, "narrow.png")
-    start = training.prepare_run(settings(data))
-    assert len(start.train) + len(start.val) == len(WORDS)
-    notes = "\n".join(start.notes)
+    prepared = training.prepare_run(make_settings(data))
+    assert len(prepared.train) + len(prepared.val) == len(WORDS)
+    notes = "\n".join(prepared.notes)
     assert "1 samples with an empty label left out" in notes
     assert "d.lmdb:13" in notes
     assert "more frames than the image gives" in notes
     assert "d.lmdb:14" in notes
 
 
-def test_an_empty_label_of_a_rendered_image_is_meant(tmp_path: Path) -> None:
+def test_an_empty_label_of_a_rendered_image_is_trained_on(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", WORDS)
     with LmdbWriter(tmp_path / "blank.lmdb", about={"synthetic": {"blank": True}}) as writer:
         for width in (40, 90):
             writer.add(png(np.full((32, width), 200, np.uint8)), "", width, 32, f"{width}.png")
-    wanted = settings(data)
-    sources = (*wanted.data.sources, (str(tmp_path / "blank.lmdb"), None))
-    start = training.prepare_run(replace(wanted, data=replace(wanted.data, sources=sources)))
-    assert len(start.train) + len(start.val) == len(WORDS) + 2
-    assert not [note for note in start.notes if "empty label" in note]
+    settings = make_settings(data)
+    sources = (*settings.data.sources, (str(tmp_path / "blank.lmdb"), None))
+    prepared = training.prepare_run(replace(settings, data=replace(settings.data, sources=sources)))
+    assert len(prepared.train) + len(prepared.val) == len(WORDS) + 2
+    assert not [note for note in prepared.notes if "empty label" in note]
 
 
 def test_an_unreadable_image_is_named_and_the_rest_learned_from(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", WORDS)
     with LmdbWriter(data, append=True) as writer:
         writer.add(b"no image at all", "bad", 64, 32, "bad.png")
-    wanted = replace(
-        settings(data, epochs=2), data=DataConfig(sources=((str(data), None),), val=(str(data),))
+    settings = replace(
+        make_settings(data, epochs=2),
+        data=DataConfig(sources=((str(data), None),), val=(str(data),)),
     )
-    notes = [
-        e.message for e in run(wanted, tmp_path / "m.safetensors") if isinstance(e, training.Note)
-    ]
+    notes = messages(train(settings, tmp_path / "m.safetensors"))
     assert [note for note in notes if "d.lmdb:13" in note and "cannot be read" in note]
 
 
@@ -296,9 +311,9 @@ def test_an_unreadable_image_of_a_foreign_dataset_is_named(tmp_path: Path) -> No
             transaction.put(b"image-%09d" % number, image)
             transaction.put(b"label-%09d" % number, word.encode())
         transaction.put(b"num-samples", b"%d" % len(WORDS))
-    start = training.prepare_run(settings(data))
-    assert len(start.train) + len(start.val) == len(WORDS) - 1
-    assert f"1 samples with an image that cannot be decoded left out: {data}:7" in start.notes
+    prepared = training.prepare_run(make_settings(data))
+    assert len(prepared.train) + len(prepared.val) == len(WORDS) - 1
+    assert f"1 samples with an image that cannot be decoded left out: {data}:7" in prepared.notes
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
@@ -308,20 +323,18 @@ def test_a_step_that_is_not_finite_is_skipped_and_ten_in_a_row_end_the_run(
         return log_probs.sum((1, 2)) * float("inf")
 
     monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
-    before = training.prepare_run(settings(words)).model.state_dict()
+    before = training.prepare_run(make_settings(words)).model.state_dict()
     events: list[training.Event] = []
-    record = training.RunFolder(tmp_path / "m.safetensors")
-    record.create()
+    run_folder = training.RunFolder(tmp_path / "m.safetensors")
+    run_folder.create()
     with training.join_processes(torch.device("cpu")) as world:
-        under_way = training.Run(
-            settings(words), training.prepare_run(settings(words)), record, world
+        run = training.Run(
+            make_settings(words), training.prepare_run(make_settings(words)), run_folder, world
         )
         with pytest.raises(TrainingError, match=r"10 steps in a row.*--lr"):
-            events.extend(training.fit(under_way))
-    after = under_way.model.state_dict()
-    assert all(
-        torch.equal(after[name], before[name]) for name in before
-    )  # batch statistics included
+            events.extend(training.fit(run))
+    after = run.model.state_dict()  # with batch statistics
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_the_skipped_step_names_its_samples(
@@ -331,15 +344,15 @@ def test_the_skipped_step_names_its_samples(
 
     calls = iter(range(1000))
 
-    def once(*given: torch.Tensor) -> torch.Tensor:
-        losses = ctc_loss(*given)
-        if next(calls) == 2:  # of two calls a step
+    def infinite_in_step_2(*args: torch.Tensor) -> torch.Tensor:
+        losses = ctc_loss(*args)
+        if next(calls) == 2:  # a step makes two calls
             losses = losses * torch.tensor([float("inf")] + [1.0] * (len(losses) - 1))
         return losses
 
-    monkeypatch.setattr("crnn_cli.training.run.ctc_loss", once)
-    events = run(settings(words, steps=4), tmp_path / "m.safetensors")
-    notes = [e.message for e in events if isinstance(e, training.Note)]
+    monkeypatch.setattr("crnn_cli.training.run.ctc_loss", infinite_in_step_2)
+    events = train(make_settings(words, steps=4), tmp_path / "m.safetensors")
+    notes = messages(events)
     assert len(notes) == 1
     assert "step 2 skipped" in notes[0]
     assert notes[0].count("words.lmdb:") == 1
@@ -348,19 +361,19 @@ def test_the_skipped_step_names_its_samples(
 def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = training.Run._backward_micro_batch
+    backward = training.Run._backward_micro_batch
 
     def small_gpu(self: training.Run, batch: Batch) -> torch.Tensor:
         if len(batch) > 4:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return whole(self, batch)
+        return backward(self, batch)
 
     monkeypatch.setattr(training.Run, "_backward_micro_batch", small_gpu)
-    events = run(settings(words, steps=3), tmp_path / "m.safetensors")
-    notes = [e.message for e in events if isinstance(e, training.Note)]
+    events = train(make_settings(words, steps=3), tmp_path / "m.safetensors")
+    notes = messages(events)
     assert len(notes) == 1
     assert "2 micro-batches" in notes[0]
-    assert sum(isinstance(e, training.Step) for e in events) == 3
+    assert len(of_type(events, training.Step)) == 3
 
 
 @pytest.mark.parametrize(
@@ -368,27 +381,29 @@ def test_running_out_of_cuda_memory_splits_the_batch_and_keeps_the_step(
     [
         MemoryError(),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to ..."
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: "
+            "you tried to ..."
         ),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: "
+            "you tried ..."
         ),
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
     ],
 )
-@pytest.mark.parametrize("piece", ["setup.CRNN", "run.ModelEma", "run.ctc_loss", "run.validate"])
+@pytest.mark.parametrize("name", ["setup.CRNN", "run.ModelEma", "run.ctc_loss", "run.validate"])
 def test_a_lack_of_memory_is_explained(
-    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, piece: str
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, name: str
 ) -> None:
-    def greedy(*_: object) -> None:
+    def out_of_memory(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(f"crnn_cli.training.{piece}", greedy)
+    monkeypatch.setattr(f"crnn_cli.training.{name}", out_of_memory)
     with pytest.raises(TrainingError, match=r"out of memory.*smaller.*--height"):
-        run(settings(words, epochs=1), tmp_path / "m.safetensors")
+        train(make_settings(words, epochs=1), tmp_path / "m.safetensors")
 
 
-def test_another_fault_of_torch_is_not_taken_for_a_lack_of_memory(
+def test_another_error_of_torch_is_not_reported_as_a_lack_of_memory(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -396,7 +411,7 @@ def test_another_fault_of_torch_is_not_taken_for_a_lack_of_memory(
 
     monkeypatch.setattr("crnn_cli.training.run.ctc_loss", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        run(settings(words, epochs=1), tmp_path / "m.safetensors")
+        train(make_settings(words, epochs=1), tmp_path / "m.safetensors")
 
 
 def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path: Path) -> None:
@@ -404,20 +419,20 @@ def test_fine_tuning_keeps_the_classes_of_known_characters(words: Path, tmp_path
     config = ModelConfig("etn#", units=16)
     old = CRNN(config)
     checkpoint.save(tmp_path / "old.safetensors", checkpoint.Header(config), old.state_dict())
-    wanted = settings(words, init=str(tmp_path / "old.safetensors"))
-    start = training.prepare_run(wanted)
-    alphabet = start.model.config.alphabet
+    settings = make_settings(words, init=str(tmp_path / "old.safetensors"))
+    prepared = training.prepare_run(settings)
+    alphabet = prepared.model.config.alphabet
     assert alphabet.startswith("etn#")
     assert set(alphabet) == set("etn#") | set("".join(WORDS))
-    assert torch.equal(start.model.head.weight[:5], old.head.weight)
-    assert torch.equal(start.model.backbone[0].weight, old.backbone[0].weight)
-    chosen = replace(
-        wanted,
-        model=replace(wanted.model, alphabet="nxe"),
-        data=replace(wanted.data, drop_unknown=True),
+    assert torch.equal(prepared.model.head.weight[:5], old.head.weight)
+    assert torch.equal(prepared.model.backbone[0].weight, old.backbone[0].weight)
+    with_alphabet = replace(
+        settings,
+        model=replace(settings.model, alphabet="nxe"),
+        data=replace(settings.data, drop_unknown=True),
     )
-    fresh = training.prepare_run(chosen)
-    assert torch.equal(fresh.model.head.weight[[0, 1, 3]], old.head.weight[[0, 3, 1]])
+    prepared = training.prepare_run(with_alphabet)
+    assert torch.equal(prepared.model.head.weight[[0, 1, 3]], old.head.weight[[0, 3, 1]])
 
 
 def test_a_frozen_backbone_stays(words: Path, tmp_path: Path) -> None:
@@ -425,9 +440,14 @@ def test_a_frozen_backbone_stays(words: Path, tmp_path: Path) -> None:
     old = CRNN(config)
     path = tmp_path / "old.safetensors"
     checkpoint.save(path, checkpoint.Header(config), old.state_dict())
-    run(settings(words, init=str(path), freeze="backbone", steps=3), tmp_path / "new.safetensors")
-    before, after = weights(path), weights(tmp_path / "new.safetensors")
-    assert all(torch.equal(before[n], after[n]) for n in before if n.startswith("backbone."))
+    train(
+        make_settings(words, init=str(path), freeze="backbone", steps=3),
+        tmp_path / "new.safetensors",
+    )
+    before = weights(path)
+    after = weights(tmp_path / "new.safetensors")
+    frozen = [name for name in before if name.startswith("backbone.")]
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
     assert not torch.equal(before["head.weight"], after["head.weight"])
 
 
@@ -439,7 +459,7 @@ def test_another_architecture_than_the_initial_models_is_refused(
         tmp_path / "old.safetensors", checkpoint.Header(config), CRNN(config).state_dict()
     )
     with pytest.raises(UsageFault, match="units 8, this run asks for 16"):
-        training.prepare_run(settings(words, init=str(tmp_path / "old.safetensors")))
+        training.prepare_run(make_settings(words, init=str(tmp_path / "old.safetensors")))
 
 
 def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
@@ -449,114 +469,116 @@ def test_duplicates_never_straddle_the_split(tmp_path: Path) -> None:
             writer.add(
                 png(image), WORDS[number % 12], image.shape[1], image.shape[0], f"{number}.png"
             )
-    start = training.prepare_run(settings(tmp_path / "d.lmdb"))
-    assert len(start.val) % 5 == 0
-    assert len(start.val) > 0
-    assert not set(start.train.hashes().tolist()) & set(start.val.hashes().tolist())
+    prepared = training.prepare_run(make_settings(tmp_path / "d.lmdb"))
+    assert len(prepared.val) % 5 == 0
+    assert len(prepared.val) > 0
+    assert not set(prepared.train.hashes().tolist()) & set(prepared.val.hashes().tolist())
 
 
-def refused(fault: type[CrnnError], match: str, wanted: training.RunSettings) -> None:
+def assert_refused(fault: type[CrnnError], match: str, settings: training.RunSettings) -> None:
     with pytest.raises(fault, match=match):
-        training.prepare_run(wanted)
+        training.prepare_run(settings)
 
 
 def test_what_cannot_be_trained_on_is_refused_by_name(words: Path, tmp_path: Path) -> None:
     alphabet = ModelConfig("onetwhr", units=16)
-    refused(
-        AlphabetError, r"'f' \(U\+0066\).*words.lmdb:4.*--drop-unknown", settings(words, alphabet)
+    assert_refused(
+        AlphabetError,
+        r"'f' \(U\+0066\).*words.lmdb:4.*--drop-unknown",
+        make_settings(words, alphabet),
     )
-    refused(StoreError, "missing.lmdb", settings(tmp_path / "missing.lmdb"))
-    refused(StoreError, "every label is empty", settings(build(tmp_path / "empty.lmdb", ["", ""])))
-    refused(StoreError, "--val", settings(build(tmp_path / "one.lmdb", ["one"])))
+    assert_refused(StoreError, "missing.lmdb", make_settings(tmp_path / "missing.lmdb"))
+    assert_refused(
+        StoreError, "every label is empty", make_settings(build(tmp_path / "empty.lmdb", ["", ""]))
+    )
+    assert_refused(StoreError, "--val", make_settings(build(tmp_path / "one.lmdb", ["one"])))
     dropped = replace(
-        settings(words, alphabet), data=replace(settings(words).data, drop_unknown=True)
+        make_settings(words, alphabet), data=replace(make_settings(words).data, drop_unknown=True)
     )
     assert any("'f' (U+0066) 6 times" in note for note in training.prepare_run(dropped).notes)
 
 
 def test_a_validation_set_is_never_trimmed_silently(words: Path, tmp_path: Path) -> None:
-    held = build(tmp_path / "held.lmdb", ["one", "", "two"])
-    start = training.prepare_run(
-        replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
+    val = build(tmp_path / "val.lmdb", ["one", "", "two"])
+    prepared = training.prepare_run(
+        replace(make_settings(words), data=replace(make_settings(words).data, val=(str(val),)))
     )
-    assert len(start.val) == 2
-    assert any(note.startswith("validation: 1 samples with an empty label") for note in start.notes)
+    assert len(prepared.val) == 2
+    assert any(
+        note.startswith("validation: 1 samples with an empty label") for note in prepared.notes
+    )
 
 
 def test_unknown_characters_of_validation_labels_count_as_errors_and_the_note_says_so(
     words: Path, tmp_path: Path
 ) -> None:
-    held = build(tmp_path / "held.lmdb", ["one!"])
-    start = training.prepare_run(
-        replace(settings(words), data=replace(settings(words).data, val=(str(held),)))
+    val = build(tmp_path / "val.lmdb", ["one!"])
+    prepared = training.prepare_run(
+        replace(make_settings(words), data=replace(make_settings(words).data, val=(str(val),)))
     )
     assert any(
-        note.startswith("validation: ") and "'!' (U+0021) 1 times" in note for note in start.notes
+        note.startswith("validation: ") and "'!' (U+0021) 1 times" in note
+        for note in prepared.notes
     )
-    assert any("count as errors in validation" in note for note in start.notes)
-    assert start.val.text(0) == "one!"  # what a reading is compared with
+    assert any("count as errors in validation" in note for note in prepared.notes)
+    assert prepared.val.text(0) == "one!"  # readings are compared with the full label
 
 
 def test_a_weighted_source_is_drawn_from_by_its_weight(words: Path, tmp_path: Path) -> None:
     small = build(tmp_path / "small.lmdb", ["red", "green"])
     sources = ((str(words), 1.0), (str(small), 3.0))
-    held = build(tmp_path / "held.lmdb", ["one"])
-    wanted = replace(settings(words), data=DataConfig(sources=sources, val=(str(held),)))
-    start = training.prepare_run(wanted)
+    val = build(tmp_path / "val.lmdb", ["one"])
+    settings = replace(make_settings(words), data=DataConfig(sources=sources, val=(str(val),)))
+    prepared = training.prepare_run(settings)
     with training.join_processes(torch.device("cpu")) as world:
-        under_way = training.Run(
-            wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+        run = training.Run(
+            settings, prepared, training.RunFolder(tmp_path / "m.safetensors"), world
         )
-    drawn = np.concatenate(
-        [draw.samples for number in range(4) for draw in under_way.sampler.epoch(number)]
-    )
-    assert start.train.sources[drawn].mean() == pytest.approx(0.75, abs=0.01)
+    samples = []
+    for number in range(4):
+        samples += [draw.samples for draw in run.sampler.epoch(number)]
+    drawn = np.concatenate(samples)
+    assert prepared.train.sources[drawn].mean() == pytest.approx(0.75, abs=0.01)
     empty = replace(
-        wanted,
+        settings,
         data=replace(
-            wanted.data, sources=((str(words), 1.0), (str(build(tmp_path / "e", [""])), 1.0))
+            settings.data, sources=((str(words), 1.0), (str(build(tmp_path / "e", [""])), 1.0))
         ),
     )
-    refused(StoreError, "has weight 1, but none of its samples", empty)
+    assert_refused(StoreError, "has weight 1, but none of its samples", empty)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
     data = build(tmp_path / "d.lmdb", ["ab", "ba", "aab", "bba"] * 8)
-    events = run(
-        settings(data, epochs=None, steps=3000, lr=3e-3, ema=0.9, patience=2),
+    events = train(
+        make_settings(data, epochs=None, steps=3000, lr=3e-3, ema=0.9, patience=2),
         tmp_path / "m.safetensors",
     )
-    validated = [event for event in events if isinstance(event, training.Validated)]
+    validated = of_type(events, training.Validated)
     assert validated[-1].step < 3000
     cers = [event.result.cer for event in validated]
     assert min(cers[-2:]) >= min(cers[:-2])
 
 
-def settings_kept(model: str) -> dict[str, Any]:
-    kept: dict[str, Any] = checkpoint.read_header(model).record["settings"]
-    return kept
+def recorded_settings(model: str) -> dict[str, Any]:
+    settings: dict[str, Any] = checkpoint.read_header(model).record["settings"]
+    return settings
 
 
-def test_options_left_alone_are_as_the_initial_model_has_them(
+def test_options_default_to_the_settings_of_the_initial_model(
     crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = ModelConfig("abc", "small", height=48, rnn="gru", units=8, widen_below=0)
     checkpoint.save("old.safetensors", checkpoint.Header(config), CRNN(config).state_dict())
     base = ("train", words, "--init", "old.safetensors", "--steps", 1)
-    taken = crnn(*base, "-o", "new.safetensors")
-    assert taken.code == 0, taken.err
+    first = crnn(*base, "-o", "new.safetensors")
+    assert first.code == 0, first.err
     new = checkpoint.read_header("new.safetensors").config
-    assert (new.backbone, new.height, new.rnn, new.units, new.widen_below) == (
-        "small",
-        48,
-        "gru",
-        8,
-        0,
-    )
-    assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(
-        encoding="utf-8"
-    )  # it knows where text stands
+    architecture = (new.backbone, new.height, new.rnn, new.units, new.widen_below)
+    assert architecture == ("small", 48, "gru", 8, 0)
+    # The initial model knows already where characters are.
+    assert "flat-start = 0\n" in Path("new.run/config.toml").read_text(encoding="utf-8")
     again = crnn("train", "--config", "new.run/config.toml", "-o", "again.safetensors")
     assert again.code == 0, again.err
     refused_default = crnn(*base, "-o", "other.safetensors", "--height", 32)
@@ -565,7 +587,7 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
     assert started.code == 0, started.err
     assert crnn("train", "--resume", "-o", "flat.safetensors").code == 0
     assert "flat-start = 7\n" in Path("flat.run/config.toml").read_text(encoding="utf-8")
-    assert settings_kept("flat.safetensors")["train"]["flat_start"] == 7
+    assert recorded_settings("flat.safetensors")["train"]["flat_start"] == 7
     Path("old.safetensors").unlink()
     resumed = crnn("train", "--resume", "-o", "new.safetensors")
     assert resumed.code == 0, resumed.err
@@ -573,7 +595,7 @@ def test_options_left_alone_are_as_the_initial_model_has_them(
 
 def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    run(settings(words, steps=1), output)
+    train(make_settings(words, steps=1), output)
     before = output.read_bytes()
     with pytest.raises(ModelError, match=r"--resume.*--overwrite"):
         training.RunFolder(output).check(overwrite=False)
@@ -611,29 +633,29 @@ def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
 def test_a_run_that_ended_before_its_first_state_is_not_in_the_way(
     words: Path, tmp_path: Path
 ) -> None:
-    record = training.RunFolder(tmp_path / "m.safetensors")
-    record.create()
-    record.config.touch()
-    record.check(overwrite=False)
-    record.log_file.touch()
+    run_folder = training.RunFolder(tmp_path / "m.safetensors")
+    run_folder.create()
+    run_folder.config.touch()
+    run_folder.check(overwrite=False)
+    run_folder.log_file.touch()
     with pytest.raises(ModelError, match=r"m\.run exists: go on with that run"):
-        record.check(overwrite=False)
+        run_folder.check(overwrite=False)
 
 
 def test_a_changed_dataset_cannot_be_resumed_on(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    run(settings(words, steps=1), output)
+    train(make_settings(words, steps=1), output)
     other = build(tmp_path / "other.lmdb", WORDS)
     with pytest.raises(TrainingError, match="training samples"):
-        training.prepare_run(settings(other), training.RunFolder(output).load_state())
+        training.prepare_run(make_settings(other), training.RunFolder(output).load_state())
 
 
 def test_a_damaged_state_is_refused(words: Path, tmp_path: Path) -> None:
-    record = training.RunFolder(tmp_path / "m.safetensors")
-    run(settings(words, steps=1), record.model)
-    record.state.write_bytes(record.state.read_bytes()[:1000])
+    run_folder = training.RunFolder(tmp_path / "m.safetensors")
+    train(make_settings(words, steps=1), run_folder.model)
+    run_folder.state.write_bytes(run_folder.state.read_bytes()[:1000])
     with pytest.raises(TrainingError, match="damaged"):
-        record.load_state()
+        run_folder.load_state()
 
 
 def test_the_schedule_ends_annealed() -> None:
@@ -653,14 +675,14 @@ def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(
 ) -> None:
     with training.join_processes(torch.device("cpu")) as world:
         for steps, over in ((100, 10), (20, 4)):
-            wanted = settings(words, epochs=None, steps=steps, flat_start=10)
-            start = training.prepare_run(wanted)
-            under_way = training.Run(
-                wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+            settings = make_settings(words, epochs=None, steps=steps, flat_start=10)
+            prepared = training.prepare_run(settings)
+            run = training.Run(
+                settings, prepared, training.RunFolder(tmp_path / "m.safetensors"), world
             )
             weights = []
-            for under_way.step in range(steps):
-                weights.append(under_way.flat_start_weight)
+            for run.step in range(steps):
+                weights.append(run.flat_start_weight)
             assert weights == pytest.approx([max(0.0, 1 - step / over) for step in range(steps)])
 
 
@@ -668,23 +690,23 @@ def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) ->
     """Without the second loss that layer learns from the flat start alone."""
     learned = []
     for flat_start in (0, 100):
-        wanted = settings(
+        settings = make_settings(
             words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start
         )
-        start = training.prepare_run(wanted)
+        prepared = training.prepare_run(settings)
         with training.join_processes(torch.device("cpu")) as world:
-            under_way = training.Run(
-                wanted, start, training.RunFolder(tmp_path / "m.safetensors"), world
+            run = training.Run(
+                settings, prepared, training.RunFolder(tmp_path / "m.safetensors"), world
             )
-            before = under_way.shortcut.weight.detach().clone()
-            under_way.train_step(next(under_way.loader.load(under_way.sampler.epoch(0))))
-        learned.append(not torch.equal(before, under_way.shortcut.weight))
+            before = run.shortcut.weight.detach().clone()
+            run.train_step(next(run.loader.load(run.sampler.epoch(0))))
+        learned.append(not torch.equal(before, run.shortcut.weight))
     assert learned == [False, True]
 
 
 def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    events = run(settings(words, epochs=None, max_minutes=0.05), output)
+    events = train(make_settings(words, epochs=None, max_minutes=0.05), output)
     rates = [event.lr for event in events if isinstance(event, training.Step)]
     assert rates[-1] < 0.5 * max(rates)
     assert training.RunFolder(output).load_state()["elapsed"] >= 3
@@ -694,11 +716,14 @@ def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -
 def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(
     words: Path, tmp_path: Path
 ) -> None:
-    output, wanted = tmp_path / "m.safetensors", settings(words, epochs=None, max_minutes=0.08)
+    output, settings = (
+        tmp_path / "m.safetensors",
+        make_settings(words, epochs=None, max_minutes=0.08),
+    )
     with pytest.raises(Interrupted):
-        run(wanted, output, stop_at=3)
+        train(settings, output, stop_at=3)
     spent = training.RunFolder(output).load_state()["elapsed"]
-    events = run(wanted, output, resume=True)
+    events = train(settings, output, resume=True)
     steps = [event for event in events if isinstance(event, training.Step)]
     assert spent > 0
     assert steps[0].fraction > spent / 4.8
@@ -713,15 +738,13 @@ def test_predictions_that_stay_blank_are_explained(
         1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True
     )
     monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
-    record = training.RunFolder(tmp_path / "m.safetensors")
-    record.create()
-    wanted = settings(words, epochs=None, steps=301)
+    run_folder = training.RunFolder(tmp_path / "m.safetensors")
+    run_folder.create()
+    settings = make_settings(words, epochs=None, steps=301)
     with training.join_processes(torch.device("cpu")) as world:
-        under_way = training.Run(wanted, training.prepare_run(wanted), record, world)
-        under_way.step = 300
-        notes = [
-            event.message for event in training.fit(under_way) if isinstance(event, training.Note)
-        ]
+        run = training.Run(settings, training.prepare_run(settings), run_folder, world)
+        run.step = 300
+        notes = [event.message for event in training.fit(run) if isinstance(event, training.Note)]
     assert notes
     assert all("still blank" in note for note in notes)
 
