@@ -1,8 +1,8 @@
 """Language models: estimated from texts, and stored in ARPA form or packed as numpy's .npz.
 
 A packed file is a fifth as large and is read in hundredths of a second. For each length of n-grams
-it has the arrays of a `NgramLevel`, with logarithms in float16, except that the number of n-grams of
-each context stands in place of the offset at which they begin.
+it has the arrays of an `NgramLevel`, with logarithms in float16, except that the number of n-grams
+of each context stands in place of the offset at which they begin.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A simulated device, which shows on a machine without a GPU whether code forgets to move a tensor.
+"""A simulated device, which shows without a GPU whether code forgets to move a tensor.
 
 Its tensors compute on the CPU, but say that they are elsewhere and refuse to be combined with
-tensors of the CPU. `python -m tests.simulated_device` styles text, reads and trains on it, and compares
-the results with the CPU's. It uses parts of torch that are not public, and so runs in a process
-apart from the other tests.
+tensors of the CPU. `python -m tests.simulated_device` styles text, reads and trains on it, and
+compares the results with the CPU's. It uses parts of torch that are not public, and so runs in a
+process apart from the other tests.
 """
 
 from __future__ import annotations

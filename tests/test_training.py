@@ -1,4 +1,4 @@
-"""Laws of a training run: a resumed run equals an unbroken one, and all that is skipped is named."""
+"""Laws of training: a resumed run equals an unbroken one, and whatever is skipped is named."""
 
 from __future__ import annotations
 
@@ -593,7 +593,7 @@ def test_options_default_to_the_settings_of_the_initial_model(
     assert resumed.code == 0, resumed.err
 
 
-def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> None:
+def test_an_existing_model_is_kept_without_overwrite(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     train(make_settings(words, steps=1), output)
     before = output.read_bytes()
@@ -602,7 +602,7 @@ def test_an_existing_model_is_kept_unless_asked(words: Path, tmp_path: Path) -> 
     assert output.read_bytes() == before
 
 
-def test_where_nothing_can_be_written_is_said_before_the_work_and_nothing_is_left(
+def test_an_output_that_cannot_be_written_is_refused_before_the_work_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").touch()
@@ -615,9 +615,9 @@ def test_where_nothing_can_be_written_is_said_before_the_work_and_nothing_is_lef
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self").exists(), reason="a folder of Linux in which nothing can be made"
+    not Path("/proc/self").exists(), reason="a folder of Linux in which no file can be made"
 )
-def test_a_folder_that_takes_no_files_is_refused_by_the_models_name() -> None:
+def test_the_refusal_of_a_folder_that_takes_no_files_names_the_model() -> None:
     with pytest.raises(OutputError, match=r"/proc/m.safetensors: cannot be written"):
         training.RunFolder(Path("/proc/m.safetensors")).check(overwrite=False)
 
@@ -630,7 +630,7 @@ def test_a_path_that_settings_cannot_keep_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_ended_before_its_first_state_is_not_in_the_way(
+def test_a_run_that_ended_before_its_first_state_can_be_started_again(
     words: Path, tmp_path: Path
 ) -> None:
     run_folder = training.RunFolder(tmp_path / "m.safetensors")
@@ -662,19 +662,20 @@ def test_the_schedule_ends_annealed() -> None:
     from crnn_cli.training.optimization import lr_scale
 
     for schedule in ("cosine", "onecycle"):
-        shares = [lr_scale(f, 0.05, schedule) for f in np.linspace(0, 1, 101)]  # type: ignore[arg-type]
-        top = int(np.argmax(shares))
-        assert shares[top] == pytest.approx(1, abs=0.01)
-        assert shares[-1] == pytest.approx(0, abs=1e-6)
-        assert shares[:top] == sorted(shares[:top])
-        assert shares[top:] == sorted(shares[top:], reverse=True)
+        fractions = np.linspace(0, 1, 101)
+        scales = [lr_scale(f, 0.05, schedule) for f in fractions]  # type: ignore[arg-type]
+        peak = int(np.argmax(scales))
+        assert scales[peak] == pytest.approx(1, abs=0.01)
+        assert scales[-1] == pytest.approx(0, abs=1e-6)
+        assert scales[:peak] == sorted(scales[:peak])
+        assert scales[peak:] == sorted(scales[peak:], reverse=True)
 
 
 def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(
     words: Path, tmp_path: Path
 ) -> None:
     with training.join_processes(torch.device("cpu")) as world:
-        for steps, over in ((100, 10), (20, 4)):
+        for steps, end in ((100, 10), (20, 4)):
             settings = make_settings(words, epochs=None, steps=steps, flat_start=10)
             prepared = training.prepare_run(settings)
             run = training.Run(
@@ -683,12 +684,12 @@ def test_the_flat_start_wanes_and_is_over_after_a_fifth_of_the_run(
             weights = []
             for run.step in range(steps):
                 weights.append(run.flat_start_weight)
-            assert weights == pytest.approx([max(0.0, 1 - step / over) for step in range(steps)])
+            assert weights == pytest.approx([max(0.0, 1 - step / end) for step in range(steps)])
 
 
-def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) -> None:
-    """Without the second loss that layer learns from the flat start alone."""
-    learned = []
+def test_the_flat_start_trains_the_shortcut_head(words: Path, tmp_path: Path) -> None:
+    """Without the shortcut loss the shortcut head learns from the flat start alone."""
+    changed = []
     for flat_start in (0, 100):
         settings = make_settings(
             words, epochs=None, steps=1000, weight_decay=0.0, shortcut=0.0, flat_start=flat_start
@@ -700,31 +701,27 @@ def test_the_flat_start_teaches_the_second_layer(words: Path, tmp_path: Path) ->
             )
             before = run.shortcut.weight.detach().clone()
             run.train_step(next(run.loader.load(run.sampler.epoch(0))))
-        learned.append(not torch.equal(before, run.shortcut.weight))
-    assert learned == [False, True]
+        changed.append(not torch.equal(before, run.shortcut.weight))
+    assert changed == [False, True]
 
 
 def test_under_a_time_limit_the_run_ends_annealed(words: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     events = train(make_settings(words, epochs=None, max_minutes=0.05), output)
-    rates = [event.lr for event in events if isinstance(event, training.Step)]
+    rates = [step.lr for step in of_type(events, training.Step)]
     assert rates[-1] < 0.5 * max(rates)
     assert training.RunFolder(output).load_state()["elapsed"] >= 3
     assert isinstance(events[-1], training.Validated)
 
 
-def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(
-    words: Path, tmp_path: Path
-) -> None:
-    output, settings = (
-        tmp_path / "m.safetensors",
-        make_settings(words, epochs=None, max_minutes=0.08),
-    )
+def test_a_resumed_run_under_a_time_limit_continues_its_clock(words: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    settings = make_settings(words, epochs=None, max_minutes=0.08)
     with pytest.raises(Interrupted):
         train(settings, output, stop_at=3)
     spent = training.RunFolder(output).load_state()["elapsed"]
     events = train(settings, output, resume=True)
-    steps = [event for event in events if isinstance(event, training.Step)]
+    steps = of_type(events, training.Step)
     assert spent > 0
     assert steps[0].fraction > spent / 4.8
     assert training.RunFolder(output).load_state()["elapsed"] >= 4.8
@@ -734,17 +731,17 @@ def test_a_resumed_run_under_a_time_limit_goes_on_with_its_clock(
 def test_predictions_that_stay_blank_are_explained(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = training.validation.ValidationResult(
+    result = training.validation.ValidationResult(
         1.0, 0.0, 0.0, 1.0, (("one", ""),), all_blank=True
     )
-    monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: outcome)
+    monkeypatch.setattr("crnn_cli.training.run.validate", lambda *_: result)
     run_folder = training.RunFolder(tmp_path / "m.safetensors")
     run_folder.create()
     settings = make_settings(words, epochs=None, steps=301)
     with training.join_processes(torch.device("cpu")) as world:
         run = training.Run(settings, training.prepare_run(settings), run_folder, world)
         run.step = 300
-        notes = [event.message for event in training.fit(run) if isinstance(event, training.Note)]
+        notes = messages(training.fit(run))
     assert notes
     assert all("still blank" in note for note in notes)
 
@@ -768,8 +765,8 @@ def test_train_evaluates_its_options_config_and_resume(
         "train", "--config", "model.run/config.toml", "--seed", 3, "-o", "other.safetensors"
     )
     assert other.code == 0, other.err
-    record = checkpoint.read_header("other.safetensors").record["settings"]["train"]
-    assert (record["epochs"], record["batch_size"], record["seed"]) == (1, 8, 3)
+    recorded = recorded_settings("other.safetensors")["train"]
+    assert (recorded["epochs"], recorded["batch_size"], recorded["seed"]) == (1, 8, 3)
     resumed = crnn("train", "--resume")
     assert resumed.code == 0, resumed.err
     changed = crnn("train", "--resume", "--units", 32)
@@ -778,7 +775,7 @@ def test_train_evaluates_its_options_config_and_resume(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--height", "40"), 2, "multiple of 16"),
         (("--backbone", "nope"), 2, "nope"),
@@ -798,19 +795,19 @@ def test_train_evaluates_its_options_config_and_resume(
         (("-o", "words.lmdb/data.mdb/m.safetensors"), 1, "data.mdb"),
     ],
 )
-def test_faults_are_one_clear_line(
+def test_an_error_is_one_clear_line(
     crnn: Callable[..., Result],
     words: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: tuple[str, ...],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = crnn("train", words, "--steps", 1, *options)
     assert result.code == code, result.err
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 
@@ -824,7 +821,7 @@ def test_an_unknown_setting_in_a_file_is_named(
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('max-minutes = "long"', "max-minutes is 'long'"),
         ("steps = 1.5", "steps is 1.5"),
@@ -840,18 +837,18 @@ def test_an_unknown_setting_in_a_file_is_named(
         ("steps", "not a TOML file"),
     ],
 )
-def test_a_fault_in_a_settings_file_names_the_file_and_the_key(
+def test_an_error_in_a_settings_file_names_the_file_and_the_key(
     crnn: Callable[..., Result],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     line: str,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run.toml").write_text(f"seed = 1\n{line}\n")
     result = crnn("train", "--config", "run.toml")
     assert result.code == 1
-    assert f"run.toml: {said}" in result.err
+    assert f"run.toml: {message}" in result.err
 
 
 def test_a_settings_file_that_is_not_in_utf_8_is_refused_with_the_remedy(
@@ -863,7 +860,7 @@ def test_a_settings_file_that_is_not_in_utf_8_is_refused_with_the_remedy(
     assert (result.code, "run.toml: not in UTF-8" in result.err) == (1, True)
 
 
-def test_a_resumed_run_says_what_it_has(
+def test_an_option_that_differs_from_the_resumed_run_is_refused(
     crnn: Callable[..., Result], words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -872,22 +869,25 @@ def test_a_resumed_run_says_what_it_has(
     )
     assert first.code == 0, first.err
     assert "lr = 0.002" in Path("model.run/config.toml").read_text()
-    for options, said in (
+    for options, message in (
         (("--lr", 1), "--lr 1.0: the run that is resumed has 0.002"),
         (("--steps", 9), "has none"),
     ):
         changed = crnn("train", "--resume", *options)
-        assert (changed.code, said in changed.err) == (2, True), changed.err
+        assert (changed.code, message in changed.err) == (2, True), changed.err
     same = crnn("train", "--resume", "--lr", 0.002)
     assert same.code == 0, same.err
 
 
 def start_process(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
     program = "import torch; torch.set_num_threads(1); from crnn_cli.main import run; run()"
+    options = ("--steps", "100000", "--units", "16", *args)
     return subprocess.Popen(
-        [sys.executable, "-c", program, "train", "words.lmdb", "--steps", "100000", "--units", "16", *args],
-        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", program, "train", "words.lmdb", *options],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_a_validation(process: subprocess.Popen[str]) -> None:
@@ -900,7 +900,7 @@ def wait_for_a_validation(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(
+def test_a_signal_saves_the_state_and_the_message_says_how_to_resume(
     words: Path, tmp_path: Path, signum: signal.Signals, code: int
 ) -> None:
     process = start_process(tmp_path)
@@ -928,15 +928,19 @@ def test_two_processes_under_torchrun_learn_as_one_does_and_one_writes(tmp_path:
     program.write_text(
         "import torch; torch.set_num_threads(1)\nfrom crnn_cli.main import run\nrun()\n"
     )
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    model = ["--units", "16", "--device", "cpu", "-o", "two.safetensors"]
+    length = ["--steps", "150", "--batch-size", "8", "--val-fraction", "0.2"]
+    optimizer = ["--lr", "3e-3", "--ema", "0.9"]
+    command = [*torchrun, str(program), "train", "d.lmdb", *model, *length, *optimizer]
     done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program),
-            "train", "d.lmdb", "--steps", "150", "--batch-size", "8", "--units", "16", "--lr", "3e-3", "--ema", "0.9",
-            "--val-fraction", "0.2", "--device", "cpu", "-o", "two.safetensors",
-        ],
-        cwd=tmp_path, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
+        [sys.executable, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("samples to train on") == 1
     _, header = checkpoint.load_model(tmp_path / "two.safetensors")
-    assert header.record["validation"]["cer"] < 0.2  # as `test_it_learns` asks of one process
+    assert header.record["validation"]["cer"] < 0.2  # as in `test_it_learns` with one process

@@ -166,17 +166,17 @@ class Run:
 
     @property
     def no_steps_left(self) -> bool:
-        """Whether the run takes no further step."""
+        """Return whether the run takes no further step."""
         return self.fraction >= 1 or 0 < self.config.patience <= self.stale_validations
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do, neither a step nor a validation."""
+        """Return whether nothing is left to do, neither a step nor a validation."""
         return self.no_steps_left and not self.validation_is_due
 
     @property
     def validation_is_due(self) -> bool:
-        """Whether the next thing to do is a validation.
+        """Return whether the next thing to do is a validation.
 
         It depends on the steps alone, so that a resumed run validates where an unbroken one does.
         """
