@@ -585,10 +585,10 @@ TESTS = {
     "Ctrl-C or SIGTERM at any": "signals.test_the_first_signal_raises_and_one_that_comes_later_ends_the_process",
     "`kill -9` of": "signals.test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c",
     "a second `train`": "hostile_runs.test_a_second_run_into_the_same_output_ends_at_once",
-    "`train --resume` with a `state.pt`": "hostile_runs.test_a_state_of_another_content_is_refused",
-    "`train --resume` with a `config.toml`": "hostile_runs.test_the_settings_of_a_run_are_those_that_it_began_with",
+    "`train --resume` with a `state.pt`": "hostile_runs.test_a_state_with_a_wrong_value_is_refused",
+    "`train --resume` with a `config.toml`": "hostile_runs.test_a_run_is_not_resumed_with_other_settings",
     "`train --resume` of a run": "hostile_runs.test_a_run_that_has_ended_says_so",
-    "`train --overwrite`": "hostile_runs.test_what_is_no_runs_folder_is_left_alone",
+    "`train --overwrite`": "hostile_runs.test_a_folder_of_something_else_is_not_touched",
 }  # fmt: skip
 
 
