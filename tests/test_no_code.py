@@ -59,10 +59,10 @@ ALLOWED = {
     ("synth/fonts.py", "_installed", "subprocess.run"): "fontconfig's list of fonts",
     ("export/proof.py", "_load_pt2", "torch.export.load"): "bytes that this process has just made",
     ("training/run_folder.py", "load_state", "torch.load"): "weights_only=True, see below",
-    ("reading/ray_engine.py", "recognize", "pickle.loads"): "between the processes of one cluster",
+    ("reading/ray_engine.py", "_unpack", "pickle.loads"): "between the processes of one cluster",
     ("reading/ray_engine.py", "__call__", "pickle.loads"): "between the processes of one cluster",
     ("reading/ray_engine.py", "__call__", "pickle.dumps"): "between the processes of one cluster",
-    ("reading/ray_engine.py", "_shares", "pickle.dumps"): "between the processes of one cluster",
+    ("reading/ray_engine.py", "_bundles", "pickle.dumps"): "between the processes of one cluster",
 }
 
 

@@ -1,10 +1,9 @@
-"""`crnn predict --engine ray` on two workers of a Ray on this machine: row for row what the plain run reads."""
+"""`crnn predict --engine ray` with two actors on this machine writes the rows of a local run."""
 
 from __future__ import annotations
 
 import io
 import logging
-import pickle
 import sys
 
 import cv2
@@ -18,7 +17,8 @@ from tests.conftest import png
 from tests.models import save_stripes_onnx, stripes
 
 pytest.importorskip("ray", reason="needs the extra: pip install '.[ray]'")
-pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -46,15 +46,16 @@ def ray():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, ray):
-    """A folder with a model that $CRNN_MODEL names, images, two LMDBs and Parquet files."""
+    """Return a folder with a model that $CRNN_MODEL names, images, two LMDBs and Parquet files."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
-    monkeypatch.setattr(ray_engine, "_SHARE", 2)  # so that both workers have something to read
+    # so that both actors have something to read
+    monkeypatch.setattr(ray_engine, "_MIN_IMAGES_PER_BUNDLE", 2)
     (tmp_path / "images" / "more").mkdir(parents=True)
     for number, text in enumerate(TEXTS):
-        (tmp_path / "images" / ("more" if number % 2 else "") / f"{number}{text}.png").write_bytes(
-            png(stripes(text))
-        )
+        subfolder = "more" if number % 2 else ""
+        path = tmp_path / "images" / subfolder / f"{number}{text}.png"
+        path.write_bytes(png(stripes(text)))
     cv2.imwritemulti("images/pages.tif", [stripes("ab"), stripes("b")])
     for name in ("one.lmdb", "two.lmdb"):
         with LmdbWriter(name) as store:
@@ -62,18 +63,16 @@ def here(tmp_path, monkeypatch, ray):
                 store.add(png(stripes(text)), text, 8 * len(text) + 8, 32, f"{text}.png")
     (tmp_path / "tables").mkdir()
     images = [png(stripes(text)) for text in TEXTS]
-    pq.write_table(
-        pa.table({"bytes": images, "name": [f"n{text}" for text in TEXTS]}), "tables/0.parquet"
-    )
-    pq.write_table(
-        pa.table({"image": [{"bytes": i, "path": None} for i in images]}), "tables/1.parquet", 3
-    )
+    names = [f"n{text}" for text in TEXTS]
+    pq.write_table(pa.table({"bytes": images, "name": names}), "tables/0.parquet")
+    structs = [{"bytes": image, "path": None} for image in images]
+    pq.write_table(pa.table({"image": structs}), "tables/1.parquet", 3)
     return tmp_path
 
 
 @pytest.fixture
 def both(here, crnn, monkeypatch):
-    """Runs `crnn predict` both ways; the rows are the same."""
+    """Return a function that runs `crnn predict` with both engines and compares the rows."""
 
     def call(*args, stdin=b""):
         results = []
@@ -83,10 +82,10 @@ def both(here, crnn, monkeypatch):
             code, out, err = crnn("predict", *args, "--engine", engine, "-o", output, "--overwrite")
             assert out == ""
             results.append((code, err, pq.read_table(output).to_pylist()))
-        (code, err, rows), other = results
-        assert other[:2] == (code, err)
-        for row, same in zip(rows, other[2], strict=True):
-            assert same == {
+        (code, err, rows), (ray_code, ray_err, ray_rows) = results
+        assert (ray_code, ray_err) == (code, err)
+        for row, ray_row in zip(rows, ray_rows, strict=True):
+            assert ray_row == {
                 **row,
                 "confidence": pytest.approx(row["confidence"], abs=1e-4),
                 "posterior": pytest.approx(row["posterior"], abs=1e-4),
@@ -118,15 +117,16 @@ def test_lmdb_shards(both):
     assert [row["text"] for row in rows] == [*TEXTS[:4]] * 2
 
 
-def test_parquet(both):
+def test_parquet(both, here):
     _, rows = both("tables")
     assert [row["text"] for row in rows] == [*TEXTS] * 2
     assert [row["path"] for row in rows[:8]] == [
         *(f"n{text}" for text in TEXTS),
         "tables/1.parquet:1",
     ]
-    code, rows = both("tables/0.parquet", "local.parquet")  # of which the second has no images
-    assert (code, rows[-1]["error"].partition(": ")[0]) == (1, "local.parquet")
+    (here / "local.parquet").rename("rows.parquet")  # a table without images
+    code, rows = both("tables/0.parquet", "rows.parquet")
+    assert (code, rows[-1]["error"].partition(": ")[0]) == (1, "rows.parquet")
 
 
 def test_an_image_that_cannot_be_read_keeps_its_row(both, here):
@@ -137,20 +137,12 @@ def test_an_image_that_cannot_be_read_keeps_its_row(both, here):
     )
     assert code == 1
     assert [row["text"] for row in rows] == ["a", "", "", "", "a", "", "", "a"]
-    assert [row["error"] is None for row in rows] == [
-        True,
-        False,
-        False,
-        False,
-        True,
-        False,
-        False,
-        True,
-    ]
+    readable = [row["error"] is None for row in rows]
+    assert readable == [True, False, False, False, True, False, False, True]
     assert rows[5]["error"] == "odd.parquet:2: the table has no image here"
 
 
-def test_models_and_decoding_are_those_of_the_plain_run(both, here):
+def test_models_and_decoding_are_those_of_a_local_run(both, here):
     (here / "words.txt").write_text("aba\nbbb\n")
     (here / "own.tsv").write_text("images/0a.png\tbb\ngone.png\ta\n")
     for options in (
@@ -162,7 +154,7 @@ def test_models_and_decoding_are_those_of_the_plain_run(both, here):
         assert (code, len(rows)) == (0, 9)
 
 
-def test_what_cannot_be_asked_for(here, crnn, monkeypatch):
+def test_options_that_do_not_go_with_ray_are_refused(here, crnn, monkeypatch):
     for options, message in (
         ((), "give -o FILE"),
         (("-o", "x.tsv", "--resume"), "neither --resume nor --shard"),
@@ -179,17 +171,18 @@ def test_what_cannot_be_asked_for(here, crnn, monkeypatch):
     assert not [*here.glob("*x.*")]
 
 
-def test_what_goes_wrong_in_a_worker_is_raised_here(here):
+def test_an_exception_in_an_actor_is_raised_here(here):
     def build(device):
         raise ModelError("x.onnx: no such model file")
 
-    read = ray_engine._Actor(str(here), build, "cpu", ReadOptions())({"share": []})["read"][0]
+    actor = ray_engine._Actor(str(here), build, "cpu", ReadOptions())
+    (result,) = actor({"shards": []})["result"]
     with pytest.raises(ModelError, match=r"x\.onnx"):
-        ray_engine._told(pickle.loads(read), None)
+        ray_engine._unpack({"result": result})
 
 
-def test_a_worker_for_each_gpu_or_core():
-    of = ray_engine._Crew.of
-    assert of({"CPU": 16.0, "GPU": 4.0}, "auto") == ray_engine._Crew("cuda", 4, 4)
-    assert of({"CPU": 16.0, "GPU": 4.0}, "cpu") == ray_engine._Crew("cpu", 16, 1)
-    assert of({"CPU": 2.0}, "auto") == ray_engine._Crew("cpu", 2, 1)
+def test_an_actor_for_each_gpu_or_core():
+    plan = ray_engine._ActorPlan
+    assert plan.of({"CPU": 16.0, "GPU": 4.0}, "auto") == plan("cuda", 4, 4)
+    assert plan.of({"CPU": 16.0, "GPU": 4.0}, "cpu") == plan("cpu", 16, 1)
+    assert plan.of({"CPU": 2.0}, "auto") == plan("cpu", 2, 1)

@@ -1,7 +1,7 @@
-"""Reading on a cluster: Ray Data hands shares of the inputs to actors, which read files and datasets for themselves.
+"""Reading on a cluster: Ray Data sends shards of the inputs to actors, which read their files.
 
-Only names go out and only readings come back, in input order: what is done with them does not depend on where they
-were read. Every machine has to see the same paths.
+Only names go out and only recognitions come back, in input order, so that the caller handles them
+as if they had been read in its own process. Every machine must see the same paths.
 """
 
 from __future__ import annotations
@@ -26,143 +26,167 @@ from crnn_cli.reading.results import Recognition
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SHARE = 64  # images, about: what is handed out is made of such shares
-_MOST = 64  # shares that are handed out at once
-_TURNS = (
-    4  # how often each actor is handed something, at least, so that all end at much the same time
-)
+# The rows of the Ray dataset are bundles of consecutive shards with at least so many images.
+_MIN_IMAGES_PER_BUNDLE = 64
+# Blocks of bundles are what actors receive. Each block has about so many bundles or fewer.
+_MAX_BUNDLES_PER_BLOCK = 64
+# Each actor receives several blocks, so that all actors finish at about the same time.
+_MIN_BLOCKS_PER_ACTOR = 4
 
-Build = Callable[[str], Recognizer]  # on a device
+Build = Callable[[str], Recognizer]  # from the name of a device
 
 
 def recognize(
-    pieces: Iterable[Shard], build: Build, options: ReadOptions, device: str
+    shards: Iterable[Shard], build: Build, options: ReadOptions, device: str
 ) -> Generator[Recognition, None, None]:
-    """Read pieces of the input on the Ray cluster that there is, or on this machine's cores where there is none; as
-    `crnn_cli.reading.pipeline.recognize` reads their items here, and in their order.
+    """Read shards of the input on a Ray cluster and yield the recognitions in input order.
+
+    The results are those of `crnn_cli.reading.pipeline.recognize`. Without a cluster, Ray starts on
+    the cores of this machine.
 
     Args:
-        build: makes the recogniser, in each actor once; picklable.
-        device: "cpu", "cuda", or "auto": CUDA where the cluster has GPUs.
+        shards: The shards, which must be picklable.
+        build: A picklable function that makes the recogniser, called once in each actor.
+        options: The options of the reading loop; the actors set `threads` themselves.
+        device: "cpu", "cuda", or "auto", which means CUDA if the cluster has GPUs.
 
     Raises:
         UsageFault: Ray is not installed.
-        DeviceError: a device that the cluster lacks.
-        CrnnError: an actor could not go on.
+        DeviceError: The cluster lacks the device.
+        CrnnError: An actor failed.
     """
     with _connected() as ray:
-        shares = list(_shares(pieces))
-        crew = _Crew.of(ray.cluster_resources(), device)
-        handed = min(len(shares), max(_TURNS * crew.actors, len(shares) // _MOST))
-        data = ray.data.from_items(
-            [{"share": share} for share in shares], override_num_blocks=max(1, handed)
-        )
-        data.context.execution_options.preserve_order = True
-        data.context.enable_progress_bars = False
-        read = data.map_batches(
-            _Actor,
-            fn_constructor_args=(
-                str(Path.cwd()),
-                build,
-                crew.device,
-                replace(options, threads=crew.threads),
-            ),
-            batch_size=None,
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=min(crew.actors, handed)),
-            num_cpus=1,
-            num_gpus=int(crew.device == "cuda"),
-        )
+        bundles = list(_bundles(shards))
+        plan = _ActorPlan.of(ray.cluster_resources(), device)
+        results = _dataset(ray, bundles, plan, build, options)
         try:
-            for row in read.iter_rows():
-                yield from _told(pickle.loads(row["read"]))
+            for row in results.iter_rows():
+                yield from _unpack(row)
         except ray.exceptions.RayError as fault:
-            said = str(fault).partition("\n")[0]
+            message = str(fault).partition("\n")[0]
             raise CrnnError(
-                f"Ray could not go on: {said} Its logs, in /tmp/ray/session_latest/logs, say more"
+                f"Ray could not go on: {message} Its logs, in /tmp/ray/session_latest/logs, "
+                "say more"
             ) from fault
 
 
-def _told(read: list[Recognition] | Exception) -> list[Recognition]:
-    """Return what an actor handed back, or raise it."""
-    if isinstance(read, Exception):
-        raise read
-    return read
+def _dataset(
+    ray: Any, bundles: list[bytes], plan: _ActorPlan, build: Build, options: ReadOptions
+) -> Any:
+    """Return the Ray dataset of the rows that the actors make of the bundles, in order."""
+    min_blocks = max(_MIN_BLOCKS_PER_ACTOR * plan.actors, len(bundles) // _MAX_BUNDLES_PER_BLOCK)
+    blocks = min(len(bundles), min_blocks)
+    dataset = ray.data.from_items(
+        [{"shards": bundle} for bundle in bundles], override_num_blocks=max(1, blocks)
+    )
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.enable_progress_bars = False
+    actor_options = replace(options, threads=plan.threads)
+    return dataset.map_batches(
+        _Actor,
+        fn_constructor_args=(str(Path.cwd()), build, plan.device, actor_options),
+        batch_size=None,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=min(plan.actors, blocks)),
+        num_cpus=1,
+        num_gpus=int(plan.device == "cuda"),
+    )
+
+
+def _unpack(row: dict[str, bytes]) -> list[Recognition]:
+    """Return the recognitions that an actor sent back, or raise the exception that it sent."""
+    result: list[Recognition] | Exception = pickle.loads(row["result"])
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @dataclass(frozen=True)
-class _Crew:
-    """How many actors read, on which device, and with how many threads to decode images each."""
+class _ActorPlan:
+    """The number of actors, their device, and the number of image-decoding threads of each."""
 
     device: str
     actors: int
     threads: int
 
     @classmethod
-    def of(cls, resources: dict[str, float], device: str) -> _Crew:
-        """An actor for each GPU, or for each core where none is to be used."""
-        cores, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
+    def of(cls, resources: dict[str, float], device: str) -> _ActorPlan:
+        """Plan an actor for each GPU, or for each core if no GPU is used."""
+        cores = int(resources.get("CPU", 0))
+        gpus = int(resources.get("GPU", 0))
         if device not in ("auto", "cpu", "cuda"):
             raise DeviceError(f"device {device}: Ray hands out the GPUs: take auto, cuda or cpu")
         if device == "cuda" and not gpus:
             raise DeviceError("device cuda: the Ray cluster has no GPU: use --device cpu")
-        on_gpus = bool(gpus) and device != "cpu"
-        actors = gpus if on_gpus else max(1, cores)
-        return cls("cuda" if on_gpus else "cpu", actors, max(1, cores // actors))
+        if gpus and device != "cpu":
+            return cls("cuda", gpus, max(1, cores // gpus))
+        actors = max(1, cores)
+        return cls("cpu", actors, max(1, cores // actors))
 
 
 class _Actor:
-    """A process with a recogniser, which reads whatever shares it is handed. What goes wrong is handed back, too."""
+    """A process with a recogniser that reads the shards it receives.
+
+    It sends back the recognitions, or the exception that ended the reading.
+    """
 
     def __init__(self, folder: str, build: Build, device: str, options: ReadOptions) -> None:
-        self._folder, self._build, self._device, self._options = folder, build, device, options
+        self._folder = folder
+        self._build = build
+        self._device = device
+        self._options = options
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[bytes]]:
+        result: list[Recognition] | Exception
         try:
-            read: object = self._read([pickle.loads(share) for share in batch["share"]])
+            result = self._read([pickle.loads(bundle) for bundle in batch["shards"]])
         except Exception as fault:
-            read = fault
-        return {"read": [pickle.dumps(read)]}
+            result = fault
+        return {"result": [pickle.dumps(result)]}
 
     @cached_property
     def _recognizer(self) -> Recognizer:
-        os.chdir(self._folder)  # names may be relative
+        os.chdir(self._folder)  # the names of inputs may be relative paths
         return self._build(self._device)
 
-    def _read(self, shares: Iterable[Iterable[Shard]]) -> list[Recognition]:
-        items = chain.from_iterable(chain.from_iterable(shares))
+    def _read(self, bundles: Iterable[list[Shard]]) -> list[Recognition]:
+        shards = chain.from_iterable(bundles)
+        items = chain.from_iterable(shards)
         return list(self._recognizer.recognize(items, self._options))
 
 
-def _shares(pieces: Iterable[Shard]) -> Iterator[bytes]:
-    """Pieces that follow one another, packed."""
-    share: list[Shard] = []
-    for piece in pieces:
-        share.append(piece)
-        if sum(map(len, share)) >= _SHARE:
-            yield pickle.dumps(share)
-            share = []
-    if share:
-        yield pickle.dumps(share)
+def _bundles(shards: Iterable[Shard]) -> Iterator[bytes]:
+    """Yield consecutive shards in pickled lists."""
+    bundle: list[Shard] = []
+    images = 0
+    for shard in shards:
+        bundle.append(shard)
+        images += len(shard)
+        if images >= _MIN_IMAGES_PER_BUNDLE:
+            yield pickle.dumps(bundle)
+            bundle = []
+            images = 0
+    if bundle:
+        yield pickle.dumps(bundle)
 
 
 @contextmanager
 def _connected() -> Iterator[Any]:
-    """Ray, connected to the cluster that it finds, or started here for as long as it is needed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to others
+    """Connect to the Ray cluster, or start Ray on this machine, and yield the module `ray`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ModuleNotFoundError as fault:
         raise UsageFault(f"--engine ray needs {fault.name}: pip install 'crnn-cli[ray]'") from None
-    for name in ("ray", "ray.data"):  # what goes wrong is raised
+    for name in ("ray", "ray.data"):  # errors are raised, so that nothing needs to be logged
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    here = not ray.is_initialized()
+    started_here = not ray.is_initialized()
     try:
-        if here:
+        if started_here:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
         yield ray
     finally:
-        if here:
+        if started_here:
             ray.shutdown()
