@@ -1,4 +1,7 @@
-"""Evaluation: every record counts, in order; sets pool; what was found odd is named. Images are read by a stand-in."""
+"""Evaluation: every record counts, in order; sets are pooled; odd records are named.
+
+A runner of the tests stands in for a network.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,17 @@ Crnn = Callable[..., Result]
 
 
 def paint(text: str) -> NDArray[np.uint8]:
-    """(32, W): four columns of a grey level that stands for a character, then four of black."""
-    columns = [level for c in text for level in [STEP * (ALPHABET.index(c) + 1)] * 4 + [0] * 4]
-    return np.tile(np.array(columns + [0] * max(8, 32 - len(columns)), np.uint8), (32, 1))
+    """Return an image (32, W) with four grey and four black columns for each character."""
+    columns: list[int] = []
+    for character in text:
+        level = STEP * (ALPHABET.index(character) + 1)
+        columns += [level] * 4 + [0] * 4
+    columns += [0] * max(8, 32 - len(columns))
+    return np.tile(np.array(columns, np.uint8), (32, 1))
 
 
-class Barcode:
-    """A runner that reads what `paint` writes, a frame every four columns."""
+class BarcodeRunner:
+    """A runner that reads the images of `paint`, with a frame for every four columns."""
 
     config = ModelConfig(alphabet=ALPHABET, widen_below=0)
     header = Header(config)
@@ -52,7 +59,7 @@ class Barcode:
 
 
 def build(path: Path, rows: Sequence[tuple[bytes | str, str]]) -> Path:
-    """A dataset of (image, or what it shows; label)."""
+    """Write a dataset of rows (image or its text, label), and return its path."""
     with LmdbWriter(path) as writer:
         for number, (image, label) in enumerate(rows, start=1):
             data = image if isinstance(image, bytes) else png(paint(image))
@@ -62,17 +69,18 @@ def build(path: Path, rows: Sequence[tuple[bytes | str, str]]) -> Path:
 
 @pytest.fixture
 def evaluate(crnn: Crnn, monkeypatch: pytest.MonkeyPatch) -> Crnn:
-    monkeypatch.setattr(runners, "load", lambda path, device, fast: Barcode())
+    monkeypatch.setattr(runners, "load", lambda path, device, fast: BarcodeRunner())
     return lambda *args: crnn("evaluate", *args, "--model", "barcode.onnx")
 
 
 def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
-    texts = [("abcde" * 3)[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
+    letters = "abcde" * 3
+    texts = [letters[i % 5 : i % 5 + i % 7 + 1] for i in range(150)]
     store = build(tmp_path / "a b é.lmdb", [(text, text) for text in texts])
     samples = list(
         read(
             LmdbReader(store),
-            Recognizer(ModelWithDecoder(Barcode())),
+            Recognizer(ModelWithDecoder(BarcodeRunner())),
             ReadOptions(second_look=False),
         )
     )
@@ -82,9 +90,9 @@ def test_records_are_read_in_order_beside_their_labels(tmp_path: Path) -> None:
     assert all(0 < s.confidence < 1 for s in samples)
 
 
-def test_labels_are_compared_in_the_models_form(tmp_path: Path) -> None:
+def test_labels_are_compared_in_the_form_of_the_model(tmp_path: Path) -> None:
     store = build(tmp_path / "nfd.lmdb", [("é", unicodedata.normalize("NFD", "é"))])
-    (sample,) = read(LmdbReader(store), Recognizer(ModelWithDecoder(Barcode())))
+    (sample,) = read(LmdbReader(store), Recognizer(ModelWithDecoder(BarcodeRunner())))
     assert (sample.reference, sample.reading, sample.unknown) == ("é", "é", "")
 
 
@@ -95,24 +103,24 @@ def test_a_damaged_image_counts_as_read_empty(tmp_path: Path) -> None:
     samples = list(
         read(
             LmdbReader(store),
-            Recognizer(ModelWithDecoder(Barcode())),
+            Recognizer(ModelWithDecoder(BarcodeRunner())),
             ReadOptions(second_look=False),
         )
     )
     assert [(s.reference, s.reading) for s in samples] == [("ab", "ab"), ("abcd", ""), ("cd", "cd")]
-    (part,) = report({"x": samples}, EvaluateOptions()).sets
-    assert [where for *where, _ in part.unreadable] == [[f"{store}:2", "2.png"]]
-    assert part.scores.samples == 3
-    assert part.scores.cer.value == pytest.approx(4 / 8)
+    (set_report,) = report({"x": samples}, EvaluateOptions()).sets
+    assert [entry[:2] for entry in set_report.unreadable] == [(f"{store}:2", "2.png")]
+    assert set_report.scores.samples == 3
+    assert set_report.scores.cer.value == pytest.approx(4 / 8)
 
 
-def test_of_an_image_with_pages_the_first_is_scored(tmp_path: Path) -> None:
+def test_the_first_page_of_an_image_is_scored(tmp_path: Path) -> None:
     pages = tmp_path / "pages.tif"
     cv2.imwritemulti(str(pages), [paint("ab"), paint("cd")])
     store = build(tmp_path / "pages.lmdb", [(pages.read_bytes(), "ab"), ("e", "e")])
     assert [
         (s.reference, s.reading)
-        for s in read(LmdbReader(store), Recognizer(ModelWithDecoder(Barcode())))
+        for s in read(LmdbReader(store), Recognizer(ModelWithDecoder(BarcodeRunner())))
     ] == [
         ("ab", "ab"),
         ("e", "e"),
@@ -125,14 +133,14 @@ def sample(reference: str, reading: str, confidence: float = 0.5) -> Sample:
 
 def test_overall_is_all_samples_pooled() -> None:
     sets = {"one": [sample("abc", "abd")], "two": [sample("a", "a"), sample("b", "")], "three": []}
-    made = report(sets, EvaluateOptions())
-    assert [part.scores.samples for part in made.sets] == [1, 2, 0]
-    pooled = [(s.reference, s.reading) for part in sets.values() for s in part]
-    assert made.overall == metrics.score(pooled)
-    assert made.overall.cer.value == pytest.approx(2 / 5)
+    pooled_report = report(sets, EvaluateOptions())
+    assert [set_report.scores.samples for set_report in pooled_report.sets] == [1, 2, 0]
+    pairs = [("abc", "abd"), ("a", "a"), ("b", "")]
+    assert pooled_report.overall == metrics.score(pairs)
+    assert pooled_report.overall.cer.value == pytest.approx(2 / 5)
 
 
-def test_the_worst_readings_are_the_farthest_then_the_surest() -> None:
+def test_the_worst_readings_are_the_farthest_then_the_most_confident() -> None:
     samples = [
         sample("ab", "ab"),
         sample("abc", "abd", 0.2),
@@ -150,22 +158,13 @@ def test_the_tables(evaluate: Crnn, tmp_path: Path) -> None:
     code, out, err = evaluate(one, two)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split() == [
-        "percent",
-        "samples",
-        "exact",
-        "alnum",
-        "CER",
-        "WER",
-        "1-NED",
-        "ECE",
-        "again",
-    ]
+    header = ["percent", "samples", "exact", "alnum", "CER", "WER", "1-NED", "ECE", "again"]
+    assert lines[0].split() == header
     assert lines[1].split()[:-2] == [str(one), "3", "33.33", "33.33", "28.57", "66.67", "72.22"]
     assert lines[3].split()[:-2] == [str(two), "1", "100.00", "100.00", "0.00", "0.00", "100.00"]
     (sure,) = [
         sample.confidence
-        for sample in read(LmdbReader(two), Recognizer(ModelWithDecoder(Barcode())))
+        for sample in read(LmdbReader(two), Recognizer(ModelWithDecoder(BarcodeRunner())))
     ]
     assert lines[3].split()[-2:] == [
         f"{100 * (1 - sure):.2f}",
@@ -188,20 +187,20 @@ def test_columns_stand_below_each_other_whatever_the_names(evaluate: Crnn, tmp_p
 
 def test_json_is_one_object_on_stdout(evaluate: Crnn, tmp_path: Path) -> None:
     store = build(tmp_path / "one.lmdb", [("abc", "abd"), ("é", "é")])
-    made = json.loads(evaluate(store, "--json", "--worst", 5).out)
-    assert made["models"] == ["barcode.onnx"]
-    assert made["sets"][0]["name"] == str(store)
-    assert made["overall"] == made["sets"][0]["scores"]
-    assert made["calibration_error"] == made["sets"][0]["calibration_error"] > 0
-    assert made["overall"]["exact"]["value"] == 0.5
-    assert made["overall"]["cer"]["low"] == 0.0
-    assert made["confusions"] == [{"reference": "d", "reading": "c", "count": 1}]
-    assert made["worst"] == [
+    result = json.loads(evaluate(store, "--json", "--worst", 5).out)
+    assert result["models"] == ["barcode.onnx"]
+    assert result["sets"][0]["name"] == str(store)
+    assert result["overall"] == result["sets"][0]["scores"]
+    assert result["calibration_error"] == result["sets"][0]["calibration_error"] > 0
+    assert result["overall"]["exact"]["value"] == 0.5
+    assert result["overall"]["cer"]["low"] == 0.0
+    assert result["confusions"] == [{"reference": "d", "reading": "c", "count": 1}]
+    assert result["worst"] == [
         {"name": f"{store}:1", "path": "1.png", "reference": "abd", "reading": "abc", "distance": 1}
     ]
 
 
-def test_what_may_surprise_is_said_on_stderr(evaluate: Crnn, tmp_path: Path) -> None:
+def test_surprising_records_are_named_on_stderr(evaluate: Crnn, tmp_path: Path) -> None:
     store = build(tmp_path / "odd.lmdb", [("a", "aß"), ("b", "ß"), ("c", "\\"), (b"no image", "d")])
     code, out, err = evaluate(store)
     assert code == 0
@@ -212,7 +211,9 @@ def test_what_may_surprise_is_said_on_stderr(evaluate: Crnn, tmp_path: Path) -> 
     assert out.splitlines()[1].split()[1:3] == ["4", "0.00"]
 
 
-def test_predictions_escape_what_would_break_a_row(evaluate: Crnn, tmp_path: Path) -> None:
+def test_predictions_escape_characters_that_would_break_a_row(
+    evaluate: Crnn, tmp_path: Path
+) -> None:
     store = build(tmp_path / "one.lmdb", [("a\tb\\", "a\tb\\"), (b"no image", "d")])
     file = tmp_path / "out.tsv"
     assert evaluate(store, "--predictions", file).code == 0
@@ -223,15 +224,12 @@ def test_predictions_escape_what_would_break_a_row(evaluate: Crnn, tmp_path: Pat
     assert second == [f"{store}:2", "d", "", "", "2.png"]
 
 
-def test_a_record_without_a_path_goes_by_its_number(evaluate: Crnn, tmp_path: Path) -> None:
+def test_a_record_without_a_path_is_named_by_its_number(evaluate: Crnn, tmp_path: Path) -> None:
     store = tmp_path / "foreign.lmdb"
     with lmdb.open(str(store)) as environment, environment.begin(write=True) as transaction:
-        for key, value in {
-            b"num-samples": b"1",
-            b"image-000000001": b"no image",
-            b"label-000000001": b"a",
-        }.items():
-            transaction.put(key, value)
+        transaction.put(b"num-samples", b"1")
+        transaction.put(b"image-000000001", b"no image")
+        transaction.put(b"label-000000001", b"a")
     _, out, err = evaluate(store)
     assert f"       1  {store}:1\n" in out
     assert f"warning: {store}:1: " in err

@@ -1,4 +1,4 @@
-"""`crnn predict`: rows, escapes, exit status, and what it says of each thing that can be wrong."""
+"""`crnn predict`: rows, escapes, exit status and error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.models import save_stripes_onnx, save_untrained, stripes
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with a model that $CRNN_MODEL names, and three images of known text."""
+    """Return a folder with a model that $CRNN_MODEL names, and three images of known text."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
     for text in ("a", "ab", "bba"):
@@ -48,12 +48,12 @@ def unescape(field):
 @pytest.mark.parametrize(
     "text", ["", "plain", "a\tb\nc\rd\\e", "\\t", "\\\\n", "tail\\", "é\u2028\x85"]
 )
-def test_an_escaped_field_is_one_field_and_comes_back(text):
+def test_an_escaped_field_is_one_field_and_can_be_unescaped(text):
     assert not set("\t\n\r") & set(escape(text))
     assert unescape(escape(text)) == text
 
 
-def test_a_row_an_image_in_input_order(here, crnn):
+def test_images_have_rows_in_input_order(here, crnn):
     code, out, err = crnn("predict", "bba.png", "a.png", "ab.png", "a.png")
     assert code == 0
     assert [row[:2] for row in rows(out)] == [
@@ -68,17 +68,17 @@ def test_a_row_an_image_in_input_order(here, crnn):
 
 def test_json_lines_carry_characters_and_places(here, crnn):
     code, out, _ = crnn("predict", "ab.png", "gone.png", "--json")
-    found, gone = map(json.loads, out.splitlines())
+    row, gone = map(json.loads, out.splitlines())
     assert code == 1
-    assert (found["path"], found["text"], found["error"]) == ("ab.png", "ab", None)
-    assert [(c["text"], c["start"], c["end"]) for c in found["characters"]] == [
+    assert (row["path"], row["text"], row["error"]) == ("ab.png", "ab", None)
+    assert [(c["text"], c["start"], c["end"]) for c in row["characters"]] == [
         ("a", 4, 8),
         ("b", 12, 16),
     ]
-    assert all(0.99 < c["confidence"] <= 1 for c in found["characters"])
+    assert all(0.99 < c["confidence"] <= 1 for c in row["characters"])
     assert gone == {
-        "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [], "turned": 0,
-        "alternatives": [], "error": "gone.png: no such file", "looks": 0
+        "path": "gone.png", "text": "", "confidence": 0, "posterior": 0, "characters": [],
+        "turned": 0, "alternatives": [], "error": "gone.png: no such file", "looks": 0
     }  # fmt: skip
 
 
@@ -101,17 +101,15 @@ def test_an_image_without_text_is_no_error(here, crnn):
     assert 0.99 < float(confidence) <= 1
 
 
-def test_names_of_every_kind_come_through(here, crnn):
-    hard = (
-        ["with space.png", "tab\tnewline\nback\\slash.png", "日本.png"]
-        if os.name == "posix"
-        else ["with space.png"]
-    )
-    for name in hard:
+def test_names_of_every_kind_are_kept(here, crnn):
+    names = ["with space.png"]
+    if os.name == "posix":
+        names += ["tab\tnewline\nback\\slash.png", "日本.png"]
+    for name in names:
         (here / name).write_bytes(png(stripes("ab")))
-    code, out, _ = crnn("predict", *hard)
+    code, out, _ = crnn("predict", *names)
     assert code == 0
-    assert [unescape(row[0]) for row in rows(out)] == hard
+    assert [unescape(row[0]) for row in rows(out)] == names
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
@@ -137,7 +135,7 @@ def test_pages_of_a_tiff_have_rows_of_their_own(here, crnn):
     ]
 
 
-def test_what_folders_have_besides_images_is_counted(here, crnn):
+def test_other_files_in_folders_are_counted(here, crnn):
     for name in ("x.gif", "Y.GIF", "notes"):
         (here / name).touch()
     code, out, err = crnn("predict", ".")
@@ -162,7 +160,7 @@ def test_nothing_on_stdin(here, crnn, stdin):
     assert "error: -: nothing on stdin: expected paths of images, one a line\n" in err
 
 
-def test_output_goes_to_a_file_that_appears_whole(here, crnn):
+def test_the_output_file_appears_when_it_is_complete(here, crnn):
     code, out, _ = crnn("predict", "ab.png", "-o", "out.tsv")
     assert (code, out) == (0, "")
     assert (here / "out.tsv").read_text().startswith("ab.png\tab\t")
@@ -190,7 +188,7 @@ def test_a_run_that_cannot_start_leaves_no_file(here, crnn):
     assert not list(here.glob("*out*"))
 
 
-def test_the_model_that_is_used_is_named(here, crnn, monkeypatch):
+def test_the_model_is_named_on_stderr(here, crnn, monkeypatch):
     monkeypatch.delenv("CRNN_MODEL")
     save_untrained(here / "model.safetensors")
     assert (
@@ -203,13 +201,13 @@ def test_the_model_that_is_used_is_named(here, crnn, monkeypatch):
     )
 
 
-def test_without_a_model_the_places_are_named(here, crnn, monkeypatch):
+def test_without_a_model_all_places_are_named(here, crnn, monkeypatch):
     monkeypatch.delenv("CRNN_MODEL")
     monkeypatch.setattr("crnn_cli.weights.FOLDER", here / "none")
     code, out, err = crnn("predict", "a.png")
     assert (code, out) == (1, "")
-    for part in ("--model", "$CRNN_MODEL", "./model.safetensors", "crnn train"):
-        assert part in err
+    for place in ("--model", "$CRNN_MODEL", "./model.safetensors", "crnn train"):
+        assert place in err
 
 
 def test_cuda_on_a_machine_without_it(here, crnn, monkeypatch):
@@ -237,7 +235,7 @@ def test_unknown_values_of_options_exit_2(here, crnn, option, value, message):
     assert message in " ".join(err.split())
 
 
-def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
+def test_a_run_resumes_after_the_rows_of_the_file(here, crnn):
     cv2.imwritemulti("pages.tif", [stripes("ab"), stripes("b")])
     (here / "odd\tname.png").write_bytes(png(stripes("ab")))
     inputs = [
@@ -251,24 +249,26 @@ def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
         "pages.tif",
     ]
 
-    def brief(output):
-        """Of each row what does not depend on the images that were read with it."""
-        lines = output.decode().splitlines()
-        values = [
-            [*json.loads(row).values()][:2] if row.startswith("{") else row.split("\t")[:2]
-            for row in lines
-        ]
-        return [[text if isinstance(text, str) else "" for text in row] for row in values]
+    def texts(output):
+        """Return the path and the text of each row, without the confidence."""
+        pairs = []
+        for line in output.decode().splitlines():
+            if line.startswith("{"):
+                row = json.loads(line)
+                pairs.append([row["path"], row["text"]])
+            else:
+                pairs.append(line.split("\t")[:2])
+        return pairs
 
     for options in ((), ("--json",)):
         whole = crnn("predict", *inputs, *options).out.encode()
-        ends = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
+        ends = [0, *(newline.end() for newline in re.finditer(b"\n", whole))]
         assert len(ends) == 12
         for cut in sorted({*ends, *(end + 9 for end in ends[1:-1]), ends[-1] - 1}):
             (here / "out").write_bytes(whole[:cut])
             code, out, err = crnn("predict", *inputs, "-o", "out", "--resume", *options)
-            assert (code, out) == (1, "")  # gone.png, whenever that was
-            assert brief((here / "out").read_bytes()) == brief(whole), (cut, err)
+            assert (code, out) == (1, "")  # gone.png, in this run or in the stopped one
+            assert texts((here / "out").read_bytes()) == texts(whole), (cut, err)
             assert ("goes on behind" in err) == (cut > 0)
             assert "1 of 11 images could not be read" in err
     (here / "out").unlink()
@@ -277,15 +277,13 @@ def test_a_run_goes_on_behind_the_rows_that_are_there(here, crnn):
 
 
 @pytest.mark.parametrize("content", ["mine\n", "a\tb\n", '{"path": 1}\n', "[]\n"])
-def test_other_files_are_not_gone_on_with(here, crnn, content):
+def test_a_file_with_other_content_is_not_resumed(here, crnn, content):
     (here / "out").write_text(content)
     for options in ((), ("--json",)):
         code, _, err = crnn("predict", "a.png", "-o", "out", "--resume", *options)
-        assert (code, "out:1: no whole row of predict" in err, (here / "out").read_text()) == (
-            2,
-            True,
-            content,
-        )
+        assert code == 2
+        assert "out:1: no whole row of predict" in err
+        assert (here / "out").read_text() == content
 
 
 def test_resume_needs_a_file(here, crnn):
@@ -293,15 +291,13 @@ def test_resume_needs_a_file(here, crnn):
         assert crnn("predict", "a.png", "--resume", *options).code == 2
 
 
-def test_shards_are_the_whole(here, crnn):
+def test_the_shards_of_a_run_are_complete(here, crnn):
     inputs = ["bba.png", "a.png", "ab.png", "a.png", "bba.png"]
     whole = crnn("predict", *inputs).out.splitlines()
     for n in (1, 2, 3, 7):
-        parts = [
-            crnn("predict", *inputs, "--shard", f"{i}/{n}").out.splitlines()
-            for i in range(1, n + 1)
-        ]
-        assert parts == [whole[i::n] for i in range(n)]
+        for i in range(n):
+            shard = crnn("predict", *inputs, "--shard", f"{i + 1}/{n}").out.splitlines()
+            assert shard == whole[i::n]
     for shard in ("0/2", "3/2", "1", "a/b", "1/0"):
         code, _, err = crnn("predict", "a.png", "--shard", shard)
         assert (code, f"--shard is {shard}" in err) == (2, True)
@@ -311,13 +307,13 @@ def test_fast_is_for_checkpoints(here, crnn):
     code, out, err = crnn("predict", "a.png", "ab.png", "--fast")
     assert (code, [row[1] for row in rows(out)]) == (0, ["a", "ab"])
     assert f"--fast changes nothing for {here / 'stripes.onnx'} on cpu" in err
-    save_untrained(here / "own.safetensors")
+    save_untrained(here / "untrained.safetensors")
     code, out, err = crnn(
-        "predict", "a.png", "--fast", "--model", "own.safetensors", "--device", "cpu"
+        "predict", "a.png", "--fast", "--model", "untrained.safetensors", "--device", "cpu"
     )
     assert (code, len(rows(out))) == (0, 1)
     assert (", on cpu, in bfloat16" in err) == devices.supports_bf16(torch.device("cpu"))
     assert ("changes nothing" in err) != (", in bfloat16" in err)
-    assert crnn_cli.load("own.safetensors", "cpu", fast=True).models[0].runner.fast == (
+    assert crnn_cli.load("untrained.safetensors", "cpu", fast=True).models[0].runner.fast == (
         ", in bfloat16" in err
     )

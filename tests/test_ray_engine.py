@@ -144,10 +144,10 @@ def test_an_image_that_cannot_be_read_keeps_its_row(both, here):
 
 def test_models_and_decoding_are_those_of_a_local_run(both, here):
     (here / "words.txt").write_text("aba\nbbb\n")
-    (here / "own.tsv").write_text("images/0a.png\tbb\ngone.png\ta\n")
+    (here / "lexicons.tsv").write_text("images/0a.png\tbb\ngone.png\ta\n")
     for options in (
         ("--lexicon", "words.txt", "--delta", "1"),
-        ("--lexicons", "own.tsv"),
+        ("--lexicons", "lexicons.tsv"),
         ("--model", "stripes.onnx", "--model", "stripes.onnx", "--tta", "--pattern", "a*b"),
     ):
         code, rows = both("images", *options)

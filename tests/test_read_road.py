@@ -1,4 +1,4 @@
-"""Reading with an exported model where torch cannot be imported; and reading as part of a pipe."""
+"""Reading with an exported model without torch, and reading as a part of a pipe."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from crnn_cli.data.store import LmdbWriter
 from tests.conftest import png
 from tests.models import save_stripes_onnx, stripes
 
-# runs `crnn` with its arguments in a Python where importing torch fails, as if it were not installed
+# Runs `crnn` with its arguments in a Python that cannot import torch, as if it were not installed.
 WITHOUT_TORCH = """
 import sys
 
-class Absent:
+class TorchBlocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path.insert(0, TorchBlocker())
 sys.argv[0] = "crnn"
 from crnn_cli.main import run
 run()
@@ -88,7 +88,7 @@ def test_the_python_interface_reads_without_torch(folder):
 
 
 def test_reading_leaves_nothing_in_the_home_folder(folder):
-    """Releases of ONNX Runtime keep an identifier there, and send to their makers how they are used."""
+    """Releases of ONNX Runtime keep an identifier there and send usage data to their makers."""
     home = folder / "home"
     home.mkdir()
     names = ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME")
@@ -104,7 +104,7 @@ def test_reading_leaves_nothing_in_the_home_folder(folder):
 
 
 def test_a_pipe_is_answered_while_it_is_open_and_ends_quietly(folder):
-    """As in `... | crnn predict - | head -1`, where the left side goes on for ever."""
+    """The pipe is that of `... | crnn predict - | head -1`, whose left side never ends."""
     code = "from crnn_cli.main import run; run()"
     with python(folder, code, "predict", "-", stdin=subprocess.PIPE, bufsize=0) as process:
         process.stdin.write(b"ab.png\nbba.png\n")
