@@ -1,4 +1,4 @@
-"""Searches under a grammar: equal to every path counted by hand, and to each other."""
+"""Searches under a grammar agree with enumerated paths, and with each other."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def collapsed(path) -> tuple[int, ...]:
 
 
 def enumerated(log_probs) -> dict[tuple[int, ...], float]:
-    """P of every labelling of one image, (T, K), by adding up all of its paths."""
-    found: dict[tuple[int, ...], float] = {}
+    """Return P of every labelling of one image, (T, K), by adding up all of its paths."""
+    totals: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         probability = float(np.exp(sum(log_probs[step, label] for step, label in enumerate(path))))
-        found[collapsed(path)] = found.get(collapsed(path), 0.0) + probability
-    return found
+        totals[collapsed(path)] = totals.get(collapsed(path), 0.0) + probability
+    return totals
 
 
 def ranked(probabilities) -> list[tuple[int, ...]]:
@@ -71,42 +71,40 @@ def test_a_wide_beam_finds_every_labelling_with_its_whole_probability(case):
 
 @given(CASES)
 @settings(max_examples=60, deadline=None)
-def test_images_of_a_batch_do_not_matter_to_each_other(case):
+def test_a_search_does_not_depend_on_the_batch(case):
     seed, steps, classes = case
     steps += 3
     log_probs = noise(seed, steps, classes, images=4)
     frames = np.array([steps, 1, 0, steps - 1])
     grammar = Grammar(classes)
     together = beam_search(log_probs, frames, grammar, width=4, classes=2)
-    for own, length, found in zip(log_probs, frames, together, strict=True):
+    for image, length, hypotheses in zip(log_probs, frames, together, strict=True):
         (alone,) = beam_search(
-            own[None, :length], np.array([length]), Grammar(classes), width=4, classes=2
+            image[None, :length], np.array([length]), Grammar(classes), width=4, classes=2
         )
-        assert [h.labels for h in alone] == [h.labels for h in found]
-        assert np.allclose([h.score for h in alone], [h.score for h in found])
+        assert [h.labels for h in alone] == [h.labels for h in hypotheses]
+        assert np.allclose([h.score for h in alone], [h.score for h in hypotheses])
 
 
 def lexicon_of(rng, classes: int, count: int) -> list[tuple[int, ...]]:
     return [tuple(rng.integers(1, classes, rng.integers(1, 4)).tolist()) for _ in range(count)]
 
 
-def test_silent_frames_say_nothing():
-    """Of a run of sure blanks one frame is kept; the labels around it are still apart."""
-    heard = noise(1, 6, 4, images=2, sharpness=4)
+def test_silent_frames_can_be_left_out():
+    """One frame of a run of certain blanks is kept, so that the labels around it stay apart."""
+    speech = noise(1, 6, 4, images=2, sharpness=4)
     silence = np.log(np.array([1 - 3e-5, 1e-5, 1e-5, 1e-5], np.float32))
-    long = np.stack([np.insert(row, [2, 2, 2, 4, 4], silence, axis=0) for row in heard])
+    long = np.stack([np.insert(row, [2, 2, 2, 4, 4], silence, axis=0) for row in speech])
     short, frames = without_silence(long, np.array([11, 8]))
-    assert frames.tolist() == [
-        8,
-        6,
-    ]  # of the second image two frames and one of silence are beyond its length
-    assert np.array_equal(short[0], np.insert(heard[0], [2, 4], silence, axis=0))
-    whole = beam_search(long, np.array([11, 8]), Grammar(4), 8)
-    few = beam_search(short, frames, Grammar(4), 8)
-    for one, other in zip(whole, few, strict=True):
+    # two frames and one of silence are beyond the length of the second image
+    assert frames.tolist() == [8, 6]
+    assert np.array_equal(short[0], np.insert(speech[0], [2, 4], silence, axis=0))
+    unabridged = beam_search(long, np.array([11, 8]), Grammar(4), 8)
+    abridged = beam_search(short, frames, Grammar(4), 8)
+    for one, other in zip(unabridged, abridged, strict=True):
         assert [h.labels for h in one[:4]] == [h.labels for h in other[:4]]
         assert np.allclose([h.score for h in one[:4]], [h.score for h in other[:4]], atol=1e-3)
-    empty, none = without_silence(heard[:, :0], np.array([0, 0]))
+    empty, none = without_silence(speech[:, :0], np.array([0, 0]))
     assert (empty.shape, none.tolist()) == ((2, 0, 4), [0, 0])
 
 
@@ -124,16 +122,19 @@ def test_a_soft_lexicon_lets_others_pass_at_a_cost():
     (found,) = beam_search(
         log_probs, frames, Grammar(3, [LexiconAutomaton([(1, 2, 1)], 3, -2.0)]), classes=None
     )
-    assert found[0].labels == (1, 1)  # (1, 2) too is outside: a word's beginning is no word
-    own = {h.labels: h.score for h in found}
-    assert np.isclose(own[(1, 2)], score(log_probs, frames, [(1, 2)])[0] - 2, atol=1e-4)
+    assert found[0].labels == (
+        1,
+        1,
+    )  # (1, 2) is outside, too: the beginning of a word is not a word
+    scores = {h.labels: h.score for h in found}
+    assert np.isclose(scores[(1, 2)], score(log_probs, frames, [(1, 2)])[0] - 2, atol=1e-4)
 
 
-def test_a_bonus_is_for_every_label():
-    log_probs, frames = noise(1, 5, 3), np.array([5])
-    plain, paid = (
-        beam_search(log_probs, frames, Grammar(3, bonus=b), 500, None)[0] for b in (0.0, 0.5)
-    )
+def test_a_bonus_counts_for_every_label():
+    log_probs = noise(1, 5, 3)
+    frames = np.array([5])
+    (plain,) = beam_search(log_probs, frames, Grammar(3, bonus=0.0), 500, None)
+    (paid,) = beam_search(log_probs, frames, Grammar(3, bonus=0.5), 500, None)
     scores = {h.labels: h.score for h in plain}
     for hypothesis in paid:
         assert np.isclose(
@@ -163,7 +164,7 @@ def accepts(pattern: Pattern, text: str) -> bool:
 pattern_alphabet = ALPHABET + "*"
 
 
-def test_templates_match_what_they_say():
+def test_templates_match_the_texts_that_they_describe():
     expected = {"AA-999": "1000", "A*9": "1100", r"\A\*": "010", "a?": "100"}
     for template, texts in TEMPLATES.items():
         pattern = Pattern(template, pattern_alphabet)
@@ -187,7 +188,7 @@ def test_templates_match_what_they_say():
         "x{0}",
     ],
 )
-def test_expressions_match_what_python_says(expression):
+def test_expressions_match_as_in_python(expression):
     pattern = Pattern(f"re:{expression}", pattern_alphabet)
     texts = [
         "",
@@ -203,12 +204,17 @@ def test_expressions_match_what_python_says(expression):
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [
-        ("*A", "nothing before it"), ("AA\\", "ends in a backslash"), ("re:(", "missing"), ("re:(a)\\1", "not known"),
-        ("re:(?=a)b", "not known"), ("é", "no text of the model's alphabet"), ("re:(?i:a)b", "not known"),
+        ("*A", "nothing before it"),
+        ("AA\\", "ends in a backslash"),
+        ("re:(", "missing"),
+        ("re:(a)\\1", "not known"),
+        ("re:(?=a)b", "not known"),
+        ("é", "no text of the model's alphabet"),
+        ("re:(?i:a)b", "not known"),
         ("re:a{20000}", "states"),
     ],
-)  # fmt: skip
-def test_patterns_that_cannot_be_are_refused(pattern, why):
+)
+def test_invalid_patterns_are_refused(pattern, why):
     with pytest.raises(UsageFault, match=why):
         Pattern(pattern, ALPHABET)
 
@@ -220,9 +226,11 @@ def test_a_pattern_that_the_frames_cannot_hold_finds_nothing():
 
 @given(CASES)
 @settings(max_examples=40, deadline=None)
-def test_lexicon_and_pattern_meet_in_one_search(case):
+def test_lexicon_and_pattern_hold_together(case):
     seed, steps, _ = case
-    rng, alphabet, steps = np.random.default_rng(seed), "aB1", steps + 3
+    rng = np.random.default_rng(seed)
+    alphabet = "aB1"
+    steps += 3
     words = lexicon_of(rng, 4, 15)
     log_probs = noise(seed, steps, 4)
     grammar = Grammar(4, [LexiconAutomaton(words, 4), Pattern("re:[aB]+1?", alphabet)])
@@ -244,7 +252,7 @@ def test_lexicon_and_pattern_meet_in_one_search(case):
 
 @given(CASES)
 @settings(max_examples=40, deadline=None)
-def test_labels_stand_on_the_likeliest_of_their_paths(case):
+def test_spans_are_those_of_the_likeliest_path(case):
     seed, steps, classes = case
     steps += 2
     log_probs = noise(seed, steps, classes)
@@ -264,19 +272,21 @@ def test_labels_stand_on_the_likeliest_of_their_paths(case):
         assert tuple(path) == best
 
 
-def test_what_is_said_of_a_greedy_reading_is_what_the_greedy_decoder_says():
-    log_probs, frames = noise(5, 9, 4, images=6), np.array([9, 8, 7, 3, 1, 0])
-    ours = greedy(log_probs, frames, temperature=1.3)
-    theirs = describe(log_probs, frames, [own.labels for own in ours], [1.0] * 6, temperature=1.3)
-    for own, other in zip(ours, theirs, strict=True):
-        assert (own.labels, own.spans) == (other.labels, other.spans)
+def test_describe_gives_greedy_readings_the_results_of_greedy():
+    log_probs = noise(5, 9, 4, images=6)
+    frames = np.array([9, 8, 7, 3, 1, 0])
+    decoded = greedy(log_probs, frames, temperature=1.3)
+    labels = [one.labels for one in decoded]
+    described = describe(log_probs, frames, labels, [1.0] * 6, temperature=1.3)
+    for one, other in zip(decoded, described, strict=True):
+        assert (one.labels, one.spans) == (other.labels, other.spans)
         assert np.allclose(
-            [*own.confidences, own.confidence], [*other.confidences, other.confidence]
+            [*one.confidences, one.confidence], [*other.confidences, other.confidence]
         )
 
 
 @pytest.mark.parametrize(("width", "classes"), [(0, None), (4, 0)])
-def test_no_beam_is_no_search(width, classes):
+def test_a_beam_without_width_or_classes_is_refused(width, classes):
     with pytest.raises(UsageFault, match="at least 1"):
         beam_search(noise(0, 2, 3), np.array([2]), Grammar(3), width, classes)
 
@@ -285,25 +295,27 @@ def test_no_beam_is_no_search(width, classes):
 @settings(max_examples=80, deadline=None)
 def test_compiled_and_numpy_find_the_same(case, within, patterned, width):
     seed, steps, classes = case
-    alphabet, rng = "aB1-"[:classes], np.random.default_rng(seed)
-    log_probs, frames = noise(seed, steps + 4, classes + 1, images=3), np.array([steps + 4, 2, 0])
+    alphabet = "aB1-"[:classes]
+    rng = np.random.default_rng(seed)
+    log_probs = noise(seed, steps + 4, classes + 1, images=3)
+    frames = np.array([steps + 4, 2, 0])
     words = lexicon_of(rng, classes + 1, 9)
     texts = ["".join(alphabet[label - 1] for label in word) for word in words]
     automata = [Scaled(LanguageModel(estimate(texts, 3), Alphabet(alphabet)), 0.6)]
-    automata += (
-        [LexiconAutomaton(words, classes + 1, float(rng.choice([-np.inf, -1.0])))] if within else []
-    )
-    automata += [Pattern("re:a?.*[aB]", alphabet)] if patterned else []
+    if within:
+        automata.append(LexiconAutomaton(words, classes + 1, float(rng.choice([-np.inf, -1.0]))))
+    if patterned:
+        automata.append(Pattern("re:a?.*[aB]", alphabet))
     grammar = Grammar(classes + 1, automata, 0.3)
     one = beam_search(log_probs, frames, grammar, width, 2)
     other = beam._search(log_probs, frames, grammar, width, 2)
-    for own, theirs in zip(one, other, strict=True):
-        assert [h.labels for h in own] == [h.labels for h in theirs]
-        assert np.allclose([grammar.weigh(h.labels) for h in own], [h.weight for h in theirs])
+    for compiled, in_numpy in zip(one, other, strict=True):
+        assert [h.labels for h in compiled] == [h.labels for h in in_numpy]
+        weights = [grammar.weigh(h.labels) for h in compiled]
+        assert np.allclose(weights, [h.weight for h in in_numpy])
         for name in ("score", "weight"):
-            assert np.allclose(
-                [getattr(h, name) for h in own], [getattr(h, name) for h in theirs], atol=1e-6
-            )
+            scores = [getattr(h, name) for h in compiled]
+            assert np.allclose(scores, [getattr(h, name) for h in in_numpy], atol=1e-6)
 
 
 def test_labels_that_no_class_has_are_refused():
@@ -311,18 +323,18 @@ def test_labels_that_no_class_has_are_refused():
         score(noise(0, 3, 4), np.array([3]), [(1, 4)])
 
 
-def test_what_does_not_go_together_is_refused():
+def test_inputs_that_do_not_go_together_are_refused():
     log_probs = noise(0, 3, 4, images=2)
     with pytest.raises(ValueError, match="4 classes, a grammar of 3"):
         beam_search(log_probs, np.array([3, 3]), Grammar(3))
     with pytest.raises(ValueError, match="2 images, frames of 1"):
         beam_search(log_probs, np.array([3]), Grammar(4))
-    for own in (score, align):
+    for function in (score, align):
         with pytest.raises(ValueError, match=r"images|zip|broadcast|shape"):
-            own(log_probs, np.array([3, 3]), [(1,), (2,), (3,)])
+            function(log_probs, np.array([3, 3]), [(1,), (2,), (3,)])
 
 
-def test_what_is_no_number_is_never_read():
+def test_log_probabilities_that_are_not_numbers_are_never_read():
     log_probs = noise(0, 6, 4, images=2)
     log_probs[0, 3, 2] = np.nan
     lexicon = LexiconAutomaton([(1, 2), (3,)], 4, -1.0)

@@ -1,4 +1,4 @@
-"""Text to labels and back."""
+"""Codec: the conversion of text to labels and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ LETTERS: dict[str, str] = {
     "pt": "àáâãçéêíóôõúü",
     "sv": "åäöàéü",
 }
-MIXED = "abcXYZ 019.,-()éñüßåÅﬁ½한の漢İſ\u0301\u0327\u0308שלוםمرحبا"  # ligatures, marks, compatibility forms
+# letters, ligatures, marks and compatibility forms
+MIXED = "abcXYZ 019.,-()éñüßåÅﬁ½한の漢İſ\u0301\u0327\u0308שלוםمرحبا"
 HEBREW_ARABIC = [
     "שלום",
     "שלום 123",
@@ -89,31 +90,30 @@ def test_a_bracket_whose_mirror_image_the_alphabet_lacks_is_not_lost_in_silence(
         codec.encode("א(")
 
 
-def test_right_to_left_text_is_learned_as_the_image_shows_it():
+def test_right_to_left_text_is_learned_in_visual_order():
     codec = Codec(Alphabet("אבג123() "), direction="rtl")
     visual = "".join(codec.alphabet[label - 1] for label in codec.encode("אב (ג) 123"))
-    assert (
-        visual == "123 (ג) בא"
-    )  # from left to right: the number keeps its order, the brackets their looks
+    # from left to right: the number keeps its order, and the brackets their shapes
+    assert visual == "123 (ג) בא"
 
 
 @given(text=st.text("אבגمر abc 123.,-()", min_size=1))
-def test_survives_tells_whether_a_right_to_left_text_comes_back(text):
+def test_round_trips_tells_whether_a_right_to_left_text_comes_back(text):
     codec = Codec(Alphabet.derived([normalize(text, "NFC"), "()"]), direction="rtl")
     assert codec.round_trips(text) == (codec.decode(codec.encode(text)) == codec.clean(text))
 
 
-def test_some_right_to_left_texts_do_not_survive():
+def test_some_right_to_left_texts_do_not_come_back():
     assert not Codec(Alphabet("12 abc"), direction="rtl").round_trips("12 abc")
     assert Codec(Alphabet("12 abc")).round_trips("12 abc")
 
 
 @pytest.mark.parametrize(("name", "size"), [("digits", 10), ("alnum", 36), ("ascii", 95)])
-def test_presets_have_the_fields_sizes(name, size):
+def test_presets_have_the_usual_sizes(name, size):
     assert len(Alphabet(PRESETS[name])) == size
 
 
-def test_european_begins_as_ascii_does_and_is_of_latin():
+def test_european_begins_with_ascii_and_is_part_of_latin():
     assert PRESETS["european"].startswith(PRESETS["ascii"])  # models of ASCII keep their classes
     assert set(PRESETS["european"]) < set(PRESETS["latin"])
     assert len(PRESETS["european"]) == 203

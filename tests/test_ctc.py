@@ -1,4 +1,4 @@
-"""The production loss against CTC by its definition."""
+"""The CTC loss agrees with the definition of CTC."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_probabilities_of_all_labellings_add_up_to_one():
     assert sum(forward(probabilities, labels) for labels in texts) == pytest.approx(1)
 
 
-def test_a_label_that_the_frames_cannot_hold_costs_infinity_and_no_other():
+def test_only_a_label_that_the_frames_cannot_hold_costs_infinity():
     log_probs, _, flat, lengths = case(0)
     for frames in range(1, 7):
         losses = ctc_loss(log_probs, torch.full((len(LABELS),), frames), flat, lengths)
@@ -69,7 +69,7 @@ def test_half_precision_log_probabilities_give_a_loss_in_float32():
     torch.testing.assert_close(loss, ctc_loss(log_probs.bfloat16().float(), *rest))
 
 
-def test_the_focal_loss_weighs_by_what_is_not_yet_read():
+def test_the_focal_loss_weighs_samples_by_their_error():
     log_probs, frames, flat, lengths = case(1)
     plain = ctc_loss(log_probs, frames, flat, lengths)
     focal = ctc_loss(log_probs, frames, flat, lengths, focal=True)
@@ -79,7 +79,7 @@ def test_the_focal_loss_weighs_by_what_is_not_yet_read():
 
 
 def spread(labels, frames):
-    """Classes of `frames` frames: each label has an even part of them, and its inner half; the rest is blank."""
+    """Return the classes of frames, where each label has the inner half of an equal share."""
     classes = []
     for t in range(frames):
         label, inside = divmod((t + 0.5) * len(labels), frames)

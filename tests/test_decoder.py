@@ -1,4 +1,4 @@
-"""The decoder that options make, from Python and from the command line; and what it refuses."""
+"""The decoder that `DecodeOptions` describe, from Python and from the command line."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def decode(words=None, temperature=1.0, **options):
 
 
 def texts(readings) -> list[str]:
-    return [CODEC.decode(own[0].labels) for own in readings]
+    return [CODEC.decode(n_best[0].labels) for n_best in readings]
 
 
 def test_without_options_it_is_greedy():
-    assert [own for (own,) in decode(temperature=1.5)] == greedy(LOG_PROBS, FRAMES, 1.5)
+    assert [reading for (reading,) in decode(temperature=1.5)] == greedy(LOG_PROBS, FRAMES, 1.5)
 
 
-def test_every_decoder_has_the_one_confidence():
+def test_all_decoders_report_the_same_confidence():
     tempered = temper(LOG_PROBS, 1.5)
     for options in ({"decoder": "beam"}, {"nbest": 3}, {"words": ["ab", "B1", "a"]}, {"deny": "a"}):
-        for row, own in enumerate(decode(temperature=1.5, **options)):
-            for reading in own:
+        for row, n_best in enumerate(decode(temperature=1.5, **options)):
+            for reading in n_best:
                 (total,) = score(tempered[row : row + 1], FRAMES[row : row + 1], [reading.labels])
                 assert reading.confidence == pytest.approx(
                     np.exp(total) if reading.posterior else 0
@@ -62,32 +62,31 @@ def test_every_decoder_has_the_one_confidence():
 
 
 def test_a_language_model_shifts_confidence_between_the_texts_that_were_found():
-    """By hand: of the sum that the image gives to the texts found, each has the share that the weights leave it."""
+    """The texts share the sum that the image gives them as their weights say."""
     grammar = Grammar(CODEC.classes, [Scaled(LANGUAGE, 0.7)], 0.2)
     options = DecodeOptions(nbest=40, beam=40, lm_weight=0.7, lm_bonus=0.2)
-    for row, own in enumerate(
-        Decoder(CODEC, 1.5, options, language=LANGUAGE)(LOG_PROBS, FRAMES)[:2]
-    ):
-        labels, n = [reading.labels for reading in own], len(own)
-        rows, frames = np.repeat(LOG_PROBS[row : row + 1], n, 0), np.repeat(FRAMES[row], n)
-        plain, tempered = (
-            np.exp(score(some, frames, labels)) for some in (rows, temper(rows, 1.5))
-        )
+    readings = Decoder(CODEC, 1.5, options, language=LANGUAGE)(LOG_PROBS, FRAMES)
+    for row, n_best in enumerate(readings[:2]):
+        labels = [reading.labels for reading in n_best]
+        rows = np.repeat(LOG_PROBS[row : row + 1], len(n_best), 0)
+        frames = np.repeat(FRAMES[row], len(n_best))
+        plain = np.exp(score(rows, frames, labels))
+        tempered = np.exp(score(temper(rows, 1.5), frames, labels))
         weights = np.exp([grammar.weigh(one) for one in labels])
         lifted = plain * weights / (plain * weights).sum() / (plain / plain.sum())
-        assert [reading.confidence for reading in own] == pytest.approx(
+        assert [reading.confidence for reading in n_best] == pytest.approx(
             (tempered * lifted).clip(max=1), rel=0.03
         )
         assert max(lifted) > 1.5 > 0.5 > min(lifted)
 
 
-def test_the_best_readings_come_first_and_share_what_the_search_found():
-    for own in decode(nbest=4, beam=30)[:2]:
-        posteriors = [reading.posterior for reading in own]
-        assert len(own) == 4
+def test_the_best_readings_come_first_and_share_the_probability():
+    for n_best in decode(nbest=4, beam=30)[:2]:
+        posteriors = [reading.posterior for reading in n_best]
+        assert len(n_best) == 4
         assert posteriors == sorted(posteriors, reverse=True)
         assert 0 < sum(posteriors) < 1
-        assert len({reading.labels for reading in own}) == 4
+        assert len({reading.labels for reading in n_best}) == 4
 
 
 def test_a_strict_lexicon_gives_its_likeliest_word():
@@ -100,43 +99,45 @@ def test_a_strict_lexicon_gives_its_likeliest_word():
     assert found[0][0].posterior == pytest.approx(
         np.exp(scores).max() / np.exp(scores).sum(), rel=1e-3
     )
-    assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == (
-        "",
-        0,
-        0,
-    )  # no frames, no word
+    # no frames, no word
+    assert (texts(found)[2], found[2][0].confidence, found[2][0].posterior) == ("", 0, 0)
 
 
-def test_words_in_any_case():
+def test_words_are_read_in_any_case():
     free = texts(decode(["ab", "1"], ignore_case=True))[0]
     assert free.lower() in ("ab", "1")
     every = ["ab", "aB", "Ab", "AB", "1"]
     assert free == texts(decode(every))[0]
 
 
-LANGUAGE = LanguageModel(estimate(["1"] * 9, 2), CODEC.alphabet)  # whatever is not 1 is unlikely
+LANGUAGE = LanguageModel(
+    estimate(["1"] * 9, 2), CODEC.alphabet
+)  # every text except ones is unlikely
 
 
-def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
-    ways = np.array([1, 0, 2, 0])  # "ab"
-    sure, doubtful = np.eye(6)[ways] * 0.995 + 0.005 / 6, np.eye(6)[ways] * 0.3 + 0.7 / 6
+def test_a_language_model_decides_where_the_image_is_doubtful():
+    path = np.array([1, 0, 2, 0])  # "ab"
+    sure = np.eye(6)[path] * 0.995 + 0.005 / 6
+    doubtful = np.eye(6)[path] * 0.3 + 0.7 / 6
     silent = np.full((4, 6), 0.1) + 0.4 * np.eye(6)[[0] * 4]
-    log_probs, frames = np.log(np.stack([sure, doubtful, silent])).astype(np.float32), np.full(3, 4)
+    log_probs = np.log(np.stack([sure, doubtful, silent])).astype(np.float32)
+    frames = np.full(3, 4)
 
     def read(**options):
         decoder = Decoder(
             CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2, **options), language=LANGUAGE
         )
-        return [CODEC.decode(own.labels) for own, *_ in decoder(log_probs, frames)]
+        return [CODEC.decode(best.labels) for best, *_ in decoder(log_probs, frames)]
 
-    assert read(decoder="beam")[0] == "1"  # the language model against all that is seen
+    assert read(decoder="beam")[0] == "1"  # the language model overrules the image
     assert read() == ["ab", "1", ""]
     assert read(lm_sure=0.1) == ["ab", "1", ""]
     assert read(lm_sure=0.0) == ["ab", "ab", ""]
     assert read(nbest=2)[0] == "1"
     decoder = Decoder(CODEC, 1.0, DecodeOptions(lm_weight=5, lm_bonus=2), language=LANGUAGE)
     proposed = [
-        {CODEC.decode(own) for own in weights} for weights, _ in decoder.propose(log_probs, frames)
+        {CODEC.decode(labels) for labels in weights}
+        for weights, _ in decoder.propose(log_probs, frames)
     ]
     assert (proposed[0], "1" in proposed[1], proposed[2]) == ({"ab"}, True, {""})
 
@@ -144,18 +145,23 @@ def test_a_language_model_has_a_say_where_the_image_leaves_doubt():
 @pytest.mark.parametrize(
     ("kept", "asked", "lexical", "expected"),
     [
-        ({}, {}, False, {}), ({}, {"lm_weight": 2.0}, False, {"lm_weight": 2.0}), ({}, {"beam": 4}, False, {"beam": 4}),
-        ({}, {}, True, {"lm": None}), ({}, {"decoder": "greedy"}, False, {"lm": None, "decoder": "greedy"}),
+        ({}, {}, False, {}),
+        ({}, {"lm_weight": 2.0}, False, {"lm_weight": 2.0}),
+        ({}, {"beam": 4}, False, {"beam": 4}),
+        ({}, {}, True, {"lm": None}),
+        ({}, {"decoder": "greedy"}, False, {"lm": None, "decoder": "greedy"}),
         ({}, {"decoder": "beam"}, False, {"lm": None, "decoder": "beam"}),
-        ({}, {"pattern": "A9"}, False, {"lm": None, "pattern": "A9"}), ({}, {"lm": "none"}, False, {"lm": None}),
-        ({}, {"pattern": "A9", "lm": "x"}, False, {"lm": "x", "pattern": "A9"}), ({}, {"lm": "x"}, True, {"lm": "x"}),
+        ({}, {"pattern": "A9"}, False, {"lm": None, "pattern": "A9"}),
+        ({}, {"lm": "none"}, False, {"lm": None}),
+        ({}, {"pattern": "A9", "lm": "x"}, False, {"lm": "x", "pattern": "A9"}),
+        ({}, {"lm": "x"}, True, {"lm": "x"}),
         ({}, {"nbest": 20}, False, {"nbest": 20, "beam": 20}),
         ({"lm": None, "decoder": "greedy"}, {"deny": "a"}, False, {"lm": None, "deny": "a"}),
     ],
-)  # fmt: skip
-def test_what_is_asked_for_settles_what_a_file_says(kept, asked, lexical, expected):
-    own = DecodeOptions(**{"lm": "english", **kept})
-    assert own.resolved(asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
+)
+def test_options_of_the_user_override_those_of_the_file(kept, asked, lexical, expected):
+    options = DecodeOptions(**{"lm": "english", **kept})
+    assert options.resolved(asked, lexical) == DecodeOptions(**{"lm": "english", **expected})
 
 
 def test_characters_allowed_and_denied():
@@ -177,14 +183,22 @@ def test_a_pattern_holds_for_the_whole_text():
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"beam": 0}, "beam is 0"), ({"nbest": 0}, "nbest is 0"), ({"nbest": 20}, "greater beam"),
-        ({"outside": -1}, "outside is -1"), ({"decoder": "best"}, "decoder is 'best'"), ({"allow": ""}, "no character"),
-        ({"allow": "xa"}, "allow has 'x'"), ({"deny": "abAB1"}, "no character"), ({"deny": "z"}, "deny has 'z'"),
-        ({"decoder": "greedy", "deny": "a"}, "decoder is greedy"), ({"pattern": "AC"}, "no text of the model's"),
-        ({"decoder": "greedy", "nbest": 2}, "decoder is greedy"), ({"words": []}, "lexicon is empty"),
+        ({"beam": 0}, "beam is 0"),
+        ({"nbest": 0}, "nbest is 0"),
+        ({"nbest": 20}, "greater beam"),
+        ({"outside": -1}, "outside is -1"),
+        ({"decoder": "best"}, "decoder is 'best'"),
+        ({"allow": ""}, "no character"),
+        ({"allow": "xa"}, "allow has 'x'"),
+        ({"deny": "abAB1"}, "no character"),
+        ({"deny": "z"}, "deny has 'z'"),
+        ({"decoder": "greedy", "deny": "a"}, "decoder is greedy"),
+        ({"pattern": "AC"}, "no text of the model's"),
+        ({"decoder": "greedy", "nbest": 2}, "decoder is greedy"),
+        ({"words": []}, "lexicon is empty"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_is_refused(options, why):
+)
+def test_impossible_options_are_refused(options, why):
     with pytest.raises(UsageFault, match=why):
         decode(**options)
 
@@ -210,7 +224,7 @@ def test_words_that_the_model_cannot_read_are_named(tmp_path):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A model that reads stripes, an image of "abba" and a dataset of it."""
+    """Change to a folder with a model that reads stripes, an image of "abba" and a lexicon."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
     cv2.imwrite("abba.png", stripes("abba"))
@@ -221,11 +235,16 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--decoder beam", "abba"), ("--lexicon words.txt", "abb"), ("--lexicon words.txt --outside 0", "abba"),
-        ("--deny b", "a+"), ("--allow b", "b+"), ("--pattern aaa", "[ab]{3}"), ("--pattern re:b+", "b+"),
+        ("--decoder beam", "abba"),
+        ("--lexicon words.txt", "abb"),
+        ("--lexicon words.txt --outside 0", "abba"),
+        ("--deny b", "a+"),
+        ("--allow b", "b+"),
+        ("--pattern aaa", "[ab]{3}"),
+        ("--pattern re:b+", "b+"),
     ],
-)  # fmt: skip
-def test_predict_keeps_to_what_it_is_told(here, crnn, options, expected):
+)
+def test_predict_follows_its_options(here, crnn, options, expected):
     code, out, err = crnn("predict", "abba.png", *options.split())
     assert code == 0, err
     assert re.fullmatch(expected, out.split("\t")[1])
@@ -234,7 +253,7 @@ def test_predict_keeps_to_what_it_is_told(here, crnn, options, expected):
     )
 
 
-def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
+def test_a_language_model_of_a_dataset_is_built_and_used(here, crnn):
     (here / "labels.tsv").write_text("abba.png\taab\n")
     assert crnn("build-lmdb", ".", "labels.tsv", "-o", "one.lmdb", "--format", "tab").code == 0
     (here / "more.txt").write_text("aab\n\n  a\tab \n", encoding="utf-8")
@@ -245,10 +264,10 @@ def test_a_language_model_of_a_dataset_is_made_and_read_with(here, crnn):
     heavy = ("--lm", "model.arpa", "--lm-weight", "40", "--lm-sure", "1", "--no-second-look")
     forced = crnn("predict", "abba.png", *heavy).out
     assert forced.split("\t")[1] == "aab"
-    assert float(forced.split("\t")[2]) < 0.01  # the image says otherwise
+    assert float(forced.split("\t")[2]) < 0.01  # unlike the image
 
 
-def test_the_weight_of_a_language_model_is_looked_for(here, crnn):
+def test_evaluate_tunes_the_weight_of_a_language_model(here, crnn):
     rows = []
     for number, text in enumerate(["ab", "aab", "ab", "bb"]):
         cv2.imwrite(f"{number}.png", stripes(text))
@@ -289,7 +308,7 @@ def test_evaluate_scores_what_predict_reads(here, crnn):
         assert (code, json.loads(out)["overall"]["exact"]["value"]) == (0, exact)
 
 
-def test_python_has_the_same(here):
+def test_python_reads_under_the_same_options(here):
     (line,) = crnn_cli.load(decode=DecodeOptions(), lexicon=["ab", "abb"]).read("abba.png")
     assert line.text == "abb"
     with pytest.raises(UsageFault, match="lexicon: no word has only characters of the model's"):
@@ -313,21 +332,23 @@ def test_python_refuses_options_without_their_subject_as_the_command_does(here, 
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_what_has_more_than_half_of_the_probability_is_not_searched_for(temperature, monkeypatch):
+def test_readings_with_more_than_half_of_the_probability_are_not_searched(temperature, monkeypatch):
     searched = []
     monkeypatch.setattr(
         decoder, "beam_search", lambda lp, *rest: searched.append(len(lp)) or beam_search(lp, *rest)
     )
     for seed in range(20):
-        log_probs, frames = noise(seed, 4, 4, images=4, sharpness=4), np.full(4, 4)
+        log_probs = noise(seed, 4, 4, images=4, sharpness=4)
+        frames = np.full(4, 4)
         read = Decoder(Codec(Alphabet("abc")), temperature, DecodeOptions(decoder="beam", beam=500))
-        for row, (own,) in zip(log_probs, read(log_probs, frames), strict=True):
-            every = enumerated(row)
-            assert every[own.labels] == pytest.approx(max(every.values()))
+        for row, (reading,) in zip(log_probs, read(log_probs, frames), strict=True):
+            probabilities = enumerated(row)
+            best = max(probabilities.values())
+            assert probabilities[reading.labels] == pytest.approx(best)
     assert 0 < sum(searched) < 80
 
 
-def test_a_kept_language_model_is_that_of_the_package(here, crnn, monkeypatch):
+def test_a_name_means_the_language_model_of_the_package(here, crnn, monkeypatch):
     (here / "english").write_text("a list of words")
     for lm, code in (("english", 0), ("./english", 1), ("none", 0)):
         assert crnn("predict", "abba.png", "--lm", lm).code == code
@@ -341,6 +362,7 @@ def test_a_kept_language_model_is_that_of_the_package(here, crnn, monkeypatch):
 
 
 def test_models_that_do_not_name_the_same_language_model_read_without():
-    english, plain = DecodeOptions(lm="english", beam=8), DecodeOptions()
+    english = DecodeOptions(lm="english", beam=8)
+    plain = DecodeOptions()
     assert common_language_model([english, plain]) == [DecodeOptions(beam=8), plain]
     assert common_language_model([english, english]) == [english, english]

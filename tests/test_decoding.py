@@ -1,4 +1,4 @@
-"""Greedy decoding against the plainest loop, confidence against enumerated paths."""
+"""Greedy decoding agrees with a plain loop, and confidences with enumerated paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("loops")
 
 
 def case(seed, n=6, t=9, k=3):
-    """Log-probabilities with runs and blanks, and lengths of which one is 0 and one is T."""
+    """Return log-probabilities with runs and blanks, and lengths with a 0 and a T."""
     random = np.random.default_rng(seed)
     logits = 3 * random.standard_normal((n, t, k)).astype(np.float32)
     logits[:, 1::3] = logits[:, 0::3]
@@ -25,8 +25,9 @@ def case(seed, n=6, t=9, k=3):
 
 
 def naive(log_probs, frames):
-    """[(label, start, end), ...] of one image, frame by frame."""
-    spans, before = [], 0
+    """Return the (label, start, end) triples of one image, frame by frame."""
+    spans = []
+    before = 0
     for step in range(frames):
         best = int(log_probs[step].argmax())
         if best and best == before:
@@ -78,21 +79,22 @@ def test_confidence_is_the_sum_over_all_paths(temperature):
 
 def test_temperature_changes_confidence_but_no_text():
     log_probs, frames = case(2)
-    plain, warm = greedy(log_probs, frames), greedy(log_probs, frames, 2.0)
+    plain = greedy(log_probs, frames)
+    warm = greedy(log_probs, frames, 2.0)
     assert [d.labels for d in plain] == [d.labels for d in warm]
     assert [d.spans for d in plain] == [d.spans for d in warm]
     assert plain[1].confidence != warm[1].confidence
 
 
 @pytest.mark.parametrize("garbage", [50.0, -np.inf, np.nan])
-def test_what_stands_beyond_the_frames_changes_nothing(garbage):
+def test_frames_beyond_the_length_change_nothing(garbage):
     log_probs, frames = case(3)
     other = log_probs.copy()
     other[np.arange(9) >= frames[:, None]] = garbage
     assert greedy(other, frames) == greedy(log_probs, frames)
 
 
-def test_batch_mates_change_nothing():
+def test_other_images_of_the_batch_change_nothing():
     log_probs, frames = case(4)
     together = greedy(log_probs, frames)
     for row, decoded in enumerate(together):
@@ -105,25 +107,22 @@ def test_batch_mates_change_nothing():
         assert alone.confidence == pytest.approx(decoded.confidence)
 
 
-def test_an_image_without_frames_is_empty_for_certain():
+def test_an_image_without_frames_is_certainly_empty():
     log_probs, _ = case(5)
     (decoded,) = greedy(log_probs[:1], np.array([0]))
-    assert (decoded.labels, decoded.spans, decoded.confidences, decoded.confidence) == (
-        (),
-        (),
-        (),
-        1.0,
-    )
+    assert (decoded.labels, decoded.spans, decoded.confidences) == ((), (), ())
+    assert decoded.confidence == 1.0
     assert score(log_probs[:1], np.array([0]), [(1,)])[0] == -np.inf
 
 
 def test_a_text_far_less_likely_than_another_keeps_its_probability():
-    """What is e^-1200 beside the greatest state is no zero."""
+    """A probability e^-1200 times that of the greatest state does not become zero."""
     log_probs = np.zeros((3, 100, 3), np.float32)
     log_probs[:, :, 1:] = -30
     labels = [[1, 2] * 20, [1, 1] * 20, [1] * 101]
     found = score(log_probs, np.array([100, 100, 100]), labels)
-    # where 40 labels may stand, and where if equal ones need a blank between; longer runs cost a further e^-30 each
+    # The numbers of ways to place 40 labels, without and with a blank between equal ones. Each
+    # frame more of a label costs another e^-30.
     assert found[0] == pytest.approx(math.log(math.comb(100, 40)) - 1200, abs=1e-3)
     assert found[1] == pytest.approx(math.log(math.comb(61, 40)) - 1200, abs=1e-3)
     assert found[2] == -np.inf

@@ -1,4 +1,4 @@
-"""Several looks at an image: models that read together, views of an image, and lines that were turned."""
+"""Ensembles: several models, views of an image, and lines that are also read turned."""
 
 from __future__ import annotations
 
@@ -29,52 +29,54 @@ from tests.test_beam import noise
 CODEC = Codec(Alphabet("abc"))
 
 
-def looks(
+def hypothesis_sets(
     *seeds: int, codec: Codec = CODEC, temperature: float = 1.0, **options
 ) -> list[HypothesisSet]:
-    """Of noise, four to six frames each."""
+    """Return the hypothesis sets of noise, with four to six frames each."""
     decoder = Decoder(codec, temperature, DecodeOptions(**options))
-    found = []
+    sets = []
     for seed in seeds:
         log_probs = noise(seed, 4 + seed % 3, codec.classes)
         (proposals,) = decoder.propose(log_probs, np.array([log_probs.shape[1]]))
-        found.append(HypothesisSet(log_probs[0], proposals, decoder))
-    return found
+        sets.append(HypothesisSet(log_probs[0], proposals, decoder))
+    return sets
 
 
-def probability(look: HypothesisSet, labels, temperature: float = 1.0) -> float:
-    log_probs = temper(look.log_probs, temperature)
+def probability(one_set: HypothesisSet, labels, temperature: float = 1.0) -> float:
+    log_probs = temper(one_set.log_probs, temperature)
     return float(np.exp(score(log_probs[None], np.array([len(log_probs)]), [labels])[0]))
 
 
 def test_models_of_one_alphabet_average_the_logarithms_of_whole_texts():
-    of_it = looks(1, 2, 3, temperature=1.5)
-    proposed = {labels for look in of_it for labels in look.proposals.weights}
+    sets = hypothesis_sets(1, 2, 3, temperature=1.5)
+    proposed = {labels for one_set in sets for labels in one_set.proposals.weights}
     means = {
-        labels: float(np.prod([probability(look, labels, 1.5) for look in of_it]) ** (1 / 3))
+        labels: float(np.prod([probability(one_set, labels, 1.5) for one_set in sets]) ** (1 / 3))
         for labels in proposed
     }
     rest = np.prod(
-        [1 - sum(probability(look, labels, 1.5) for labels in proposed) for look in of_it]
+        [1 - sum(probability(one_set, labels, 1.5) for labels in proposed) for one_set in sets]
     ) ** (1 / 3)
-    found = read_ensemble(of_it, 3)
-    assert [one.decoded.labels for one in found] == sorted(
+    found = read_ensemble(sets, 3)
+    assert [reading.decoded.labels for reading in found] == sorted(
         means, key=lambda labels: -means[labels]
     )[:3]
-    for one in found:
+    for reading in found:
         whole = sum(means.values()) + rest
-        assert one.decoded.confidence == pytest.approx(means[one.decoded.labels] / whole, rel=1e-4)
-        assert one.decoded.posterior == pytest.approx(
-            means[one.decoded.labels] / sum(means.values()), rel=1e-4
+        assert reading.decoded.confidence == pytest.approx(
+            means[reading.decoded.labels] / whole, rel=1e-4
         )
-        assert len(one.decoded.spans) == len(one.decoded.labels)
+        assert reading.decoded.posterior == pytest.approx(
+            means[reading.decoded.labels] / sum(means.values()), rel=1e-4
+        )
+        assert len(reading.decoded.spans) == len(reading.decoded.labels)
 
 
-def test_one_look_alone_is_what_its_decoder_says():
-    (look,) = looks(5)
-    (found,) = read_ensemble([look])
+def test_one_hypothesis_set_gives_the_reading_of_its_decoder():
+    (one_set,) = hypothesis_sets(5)
+    (found,) = read_ensemble([one_set])
     ((alone, *_),) = Decoder(CODEC, 1.0, DecodeOptions(decoder="beam"))(
-        look.log_probs[None], np.array([6])
+        one_set.log_probs[None], np.array([6])
     )
     assert (found.decoded.labels, found.decoded.spans) == (alone.labels, alone.spans)
     assert found.decoded.confidence == pytest.approx(alone.confidence)
@@ -82,54 +84,61 @@ def test_one_look_alone_is_what_its_decoder_says():
 
 def test_models_of_different_alphabets_average_probabilities():
     other = Codec(Alphabet("cab!"))
-    of_it = [*looks(1), *looks(4, codec=other)]
-    (found,) = read_ensemble(of_it)
+    sets = [*hypothesis_sets(1), *hypothesis_sets(4, codec=other)]
+    (found,) = read_ensemble(sets)
     sums: dict[str, float] = {}
-    for look in of_it:
+    for one_set in sets:
         for text in {
-            own.decoder.codec.decode(labels) for own in of_it for labels in own.proposals.weights
+            other_set.decoder.codec.decode(labels)
+            for other_set in sets
+            for labels in other_set.proposals.weights
         }:
-            if not look.decoder.codec.unknown(text):
+            if not one_set.decoder.codec.unknown(text):
                 sums[text] = (
-                    sums.get(text, 0.0) + probability(look, look.decoder.codec.encode(text)) / 2
+                    sums.get(text, 0.0)
+                    + probability(one_set, one_set.decoder.codec.encode(text)) / 2
                 )
     best = max(sums, key=sums.__getitem__)
-    assert of_it[found.set_index].decoder.codec.decode(found.decoded.labels) == best
+    assert sets[found.set_index].decoder.codec.decode(found.decoded.labels) == best
     assert found.decoded.confidence == pytest.approx(sums[best], rel=1e-4)
 
 
-def test_what_the_decoders_forbid_is_not_read():
-    (found,) = read_ensemble(looks(1, 2, deny="a"))
+def test_texts_that_all_decoders_bar_are_not_read():
+    (found,) = read_ensemble(hypothesis_sets(1, 2, deny="a"))
     assert 1 not in found.decoded.labels
     assert (
         read_ensemble(
-            [HypothesisSet(own.log_probs, Proposals({}), own.decoder) for own in looks(1)]
+            [
+                HypothesisSet(other_set.log_probs, Proposals({}), other_set.decoder)
+                for other_set in hypothesis_sets(1)
+            ]
         )
         == []
     )
 
 
-def test_models_write_as_they_were_taught_and_are_told_by_one_that_can():
-    """A combining mark that the alphabet has apart, right to left, and a model of small letters beside one of both."""
+def test_each_model_scores_texts_by_its_alphabet_and_conventions():
+    """Models with combining marks, with right-to-left text, and with small letters only."""
     for codec in (Codec(Alphabet("e\u0301x")), Codec(Alphabet("\u05d0\u05d11a"), direction="rtl")):
         for seed in range(20):
-            (look,) = looks(seed, codec=codec)
-            (found,) = read_ensemble([look])
+            (one_set,) = hypothesis_sets(seed, codec=codec)
+            (found,) = read_ensemble([one_set])
             assert found.decoded.labels == max(
-                look.proposals.weights, key=lambda labels: probability(look, labels)
+                one_set.proposals.weights, key=lambda labels: probability(one_set, labels)
             )
-    small, both = Codec(Alphabet("ab"), case="lower"), Codec(Alphabet("AaB"))
+    small = Codec(Alphabet("ab"), case="lower")
+    both = Codec(Alphabet("AaB"))
     for seed in range(20):
-        of_it = [*looks(seed, codec=small), *looks(seed + 100, codec=both)]
+        sets = [*hypothesis_sets(seed, codec=small), *hypothesis_sets(seed + 100, codec=both)]
         texts = [
-            of_it[one.set_index].decoder.codec.decode(one.decoded.labels)
-            for one in read_ensemble(of_it, 5)
+            sets[reading.set_index].decoder.codec.decode(reading.decoded.labels)
+            for reading in read_ensemble(sets, 5)
         ]
         assert len(set(texts)) == len(texts)
 
 
-def listed(log_probs, own, name="x", **options) -> HypothesisSet:
-    words = {key: [CODEC.encode(word) for word in listed] for key, listed in own.items()}
+def hypothesis_set(log_probs, image_words, name="x", **options) -> HypothesisSet:
+    words = {key: [CODEC.encode(word) for word in texts] for key, texts in image_words.items()}
     decoder = Decoder(CODEC, 1.0, DecodeOptions(**options), None, None, words)
     (proposals,) = decoder.propose(log_probs, np.array([log_probs.shape[1]]), [name])
     return HypothesisSet(log_probs[0], proposals, decoder)
@@ -144,27 +153,26 @@ def test_lexicons_hold_as_they_do_alone():
             {"outside": 3.0, "beam": 500},
             {"delta": 1, "beam": 500},
         ):
-            look = listed(log_probs, {"x": ["ab", "c"]}, **options)
-            ((alone, *_),) = look.decoder(log_probs, np.array([6]), ["x"])
-            (found,) = read_ensemble([look])
+            one_set = hypothesis_set(log_probs, {"x": ["ab", "c"]}, **options)
+            ((alone, *_),) = one_set.decoder(log_probs, np.array([6]), ["x"])
+            (found,) = read_ensemble([one_set])
             assert found.decoded.labels == alone.labels
-    words = listed(noise(1, 6, 4), {"x": ["abc"]})
-    free = listed(noise(2, 6, 4), {"y": ["abc"]})
+    words = hypothesis_set(noise(1, 6, 4), {"x": ["abc"]})
+    free = hypothesis_set(noise(2, 6, 4), {"y": ["abc"]})
     assert (words.proposals.lexicon, free.proposals.lexicon) == ("held", "absent")
     assert CODEC.decode(read_ensemble([free, words])[0].decoded.labels) == "abc"
 
 
-def test_what_one_model_forbids_no_other_allows():
+def test_a_text_that_one_model_bars_is_not_read():
     other = Codec(Alphabet("cab!"))
-    of_it = [*looks(1, deny="a"), *looks(4, codec=other)]
+    sets = [*hypothesis_sets(1, deny="a"), *hypothesis_sets(4, codec=other)]
     texts = [
-        of_it[one.set_index].decoder.codec.decode(one.decoded.labels)
-        for one in read_ensemble(of_it, 9)
+        sets[reading.set_index].decoder.codec.decode(reading.decoded.labels)
+        for reading in read_ensemble(sets, 9)
     ]
     assert texts
-    assert not [
-        text for text in texts if "a" in text and "!" not in text
-    ]  # it cannot write the "!", nor judge it
+    # the model that bars "a" cannot write "!", and does not judge texts with it
+    assert not [text for text in texts if "a" in text and "!" not in text]
 
 
 def test_a_tall_image_is_also_read_turned():
@@ -175,14 +183,12 @@ def test_a_tall_image_is_also_read_turned():
     assert sorted(turned) == [0, 90, 270]
     assert (turned[270] == line).all()
     members = [ModelWithDecoder(StripesRunner())]
-    found, wide = recognize([("tall", png(tall)), ("wide", png(line))], members)
-    assert {found.text, found.text[::-1]} >= {"aabbaba"}  # both ways are as sure
-    assert (found.turned, wide.text, wide.turned) == (
-        270 if found.text == "aabbaba" else 90,
-        "aabbaba",
-        0,
-    )
-    assert max(c.end for c in found.characters) <= line.shape[1]
+    tall_line, wide = recognize([("tall", png(tall)), ("wide", png(line))], members)
+    # both directions are as sure
+    assert {tall_line.text, tall_line.text[::-1]} >= {"aabbaba"}
+    rotation = 270 if tall_line.text == "aabbaba" else 90
+    assert (tall_line.turned, wide.text, wide.turned) == (rotation, "aabbaba", 0)
+    assert max(c.end for c in tall_line.characters) <= line.shape[1]
     (upright,) = recognize([("tall", png(tall))], members, ReadOptions(turn=False))
     assert (upright.turned, upright.text == "aabbaba") == (0, False)
 
@@ -206,9 +212,8 @@ def test_models_and_views_read_together_from_the_command_line(tmp_path, monkeypa
         ModelConfig("ab", height=48, channels=1, minimum_width=8, widen_below=0),
     )
     save_stripes_onnx(tmp_path / "other.onnx", ModelConfig("ax", minimum_width=8, widen_below=0))
-    cv2.imwrite(
-        "a.png", stripes("aaaa")
-    )  # grey stripes alone: a stretched black one has grey borders
+    # only grey stripes, because a stretched black one has grey borders
+    cv2.imwrite("a.png", stripes("aaaa"))
     cv2.imwrite("aa.png", stripes("aaa"))
     for options in (("--model", "two.onnx"), ("--tta",), ("--tta", "--model", "two.onnx")):
         code, out, err = crnn(

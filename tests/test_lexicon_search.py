@@ -1,4 +1,4 @@
-"""Lexicons as lists: an image's own words, and those near what is read; and the words near a text."""
+"""Lexicon search: words for all images or for each image, and words near a text."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ WORDS = ["ab", "B1", "a", "AAB", "b", "1A1", "Ab", "bab"]
 labels = st.lists(st.integers(1, 70), max_size=70)  # more than a number has bits
 
 
-def decoder(words=None, own=None, **options) -> Decoder:
-    each = (
-        None
-        if own is None
-        else {name: [CODEC.encode(word) for word in listed] for name, listed in own.items()}
-    )
-    shared = None if words is None else [CODEC.encode(word) for word in words]
-    return Decoder(CODEC, 1.0, DecodeOptions(**options), shared, None, each)
+def encoded(words):
+    return None if words is None else [CODEC.encode(word) for word in words]
+
+
+def decoder(words=None, image_words=None, **options) -> Decoder:
+    by_image = None
+    if image_words is not None:
+        by_image = {name: encoded(texts) for name, texts in image_words.items()}
+    return Decoder(CODEC, 1.0, DecodeOptions(**options), encoded(words), None, by_image)
 
 
 def texts(readings) -> list[str]:
-    return [CODEC.decode(own[0].labels) for own in readings]
+    return [CODEC.decode(n_best[0].labels) for n_best in readings]
 
 
 def remarks(readings) -> list[str | None]:
@@ -67,33 +68,32 @@ def likeliest(row: int, words) -> str:
 
 @given(st.lists(labels, min_size=1, max_size=30), labels, st.integers(0, 4))
 @settings(deadline=None)
-def test_the_near_words_are_all_the_near_words(words, text, most):
+def test_all_near_words_are_found(words, text, most):
     words += [text[1:], [*text, 5], text[:3] + text[4:]]
     found = EditDistanceCandidates(words).within(text, most).tolist()
     assert found == [place for place, word in enumerate(words) if distance(text, word) <= most]
 
 
-def test_each_image_has_the_likeliest_of_its_own_words():
-    own = {"x": ["ab", "AAB"], "z": ["1A1", "B1", "bab"]}
-    decode = decoder(WORDS, own)
+def test_each_image_has_the_likeliest_word_of_its_list():
+    lists = {"x": ["ab", "AAB"], "z": ["1A1", "B1", "bab"]}
+    decode = decoder(WORDS, lists)
     readings = decode(LOG_PROBS, FRAMES, ["x", "y", "z"])
     assert texts(readings) == [
-        likeliest(0, own["x"]), likeliest(1, WORDS), likeliest(2, own["z"]),
+        likeliest(0, lists["x"]), likeliest(1, WORDS), likeliest(2, lists["z"]),
     ]  # fmt: skip
     assert remarks(readings) == ["held", "held", "held"]
-    alone = decoder(None, own)
+    alone = decoder(None, lists)
     found = alone(LOG_PROBS, FRAMES, ["x", "y", "z"])
-    assert (
-        texts(found)[1] == texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))[1]
-    )  # as without a lexicon
+    # as without a lexicon
+    assert texts(found)[1] == texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))[1]
     assert remarks(found) == ["held", "absent", "held"]
-    many = decoder(None, own, nbest=2)(LOG_PROBS, FRAMES, ["x", "y", "z"])
-    assert {CODEC.decode(reading.labels) for reading in many[0]} == set(own["x"])
+    many = decoder(None, lists, nbest=2)(LOG_PROBS, FRAMES, ["x", "y", "z"])
+    assert {CODEC.decode(reading.labels) for reading in many[0]} == set(lists["x"])
     assert sum(reading.posterior for reading in many[0]) == pytest.approx(1)
 
 
 def by_score(log_probs, words) -> dict[tuple[int, ...], float]:
-    """Of one image, (T, K): log P of each word that has a path, the best first, each scored by itself."""
+    """Return log P of each word that has a path in one image, (T, K), best first."""
     words = list(dict.fromkeys(map(tuple, words)))
     rows = np.repeat(log_probs[None], len(words), 0)
     scores = score(rows, np.full(len(words), len(log_probs)), words)
@@ -114,7 +114,8 @@ def by_score(log_probs, words) -> dict[tuple[int, ...], float]:
 def test_the_strict_search_finds_the_best_words_of_all_scored_one_by_one(
     seed, classes, size, count, sharpness
 ):
-    rng, frames = np.random.default_rng(seed), np.array([8, 0, 5, 3])
+    rng = np.random.default_rng(seed)
+    frames = np.array([8, 0, 5, 3])
     log_probs = noise(seed, 8, classes, images=4, sharpness=sharpness)
     words = [
         rng.integers(1, classes, rng.integers(0 if seed % 3 else 1, 7)).tolist()
@@ -137,7 +138,7 @@ def test_the_strict_search_finds_the_best_words_of_all_scored_one_by_one(
     both = [*shared(log_probs, frames, ()), *each(log_probs, frames, "0123")]
     for row, (found, _) in zip([*range(4), *range(4)], both, strict=True):
         expected = by_score(
-            log_probs[row, : frames[row]], [own for word in words for own in writings(word)]
+            log_probs[row, : frames[row]], [writing for word in words for writing in writings(word)]
         )
         assert [h.score for h in found[:count]] == pytest.approx(
             list(expected.values())[:count], abs=1e-4
@@ -168,7 +169,7 @@ def test_few_words_are_scored_of_many(monkeypatch):
     scored = []
     monkeypatch.setattr(
         "crnn_cli.core.decoding.lexicon_search.score",
-        lambda rows, *given: scored.append(len(rows)) or score(rows, *given),
+        lambda rows, *rest: scored.append(len(rows)) or score(rows, *rest),
     )
     (found,) = LexiconSearch(words, {}, None, Spellings.exact(27), Grammar(27))(
         log_probs, np.array([12]), ()
@@ -194,15 +195,15 @@ def test_delta_scores_the_words_near_the_greedy_reading(delta):
         assert read == texts(decoder(WORDS)(LOG_PROBS, FRAMES))  # the strict search
 
 
-def test_lists_hold_with_everything_else():
-    own = {"x": ["ab", "AAB"]}
+def test_lexicons_hold_with_all_other_options():
+    lists = {"x": ["ab", "AAB"]}
     free = texts(decoder(decoder="beam")(LOG_PROBS, FRAMES))
     assert texts(decoder(WORDS, outside=0, delta=7)(LOG_PROBS, FRAMES)) == free
     assert texts(decoder(WORDS, outside=1e6, delta=7)(LOG_PROBS, FRAMES)) == [
         likeliest(k, WORDS) for k in range(3)
     ]
-    assert texts(decoder(None, own, deny="A")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["ab"]
-    assert texts(decoder(None, own, pattern="AAA")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["AAB"]
+    assert texts(decoder(None, lists, deny="A")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["ab"]
+    assert texts(decoder(None, lists, pattern="AAA")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == ["AAB"]
     with pytest.raises(UsageFault, match="no word of the lexicon pleases"):
         decoder(WORDS, deny="abAB1"[:-1], pattern="A")
     assert texts(decoder(None, {"x": ["b"]}, deny="b")(LOG_PROBS[:1], FRAMES[:1], ["x"])) == [""]
@@ -239,7 +240,7 @@ def test_a_file_has_the_words_of_each_image(tmp_path):
             read_lexicons(path, CODEC)
 
 
-def test_the_command_line_takes_them(tmp_path, monkeypatch, crnn):
+def test_the_command_line_takes_lexicons(tmp_path, monkeypatch, crnn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
     for text in ("abba", "bb", "aab"):
@@ -259,9 +260,8 @@ def test_the_command_line_takes_them(tmp_path, monkeypatch, crnn):
     assert (code, [row.split("\t")[1] for row in out.splitlines()]) == (0, ["abb", "abb", "abb"])
     assert crnn("predict", "bb.png", "--delta", "1").code == 2
     assert crnn("build-lmdb", ".", "labels.tsv", "-o", "set.lmdb", "--format", "tab").code == 0
-    code, out, err = crnn(
-        "evaluate", "set.lmdb", "--lexicons", "own.tsv"
-    )  # by the path of each record's image
+    # lists are found by the path of each record's image
+    code, out, err = crnn("evaluate", "set.lmdb", "--lexicons", "own.tsv")
     assert (code, "100.00" in out) == (0, True), err
     (line,) = crnn_cli.load(lexicons={"abba.png": ["bbbb", "abb"]}).read("abba.png")
     assert line.text == "abb"
@@ -269,24 +269,21 @@ def test_the_command_line_takes_them(tmp_path, monkeypatch, crnn):
 
 @given(st.integers(0, 10_000), st.floats(1, 8), st.booleans(), st.sampled_from([None, 2]))
 @settings(max_examples=80, deadline=None)
-def test_what_is_surely_read_is_what_every_word_scored_would_give(
-    seed, sharpness, ignore_case, delta
-):
-    log_probs, frames = (
-        noise(seed, 5, CODEC.classes, images=3, sharpness=sharpness),
-        np.array([5, 4, 5]),
-    )
-    every = [
-        "".join(text) for size in (1, 2, 3) for text in itertools.product("abAB1", repeat=size)
-    ]
-    words = list(np.random.default_rng(seed).permutation(every)[:60])
-    written = {
-        way for word in words for way in (word, word.lower(), word.upper(), word.capitalize())
-    }
-    allowed = [CODEC.encode(word) for word in (written if ignore_case else words)]
+def test_proven_readings_are_the_likeliest_of_all_words(seed, sharpness, ignore_case, delta):
+    log_probs = noise(seed, 5, CODEC.classes, images=3, sharpness=sharpness)
+    frames = np.array([5, 4, 5])
+    all_words = []
+    for size in (1, 2, 3):
+        all_words += map("".join, itertools.product("abAB1", repeat=size))
+    words = list(np.random.default_rng(seed).permutation(all_words)[:60])
+    spellings = set(words)
+    if ignore_case:
+        for word in words:
+            spellings |= {word.lower(), word.upper(), word.capitalize()}
+    allowed = encoded(spellings)
     found = decoder(words, ignore_case=ignore_case, delta=delta)(log_probs, frames, ["x", "y", "z"])
-    own = decoder(None, {"x": words, "y": words, "z": words}, ignore_case=ignore_case)
-    listed = own(log_probs, frames, ["x", "y", "z"])
+    with_lists = decoder(None, {"x": words, "y": words, "z": words}, ignore_case=ignore_case)
+    listed = with_lists(log_probs, frames, ["x", "y", "z"])
     for row in range(3):
         scores = by_score(log_probs[row, : frames[row]], allowed)
         best = max(scores.values())
@@ -296,28 +293,29 @@ def test_what_is_surely_read_is_what_every_word_scored_would_give(
 
 
 def distribution(**texts):
-    """(1, 2, 6) log-probabilities of images whose texts have one character, with these probabilities."""
+    """Return the (1, 2, 6) log-probabilities of an image of one character."""
     row = np.full(6, 1e-6)
     for character, chance in texts.items():
         row[CODEC.encode(character)[0]] = chance
     return np.log(np.stack([row, np.eye(6)[0] + 1e-6])).astype(np.float32)[None]
 
 
-def test_what_one_look_is_sure_of_is_not_all_that_it_proposes():
-    looks = [distribution(a=0.54, b=0.45), distribution(A=0.54, b=0.45)]
+def test_a_proven_reading_is_not_the_only_proposal():
+    views = [distribution(a=0.54, b=0.45), distribution(A=0.54, b=0.45)]
     decode = decoder(["a", "b", "A", "B"])
-    assert [texts(decode(own, np.array([2])))[0] for own in looks] == ["a", "A"]
+    assert [texts(decode(view, np.array([2])))[0] for view in views] == ["a", "A"]
     proposed = [
-        HypothesisSet(own[0], decode.propose(own, np.array([2]))[0], decode) for own in looks
+        HypothesisSet(view[0], decode.propose(view, np.array([2]))[0], decode) for view in views
     ]
     (best,) = read_ensemble(proposed)
     assert CODEC.decode(best.decoded.labels) == "b"
 
 
-def test_other_texts_than_the_words_keep_their_place():
-    log_probs, frames = distribution(a=0.6, b=0.3), np.array([2])
+def test_texts_outside_the_lexicon_keep_their_rank():
+    log_probs = distribution(a=0.6, b=0.3)
+    frames = np.array([2])
     readings = decoder(["a"], outside=1, delta=3, nbest=3)(log_probs, frames)[0]
-    assert [CODEC.decode(own.labels) for own in readings[:2]] == ["a", "b"]
+    assert [CODEC.decode(reading.labels) for reading in readings[:2]] == ["a", "b"]
     language = LanguageModel(estimate(["a", "b"], 1), CODEC.alphabet)
     options = DecodeOptions(outside=0, delta=3, lm_weight=0, lm_bonus=6)
     bonus = Decoder(CODEC, 1.0, options, [CODEC.encode("a")], language)

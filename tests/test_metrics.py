@@ -1,4 +1,4 @@
-"""Metrics: agreement with the textbook recurrence, the metric's laws, protocols, and what intervals must cover."""
+"""Metrics: the textbook recurrence, the laws of a metric, the protocols, and the intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pairs_of_texts = st.lists(st.tuples(texts, texts), min_size=1, max_size=12)
 
 
 def naive(a: str, b: str) -> int:
-    """Wagner and Fischer's recurrence, row by row."""
+    """Return the distance by the recurrence of Wagner and Fischer, row by row."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         corner, row[0] = row[0], i
@@ -88,9 +88,8 @@ def test_scores_of_a_worked_example() -> None:
     )
     assert scores.samples == 5
     assert scores.exact.value == pytest.approx(1 / 5)
-    assert scores.alphanumeric.value == pytest.approx(
-        3 / 5
-    )  # "!?" is empty on both sides and stays in the count
+    # "!?" is empty on both sides and stays in the count
+    assert scores.alphanumeric.value == pytest.approx(3 / 5)
     assert scores.cer.value == pytest.approx((2 + 1 + 1 + 1 + 0) / (11 + 3 + 2 + 0 + 2))
     assert scores.wer.value == pytest.approx((2 + 1 + 1 + 1 + 0) / (2 + 1 + 1 + 0 + 1))
     assert scores.one_minus_ned.value == pytest.approx(1 - (2 / 11 + 1 / 3 + 1 / 2 + 1 + 0) / 5)
@@ -100,14 +99,15 @@ def test_scores_of_a_worked_example() -> None:
 @given(pairs_of_texts)
 def test_scores_of_readings_that_are_right(pairs: list[tuple[str, str]]) -> None:
     scores = score((reference, reference) for reference, _ in pairs)
-    one, zero = Estimate(1, 1, 1), Estimate(0, 0, 0)
+    one = Estimate(1, 1, 1)
+    zero = Estimate(0, 0, 0)
     assert (scores.exact, scores.alphanumeric, scores.one_minus_ned) == (one, one, one)
     assert (scores.cer, scores.wer) == (zero, zero)
 
 
 @settings(deadline=None)
 @given(pairs_of_texts)
-def test_intervals_are_ordered_and_the_seed_settles_them(pairs: list[tuple[str, str]]) -> None:
+def test_intervals_are_ordered_and_determined_by_the_seed(pairs: list[tuple[str, str]]) -> None:
     scores = score(pairs, resamples=50, seed=7)
     assert scores == score(pairs, resamples=50, seed=7)
     for figure in (scores.exact, scores.alphanumeric, scores.cer, scores.wer, scores.one_minus_ned):
@@ -122,7 +122,7 @@ def test_nothing_to_score_is_all_zero() -> None:
 
 
 def test_the_interval_of_a_share_is_the_binomials() -> None:
-    """Of n samples a share p is right: the bootstrap's ends lie near p ± 1.96 sqrt(p (1 - p) / n)."""
+    """The ends for a share p of n samples lie near p ± 1.96 sqrt(p (1 - p) / n)."""
     n, p = 2000, 0.9
     exact = score([("a", "a" if i < p * n else "b") for i in range(n)], resamples=2000).exact
     half = 1.96 * (p * (1 - p) / n) ** 0.5
@@ -131,7 +131,7 @@ def test_the_interval_of_a_share_is_the_binomials() -> None:
 
 
 def test_samples_are_resampled_whole() -> None:
-    """One long and one short line: a rate of sums resampled by sample takes their rates alone and mixed, no other."""
+    """A rate over one long and one short line takes only their rates alone and mixed."""
     counts = np.array([[1, 0, 0, 5, 10, 1, 1, 0.5], [1, 1, 1, 0, 2, 0, 1, 0]])
     low, high = bootstrap(counts, resamples=200)
     assert (low[2], high[2]) == (0.0, 0.5)

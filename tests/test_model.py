@@ -1,4 +1,4 @@
-"""The model: an image's output is its own, and its size is the paper's."""
+"""The model: its output for an image is independent of the batch, and its size is the paper's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from crnn_cli.core.model import CRNN, Recurrent, map_to_sequence
 SHAPES = [(32, 1, "lstm", 1), (48, 3, "gru", 2), (80, 1, "lstm", 3)]
 
 
-def built(**settings):
-    """A model whose norms have statistics as training leaves them: none of them 0 or 1."""
+def build_model(**settings):
+    """Return a model whose norms have statistics as after training, none of them 0 or 1."""
     torch.manual_seed(0)
     model = CRNN(ModelConfig(**{"alphabet": "abc", "units": 16, **settings}))
     for module in model.modules():
@@ -35,21 +35,21 @@ def noise(*shape):
 
 @pytest.mark.parametrize("backbone", get_args(Backbone))
 @pytest.mark.parametrize(("height", "channels", "rnn", "layers"), SHAPES)
-def test_an_image_reads_alike_alone_and_beside_one_twice_as_wide(
+def test_an_output_is_the_same_alone_and_beside_a_wider_image(
     backbone, height, channels, rnn, layers
 ):
-    model = built(backbone=backbone, height=height, channels=channels, rnn=rnn, layers=layers)
+    model = build_model(backbone=backbone, height=height, channels=channels, rnn=rnn, layers=layers)
     images = noise(2, channels, height, 122)  # noise in the padding, too
     with torch.no_grad():
-        alone, own = model(images[:1, ..., :61], torch.tensor([61]))
+        alone, alone_frames = model(images[:1, ..., :61], torch.tensor([61]))
         beside, frames = model(images, torch.tensor([61, 122]))
-    assert frames[0] == own[0] == alone.shape[1]
+    assert frames[0] == alone_frames[0] == alone.shape[1]
     torch.testing.assert_close(beside[:1, : alone.shape[1]], alone, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("backbone", get_args(Backbone))
 def test_frames_of_widths_are_what_forward_returns(backbone):
-    model = built(backbone=backbone)
+    model = build_model(backbone=backbone)
     widths = torch.tensor([64, 33, 50])
     with torch.no_grad():
         log_probs, frames = model(noise(3, 1, 32, 64), widths)
@@ -68,7 +68,7 @@ def test_the_papers_network_has_the_papers_size():
 
 
 def test_a_higher_image_gives_longer_vectors():
-    model = built(backbone="vgg", height=80)
+    model = build_model(backbone="vgg", height=80)
     assert model.rnn[0].forwards.input_size == 4 * 512
 
 
@@ -79,18 +79,17 @@ def test_map_to_sequence_gives_a_vector_a_column():
     assert torch.equal(sequence[1, 2], features[1, :, :, 2].flatten())
 
 
-@pytest.mark.parametrize(("kind", "torchs"), [("lstm", nn.LSTM), ("gru", nn.GRU)])
-def test_recurrence_reads_as_torch_does_with_packed_sequences(kind, torchs):
-    ours, reference = (
-        Recurrent(kind, 6, 5, linear=False),
-        torchs(6, 5, batch_first=True, bidirectional=True),
-    )
+@pytest.mark.parametrize(("kind", "torch_class"), [("lstm", nn.LSTM), ("gru", nn.GRU)])
+def test_recurrence_reads_as_torch_does_with_packed_sequences(kind, torch_class):
+    ours = Recurrent(kind, 6, 5, linear=False)
+    reference = torch_class(6, 5, batch_first=True, bidirectional=True)
     for name, parameter in reference.named_parameters():
         half = ours.backwards if name.endswith("_reverse") else ours.forwards
         half.load_state_dict(
             {**half.state_dict(), name.removesuffix("_reverse"): parameter.detach()}
         )
-    x, lengths = torch.randn(3, 9, 6), torch.tensor([9, 4, 1])
+    x = torch.randn(3, 9, 6)
+    lengths = torch.tensor([9, 4, 1])
     packed, _ = reference(pack_padded_sequence(x, lengths, batch_first=True))
     expected, _ = pad_packed_sequence(packed, batch_first=True)
     for row, length in enumerate(lengths):

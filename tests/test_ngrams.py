@@ -1,4 +1,4 @@
-"""Character n-gram models: Kneser and Ney's formula spelled out, the ARPA form there and back, the automaton's sums."""
+"""Character n-gram models: the formula of Kneser and Ney, the file formats, and the automaton."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tokens_of(text):
 
 
 def reference(texts, order):
-    """P(token | context) by the formula, with dictionaries: the conditional distribution as a function."""
+    """Return P(token | context) as a function, by the formula with dictionaries."""
     lines = [[BEGIN, *("<space>" if c == " " else c for c in text), END] for text in texts if text]
     raw = [
         Counter(tuple(line[i : i + n]) for line in lines for i in range(len(line) - n + 1))
@@ -84,8 +84,8 @@ def reference(texts, order):
         d = (0.5, 1.0, 1.5)
         if all(n[:3]):
             y = n[0] / (n[0] + 2 * n[1])
-            own = tuple(k - (k + 1) * y * n[k] / n[k - 1] for k in (1, 2, 3))
-            d = own if all(0 < x < k for k, x in enumerate(own, 1)) else d
+            estimated = tuple(k - (k + 1) * y * n[k] / n[k - 1] for k in (1, 2, 3))
+            d = estimated if all(0 < x < k for k, x in enumerate(estimated, 1)) else d
         return 0 if count == 0 else d[min(count, 3) - 1]
 
     def probability(token, context):
@@ -103,7 +103,7 @@ def reference(texts, order):
 
 
 def looked_up(model, token, context):
-    """P(token | context) as Katz (1987) reads it from `entries` of a model."""
+    """Return P(token | context) from the `entries` of a model by the back-off of Katz (1987)."""
     entry = model.get((*context, token))
     if entry is not None:
         return 10 ** entry[0]
@@ -117,8 +117,9 @@ def entries(model):
 
 
 def weighed(automaton, labels):
-    """What an automaton adds to a text."""
-    states, total = np.array([automaton.start]), 0.0
+    """Return the weight that an automaton adds to a text."""
+    states = np.array([automaton.start])
+    total = 0.0
     for label in labels:
         total += automaton.weights(states)[0, label]
         states = automaton.follow(states, np.array([label]))
@@ -158,8 +159,9 @@ def test_few_texts_make_a_distribution_too(texts, order, prune):
             assert sum(looked_up(model, token, context) for token in tokens) == pytest.approx(1)
 
 
-def test_what_adds_little_is_left_out():
-    full, pruned = entries(estimate(TEXTS, 4)), entries(estimate(TEXTS, 4, prune=1.0))
+def test_pruning_leaves_out_ngrams_that_add_little():
+    full = entries(estimate(TEXTS, 4))
+    pruned = entries(estimate(TEXTS, 4, prune=1.0))
     assert 1.2 * len(pruned) < len(full)
     raw = Counter(
         tuple(line[i : i + n])
@@ -180,7 +182,7 @@ def test_what_adds_little_is_left_out():
 
 
 @pytest.mark.parametrize("prune", [0.0, 1.0])
-def test_packed_there_and_back(tmp_path, prune):
+def test_a_packed_file_keeps_the_model(tmp_path, prune):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     for name in ("a.arpa", "a.npz"):
         language_models.build([tmp_path / "texts.txt"], tmp_path / name, 4, prune)
@@ -220,7 +222,7 @@ def test_a_packed_file_of_other_kinds_is_named(tmp_path, name):
         language_models.read(tmp_path / "a.npz")
 
 
-def test_arpa_there_and_back():
+def test_an_arpa_text_keeps_the_model():
     model = estimate(TEXTS, 3)
     again = from_arpa(to_arpa(model), "here")
     assert len(again) == len(model)
@@ -228,7 +230,7 @@ def test_arpa_there_and_back():
         assert entries(again)[ngram] == pytest.approx(values, abs=1e-5)
 
 
-def test_arpa_of_others_is_read():
+def test_arpa_texts_of_other_programs_are_read():
     lines = [
         "made elsewhere",
         "\\data\\",
@@ -252,12 +254,14 @@ def test_arpa_of_others_is_read():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda lines: lines[:-1], "cut short"), (lambda lines: lines[:8] + lines[9:], "cut short"),
-        (lambda lines: [], "no ARPA file"), (lambda lines: ["what"], "no ARPA file"),
+        (lambda lines: lines[:-1], "cut short"),
+        (lambda lines: lines[:8] + lines[9:], "cut short"),
+        (lambda lines: [], "no ARPA file"),
+        (lambda lines: ["what"], "no ARPA file"),
         (lambda lines: [*lines[:7], "x y", *lines[8:]], "x.arpa:8: expected log10"),
         (lambda lines: [*lines[:7], "0.5\ta\t0", *lines[8:]], "x.arpa:8: expected log10"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_file_is_named(change, why):
     with pytest.raises(ModelError, match=why):
         from_arpa(change(list(to_arpa(estimate(TEXTS, 2)))), "x.arpa")
@@ -281,7 +285,7 @@ def test_an_ngram_without_its_beginning_is_named():
         from_arpa(lines, "x.arpa")
 
 
-def test_no_text_is_no_model():
+def test_a_model_needs_text():
     for texts, order, why in (
         ([], 3, "no text"),
         (["", ""], 3, "no text"),
@@ -293,25 +297,28 @@ def test_no_text_is_no_model():
         estimate(["a"], 3, -1)
 
 
-def test_the_automaton_says_how_likely_a_text_is():
+def test_the_automaton_weighs_texts_by_their_probability():
     model = estimate(TEXTS, 4)
     alphabet = Alphabet(" acdeghiost,lX")
     assert LanguageModel(model, alphabet).unknown == ["X"]
     automaton = Scaled(LanguageModel(model, alphabet), 0.7)
     for text in ("the cat", "tat", "godXhat ", "a", ""):
-        known = [token if token in model.vocabulary else UNKNOWN for token in tokens_of(text)]
-        chances = (
-            looked_up(entries(model), known[i], tuple(known[max(0, i - 3) : i]))
-            for i in range(1, len(known))
-        )
-        expected = sum(map(math.log, chances))
+        tokens = [token if token in model.vocabulary else UNKNOWN for token in tokens_of(text)]
+        expected = 0.0
+        for i in range(1, len(tokens)):
+            context = tuple(tokens[max(0, i - 3) : i])
+            expected += math.log(looked_up(entries(model), tokens[i], context))
         assert weighed(automaton, map(alphabet.label, text)) == pytest.approx(0.7 * expected)
 
 
 @st.composite
 def odd_models(draw):
-    """N-grams whose beginnings are there, as they must be, but not all of their ends, as in models of others."""
-    levels, above = [], [()]
+    """Draw models with the beginnings of all n-grams but not all of their ends.
+
+    The models of other programs may be such.
+    """
+    levels = []
+    above = [()]
     for length in range(1, draw(st.integers(1, 4)) + 1):
         texts = [(*before, token) for before in above for token in "abc"]
         above = [text for text in texts if length == 1 or draw(st.booleans())]
@@ -335,20 +342,20 @@ def test_suffixes_are_the_same_compiled_and_in_numpy(model):
         assert np.array_equal(compiled._suffix, _NgramGraph(model)._suffix)
 
 
-def test_a_search_adds_it_to_what_the_image_says():
+def test_a_search_adds_the_weight_to_the_score():
     model = estimate(["ab", "ab", "ba", "aab"], 2)
     alphabet = Alphabet("ab")
-    log_probs, frames = noise(2, 4, 3, sharpness=0.5), np.array([4])
+    log_probs = noise(2, 4, 3, sharpness=0.5)
+    frames = np.array([4])
     (found,) = beam_search(
         log_probs, frames, Grammar(3, [LanguageModel(model, alphabet)], bonus=0.3), 500, None
     )
     assert found
     for hypothesis in found:
-        added = weighed(LanguageModel(model, alphabet), hypothesis.labels) + 0.3 * len(
-            hypothesis.labels
-        )
-        own = score(log_probs, frames, [hypothesis.labels])[0]
-        assert hypothesis.score == pytest.approx(own + added, abs=1e-5)
+        weight = weighed(LanguageModel(model, alphabet), hypothesis.labels)
+        weight += 0.3 * len(hypothesis.labels)
+        plain = score(log_probs, frames, [hypothesis.labels])[0]
+        assert hypothesis.score == pytest.approx(plain + weight, abs=1e-5)
     best = max(
         (tuple(p) for n in range(5) for p in itertools.product((1, 2), repeat=n)),
         key=lambda labels: {h.labels: h.score for h in found}.get(labels, -math.inf),
@@ -357,8 +364,10 @@ def test_a_search_adds_it_to_what_the_image_says():
 
 
 def test_states_are_forgotten_where_they_are_many(monkeypatch):
-    model, alphabet = estimate(TEXTS, 3), Alphabet(" acdeghiost,l")
-    log_probs, frames = noise(3, 9, 14, images=4), np.full(4, 9)
+    model = estimate(TEXTS, 3)
+    alphabet = Alphabet(" acdeghiost,l")
+    log_probs = noise(3, 9, 14, images=4)
+    frames = np.full(4, 9)
     kept = Grammar(14, [LanguageModel(model, alphabet)])
     expected = [beam_search(log_probs, frames, kept) for _ in range(2)]
     monkeypatch.setattr(grammar, "_MAX_KEPT_WEIGHTS", 3 * 14)

@@ -1,4 +1,4 @@
-"""Layers over padded batches against the same layers over each image alone."""
+"""Layers over padded batches give each image the output that it has alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def batch(clean=True):
 
 
 def columns(x):
-    """The valid columns of a batch side by side, (1, C, H, sum of widths)."""
+    """Return the valid columns of a batch side by side, (1, C, H, sum of widths)."""
     return torch.cat([row[..., :width] for row, width in zip(x, WIDTHS, strict=True)], dim=2)[None]
 
 
@@ -75,41 +75,41 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
-def test_a_layer_gives_an_image_what_it_gives_it_alone_and_pads_with_zeros(layer):
+def test_a_layer_treats_an_image_as_if_alone_and_pads_with_zeros(layer):
     x = batch().requires_grad_()
     out, widths = padding.run(layer, x, WIDTHS)
     upstream = torch.randn_like(out)
     (gradient,) = torch.autograd.grad(out, x, upstream)
     for row, width in enumerate(WIDTHS):
         image = x.detach()[row : row + 1, ..., :width].requires_grad_()
-        expected, own = padding.run(layer, image, WIDTHS[row : row + 1])
-        assert own == widths[row] == expected.shape[3]
-        torch.testing.assert_close(out[row : row + 1, ..., :own], expected)
-        assert not out[row, ..., own:].any()
-        (alone,) = torch.autograd.grad(expected, image, upstream[row : row + 1, ..., :own])
+        expected, new_width = padding.run(layer, image, WIDTHS[row : row + 1])
+        assert new_width == widths[row] == expected.shape[3]
+        torch.testing.assert_close(out[row : row + 1, ..., :new_width], expected)
+        assert not out[row, ..., new_width:].any()
+        (alone,) = torch.autograd.grad(expected, image, upstream[row : row + 1, ..., :new_width])
         torch.testing.assert_close(gradient[row : row + 1, ..., :width], alone)
 
 
 @pytest.mark.parametrize(
     "layer", LAYERS[:1] + LAYERS[3:4] + LAYERS[5:6], ids=lambda layer: type(layer).__name__
 )
-def test_an_image_alone_meets_the_layer_itself(layer):
+def test_an_image_alone_gets_the_output_of_the_layer(layer):
     x = batch()[:1]
     torch.testing.assert_close(padding.run(layer, x, WIDTHS[:1])[0], layer(x))
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "small", "mobilenet_v3_small", "shufflenet_v2_x1_0"])
 @pytest.mark.parametrize("training", [False, True])
-def test_what_stands_beyond_the_widths_changes_nothing(backbone, training):
+def test_pixels_beyond_the_widths_change_nothing(backbone, training):
     model = CRNN(ModelConfig("ab", backbone=backbone, units=8)).train(training)
     widths = torch.tensor([60, 32])
     images = torch.randint(0, 256, (2, 1, 32, 60), dtype=torch.uint8)
     other = images.clone()
     other[1, ..., 32:] = 255 - other[1, ..., 32:]
     outcomes = []
-    for given in (images, other):
+    for batch in (images, other):
         twin = copy.deepcopy(model)
-        log_probs, frames = twin(given, widths)
+        log_probs, frames = twin(batch, widths)
         kept = log_probs[padding.valid(frames, log_probs.shape[1])]
         kept.square().sum().backward()
         outcomes.append([kept, *(p.grad for p in twin.parameters()), *twin.buffers()])
@@ -117,6 +117,6 @@ def test_what_stands_beyond_the_widths_changes_nothing(backbone, training):
         assert torch.equal(one, two)
 
 
-def test_a_layer_that_is_not_understood_is_refused():
+def test_an_unknown_kind_of_layer_is_refused():
     with pytest.raises(TypeError, match="AvgPool2d"):
         padding.run(nn.AvgPool2d(2), batch(), WIDTHS)
