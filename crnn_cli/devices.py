@@ -1,4 +1,4 @@
-"""Which device a name stands for on this machine. CUDA is looked for in its driver, without importing torch."""
+"""Devices of this machine by name, and their number; CUDA is found by its driver, without torch."""
 
 from __future__ import annotations
 
@@ -15,45 +15,57 @@ from crnn_cli.errors import DeviceError
 if TYPE_CHECKING:
     import torch
 
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads() -> int:
-    """Threads that a network computes with on the CPU: $OMP_NUM_THREADS, as for torch, but at most one a core."""
-    given = _number(os.environ.get("OMP_NUM_THREADS", ""))
-    return max(1, min(given, cores())) if given is not None else cores()
+    """Return the number of threads with which a network computes on the CPU.
 
-
-def bound_threads() -> None:
-    """Lower the numbers of threads that the environment asks for to one a core.
-
-    Libraries obey them, however great they are, from the moment they are loaded.
+    It is $OMP_NUM_THREADS, as for torch, but at most one for each core.
     """
-    for name in _THREADS:
-        given = _number(os.environ.get(name, ""))
-        if given is not None and given > cores():
+    requested = _thread_count(os.environ.get("OMP_NUM_THREADS", ""))
+    if requested is None:
+        return cores()
+    return max(1, min(requested, cores()))
+
+
+def limit_threads() -> None:
+    """Lower the numbers of threads in the environment to one for each core.
+
+    Libraries obey these variables, however great the numbers are, from the moment they are loaded.
+    """
+    for name in _THREAD_VARIABLES:
+        requested = _thread_count(os.environ.get(name, ""))
+        if requested is not None and requested > cores():
             os.environ[name] = str(cores())
 
 
-def _number(given: str) -> int | None:
-    """The number of threads that a variable asks for, if it does; `4,2` asks for 4, and for 2 within each of these."""
-    first = given.partition(",")[0].strip()
+def _thread_count(value: str) -> int | None:
+    """Return the number of threads in the value of a variable, or None.
+
+    `4,2` stands for 4 threads, and for 2 within each of these.
+    """
+    first = value.partition(",")[0].strip()
     return int(first[:9]) if first.isascii() and first.isdecimal() else None
 
 
 @cache
 def multiplies_int8() -> bool:
-    """Whether the CPU multiplies 8-bit integers fast, and without saturation: VNNI of x86, dot products of ARM.
+    """Tell whether the CPU multiplies 8-bit integers fast and without saturation.
 
-    Windows and Macs of Intel do not tell: False.
+    It does by VNNI on x86, and by dot products on ARM. Windows and Intel Macs do not say: False.
     """
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
@@ -66,7 +78,7 @@ def multiplies_int8() -> bool:
 
 @cache
 def cuda_devices() -> int:
-    """Number of GPUs that the CUDA driver shows to this process; 0 without a driver."""
+    """Return the number of GPUs that the CUDA driver shows to this process; 0 without a driver."""
     name = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
     count = ctypes.c_int(0)
     try:
@@ -79,24 +91,26 @@ def cuda_devices() -> int:
 
 
 def has_mps() -> bool:
-    """Whether this is a Mac with Apple's own GPU."""
+    """Tell whether this is a Mac with an Apple GPU."""
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 def resolve(device: str = "auto") -> str:
-    """The device that `device` stands for: "cpu", "mps" or "cuda:N".
+    """Return the name of the device that an option names: "cpu", "mps" or "cuda:N".
 
     Args:
-        device: "auto" (CUDA, then MPS, then CPU), "cpu", "mps", "cuda" (the first GPU) or "cuda:N", counted from 0.
+        device: "auto" (CUDA, then MPS, then CPU), "cpu", "mps", "cuda" (the first GPU) or "cuda:N",
+            counted from 0.
 
     Raises:
-        DeviceError: no such name, or this machine lacks it.
+        DeviceError: The name is unknown, or this machine lacks the device.
     """
     if device == "auto":
-        return "cuda:0" if cuda_devices() else "mps" if has_mps() else "cpu"
-    found = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if found:
-        index, count = int(found[1] or 0), cuda_devices()
+        return _best_device()
+    cuda = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if cuda:
+        index = int(cuda[1] or 0)
+        count = cuda_devices()
         if not count:
             raise DeviceError(
                 f"device {device}: this machine has no CUDA GPU or driver: use --device cpu"
@@ -113,11 +127,17 @@ def resolve(device: str = "auto") -> str:
     return device
 
 
+def _best_device() -> str:
+    if cuda_devices():
+        return "cuda:0"
+    return "mps" if has_mps() else "cpu"
+
+
 def torch_device(device: str = "auto") -> torch.device:
-    """What torch calls the device `device`; "auto" takes the best one that this torch can use.
+    """Return the device of torch that an option names; "auto" is the best that this torch can use.
 
     Raises:
-        DeviceError: see `resolve`; also where the machine has the device but this torch was built without it.
+        DeviceError: See `resolve`; also where this torch was built without support for the device.
     """
     import torch
 
@@ -129,16 +149,21 @@ def torch_device(device: str = "auto") -> torch.device:
         return torch.device("cpu")
     if kind == "cuda" and torch.version.cuda is None:
         raise DeviceError(
-            f"device {device}: the machine has a GPU, but torch {torch.__version__} was built without CUDA: "
+            f"device {device}: the machine has a GPU, "
+            f"but torch {torch.__version__} was built without CUDA: "
             "install a CUDA build of torch, or use --device cpu"
         )
     raise DeviceError(
-        f"device {device}: torch {torch.__version__} cannot use it: update the driver, or use --device cpu"
+        f"device {device}: torch {torch.__version__} cannot use it: "
+        "update the driver, or use --device cpu"
     )
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is fast on `device`: AVX-512 BF16 or AMX on a CPU, Ampere or later among NVIDIA's GPUs."""
+    """Tell whether bfloat16 is fast on a device.
+
+    It is with AVX-512 BF16 or AMX on a CPU, and on NVIDIA's GPUs since Ampere.
+    """
     import torch
 
     if device.type == "cuda":

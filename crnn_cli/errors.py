@@ -1,7 +1,7 @@
-"""What can go wrong, as a tree:
+"""Errors that a user can cause and mend, as a tree.
 
-    CrnnError                 base of all; the boundary in `main` prints it on stderr and exits with `exit_code`
-    ├── UsageFault            an option's value cannot be used here (exit 2)
+    CrnnError                 base of all; the boundary in `main` prints it on stderr and exits with
+    `exit_code` ├── UsageFault            an option's value cannot be used here (exit 2)
     │   └── DeviceError       a device that this machine lacks
     ├── ConfigError           a configuration file that cannot be taken
     ├── LabelError            a label file or a label that cannot be taken
@@ -15,68 +15,71 @@
     ├── OutputError           an output file or stdout that is in the way or cannot be written
     └── Interrupted           a signal asked the run to end; the state is saved (exit 128 + signal)
 
-A message says what is wrong, where, and what to do next: `labels.tsv:12: expected path<TAB>text, got 1 field`.
+A message says what is wrong, where, and what to do next:
+`labels.tsv:12: expected path<TAB>text, got 1 field`.
 """
 
 from __future__ import annotations
 
 
 class CrnnError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """The base of every error that a user can cause and mend."""
 
     exit_code = 1
 
 
 class UsageFault(CrnnError):
+    """An option's value cannot be used here."""
+
     exit_code = 2
 
 
 class DeviceError(UsageFault):
-    pass
+    """This machine lacks a device, or torch cannot use it."""
 
 
 class ConfigError(CrnnError):
-    pass
+    """A configuration file cannot be used."""
 
 
 class LabelError(CrnnError):
-    pass
+    """A label file or a label cannot be used."""
 
 
 class AlphabetError(LabelError):
-    pass
+    """The alphabet lacks characters."""
 
 
 class ImageError(CrnnError):
-    pass
+    """An image cannot be decoded."""
 
 
 class StoreError(CrnnError):
-    pass
+    """A dataset is missing, damaged, empty or in the way."""
 
 
 class ModelError(CrnnError):
-    pass
+    """A model file is missing, damaged, foreign or in the way."""
 
 
 class TrainingError(CrnnError):
-    pass
+    """Training cannot start or continue."""
 
 
 class SynthesisError(CrnnError):
-    pass
+    """Rendering cannot continue."""
 
 
 class ExportError(CrnnError):
-    pass
+    """An export failed, or does not agree with its source."""
 
 
 class OutputError(CrnnError):
-    pass
+    """An output file or stdout is in the way or cannot be written."""
 
 
 class Interrupted(CrnnError):
-    """Raised once everything is saved, so that the process can end as the signal asked."""
+    """A signal asked the run to end; it is raised once everything is saved."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -84,7 +87,7 @@ class Interrupted(CrnnError):
 
 
 def reason(fault: BaseException) -> str:
-    """The first line of what went wrong at the bottom of a foreign exception; its kind where it says nothing."""
+    """Return the first line of a foreign exception's root cause, or its type without a message."""
     while fault.__cause__ is not None:
         fault = fault.__cause__
     return next(iter(str(fault).strip().splitlines()), type(fault).__name__)

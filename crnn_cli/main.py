@@ -33,9 +33,9 @@ def _run(handler: SignalHandler) -> None:
     """Run the Typer app and turn its errors into messages."""
     try:
         from crnn_cli.app import app
-        from crnn_cli.devices import bound_threads
+        from crnn_cli.devices import limit_threads
 
-        bound_threads()
+        limit_threads()
         app()
     except Interrupted as interruption:
         from crnn_cli import console

@@ -1,4 +1,4 @@
-"""Dataclasses from plain data, such as JSON: every name and every type is checked before a value is used."""
+"""Dataclasses from plain data such as JSON, whose names and types are checked before use."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ T = TypeVar("T")
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
-short = (
-    _brief.repr
-)  # of any value of a file: lists that hold one another many times have no end when written out
+# A short form of any value of a file: nested lists may repeat one another without end.
+short = _brief.repr
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
-    """Make a dataclass of plain data, as JSON keeps it; nothing in the data is ignored or converted.
+    """Make a dataclass from plain data such as JSON, without ignoring or converting anything.
+
+    Args:
+        kind: The dataclass.
+        values: The values of its fields by name.
+        what: The name of the fields in messages, in the plural.
 
     Raises:
-        UsageFault: an unknown field, one of another type than it is annotated with, or an unusable value.
+        UsageFault: A field is unknown, has another type than its annotation, or an unusable value.
     """
     if not isinstance(values, Mapping):
         raise UsageFault(f"the {what} are {short(values)}, not names and values")
@@ -35,27 +39,29 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
             raise UsageFault(
                 f"{name} is {short(value)}, which is not of the kind {_kind(hints[name])}"
             )
-    return kind(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Tell whether plain data is of an annotated type; an integer also is a number, `true` is neither."""
-    inner = get_args(hint)
+    """Tell whether a value is of an annotated type.
+
+    An integer also is a floating-point number; `true` is neither.
+    """
+    arguments = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, own) for own in inner)
+        return any(_fits(value, member) for member in arguments)
     if get_origin(hint) is Literal:
-        return isinstance(value, str) and value in inner
+        return isinstance(value, str) and value in arguments
     if get_origin(hint) is tuple:
-        return isinstance(value, list | tuple) and all(_fits(own, inner[0]) for own in value)
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
     if hint is float and type(value) is int:
         return abs(value) < 2**53
     return type(value) is hint and not (type(value) is int and abs(value) >= 2**63)
 
 
 def _kind(hint: Any) -> str:
+    """Return the name of an annotated type for messages."""
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -1,4 +1,4 @@
-"""Files that are read: nothing that would be waited for, and nothing without an end."""
+"""Reading of files, which refuses what would block or never end."""
 
 from __future__ import annotations
 
@@ -10,56 +10,68 @@ from pathlib import Path
 
 from crnn_cli.errors import UsageFault
 
-_ENDLESS = 1_000_000_000  # bytes
+_MAX_PIPE_BYTES = 1_000_000_000
 
 
-def regular(path: str | os.PathLike[str]) -> os.stat_result:
-    """The status of a file that is to be read. A pipe, a socket or a device would be waited for, so it is refused,
-    except one that was opened for us: /dev/stdin, and /dev/fd/63 as the shell makes of <(...).
+def stat_regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """Return the status of a file that is to be read.
+
+    A pipe, a socket or a device is refused, because reading it might block, except one that was
+    opened for this process: /dev/stdin, or /dev/fd/63, which the shell makes of <(...).
 
     Raises:
-        OSError: it cannot be read, or is nothing that ends.
+        OSError: The file cannot be accessed or is refused.
     """
-    status = os.stat(path)  # noqa: PTH116 - it is called for every image, and this is faster
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or _handed(path)):
+    status = os.stat(path)  # noqa: PTH116 - called for every image, and faster than pathlib
+    is_file_or_folder = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    if not (is_file_or_folder or _is_inherited(path)):
         raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", os.fspath(path))
     return status
 
 
-def _handed(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a name, however it is spelled, is one of a file that was opened for us."""
-    name = "/" + os.path.abspath(path).lstrip("/")  # noqa: PTH100 - pathlib keeps "..", and two slashes at the start
+def _is_inherited(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path, however it is spelled, names a file that was opened for this process."""
+    # pathlib would keep ".." and two slashes at the start.
+    name = "/" + os.path.abspath(path).lstrip("/")  # noqa: PTH100
     return name == "/dev/stdin" or name.startswith(("/dev/fd/", "/proc/self/fd/"))
 
 
-def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """Read a file whole; of a pipe that the shell opened, which may never end, at most `most` bytes (1 GB).
+def read_bytes(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:
+    """Read a whole file.
+
+    Args:
+        path: The path of the file.
+        max_bytes: The greatest number of bytes in a pipe that the shell opened, which may never
+            end. None: one billion.
 
     Raises:
-        OSError: it cannot be read, has more, or is refused by `regular`.
+        OSError: The file cannot be read, is a pipe with more bytes, or is refused by
+            `stat_regular`.
     """
-    regular(path)
-    most = _ENDLESS if most is None else most
+    stat_regular(path)
+    if max_bytes is None:
+        max_bytes = _MAX_PIPE_BYTES
     with Path(path).open("rb") as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.read()
         data = io.BytesIO()
-        while more := file.read(1 << 20):
-            data.write(more)
-            if data.tell() > most:
-                raise OSError(
-                    errno.EFBIG,
-                    f"no file, and more than {most:,} bytes come out of it",
-                    os.fspath(path),
-                )
+        while chunk := file.read(1 << 20):
+            data.write(chunk)
+            if data.tell() > max_bytes:
+                problem = f"no file, and more than {max_bytes:,} bytes come out of it"
+                raise OSError(errno.EFBIG, problem, os.fspath(path))
         return data.getvalue()
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
-    """The text of a UTF-8 file.
+    """Return the text of a UTF-8 file, with line feeds at the ends of its lines.
+
+    Args:
+        path: The path of the file.
+        remedy: The end of the message where the file cannot be read.
 
     Raises:
-        UsageFault: it cannot be read, or is not UTF-8; the message ends in the `remedy`.
+        UsageFault: The file cannot be read, or is not UTF-8.
     """
     try:
         return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

@@ -52,5 +52,5 @@ def test_no_more_threads_than_cores_are_taken(
     monkeypatch.setattr(devices, "cores", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert devices.threads() == threads
-    devices.bound_threads()
+    devices.limit_threads()
     assert os.environ["OMP_NUM_THREADS"] == left

@@ -491,7 +491,7 @@ def test_a_device_is_not_read_without_end(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match=r"/dev/zero: .*not a file"):
         read_alphabet("/dev/zero")
     for limit in (100, 5):
-        monkeypatch.setattr(sources, "_ENDLESS", limit)
+        monkeypatch.setattr(sources, "_MAX_PIPE_BYTES", limit)
         reading, writing = os.pipe()  # as the shell makes for <(...)
         with os.fdopen(writing, "w") as file:
             file.write("ab\r\nba\n")

@@ -282,7 +282,7 @@ def test_a_pipe_of_the_shell_is_read_under_any_spelling(folder, spelling):
 @pipes
 def test_a_pipe_of_the_shell_may_have_no_more_bytes_than_a_file(folder, monkeypatch):
     monkeypatch.setattr(limits, "FILE_BYTES", 4)
-    monkeypatch.setattr(sources, "_ENDLESS", 4)
+    monkeypatch.setattr(sources, "_MAX_PIPE_BYTES", 4)
 
     def read_image(name):
         ((_, source),) = expand([name])
@@ -393,8 +393,8 @@ def test_large_row_groups_are_refused_and_large_values_come_one_by_one(folder, m
     pq.write_table(pa.table({"bytes": images}), "t.parquet")
     names = ["t.parquet:1", "t.parquet:2", "t.parquet:3"]
     for max_bytes in (2**28, 1):  # of the rows that are read at once
-        monkeypatch.setattr(tables, "_LARGE", max_bytes)
+        monkeypatch.setattr(tables, "_MAX_BATCH_BYTES", max_bytes)
         assert list(expand(["t.parquet"])) == list(zip(names, images, strict=True))
-    monkeypatch.setattr(tables, "_LARGEST", 99)
+    monkeypatch.setattr(tables, "_MAX_GROUP_BYTES", 99)
     ((name, fault),) = expand(["t.parquet"])
     assert (name, "a row group of" in str(fault)) == ("t.parquet", True)

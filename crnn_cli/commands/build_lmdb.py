@@ -123,7 +123,7 @@ def _infeasible(rows: list[Infeasible], path: Path) -> str:
         " training skips it"
     ]
     lines += [
-        f"  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.given}"
+        f"  {row.row.where}: {row.row.path} needs {row.needed} frames, has {row.available}"
         for row in rows[:_MAX_ROWS_SHOWN]
     ]
     if len(rows) > _MAX_ROWS_SHOWN:

@@ -1,0 +1,1 @@
+"""Data: label files, images, datasets, and the batches that are made of them."""

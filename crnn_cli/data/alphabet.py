@@ -1,4 +1,4 @@
-"""The alphabet that an option names."""
+"""Reading of the alphabet that an option names."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from crnn_cli.errors import ConfigError
 from crnn_cli.sources import read_bytes
 
 
-def read_alphabet(given: str) -> str:
-    """The characters of a preset, or of a UTF-8 file: each character in it but line ends, the space included.
+def read_alphabet(name: str) -> str:
+    """Return the characters of a preset, or of a UTF-8 file.
+
+    Every character of the file counts, also the space, except line ends.
+
+    Args:
+        name: The name of a preset or the path of a file.
 
     Raises:
-        ConfigError: neither a preset nor a readable file.
+        ConfigError: `name` is neither a preset nor a readable file.
     """
-    if given in PRESETS:
-        return PRESETS[given]
+    if name in PRESETS:
+        return PRESETS[name]
     try:
-        text = read_bytes(given).decode("utf-8-sig")
+        text = read_bytes(name).decode("utf-8-sig")
     except OSError as fault:
         presets = ", ".join(PRESETS)
         raise ConfigError(
-            f"--alphabet {given}: neither one of {presets} nor a readable file ({fault.strerror})"
+            f"--alphabet {name}: neither one of {presets} nor a readable file ({fault.strerror})"
         ) from None
     except UnicodeDecodeError as fault:
         raise ConfigError(
-            f"--alphabet {given}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8"
+            f"--alphabet {name}: not UTF-8 (byte {fault.start:,}): save the file as UTF-8"
         ) from None
     return Alphabet("".join(text.splitlines())).characters

@@ -1,7 +1,7 @@
-"""Building a dataset: images verified and stored with their labels, what cannot be used named with its cause.
+"""Building of datasets: images are verified and stored with their labels, or rejected with a cause.
 
-build = Build(reading, Path("dataset.lmdb"), BuildOptions())
-for done in build: ...            # does the work; at its end the dataset is there
+build = Build(labels, Path("dataset.lmdb"), BuildOptions())
+for row in build: ...             # does the work; afterwards the dataset is complete
 build.stored, build.rejected, build.infeasible
 """
 
@@ -31,7 +31,7 @@ from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
 from crnn_cli.files import write_atomic
 from crnn_cli.prefetch import in_order
-from crnn_cli.sources import regular
+from crnn_cli.sources import stat_regular
 
 Cause = Literal[
     "missing image",
@@ -44,19 +44,22 @@ Cause = Literal[
     "duplicate path",
 ]
 
-_CHUNK = 16  # rows verified by one task: large enough to cost little, small enough to keep few images in memory
-_SHOWN = 5  # rows named in a message
+# Rows that one task verifies: enough to cost little, few enough to keep few images in memory.
+_CHUNK = 16
+_MAX_NAMED_ROWS = 5  # in a message
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a dataset is built.
+    """The options of a build.
 
     Attributes:
-        height, backbone: of the model to come; its frames decide which labels are feasible.
-        strict: a rejected row is an error, and nothing is written.
-        overwrite, append: what to do with a dataset that is there already; see `LmdbWriter`.
-        workers: threads that read and verify images; None: one a core.
+        height: The height of the model to be trained; its frames decide which labels are feasible.
+        backbone: The backbone of the model to be trained.
+        strict: Whether a rejected row is an error, and nothing is written.
+        overwrite: Whether to replace an existing dataset.
+        append: Whether to add to an existing dataset.
+        workers: The number of threads that read and verify images. None: one for each core.
     """
 
     height: int = ModelConfig.height
@@ -67,19 +70,19 @@ class BuildOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        self.model()  # refuses what no model can be
+        self.model()  # raises an error for values that no model can have
         if self.overwrite and self.append:
             raise UsageFault("--overwrite and --append exclude each other: take one")
         if self.workers is not None and self.workers < 1:
             raise UsageFault(f"workers is {self.workers}: take at least 1")
 
     def model(self) -> ModelConfig:
-        """The model to come, but for its alphabet."""
+        """Return the configuration of the model to be trained, except for its alphabet."""
         return ModelConfig("0", self.backbone, self.height)
 
 
 class Rejected(NamedTuple):
-    """A row that is not stored. `detail` says more of the cause where there is more to say."""
+    """A row that is not stored, with the cause and, for some causes, a detail."""
 
     row: Row
     cause: Cause
@@ -90,19 +93,23 @@ class Infeasible(NamedTuple):
     """A stored row whose label needs more frames than its image gives.
 
     Attributes:
-        needed, given: frames.
-        height: the least model height that would do.
-        backbones: those that would do at the height asked for.
+        row: The row.
+        needed: The number of frames that the label needs.
+        available: The number of frames that the image gives.
+        height: The least model height that would suffice.
+        backbones: The backbones that would suffice at the chosen height.
     """
 
     row: Row
     needed: int
-    given: int
+    available: int
     height: int
     backbones: tuple[str, ...]
 
 
-class _Verified(NamedTuple):
+class _VerifiedImage(NamedTuple):
+    """The bytes of an image that can be decoded, with their hash and the size in pixels."""
+
     data: bytes
     digest: int
     width: int
@@ -110,29 +117,38 @@ class _Verified(NamedTuple):
 
 
 class Build:
-    """The building of a dataset from `reading` at `output`; iterating over it does the work.
+    """The building of a dataset; iterating over it does the work.
 
-    Beside the store, `NAME.rejected.tsv` and `NAME.infeasible.tsv` list the rows of the attributes of that name, and
-    are not there where there are none; what is appended is added to the lists of the builds before.
+    Beside the dataset, `NAME.rejected.tsv` and `NAME.infeasible.tsv` list the rows of the
+    attributes with these names; they do not exist where there are none. A build that appends adds
+    to the lists of earlier builds.
+
+    Args:
+        labels: The labels and the images.
+        output: The folder of the dataset.
+        options: The options.
 
     Attributes:
-        before: samples that were there before. stored: samples stored.
-        leftovers: what killed builds of the same output had left, and is removed.
-        characters: the different characters of their labels (NFC).
-        rejected: rows left out. infeasible: rows kept that training will skip.
+        before: The number of samples that the dataset had before.
+        stored: The number of samples stored.
+        characters: The distinct characters of the stored labels (NFC).
+        rejected: The rows left out.
+        infeasible: The rows stored that training will skip.
 
     Raises:
-        UsageFault, StoreError: when made: see `LmdbWriter`.
-        LabelError: while iterating: a row was rejected and `strict`.
-        StoreError: while iterating: no row can be used, or the dataset cannot be written.
+        UsageFault: The output is not the name of a dataset; see `LmdbWriter`.
+        StoreError: The dataset cannot be written, or, during the iteration, no row can be used.
+        LabelError: During the iteration, a row was rejected and the build is strict.
     """
 
-    def __init__(self, reading: ParsedLabels, output: Path, options: BuildOptions) -> None:
+    def __init__(self, labels: ParsedLabels, output: Path, options: BuildOptions) -> None:
         self.stored = 0
         self.characters: set[str] = set()
         self.rejected: list[Rejected] = []
         self.infeasible: list[Infeasible] = []
-        self._reading, self._output, self._options = reading, output, options
+        self._labels = labels
+        self._output = output
+        self._options = options
         self._model = options.model()
         self._writer = LmdbWriter(output, options.overwrite, options.append)
         for path in (rejected_path(output), infeasible_path(output)):
@@ -144,36 +160,36 @@ class Build:
 
     @property
     def leftovers(self) -> list[Path]:
+        """Return the folders that killed builds of the same output left, which were removed."""
         return self._writer.leftovers
 
     def __len__(self) -> int:
-        return len(self._reading.rows) + len(self._reading.unlabelled)
+        return len(self._labels.rows) + len(self._labels.unlabelled)
 
     def __iter__(self) -> Iterator[Row]:
-        """Yields each row once it is dealt with, in the order of the label file; then images without a label."""
+        """Yield each row once it is stored or rejected, in order; then images without a label."""
+        workers = self._options.workers or devices.cores()
         with self._writer:
-            for row, verified in _verify(
-                self._candidates(), self._options.workers or devices.cores()
-            ):
-                if isinstance(verified, _Verified):
-                    verified = self._refused(row, verified) or verified
-                if isinstance(verified, Rejected):
-                    self.rejected.append(verified)
+            for row, outcome in _verify(self._candidates(), workers):
+                if isinstance(outcome, _VerifiedImage):
+                    outcome = self._rejection(row, outcome) or outcome
+                if isinstance(outcome, Rejected):
+                    self.rejected.append(outcome)
                 else:
-                    self._store(row, verified)
+                    self._store(row, outcome)
                 yield row
-            self._refuse()
-        self._list(rejected_path(self._output), map(_rejected_fields, self.rejected))
-        self._list(infeasible_path(self._output), map(_infeasible_fields, self.infeasible))
+            self._check_result()
+        self._write_list(rejected_path(self._output), map(_rejected_fields, self.rejected))
+        self._write_list(infeasible_path(self._output), map(_infeasible_fields, self.infeasible))
 
     def causes(self) -> Counter[Cause]:
-        """How many rows were rejected for each cause."""
+        """Return the number of rejected rows for each cause."""
         return Counter(rejected.cause for rejected in self.rejected)
 
     def _candidates(self) -> Iterator[tuple[Row, str | Rejected]]:
-        """Each row with the file to verify, or why there is no need to."""
+        """Yield each row with the file to verify, or with the rejection that spares this."""
         seen: set[str] = set()
-        for row, file in zip(self._reading.rows, self._reading.files, strict=True):
+        for row, file in zip(self._labels.rows, self._labels.files, strict=True):
             if file is None:
                 yield row, Rejected(row, "missing image")
             elif not row.text or row.text.isspace():
@@ -181,92 +197,100 @@ class Build:
             elif control := CONTROL.search(row.text):
                 yield row, Rejected(row, "control character", f"U+{ord(control[0]):04X}")
             elif len(row.text) > MAX_LABEL_BYTES // 4:  # bytes of the longest character
-                yield (
-                    row,
-                    Rejected(
-                        row, "label too long", f"{len(row.text):,} characters are no line of text"
-                    ),
-                )
-            elif (place := os.path.normpath(file)) in seen:
+                detail = f"{len(row.text):,} characters are no line of text"
+                yield row, Rejected(row, "label too long", detail)
+            elif (path := os.path.normpath(file)) in seen:
                 yield row, Rejected(row, "duplicate path")
             else:
-                seen.add(place)
+                seen.add(path)
                 yield row, file
-        for row in self._reading.unlabelled:
+        for row in self._labels.unlabelled:
             yield row, Rejected(row, "missing label")
 
-    def _refused(self, row: Row, image: _Verified) -> Rejected | None:
+    def _rejection(self, row: Row, image: _VerifiedImage) -> Rejected | None:
+        """Return the rejection of an image that can be decoded, or None if it is stored."""
         if scaled(image.width, image.height, self._model)[0] > images.MAX_WIDTH:
-            return Rejected(
-                row, "image too wide", f"{image.width} x {image.height} pixels are no line of text"
-            )
-        return Rejected(row, "duplicate path") if self._writer.has(image.digest, row.path) else None
+            detail = f"{image.width} x {image.height} pixels are no line of text"
+            return Rejected(row, "image too wide", detail)
+        if self._writer.has(image.digest, row.path):
+            return Rejected(row, "duplicate path")
+        return None
 
-    def _store(self, row: Row, image: _Verified) -> None:
+    def _store(self, row: Row, image: _VerifiedImage) -> None:
         text = unicodedata.normalize("NFC", row.text)
-        infeasible = self._check(row, text, image)
+        infeasible = self._check_feasibility(row, text, image)
         mark = ""
         if infeasible:
             self.infeasible.append(infeasible)
-            mark = f"needs {infeasible.needed} frames, has {infeasible.given}"
+            mark = f"needs {infeasible.needed} frames, has {infeasible.available}"
         self._writer.add(
             image.data, row.text, image.width, image.height, row.path, mark, image.digest
         )
         self.characters.update(text)
         self.stored += 1
 
-    def _check(self, row: Row, text: str, image: _Verified) -> Infeasible | None:
+    def _check_feasibility(self, row: Row, text: str, image: _VerifiedImage) -> Infeasible | None:
+        """Return what a label with too few frames would need, or None if it has enough."""
         model = self._model
-        width, given = scaled(image.width, image.height, model)
+        width, available = scaled(image.width, image.height, model)
         needed = minimum_frames([*map(ord, text)])
-        if needed <= given:
+        if needed <= available:
             return None
-        least = minimum_width(needed, model.backbone)
-        natural = natural_width(least, model.scaling)
-        height = max(model.height, natural * image.height // image.width // 16 * 16)
-        while (
-            scaled_width(image.width, image.height, model.scaling._replace(height=height)) < least
-        ):
-            height += 16
-        finer = tuple(name for name in BACKBONE_SPECS if frames(width, name) >= needed)
-        return Infeasible(row, needed, given, height, finer)
+        backbones = tuple(name for name in BACKBONE_SPECS if frames(width, name) >= needed)
+        return Infeasible(row, needed, available, self._sufficient_height(needed, image), backbones)
 
-    def _refuse(self) -> None:
-        """Ends the work where nothing shall be stored; inside the LmdbWriter, so that it leaves nothing."""
+    def _sufficient_height(self, needed: int, image: _VerifiedImage) -> int:
+        """Return the least model height at which an image gives the frames that are needed."""
+        model = self._model
+        min_width = minimum_width(needed, model.backbone)
+        natural = natural_width(min_width, model.scaling)
+        height = max(model.height, natural * image.height // image.width // 16 * 16)
+        while True:
+            scaling = model.scaling._replace(height=height)
+            if scaled_width(image.width, image.height, scaling) >= min_width:
+                return height
+            height += 16
+
+    def _check_result(self) -> None:
+        """Raise an error if nothing is to be stored, so that the writer leaves nothing."""
         if not self.rejected or (self.stored and not self._options.strict):
             return
         counts = ", ".join(f"{count:,} {cause}" for cause, count in self.causes().most_common())
-        shown = [map(shortened, _rejected_fields(rejected)) for rejected in self.rejected[:_SHOWN]]
-        named = "".join(f"\n  {'  '.join(fields)}" for fields in shown)
+        named = ""
+        for rejected in self.rejected[:_MAX_NAMED_ROWS]:
+            named += "\n  " + "  ".join(map(shortened, _rejected_fields(rejected)))
         if self.stored:
             raise LabelError(
-                f"--strict: {len(self.rejected):,} of {len(self):,} rows cannot be used ({counts}):{named}"
+                f"--strict: {len(self.rejected):,} of {len(self):,} rows cannot be used "
+                f"({counts}):{named}"
             )
         if self._options.append:
             raise StoreError(
-                f"{self._output}: nothing to add: none of {len(self):,} rows is new ({counts}):{named}"
+                f"{self._output}: nothing to add: none of {len(self):,} rows is new "
+                f"({counts}):{named}"
             )
         raise StoreError(
             f"{self._output}: not built: none of {len(self):,} rows can be used ({counts}):{named}"
         )
 
-    def _list(self, path: Path, lines: Iterable[Sequence[str]]) -> None:
-        added = b"".join(tsv.row(*fields) for fields in lines)
+    def _write_list(self, path: Path, rows: Iterable[Sequence[str]]) -> None:
+        """Write the list of rejected or infeasible rows; no row leaves no file."""
+        added = b"".join(tsv.row(*fields) for fields in rows)
         if self._options.append and path.exists():
             added = path.read_bytes() + added
         if added:
             write_atomic(path, added)
         else:
-            path.unlink(missing_ok=True)  # one of an earlier build
+            path.unlink(missing_ok=True)  # from an earlier build
 
 
 def rejected_path(output: Path) -> Path:
-    """The list of rejected rows beside the store: path, cause, line of the label file."""
+    """Return the name of the list of rejected rows: path, cause, line of the label file."""
     return output.with_name(output.name.removesuffix(".lmdb") + ".rejected.tsv")
 
 
 def infeasible_path(output: Path) -> Path:
-    """The list of infeasible rows beside the store: path, frames, line of the label file, remedy."""
+    """Return the name of the list of infeasible rows: path, frames, line, remedy."""
     return output.with_name(output.name.removesuffix(".lmdb") + ".infeasible.tsv")
 
 
@@ -276,17 +300,18 @@ def _rejected_fields(rejected: Rejected) -> tuple[str, str, str]:
 
 
 def _infeasible_fields(infeasible: Infeasible) -> tuple[str, str, str, str]:
-    row, needed, given, height, backbones = infeasible
-    remedy = " or ".join([f"--height {height}", *(f"--backbone {name}" for name in backbones)])
-    return row.path, f"needs {needed} frames, has {given}", row.where, remedy
+    row, needed, available, height, backbones = infeasible
+    remedies = [f"--height {height}"]
+    remedies += [f"--backbone {name}" for name in backbones]
+    return row.path, f"needs {needed} frames, has {available}", row.where, " or ".join(remedies)
 
 
-Candidate = tuple[Row, str | Rejected]
-Outcome = tuple[Row, _Verified | Rejected]
+Candidate = tuple[Row, str | Rejected]  # with the file to verify
+Outcome = tuple[Row, _VerifiedImage | Rejected]
 
 
 def _verify(candidates: Iterator[Candidate], workers: int) -> Iterator[Outcome]:
-    """Verify the candidates' images, several at a time; results in their order, few in memory."""
+    """Verify images on several threads, and yield the outcomes in order with few in memory."""
     chunks = iter(lambda: list(islice(candidates, _CHUNK)), [])
     with (
         ThreadPoolExecutor(workers) as pool,
@@ -299,19 +324,20 @@ def _verify(candidates: Iterator[Candidate], workers: int) -> Iterator[Outcome]:
 
 
 def _verify_chunk(chunk: Sequence[Candidate]) -> list[Outcome]:
-    return [
-        (row, file if isinstance(file, Rejected) else _verified(row, file)) for row, file in chunk
-    ]
+    outcomes: list[Outcome] = []
+    for row, file in chunk:
+        outcomes.append((row, file if isinstance(file, Rejected) else _verify_image(row, file)))
+    return outcomes
 
 
-def _verified(row: Row, file: str) -> _Verified | Rejected:
+def _verify_image(row: Row, file: str) -> _VerifiedImage | Rejected:
     try:
-        limits.check_file(regular(file).st_size, file)
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - half as long as by pathlib
+        limits.check_file(stat_regular(file).st_size, file)
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - pathlib takes twice as long
             data = opened.readall()
         width, height = images.verified_size(data, file)
     except OSError as fault:
         return Rejected(row, "unreadable image", fault.strerror or str(fault))
     except ImageError as fault:
         return Rejected(row, "unreadable image", str(fault).removeprefix(f"{file}: "))
-    return _Verified(data, content_hash(data), width, height)
+    return _VerifiedImage(data, content_hash(data), width, height)

@@ -1,4 +1,4 @@
-"""Image files by their first bytes, whatever their names say."""
+"""Signatures of image files: the kind of a file by its first bytes, whatever its name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BMP = b"BM"
 
-_PROMISED = re.compile(
+_READABLE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|II[*+]\0|MM\0[*+]|BM|RIFF....WEBP", re.DOTALL
 )
-_FOREIGN = {  # patterns of kinds that are named, but not read
+_UNREADABLE = {  # kinds that messages name
     "a GIF": rb"GIF8",
     "an AVIF": rb"....ftypavi[fs]",
     "a HEIC": rb"....ftyp(hei|hev|mif|msf)",
@@ -35,23 +35,24 @@ _FOREIGN = {  # patterns of kinds that are named, but not read
     "a ZIP archive": rb"PK\x03\x04",
     "a gzip archive": rb"\x1f\x8b",
 }
-_HEAD = 1024  # bytes that tell
+_HEAD_BYTES = 1024  # enough for all patterns
 
 
 def check(data: bytes, where: str) -> None:
-    """Refuse what is no PNG, JPEG, TIFF, BMP or WebP.
+    """Refuse a file that is not a PNG, JPEG, TIFF, BMP or WebP.
 
     Raises:
-        ImageError: it is of another kind, which is named where it is known, or there is nothing.
+        ImageError: The file is empty or of another kind, which the message names if it is known.
     """
-    if _PROMISED.match(data):
+    if _READABLE.match(data):
         return
     if not data:
         raise ImageError(f"{where}: the file is empty")
-    head = data[:_HEAD].removeprefix(b"\xef\xbb\xbf")
-    for kind, pattern in _FOREIGN.items():
+    head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
+    for kind, pattern in _UNREADABLE.items():
         if re.match(pattern, head, re.DOTALL):
             raise ImageError(f"{where}: {kind}, which is not read: convert it to PNG")
     raise ImageError(
-        f"{where}: cannot be decoded: no PNG, JPEG, TIFF, BMP or WebP, or its first bytes are damaged"
+        f"{where}: cannot be decoded: no PNG, JPEG, TIFF, BMP or WebP, "
+        "or its first bytes are damaged"
     )

@@ -1,4 +1,4 @@
-"""Parquet files with a column of images: what is in them is found out at once, and read a row group at a time."""
+"""Parquet files with a column of images, which are read one row group at a time."""
 
 from __future__ import annotations
 
@@ -9,86 +9,90 @@ from pathlib import Path
 from typing import Any
 
 from crnn_cli.errors import StoreError, UsageFault, reason
-from crnn_cli.sources import regular
+from crnn_cli.sources import stat_regular
 
-_IMAGES, _NAMES = ("image", "bytes"), ("path", "name")  # of several columns the first counts
-_ROWS = (
-    64  # that are read at once, and fewer where they may be large; a whole row group is in memory
-)
-_LARGE = (
-    2**28
-)  # bytes that rows read at once may have: one value, stored once, may stand in many rows
-_LARGEST = 2**30  # bytes of a row group
+# Names of columns; the first that exists is used.
+_IMAGE_COLUMNS = ("image", "bytes")
+_NAME_COLUMNS = ("path", "name")
+# Rows read at once, at most; a whole row group is in memory.
+_MAX_ROWS = 64
+# Rows are read one by one where a row group is larger than this: a value that is stored once may be
+# repeated in many rows.
+_MAX_BATCH_BYTES = 2**28
+_MAX_GROUP_BYTES = 2**30
 
 
 class Table:
-    """A Parquet file of images: in a column `image` or `bytes` the bytes of image files, or structs of these (`bytes`)
-    and of a `path`, as Hugging Face's datasets have them.
+    """A Parquet file of images.
 
-    Picklable: every process opens the file for itself.
+    A column `image` or `bytes` holds the bytes of image files, or structs of these (`bytes`) and of
+    a `path`, as in Hugging Face's datasets. A table can be pickled: every process opens the file
+    for itself.
+
+    Args:
+        path: The path of the file.
 
     Attributes:
-        name: the path. groups: the rows of each row group.
+        name: The path of the file.
+        groups: The number of rows in each row group.
 
     Raises:
-        StoreError: missing, no Parquet, damaged, or without such a column; `rows` raises it too.
+        StoreError: The file is missing, damaged, not Parquet, or without such a column. `rows`
+            raises it, too.
         UsageFault: pyarrow is not installed.
     """
 
     def __init__(self, path: str) -> None:
         self.name = path
         with _opened(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-            self.groups: list[int] = [group.num_rows for group in groups]
-            self._sizes: list[int] = [group.total_byte_size for group in groups]
+            schema = file.schema_arrow
+            self.groups: list[int] = []
+            self._sizes: list[int] = []
+            for number in range(file.metadata.num_row_groups):
+                group = file.metadata.row_group(number)
+                self.groups.append(group.num_rows)
+                self._sizes.append(group.total_byte_size)
         if not sum(self.groups):
             raise StoreError(f"{path}: the table has no rows")
-        if max(self._sizes) > _LARGEST:
+        if max(self._sizes) > _MAX_GROUP_BYTES:
             raise StoreError(
-                f"{path}: a row group of {max(self._sizes):,} bytes: write groups of some hundred images"
+                f"{path}: a row group of {max(self._sizes):,} bytes: "
+                "write groups of some hundred images"
             )
-        found = [
-            name
-            for name in _IMAGES
-            if name in schema.names and _holds_bytes(schema.field(name).type)
-        ]
-        if not found:
-            there = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            raise StoreError(
-                f"{path}: no column of images: expected `image` or `bytes`, of bytes; there are: {there}"
-            )
-        self._columns = [found[0], *[name for name in _NAMES if name in schema.names][:1]]
+        self._columns = [_image_column(schema, path), *_name_column(schema)]
 
     def rows(self, group: int) -> Iterator[tuple[str, bytes | None]]:
-        """The images of a row group with their names: those of a column `path` or `name`, or of the struct; else
-        `file:row`, counted from 1. None: there is no image.
+        """Yield the name and the image of each row of a row group; None where there is no image.
+
+        The name is that of a column `path` or `name`, or of the struct, or else `file:row`, with
+        rows counted from 1.
         """
-        number, rows = (
-            sum(self.groups[:group]),
-            min(_ROWS, max(1, _LARGE // max(1, self._sizes[group]))),
-        )
+        number = sum(self.groups[:group])
+        batch_rows = min(_MAX_ROWS, max(1, _MAX_BATCH_BYTES // max(1, self._sizes[group])))
         with _opened(self.name) as file:
             for batch in file.iter_batches(
-                rows, row_groups=[group], columns=self._columns, use_threads=False
+                batch_rows, row_groups=[group], columns=self._columns, use_threads=False
             ):
-                for row in zip(*(batch[column] for column in self._columns), strict=True):
-                    image, *name = (value.as_py() for value in row)
+                columns = [batch[column] for column in self._columns]
+                for row in zip(*columns, strict=True):
+                    image, *names = [value.as_py() for value in row]
                     number += 1
                     if isinstance(image, dict):
-                        name, image = [*name, image.get("path")], image["bytes"]
-                    yield os.fsdecode(next(filter(None, name), f"{self.name}:{number}")), image
+                        names.append(image.get("path"))
+                        image = image["bytes"]
+                    name = next(filter(None, names), f"{self.name}:{number}")
+                    yield os.fsdecode(name), image
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    """An open Parquet file; what goes wrong with it becomes a StoreError that names it."""
+    """Open a Parquet file; errors while it is open become a StoreError that names it."""
     parquet = imported()
     from pyarrow import ArrowException
 
     try:
-        regular(path)
-        with Path(path).open("rb") as file:  # pyarrow itself opens no path that is not UTF-8
+        stat_regular(path)
+        with Path(path).open("rb") as file:  # pyarrow opens only paths in UTF-8
             yield parquet.ParquetFile(file)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None
@@ -99,10 +103,10 @@ def _opened(path: str) -> Iterator[Any]:
 
 
 def imported() -> Any:
-    """Pyarrow's part for Parquet.
+    """Return the module of pyarrow that reads and writes Parquet.
 
     Raises:
-        UsageFault: it is not installed.
+        UsageFault: pyarrow is not installed.
     """
     try:
         from pyarrow import parquet
@@ -111,10 +115,36 @@ def imported() -> Any:
     return parquet
 
 
-def _holds_bytes(kind: Any) -> bool:
+def _image_column(schema: Any, path: str) -> str:
+    """Return the name of the column of images.
+
+    Raises:
+        StoreError: There is none.
+    """
+    for name in _IMAGE_COLUMNS:
+        if name in schema.names and _holds_bytes(schema.field(name).type):
+            return name
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    raise StoreError(
+        f"{path}: no column of images: expected `image` or `bytes`, of bytes; there are: {columns}"
+    )
+
+
+def _name_column(schema: Any) -> list[str]:
+    """Return the name of the column of names, or an empty list."""
+    return [name for name in _NAME_COLUMNS if name in schema.names][:1]
+
+
+def _holds_bytes(column_type: Any) -> bool:
+    """Tell whether a column holds bytes, or structs with a field `bytes` of bytes."""
     from pyarrow import types
 
-    kinds = (
-        [field.type for field in kind if field.name == "bytes"] if types.is_struct(kind) else [kind]
-    )
-    return any(types.is_binary(own) or types.is_large_binary(own) for own in kinds)
+    if not types.is_struct(column_type):
+        return _is_binary(column_type)
+    return any(_is_binary(field.type) for field in column_type if field.name == "bytes")
+
+
+def _is_binary(value_type: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_binary(value_type) or types.is_large_binary(value_type))

@@ -1,4 +1,4 @@
-"""The ways in which one image is looked at: turned, cut, padded, a little shifted and stretched."""
+"""Views of an image: rotated, cropped or padded, reduced, and slightly shifted and stretched."""
 
 from __future__ import annotations
 
@@ -9,55 +9,72 @@ import numpy as np
 
 from crnn_cli.data.contrast import Pixels
 
-_TALL = 1.5  # times as tall as wide: such an image may be a turned line
+_MIN_TALL_RATIO = 1.5  # height by width, above which an image may be a line that is turned
 _STRETCHES = (0.9, 1.1)
 _SHIFT = 0.05  # of the height
-_LEAST_SIDE = 4  # pixels that are left where a margin is cut off
+_MIN_SIDE = 4  # pixels that remain after a margin is cut off
 
 
 def turns(image: Pixels) -> list[tuple[int, Pixels]]:
-    """`image` (H, W) or (H, W, C) as it is, and if it is tall also turned: degrees counter-clockwise, and pixels."""
+    """Return an image unchanged, and, if it is tall, also turned.
+
+    Args:
+        image: (H, W) or (H, W, C).
+
+    Returns:
+        The degrees of each rotation, counter-clockwise, and the pixels.
+    """
     height, width = image.shape[:2]
-    degrees = (0, 90, 270) if height > _TALL * width else (0,)
+    degrees = (0, 90, 270) if height > _MIN_TALL_RATIO * width else (0,)
     return [(turned, np.ascontiguousarray(np.rot90(image, turned // 90))) for turned in degrees]
 
 
 def with_margin(image: Pixels, share: float) -> tuple[Pixels, int]:
-    """`image` (H, W) or (H, W, C) with a margin cut off on all sides, and the margin's pixels.
+    """Cut a margin off on all sides of an image, or add one.
 
     Args:
-        share: the margin by the height, -1 to 0.4. Below 0 border pixels are repeated outwards, and the pixels that are
-            returned are below 0 too. An image that would be gone is left as it is.
+        image: (H, W) or (H, W, C).
+        share: The margin as a share of the height, -1 to 0.4. Below 0 the margin is added, and
+            border pixels are repeated outwards.
+
+    Returns:
+        The image and the margin in pixels, which is below 0 where it was added. An image that is
+        too small for the cut is returned unchanged, with a margin of 0.
     """
     height, width = image.shape[:2]
     margin = round(share * height)
     if margin < 0:
-        return cv2.copyMakeBorder(image, *(-margin,) * 4, cv2.BORDER_REPLICATE).astype(
-            np.uint8, copy=False
-        ), margin
-    if 2 * margin >= min(height, width) - _LEAST_SIDE:
+        padded = cv2.copyMakeBorder(image, *(-margin,) * 4, cv2.BORDER_REPLICATE)
+        return padded.astype(np.uint8, copy=False), margin
+    if 2 * margin >= min(height, width) - _MIN_SIDE:
         return image, 0
     return image[margin : height - margin, margin : width - margin], margin
 
 
 def lower(image: Pixels, height: int) -> Pixels:
-    """`image` (H, W) or (H, W, C), scaled down to `height` rows if it has more."""
+    """Scale an image (H, W) or (H, W, C) down to `height` rows if it has more."""
     rows, columns = image.shape[:2]
     if rows <= height:
         return image
-    size = max(1, round(columns * height / rows)), height
+    size = (max(1, round(columns * height / rows)), height)
     return cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def tta_views(image: Pixels) -> list[Pixels]:
-    """`image` as it is, narrower, wider, moved up and moved down; border rows are repeated."""
+    """Return an image unchanged, narrower, wider, moved up and moved down.
+
+    Border rows are repeated where the image is moved.
+    """
     height, width = image.shape[:2]
-    sizes = [(max(1, round(stretch * width)), height) for stretch in _STRETCHES]
-    stretched = [
-        cast(Pixels, cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for size in sizes
-    ]
+    stretched = []
+    for stretch in _STRETCHES:
+        size = (max(1, round(stretch * width)), height)
+        resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        stretched.append(cast(Pixels, resized))
     rows = max(1, round(_SHIFT * height))
-    sides = ((0, 0),) * (image.ndim - 1)
-    raised = np.pad(image[rows:], ((0, rows), *sides), mode="edge") if rows < height else image
-    lowered = np.pad(image[:-rows], ((rows, 0), *sides), mode="edge") if rows < height else image
+    if rows >= height:
+        return [image, *stretched, image, image]
+    no_padding = ((0, 0),) * (image.ndim - 1)
+    raised = np.pad(image[rows:], ((0, rows), *no_padding), mode="edge")
+    lowered = np.pad(image[:-rows], ((rows, 0), *no_padding), mode="edge")
     return [image, *stretched, raised, lowered]

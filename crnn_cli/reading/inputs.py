@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Union
 
 from crnn_cli.data import limits
 from crnn_cli.errors import CrnnError, ImageError, reason
-from crnn_cli.sources import read_bytes, regular
+from crnn_cli.sources import read_bytes, stat_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -294,7 +294,7 @@ def read_file(path: str) -> bytes:
         ImageError: The file cannot be read, or is too large for an image.
     """
     try:
-        status = regular(path)
+        status = stat_regular(path)
         limits.check_file(status.st_size, path)
         if stat.S_ISREG(status.st_mode):
             data = Path(path).read_bytes()
