@@ -582,7 +582,7 @@ TESTS = {
     "`predict --resume` with": "hostile_outputs.test_rows_of_other_inputs_stay_and_are_told",
     "an output that another command": "hostile_outputs.test_a_file_made_meanwhile_is_not_replaced",
     "hidden files of writers": "hostile_outputs.test_leftovers_of_killed_writers_go_and_rows_stay",
-    "Ctrl-C or SIGTERM at any": "signals.test_the_first_signal_raises_and_one_that_comes_later_ends_the_process",
+    "Ctrl-C or SIGTERM at any": "signals.test_the_first_signal_raises_and_a_later_one_ends_the_process",
     "`kill -9` of": "signals.test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c",
     "a second `train`": "hostile_runs.test_a_second_run_into_the_same_output_ends_at_once",
     "`train --resume` with a `state.pt`": "hostile_runs.test_a_state_with_a_wrong_value_is_refused",

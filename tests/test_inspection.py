@@ -1,4 +1,4 @@
-"""What `crnn inspect` says of models and datasets."""
+"""Laws of the summaries of models and datasets, and the output of `crnn inspect`."""
 
 from __future__ import annotations
 
@@ -26,32 +26,31 @@ from tests.models import save_stripes_onnx, save_untrained
 
 
 def test_the_papers_network_costs_what_the_paper_says():
-    network = CRNN(
-        ModelConfig(string.digits + string.ascii_lowercase, backbone="vgg", channels=3)
-    ).eval()
-    model = inspection.ModelSummary(
-        "", Header(network.config), 100, tuple(inspection.list_layers(network, 100))
-    )
+    alphabet = string.digits + string.ascii_lowercase
+    network = CRNN(ModelConfig(alphabet, backbone="vgg", channels=3)).eval()
+    layers = tuple(inspection.list_layers(network, 100))
+    model = inspection.ModelSummary("", Header(network.config), 100, layers)
     assert model.totals("backbone.") == (5_551_232, 636_772_352)
     assert model.totals()[0] == 8_331_173
     features = [layer for layer in model.layers if layer.name.startswith("backbone.")][-1]
     assert features.shape == (512, 1, 26)
-    # 26 frames: two directions of 4 * 256 * (512 + 256), the linear layer, two of 4 * 256 * (256 + 256), the classes
+    # For each of 26 frames: two directions of 4 * 256 * (512 + 256), the linear layer, two
+    # directions of 4 * 256 * (256 + 256), and the classes.
     recurrent = 26 * (2 * 4 * 256 * 768 + 512 * 256 + 2 * 4 * 256 * 512 + 512 * 37)
     assert model.totals()[1] == 636_772_352 + recurrent
 
 
 @pytest.mark.parametrize("backbone", get_args(Backbone))
 @pytest.mark.parametrize("rnn", ["lstm", "gru"])
-def test_every_parameter_stands_in_the_table(backbone, rnn):
+def test_every_parameter_is_counted_in_a_layer(backbone, rnn):
     network = CRNN(ModelConfig("abc", backbone=backbone, rnn=rnn, units=8)).eval()
     layers = inspection.list_layers(network, 64)
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
     assert layers[-1].shape == (network.frames(64), 4)
     gates = 4 if rnn == "lstm" else 3
     last = next(layer for layer in reversed(layers) if layer.kind == rnn.upper())
-    inside = network.rnn[-1].forwards.input_size
-    assert last.multiply_adds == network.frames(64) * gates * 8 * (inside + 8)
+    inputs = network.rnn[-1].forwards.input_size
+    assert last.multiply_adds == network.frames(64) * gates * 8 * (inputs + 8)
 
 
 @pytest.fixture
@@ -82,11 +81,11 @@ def test_a_model_as_json(model, crnn):
     assert values["parameters"] == sum(layer["parameters"] for layer in values["layers"])
 
 
-def test_an_exported_model_tells_its_description(tmp_path, crnn):
+def test_an_exported_model_is_shown_with_its_description(tmp_path, crnn):
     assert "2 characters: ab" in crnn("inspect", save_stripes_onnx(tmp_path / "model.onnx")).out
 
 
-def test_what_cannot_be_seen_of_an_alphabet_is_named(tmp_path, crnn):
+def test_invisible_characters_of_an_alphabet_are_named(tmp_path, crnn):
     characters = " ab\u05d0\u0628\u0301\u200f\u200b\u05b8\u3000漢"
     model = save_untrained(tmp_path / "model.safetensors", characters)
     shown = "11 characters: ab漢 \u05d0 \u0628 U+0020 U+0301 U+200F U+200B U+05B8 U+3000\n"
@@ -119,21 +118,11 @@ def words(tmp_path):
 
 
 def test_a_dataset_is_counted(words):
-    found = inspection.summarize_dataset(LmdbReader(words))
-    assert (found.samples, found.empty, found.infeasible) == (6, 1, 1)
-    assert found.characters == {
-        "a": 63,
-        "b": 3,
-        "c": 1,
-        "l": 1,
-        "o": 1,
-        "s": 1,
-        "t": 1,
-        "字": 1,
-        "漢": 1,
-    }
-    assert found.lengths.tolist() == [4, 3, 0, 2, 60, 4]
-    assert found.widths.tolist() == [80] * 6  # all are narrow, and widened
+    summary = inspection.summarize_dataset(LmdbReader(words))
+    assert (summary.samples, summary.empty, summary.infeasible) == (6, 1, 1)
+    assert summary.characters == {"a": 63, "b": 3, **dict.fromkeys("clost字漢", 1)}
+    assert summary.lengths.tolist() == [4, 3, 0, 2, 60, 4]
+    assert summary.widths.tolist() == [80] * 6  # all are narrow, and so are widened
 
 
 def test_a_dataset_is_shown_and_as_json(words, crnn):
@@ -149,12 +138,16 @@ def test_a_sheet_shows_every_sample_with_its_label(words, tmp_path, crnn):
     assert result.code == 0
     assert "4 漢字" in result.err  # cv2 cannot draw it
     picture = cv2.imread(str(tmp_path / "sheet.png"))
-    cells = [cell for row in np.vsplit(picture, 2) for cell in np.hsplit(row, 5)]
-    assert [bool((cell[:60] < 128).any()) for cell in cells] == [True] * 5 + [False] * 5
-    assert [bool((cell[60:] < 128).any()) for cell in cells] == [True] * 6 + [False] * 4
+    top, bottom = np.vsplit(picture, 2)
+    cells = np.array([*np.hsplit(top, 5), *np.hsplit(bottom, 5)])
+    dark = (cells < 128).any(axis=(2, 3))  # (cells, rows of pixels)
+    assert dark[:, :60].any(1).tolist() == [True] * 5 + [False] * 5  # images
+    assert dark[:, 60:].any(1).tolist() == [True] * 6 + [False] * 4  # names
 
 
-def test_a_sheet_never_replaces_a_file_unasked_and_asks_before_it_reads(words, tmp_path, crnn):
+def test_a_sheet_replaces_a_file_only_with_overwrite_and_is_refused_before_reading(
+    words, tmp_path, crnn
+):
     sheet = tmp_path / "sheet.png"
     sheet.write_bytes(b"mine")
     result = crnn("inspect", words, "--sheet", sheet)
@@ -172,7 +165,7 @@ def test_a_model_has_no_sheet(model, tmp_path, crnn):
     assert crnn("inspect", model, "--sheet", tmp_path / "sheet.png").code == 2
 
 
-def test_what_is_not_there_is_named(tmp_path, crnn):
+def test_a_path_that_does_not_exist_is_named(tmp_path, crnn):
     for name in ("none.lmdb", "none.safetensors", "none.onnx", "none.pt2"):
         result = crnn("inspect", tmp_path / name)
         assert (result.code, result.out) == (1, "")
@@ -180,11 +173,11 @@ def test_what_is_not_there_is_named(tmp_path, crnn):
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1))
-def test_a_histogram_holds_every_value_in_adjacent_ranges(values):
-    ranges = inspection.histogram(np.array(values))
-    assert 1 <= len(ranges) <= 12
-    assert [n for _, _, n in ranges] == [
-        sum(low <= v <= high for v in values) for low, high, _ in ranges
-    ]
-    assert sum(n for _, _, n in ranges) == len(values)
-    assert all(high + 1 == low for (_, high, _), (low, _, _) in pairwise(ranges))
+def test_a_histogram_counts_every_value_in_adjacent_bins(values):
+    bins = inspection.histogram(np.array(values))
+    assert 1 <= len(bins) <= 12
+    for first, last, count in bins:
+        assert count == sum(first <= value <= last for value in values)
+    assert sum(count for _, _, count in bins) == len(values)
+    for (_, last, _), (first, _, _) in pairwise(bins):
+        assert last + 1 == first

@@ -1,4 +1,4 @@
-"""Nothing in a file runs: what could run code is used in few places, all listed here, and hostile files are refused."""
+"""Laws of safety: calls that could run code from a file are listed here, and no file runs code."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ MODULES = {
     "ctypes",
 }
 CALLS = {
-    "eval", "exec", "compile", "__import__", "import_module", "sympify", "os.system", "os.popen", "execv", "execve",
-    "torch.load", "torch.export.load", "torch.jit.load", "np.load", "numpy.load", "onnx.load",
-    "register_custom_ops_library",
+    "eval", "exec", "compile", "__import__", "import_module", "sympify", "os.system", "os.popen",
+    "execv", "execve", "torch.load", "torch.export.load", "torch.jit.load", "np.load", "numpy.load",
+    "onnx.load", "register_custom_ops_library",
 }  # fmt: skip
 
-# By file and function, what is used all the same, and why nothing that a stranger wrote gets there.
+# The calls in the package by file and function, each with why no stranger's bytes reach it.
 ALLOWED = {
     ("__init__.py", "__getattr__", "import_module"): "names of this package",
     ("app.py", "_command", "import_module"): "names of this package's verbs",
@@ -66,48 +66,51 @@ ALLOWED = {
 }
 
 
+def is_dangerous(call: ast.Call, name: str) -> bool:
+    """Return whether a call of the function `name` could run code from a file."""
+    module, _, last = name.rpartition(".")
+    if name.startswith("ctypes."):
+        return name in ("ctypes.CDLL", "ctypes.cdll.LoadLibrary")  # the rest are types and pointers
+    if name.split(".")[0] in MODULES:
+        return True
+    if last == "eval" and module and not call.args:  # the mode of a torch module
+        return False
+    return name in CALLS or (last in CALLS and not name.startswith("re."))
+
+
 def calls(tree: ast.AST, function: str = "") -> Iterator[tuple[str, str, set[str]]]:
-    """Yield the function, the dotted name and the keywords of every call in `tree` that can run code from a file."""
+    """Yield the function, dotted name and keywords of each call that could run code from a file."""
     for node in ast.iter_child_nodes(tree):
         inside = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             keywords = {f"{key.arg}={ast.unparse(key.value)}" for key in node.keywords}
-            known = name in CALLS or (
-                name.rsplit(".", 1)[-1] in CALLS and not name.startswith("re.")
-            )
-            method = (
-                isinstance(node.func, ast.Attribute) and node.func.attr == "eval" and not node.args
-            )  # of a module
-            pointers = name.startswith("ctypes.") and name not in (
-                "ctypes.CDLL",
-                "ctypes.cdll.LoadLibrary",
-            )
-            if ((known and not method) or name.split(".")[0] in MODULES) and not pointers:
+            if is_dangerous(node, name):
                 yield inside, name, keywords
             if any(key.startswith("allow_pickle") for key in keywords):
                 yield inside, "allow_pickle", keywords
         yield from calls(node, inside)
 
 
-def test_what_could_run_code_is_used_where_it_is_known_to_be_safe():
-    found = {}
+def test_calls_that_could_run_code_are_only_those_known_to_be_safe():
+    dangerous = {}
     for path in ROOT.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for function, name, keywords in calls(tree):
-            found[path.relative_to(ROOT).as_posix(), function, name] = keywords
-        for node in ast.walk(tree):  # a name imported alone would hide where it comes from
+            dangerous[path.relative_to(ROOT).as_posix(), function, name] = keywords
+        for node in ast.walk(tree):  # a bare name would hide its module
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
                 pytest.fail(f"{path}: from {node.module} import ...: import the module itself")
-    assert found.keys() == ALLOWED.keys()
-    assert "weights_only=True" in found["training/run_folder.py", "load_state", "torch.load"]
+    assert dangerous.keys() == ALLOWED.keys()
+    assert "weights_only=True" in dangerous["training/run_folder.py", "load_state", "torch.load"]
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "pickle.loads(data)", "torch.load(path)", "np.load(path, allow_pickle=True)", "sympy.sympify(text)",
-        "eval(text)", "exec(text)", "x = torch.export.load(path)", "os.system(text)", "ctypes.CDLL(path)",
+        "pickle.loads(data)", "torch.load(path)", "np.load(path, allow_pickle=True)",
+        "sympy.sympify(text)", "eval(text)", "exec(text)", "x = torch.export.load(path)",
+        "os.system(text)", "ctypes.CDLL(path)",
     ],
 )  # fmt: skip
 def test_the_search_finds_such_calls(line):
@@ -115,7 +118,7 @@ def test_the_search_finds_such_calls(line):
 
 
 class Attack:
-    """Makes the file `canary` where it is unpickled."""
+    """An object that creates the file `canary` when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -124,7 +127,9 @@ class Attack:
         return Path.touch, (self.canary,)
 
 
-class Doubled(torch.nn.Module):
+class TracedModule(torch.nn.Module):
+    """A module with an input, a weight and a constant, for a .pt2 file."""
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(3))
@@ -141,16 +146,17 @@ def pickled(value: object) -> bytes:
 
 
 def pt2(part: str, content: bytes) -> bytes:
-    """The bytes of a .pt2 of which `part` has another content."""
-    whole, changed = io.BytesIO(), io.BytesIO()
+    """Return the bytes of a .pt2 in which `part` has another content."""
+    whole = io.BytesIO()
+    changed = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(Doubled(), (torch.ones(2, 3), torch.ones(2)))
+        program = torch.export.export(TracedModule(), (torch.ones(2, 3), torch.ones(2)))
         torch.export.save(program, whole)
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(changed, "w") as target:
-        parts = source.namelist()
-        assert any(part in name for name in parts)
-        for name in parts:
+        names = source.namelist()
+        assert any(part in name for name in names)
+        for name in names:
             target.writestr(name, content if part in name else source.read(name))
     return changed.getvalue()
 
@@ -162,7 +168,7 @@ def canary(tmp_path: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore")
 def test_loading_a_pt2_runs_what_its_author_put_there(canary):
-    """The reason for refusing them; once this fails, torch has mended it, and the reason is gone."""
+    """This is why crnn refuses them. Once it fails, torch is safe and they need not be refused."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("logging.raiseExceptions", False)  # torch's own message about it is malformed
         torch.export.load(io.BytesIO(pt2("sample_inputs/", pickled((Attack(canary),)))))
@@ -171,7 +177,9 @@ def test_loading_a_pt2_runs_what_its_author_put_there(canary):
 
 @pytest.mark.parametrize("part", ["sample_inputs/", "weights/", "constants/", "models/"])
 def test_a_pt2_is_refused_without_being_opened(tmp_path, canary, crnn, part):
-    path, image, data = tmp_path / "model.pt2", tmp_path / "a.png", tmp_path / "a.lmdb"
+    path = tmp_path / "model.pt2"
+    image = tmp_path / "a.png"
+    data = tmp_path / "a.lmdb"
     path.write_bytes(pt2(part, pickled((Attack(canary),))))
     image.write_bytes(png(stripes("ab")))
     with LmdbWriter(data) as writer:
@@ -196,8 +204,8 @@ def test_a_pt2_is_refused_without_being_opened(tmp_path, canary, crnn, part):
     assert not canary.exists()
 
 
-def outside(path: Path, location: str) -> None:
-    """Make an ONNX model whose weights are in another file."""
+def write_external_model(path: Path, location: str) -> None:
+    """Write an ONNX model whose weights are in another file."""
     import onnx
 
     model = onnx.load(save_stripes_onnx(path))
@@ -216,21 +224,23 @@ def test_an_onnx_model_opens_no_other_file(tmp_path, monkeypatch, location):
     (tmp_path / "folder").mkdir()
     for folder in (tmp_path, tmp_path / "folder"):
         monkeypatch.chdir(folder)
-        outside(folder / "model.onnx", location)
+        write_external_model(folder / "model.onnx", location)
         with pytest.raises(
             ModelError, match=r"model\.onnx: .*a tensor whose data is in another file"
         ):
             crnn_cli.load("model.onnx", device="cpu")
 
 
-def number(value: int) -> bytes:
-    """A number as protocol buffers have it."""
-    return bytes([value & 0x7F | 0x80]) + number(value >> 7) if value > 0x7F else bytes([value])
+def varint(value: int) -> bytes:
+    """Encode a number as protocol buffers do."""
+    if value > 0x7F:
+        return bytes([value & 0x7F | 0x80]) + varint(value >> 7)
+    return bytes([value])
 
 
-def field(place: int, content: bytes, beyond: int = 0) -> bytes:
-    """A field of bytes; readers that keep 32 bits do not see what is `beyond`."""
-    return number((place << 3 | 2) + (beyond << 32)) + number(len(content)) + content
+def field(number: int, content: bytes, high_bits: int = 0) -> bytes:
+    """Encode a field of bytes, whose key has `high_bits` that readers of 32 bits do not see."""
+    return varint((number << 3 | 2) + (high_bits << 32)) + varint(len(content)) + content
 
 
 ADD = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Add")
@@ -245,45 +255,60 @@ def graph(
     return b"\x08\x08" + field(7, field(1, node) + field(2, b"g") + field(5, tensor) + more)
 
 
-@pytest.mark.parametrize("beyond", [0, 1, 2**20])
+@pytest.mark.parametrize("high_bits", [0, 1, 2**20])
 @pytest.mark.parametrize(
     "hide",
     [
-        lambda beyond: graph(tensor=WEIGHT + field(13, ELSEWHERE, beyond) + b"\x70\x01"),
-        lambda beyond: graph(ADD + field(4, b"Loop", beyond)),
-        lambda beyond: graph(ADD + field(7, b"other", beyond)),
-        lambda beyond: graph(ADD + field(5, ATTRIBUTE + field(6, b"", beyond))),
-        lambda beyond: graph() + field(25, b"", beyond),
+        lambda bits: graph(tensor=WEIGHT + field(13, ELSEWHERE, bits) + b"\x70\x01"),
+        lambda bits: graph(ADD + field(4, b"Loop", bits)),
+        lambda bits: graph(ADD + field(7, b"other", bits)),
+        lambda bits: graph(ADD + field(5, ATTRIBUTE + field(6, b"", bits))),
+        lambda bits: graph() + field(25, b"", bits),
     ],
 )
-def test_an_onnx_model_hides_nothing_in_fields_of_large_numbers(hide, beyond):
+def test_an_onnx_model_hides_nothing_in_fields_of_large_numbers(hide, high_bits):
     onnx_file.check(graph())
-    with pytest.raises(ValueError, match="damaged" if beyond else "it has|twice"):
-        onnx_file.check(hide(beyond))
+    with pytest.raises(ValueError, match="damaged" if high_bits else "it has|twice"):
+        onnx_file.check(hide(high_bits))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        graph() + field(7, field(2, b"joined")), graph(ADD + field(4, b"Mul")), graph(ADD + field(7, b"") * 2),
-        graph(ADD + field(5, ATTRIBUTE + field(5, WEIGHT) * 2)), graph(tensor=WEIGHT + field(9, bytes(8)) * 2),
+        graph() + field(7, field(2, b"joined")),
+        graph(ADD + field(4, b"Mul")),
+        graph(ADD + field(7, b"") * 2),
+        graph(ADD + field(5, ATTRIBUTE + field(5, WEIGHT) * 2)),
+        graph(tensor=WEIGHT + field(9, bytes(8)) * 2),
         graph(tensor=WEIGHT + b"\x10\x07" + field(9, bytes(8))),  # another type
-        graph() + field(99, b""), graph(ADD + field(8, b"")), graph(more=field(3, b"")),  # unknown fields
-        graph(ADD + b"\x20\x01"), graph() + b"\x38\x01",  # a number as the operator, or the graph
-        graph() + b"\x9b\x06\x9c\x06", graph(more=b"\x0b\x0c"),  # groups
-        graph() + b"\x02\x00", b"\x00\x01" + graph(), graph() + number(2**64 + 56) + b"\x01",  # no such numbers
-        b"\x08" + b"\xff" * 9 + b"\x7f" + graph()[2:], b"\x08" + b"\x80" * 10 + b"\x01" + graph()[2:],  # over 64 bits
-        graph(tensor=field(1, number(0) + number(2**40)) + WEIGHT), b"", b"\x08\x08", graph()[:-1],
+        graph() + field(99, b""),  # unknown fields
+        graph(ADD + field(8, b"")),
+        graph(more=field(3, b"")),
+        graph(ADD + b"\x20\x01"),  # a number as the operator, or as the graph
+        graph() + b"\x38\x01",
+        graph() + b"\x9b\x06\x9c\x06",  # groups
+        graph(more=b"\x0b\x0c"),
+        graph() + b"\x02\x00",  # invalid field numbers
+        b"\x00\x01" + graph(),
+        graph() + varint(2**64 + 56) + b"\x01",
+        b"\x08" + b"\xff" * 9 + b"\x7f" + graph()[2:],  # over 64 bits
+        b"\x08" + b"\x80" * 10 + b"\x01" + graph()[2:],
+        graph(tensor=field(1, varint(0) + varint(2**40)) + WEIGHT),
+        b"",
+        b"\x08\x08",
+        graph()[:-1],
     ],
-)  # fmt: skip
-def test_an_onnx_model_has_no_field_that_two_parsers_take_in_two_ways(data):
+)
+def test_an_onnx_model_with_a_field_that_parsers_read_differently_is_refused(data):
     with pytest.raises(ValueError, match=r"damaged|unknown|no graph|declares"):
         onnx_file.check(data)
 
 
-def in_the_format_of_onnx_runtime(path: Path) -> bytes:
+def write_ort_model(path: Path) -> bytes:
+    """Write a model in ONNX Runtime's format, and return its bytes."""
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath, options.log_severity_level = str(path), 3
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(
         save_stripes_onnx(path), options, providers=["CPUExecutionProvider"]
@@ -294,11 +319,13 @@ def in_the_format_of_onnx_runtime(path: Path) -> bytes:
 def test_a_model_in_the_format_of_onnx_runtime_is_refused_by_the_check_and_by_its_session(
     tmp_path, monkeypatch
 ):
-    data = in_the_format_of_onnx_runtime(tmp_path / "bad.onnx")
+    data = write_ort_model(tmp_path / "bad.onnx")
     assert data[4:8] == b"ORTM"
     with pytest.raises(ModelError, match=r"bad\.onnx: .*the format of ONNX Runtime"):
         crnn_cli.load(tmp_path / "bad.onnx", device="cpu")
-    with pytest.raises(ValueError, match="the format of ONNX Runtime"):  # a whole message, too
+    with pytest.raises(
+        ValueError, match="the format of ONNX Runtime"
+    ):  # which is a valid message, too
         onnx_file.check(b"\x0a\x06" + b"..ORTM" + graph())
     monkeypatch.setattr(onnx_file, "check", lambda data: None)
     with pytest.raises(ModelError, match=r"bad\.onnx: not an ONNX model"):
@@ -311,7 +338,7 @@ def test_pickles_in_language_models_and_weights_are_not_unpacked(tmp_path, canar
         np.savez(tmp_path / "a.npz", **arrays)
         with pytest.raises(ModelError, match=r"a\.npz: no language model"):
             language_models.read(tmp_path / "a.npz")
-    (tmp_path / "b.npz").write_bytes(pickled(Attack(canary)))  # a zip archive, too
+    (tmp_path / "b.npz").write_bytes(pickled(Attack(canary)))  # which is a zip archive, too
     with pytest.raises(ModelError, match=r"b\.npz: no language model"):
         language_models.read(tmp_path / "b.npz")
     for name in ("c.safetensors", "c.onnx"):
@@ -324,7 +351,7 @@ def test_pickles_in_language_models_and_weights_are_not_unpacked(tmp_path, canar
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_model_does_not_choose_what_is_opened_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    os.mkfifo("english.npz")  # opening it would wait for ever
+    os.mkfifo("english.npz")  # opening it would never return
     for lm in ("english.npz", str(tmp_path / "english.npz"), "/dev/zero"):
         header = Header(STRIPES, decode=DecodeOptions(lm=lm))
         save_stripes_onnx(tmp_path / "model.onnx", description=header.to_json())

@@ -1,4 +1,4 @@
-"""Runners: the same numbers whatever runs the model; files and devices that cannot be used are refused by name."""
+"""Laws of runners: all engines give the same numbers, and unusable files are refused by name."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from crnn_cli.errors import DeviceError, ModelError
 from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes
 
 
-def batch():
+def make_batch():
     return collate([stripes(text)[None] for text in ("ab", "", "babab")])
 
 
 class Stripes(nn.Module):
-    """`StripesRunner` as a torch module."""
+    """The network of `StripesRunner` as a torch module."""
 
     def forward(self, images, widths):
-        bright = images.float().mean((1, 2))[:, :, None] / 255
-        slopes, biases = torch.tensor([40.0, 0.0, -40.0]), torch.tensor([-30.0, 0.0, 10.0])
-        return (bright * slopes + biases).log_softmax(2), widths.clone()
+        brightness = images.float().mean((1, 2))[:, :, None] / 255
+        slopes = torch.tensor([40.0, 0.0, -40.0])
+        biases = torch.tensor([-30.0, 0.0, 10.0])
+        return (brightness * slopes + biases).log_softmax(2), widths.clone()
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """One whole model file of each kind."""
+    """Write one undamaged model file of each kind."""
     folder = tmp_path_factory.mktemp("models")
     return {
         ".onnx": save_stripes_onnx(folder / "model.onnx"),
@@ -37,50 +38,51 @@ def files(tmp_path_factory):
     }
 
 
-def test_exported_models_give_what_was_exported_on_shapes_not_seen(files):
+def test_an_onnx_model_gives_what_its_source_gives_for_any_shape(files):
     runner = runners.load(files[".onnx"], "cpu")
     assert runner.config == STRIPES
     assert runner.device == "cpu"
     for texts in (["ab", "", "babab"], ["a" * 30]):
         images, widths = collate([stripes(text)[None] for text in texts])
-        (log_probs, frames), (expected, lengths) = (
-            runner(images, widths),
-            StripesRunner()(images, widths),
-        )
+        expected, expected_frames = StripesRunner()(images, widths)
+        log_probs, frames = runner(images, widths)
         assert log_probs.dtype == np.float32
         assert frames.dtype == np.int64
         np.testing.assert_allclose(log_probs, expected, atol=1e-4)
-        assert np.array_equal(frames, lengths)
+        assert np.array_equal(frames, expected_frames)
 
 
 def test_a_checkpoint_gives_what_its_model_gives(files):
     runner = runners.load(files[".safetensors"], "cpu")
     model, header = checkpoint.load_model(files[".safetensors"])
-    images, widths = batch()
+    images, widths = make_batch()
     with torch.inference_mode():
-        expected, lengths = model(torch.from_numpy(images), torch.from_numpy(widths))
+        expected, expected_frames = model(torch.from_numpy(images), torch.from_numpy(widths))
     log_probs, frames = runner(images, widths)
     assert runner.config == header.config
     np.testing.assert_allclose(log_probs, expected.numpy(), atol=1e-6)
-    assert np.array_equal(frames, lengths.numpy())
+    assert np.array_equal(frames, expected_frames.numpy())
 
 
-def test_bfloat16_is_near():
+def test_bfloat16_is_close_to_float32():
     path = weights.path("tiny")
-    soon, exact = runners.load(path, "cpu", fast=True), runners.load(path, "cpu")
-    assert soon.fast == devices.supports_bf16(torch.device("cpu"))
+    fast = runners.load(path, "cpu", fast=True)
+    exact = runners.load(path, "cpu")
+    assert fast.fast == devices.supports_bf16(torch.device("cpu"))
     assert not exact.fast
-    rng, same = np.random.default_rng(0), True
+    rng = np.random.default_rng(0)
+    all_equal = True
     for n in range(5, 17):
-        images = rng.integers(0, 256, (n, 1, soon.config.height, 8 * n), dtype=np.uint8)
+        images = rng.integers(0, 256, (n, 1, fast.config.height, 8 * n), dtype=np.uint8)
         widths = np.arange(7 * n + 1, 8 * n + 1)
-        (log_probs, frames), (expected, lengths) = soon(images, widths), exact(images, widths)
+        log_probs, frames = fast(images, widths)
+        expected, expected_frames = exact(images, widths)
         assert log_probs.dtype == np.float32
-        assert np.array_equal(frames, lengths)
+        assert np.array_equal(frames, expected_frames)
         inside = np.arange(log_probs.shape[1]) < frames[:, None]
         assert np.abs(np.exp(log_probs[inside]) - np.exp(expected[inside])).mean() < 1e-3
-        same &= np.array_equal(log_probs, expected)
-    assert same != soon.fast
+        all_equal &= np.array_equal(log_probs, expected)
+    assert all_equal != fast.fast
 
 
 SUFFIXES = [".onnx", ".safetensors"]
@@ -134,14 +136,14 @@ def test_an_unknown_suffix_is_refused(tmp_path, name):
         runners.load(tmp_path / name)
 
 
-def test_a_folder_is_no_model(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(ModelError, match="a folder"):
         runners.load(tmp_path)
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Makes this machine one with `cuda` GPUs, or a Mac."""
+    """Return a function that makes this machine look like one with `cuda` GPUs, or like a Mac."""
 
     def make(cuda=0, mps=False):
         monkeypatch.setattr(devices, "cuda_devices", lambda: cuda)
@@ -153,7 +155,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "asked", "found"),
+    ("cuda", "mps", "device", "resolved"),
     [
         (0, False, "auto", "cpu"),
         (0, True, "auto", "mps"),
@@ -164,13 +166,13 @@ def machine(monkeypatch):
         (0, True, "mps", "mps"),
     ],
 )
-def test_devices_resolve(machine, cuda, mps, asked, found):
+def test_devices_resolve(machine, cuda, mps, device, resolved):
     machine(cuda, mps)
-    assert devices.resolve(asked) == found
+    assert devices.resolve(device) == resolved
 
 
 @pytest.mark.parametrize(
-    ("cuda", "asked", "message"),
+    ("cuda", "device", "message"),
     [
         (0, "cuda", "no CUDA GPU"),
         (0, "cuda:0", "no CUDA GPU"),
@@ -181,10 +183,10 @@ def test_devices_resolve(machine, cuda, mps, asked, found):
         (2, "cpu:0", "take auto"),
     ],
 )
-def test_devices_that_are_not_there_are_refused(machine, cuda, asked, message):
+def test_devices_that_the_machine_lacks_are_refused(machine, cuda, device, message):
     machine(cuda)
     with pytest.raises(DeviceError, match=message) as caught:
-        devices.resolve(asked)
+        devices.resolve(device)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 

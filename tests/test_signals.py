@@ -1,4 +1,4 @@
-"""Laws of signals: whenever one comes, the status is its own and no traceback is shown; no process is left behind."""
+"""Laws of signals: one gives its exit status without a traceback, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 
-class Ended(BaseException):
-    """Stands for the end of the process."""
+class ProcessEnded(BaseException):
+    """The end of the process, raised in place of os._exit."""
 
 
 @pytest.fixture(autouse=True)
 def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ended(status: int) -> None:
-        raise Ended(status)
+    def exit_(status: int) -> None:
+        raise ProcessEnded(status)
 
-    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(os, "_exit", exit_)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
     ids=["INT", "TERM"],
 )
-def test_the_first_signal_raises_and_one_that_comes_later_ends_the_process(
+def test_the_first_signal_raises_and_a_later_one_ends_the_process(
     clock: list[float], signum: signal.Signals, kind: type[BaseException]
 ) -> None:
     handler = SignalHandler()
@@ -55,20 +55,20 @@ def test_the_first_signal_raises_and_one_that_comes_later_ends_the_process(
     clock[0] += 0.5
     handler(signum, None)  # sent by a launcher beside the terminal
     clock[0] += 1
-    with pytest.raises(Ended, match=str(128 + signum)):
+    with pytest.raises(ProcessEnded, match=str(128 + signum)):
         handler(signum, None)
 
 
 def test_a_signal_during_an_import_ends_the_process() -> None:
     code = compile("frame = __import__('sys')._getframe()", "<frozen importlib._bootstrap>", "exec")
-    found: dict[str, FrameType] = {}
-    exec(code, found)
-    with pytest.raises(Ended, match="130"):
-        SignalHandler()(signal.SIGINT, found["frame"])
+    names: dict[str, FrameType] = {}
+    exec(code, names)
+    with pytest.raises(ProcessEnded, match="130"):
+        SignalHandler()(signal.SIGINT, names["frame"])
 
 
 @posix
-def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored() -> None:
+def test_handlers_are_restored_and_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with handle_signals() as handler:
@@ -106,27 +106,30 @@ run()
 def test_an_exception_that_would_be_lost_ends_the_process_without_a_word(
     tmp_path: Path, program: str, status: int
 ) -> None:
-    """In an import it becomes an ImportError, in a destructor a traceback."""
+    """An exception becomes an ImportError in an import, and a traceback in a destructor."""
     (tmp_path / "slow.py").write_text(
         "import os, signal\n"
         "try: os.kill(os.getpid(), signal.SIGTERM)\n"
         "except BaseException as fault: raise ImportError('as extensions make of it') from fault\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
         timeout=60,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[Path]:
-    """The /proc folders of the processes in which it draws."""
-    found = []
+    """Return the /proc folders of the worker processes of `crnn synth`."""
+    folders = []
     for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123
             if b"spawn_main" in line.read():
-                found.append(Path("/proc", pid))
-    return found
+                folders.append(Path("/proc", pid))
+    return folders
 
 
 @pytest.mark.skipif(
@@ -136,30 +139,31 @@ def test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c(tmp_path: Path) -
     (tmp_path / "face.ttf").write_bytes(ImageFont.load_default(32).font_bytes)
     line = ["synth", "-o", "w.lmdb", "-n", "9000", "--fonts", ".", "--workers", "1"]
     with subprocess.Popen(
-        [sys.executable, "-m", "crnn_cli.main", *line], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "crnn_cli.main", *line],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    ) as process:
         end = time.monotonic() + 120
         while not (workers := workers_of(process)):
             assert time.monotonic() < end
             time.sleep(0.05)
         status = (workers[0] / "status").read_text()
         process.kill()
-    blocked = next(
-        int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk")
-    )
+    masks = dict(line.split(":", 1) for line in status.splitlines())
+    blocked = int(masks["SigBlk"], 16)
     assert blocked & 1 << (signal.SIGINT - 1)
     while workers[0].exists() and "Z (" not in (workers[0] / "status").read_text():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def test_workers_end_in_the_midst_of_their_work_where_an_exception_ends_it() -> None:
-    begin = time.monotonic()
+def test_an_exception_ends_workers_in_the_middle_of_their_work() -> None:
+    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Workers(1) as pool:  # noqa: PT012
         running = pool.submit(time.sleep, 600)
         while not running.running():
             time.sleep(0.01)
         raise KeyboardInterrupt
-    assert time.monotonic() - begin < 300
+    assert time.monotonic() - start < 300
     assert not multiprocessing.active_children()
