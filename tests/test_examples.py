@@ -1,4 +1,4 @@
-"""The examples: what they write is labelled rightly, kept apart rightly, and settled by the seed."""
+"""Laws of the examples: their labels are right, their parts are disjoint, the seed decides all."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def load(name: str) -> ModuleType:
+    """Import an example by its name."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec
     assert spec.loader
@@ -27,28 +28,28 @@ def load(name: str) -> ModuleType:
 
 
 def rows(path: Path) -> list[list[str]]:
+    """Return the fields of each line of a label file."""
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
+    """Return the content of each file in a folder by its relative path."""
+    files = filter(Path.is_file, folder.rglob("*"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_words_are_rendered_and_the_seed_settles_them(tmp_path: Path) -> None:
+def test_words_are_rendered_and_depend_on_the_seed_alone(tmp_path: Path) -> None:
     words = load("render_words")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         words.main(tmp_path / name, count=20, test=5, fonts=None, seed=seed)
-    a, b, c = (contents(tmp_path / name) for name in "abc")
-    assert a == b
-    assert a != c
-    assert set(a) == {"labels.tsv", "labels_test.tsv"} | {
-        path for part in ("", "_test") for path, _ in rows(tmp_path / "a" / f"labels{part}.tsv")
-    }
-    assert len(a) == 20 + 5 + 2
-    learned = {a[path] for path, _ in rows(tmp_path / "a" / "labels.tsv")}
-    assert not learned & {a[path] for path, _ in rows(tmp_path / "a" / "labels_test.tsv")}
+    first = contents(tmp_path / "a")
+    assert first == contents(tmp_path / "b")
+    assert first != contents(tmp_path / "c")
+    train = [path for path, _ in rows(tmp_path / "a" / "labels.tsv")]
+    test = [path for path, _ in rows(tmp_path / "a" / "labels_test.tsv")]
+    assert set(first) == {"labels.tsv", "labels_test.tsv", *train, *test}
+    assert len(first) == 20 + 5 + 2
+    assert not {first[path] for path in train} & {first[path] for path in test}
 
 
 def test_rendered_words_show_ink_on_paper(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_every_face_draws_the_whole_word(index: int) -> None:
 def write_idx(
     folder: Path, names: tuple[str, str], values: list[int], upright: bool = True
 ) -> None:
-    """Digits that show what they are: digit d has ink in the first 2 d + 2 rows of its column 10 to 14."""
+    """Write images of digits, of which digit d has ink in the first 2 * d + 2 rows."""
     images = np.zeros((len(values), 28, 28), np.uint8)
     for image, value in zip(images, values, strict=True):
         image[: 2 * value + 2, 10:14] = 255
@@ -85,7 +86,7 @@ def write_idx(
 
 
 def write_mnist(folder: Path) -> None:
-    """Training digits are 0 to 4, test digits 5 to 9."""
+    """Write a copy of MNIST whose training digits are 0 to 4 and whose test digits are 5 to 9."""
     write_idx(folder, ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), [0, 1, 2, 3, 4] * 3)
     write_idx(folder, ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), [5, 6, 7, 8, 9])
 
@@ -93,20 +94,21 @@ def write_mnist(folder: Path) -> None:
 def compose(
     folder: Path, root: Path, source: str = "mnist", length: int = 5, seed: int = 0
 ) -> dict[str, bytes]:
+    """Compose images of several digits and return the files."""
     load("compose_digits").main(
         folder, root, source, download=False, count=12, test=6, length=length, seed=seed
     )
     return contents(folder)
 
 
-def ink_rows(image: NDArray[np.uint8]) -> list[int]:
-    """Height of the ink of each digit, from left to right: runs of columns that have any."""
+def ink_heights(image: NDArray[np.uint8]) -> list[int]:
+    """Return the height of the ink of each digit, from left to right."""
     heights = (image < 128).sum(0)
     edges = np.flatnonzero(np.diff(np.pad(heights > 0, 1).astype(int)))
     return [int(heights[start]) for start in edges[::2]]
 
 
-def test_learning_and_measuring_digits_are_kept_apart(tmp_path: Path) -> None:
+def test_training_and_test_digits_are_disjoint(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist")
     compose(tmp_path / "out", tmp_path / "mnist")
     for part, allowed, count in (("", "01234", 12), ("_test", "56789", 6)):
@@ -126,11 +128,11 @@ def test_labels_name_the_digits_from_left_to_right(tmp_path: Path, source: str) 
         )
         write_idx(tmp_path / "in", names, values, upright=False)
     compose(tmp_path / "out", tmp_path / "in", source, length=1)
-    for path, text in rows(tmp_path / "out" / "labels.tsv") + rows(
-        tmp_path / "out" / "labels_test.tsv"
-    ):
+    train = rows(tmp_path / "out" / "labels.tsv")
+    test = rows(tmp_path / "out" / "labels_test.tsv")
+    for path, text in train + test:
         image = cv2.imread(str(tmp_path / "out" / path), cv2.IMREAD_GRAYSCALE)
-        assert ink_rows(image) == [2 * int(text) + 2]
+        assert ink_heights(image) == [2 * int(text) + 2]
 
 
 def test_a_flat_folder_gzipped_or_not_is_the_same_as_torchvisions(tmp_path: Path) -> None:
@@ -139,14 +141,14 @@ def test_a_flat_folder_gzipped_or_not_is_the_same_as_torchvisions(tmp_path: Path
     (tmp_path / "gz").mkdir()
     for path in (tmp_path / "flat").iterdir():
         (tmp_path / "gz" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    flat, root, gz = (
-        compose(tmp_path / f"out-{name}", tmp_path / name) for name in ("flat", "root", "gz")
-    )
-    assert flat == root == gz
+    flat = compose(tmp_path / "out-flat", tmp_path / "flat")
+    root = compose(tmp_path / "out-root", tmp_path / "root")
+    gzipped = compose(tmp_path / "out-gz", tmp_path / "gz")
+    assert flat == root == gzipped
     assert flat != compose(tmp_path / "other", tmp_path / "flat", seed=1)
 
 
-def test_digits_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_digits_are_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="Dataset not found"):
         compose(tmp_path / "out", tmp_path)
     write_mnist(tmp_path)
@@ -158,22 +160,21 @@ def test_digits_that_are_not_there_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("evaluated", "readings", "passes"), [(1.0, "ab", True), (0.4, "ab", False), (1.0, "ax", False)]
 )
-def test_the_demo_fails_below_its_mark(
+def test_the_demo_fails_below_its_required_accuracy(
     tmp_path: Path, evaluated: float, readings: str, passes: bool
 ) -> None:
     words = tmp_path / "words"
     words.mkdir()
     (tmp_path / "scores.json").write_text(json.dumps({"overall": {"exact": {"value": evaluated}}}))
     (words / "labels_test.tsv").write_text("images_test/1.png\ta\nimages_test/2.png\tb\n")
-    lines = [
-        f"{words}/images_test/{i}.png\t{text}\t0.9\n" for i, text in enumerate(readings, start=1)
-    ]
-    (tmp_path / "readings.tsv").write_text("".join(lines))
+    first, second = readings
+    (tmp_path / "readings.tsv").write_text(
+        f"{words}/images_test/1.png\t{first}\t0.9\n{words}/images_test/2.png\t{second}\t0.9\n"
+    )
     check = load("check_demo")
     if passes:
-        assert "2 images; exact: 100.0% by the model, 100.0% by its export" in check.learned(
-            tmp_path, 0.95
-        )
+        report = check.learned(tmp_path, 0.95)
+        assert "2 images; exact: 100.0% by the model, 100.0% by its export" in report
     else:
         with pytest.raises(SystemExit, match="expected at least 95%"):
             check.learned(tmp_path, 0.95)
