@@ -18,27 +18,30 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# ONNX Runtime sends to its makers how it is used, unless told not to before it is imported: what is read is the user's
+# ONNX Runtime reports its use to its makers unless this is set before it is imported. What users
+# read is their affair.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Character", "CrnnError", "Recognition", "Recognizer", "__version__", "load"]
 
-_HOMES = {
+_MODULES = {
     "CrnnError": "crnn_cli.errors",
     **dict.fromkeys(("Character", "Recognition"), "crnn_cli.reading.results"),
     **dict.fromkeys(("Recognizer", "load"), "crnn_cli.reading.recognizer"),
 }
 
 
-def __getattr__(name: str) -> Any:  # late, so that `import crnn_cli` costs nothing
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import crnn_cli` costs nothing."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("crnn-cli")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
+    """List the public names, with those that are not imported yet."""
     return sorted({*globals(), *__all__})

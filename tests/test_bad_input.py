@@ -548,7 +548,8 @@ TESTS = {
     "torch that": "bad_input.test_torch_that_is_not_installed",
     "a JPEG that lost": "hostile_images.test_a_jpeg_that_lost_pixels_is_refused_everywhere",
     "a PNG whose pixels": "hostile_images.test_images_of_any_bytes_are_read_or_named",
-    "an image of more than 2^26": "hostile_images.test_an_image_of_the_largest_size_is_read_and_no_larger_one",
+    "an image of more than 2^26":
+        "hostile_images.test_an_image_of_the_largest_size_is_read_and_no_larger_one",
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
     "a pipe, a socket or a device": "inputs.test_what_would_be_waited_for_is_refused",
@@ -558,17 +559,22 @@ TESTS = {
     "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_a_place",
     "a dataset with flipped bits":
         "hostile_datasets.test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it",
-    "a dataset that tells of more": "hostile_datasets.test_more_samples_than_records_are_not_believed",
+    "a dataset that tells of more":
+        "hostile_datasets.test_more_samples_than_records_are_not_believed",
     "a dataset among others": "inputs.test_a_dataset_that_cannot_be_opened_leaves_the_others",
     "a Parquet table": "inputs.test_large_row_groups_are_refused_and_large_values_come_one_by_one",
     "a dataset that another build":
         "hostile_datasets.test_a_reader_keeps_its_samples_while_another_process_adds_to_them",
     "`build-lmdb --overwrite` of what": "store.test_only_datasets_are_replaced_be_they_damaged",
-    "a label with a control": "hostile_datasets.test_training_leaves_out_and_names_labels_with_control_characters",
-    "a model whose description asks": "hostile_models.test_a_model_setting_out_of_bounds_or_of_a_wrong_type_is_refused",
+    "a label with a control":
+        "hostile_datasets.test_training_leaves_out_and_names_labels_with_control_characters",
+    "a model whose description asks":
+        "hostile_models.test_a_model_setting_out_of_bounds_or_of_a_wrong_type_is_refused",
     "weights that do not fit": "hostile_models.test_weights_that_are_not_finite_are_named",
-    "an ONNX with weights": "hostile_models.test_an_onnx_model_with_more_than_a_plain_network_is_refused",
-    "a packed language model": "hostile_models.test_sizes_that_a_packed_model_declares_take_no_memory",
+    "an ONNX with weights":
+        "hostile_models.test_an_onnx_model_with_more_than_a_plain_network_is_refused",
+    "a packed language model":
+        "hostile_models.test_sizes_that_a_packed_model_declares_take_no_memory",
     "a model whose description names": "no_code.test_a_model_does_not_choose_what_is_opened_here",
     "a confidence that is no number": "hostile_outputs.test_no_row_has_a_number_that_is_none",
     "a number out of bounds": "hostile_outputs.test_no_number_is_a_fault_of_crnn",
@@ -582,11 +588,13 @@ TESTS = {
     "`predict --resume` with": "hostile_outputs.test_rows_of_other_inputs_stay_and_are_told",
     "an output that another command": "hostile_outputs.test_a_file_made_meanwhile_is_not_replaced",
     "hidden files of writers": "hostile_outputs.test_leftovers_of_killed_writers_go_and_rows_stay",
-    "Ctrl-C or SIGTERM at any": "signals.test_the_first_signal_raises_and_a_later_one_ends_the_process",
+    "Ctrl-C or SIGTERM at any":
+        "signals.test_the_first_signal_raises_and_a_later_one_ends_the_process",
     "`kill -9` of": "signals.test_the_workers_of_synth_end_with_it_and_never_get_ctrl_c",
     "a second `train`": "hostile_runs.test_a_second_run_into_the_same_output_ends_at_once",
     "`train --resume` with a `state.pt`": "hostile_runs.test_a_state_with_a_wrong_value_is_refused",
-    "`train --resume` with a `config.toml`": "hostile_runs.test_a_run_is_not_resumed_with_other_settings",
+    "`train --resume` with a `config.toml`":
+        "hostile_runs.test_a_run_is_not_resumed_with_other_settings",
     "`train --resume` of a run": "hostile_runs.test_a_run_that_has_ended_says_so",
     "`train --overwrite`": "hostile_runs.test_a_folder_of_something_else_is_not_touched",
 }  # fmt: skip
