@@ -30,12 +30,14 @@ from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding import Decoder
+from crnn_cli.core.model import CRNN
 from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import CrnnError, ExportError, ModelError, UsageFault, reason
 from crnn_cli.export import proof, quantize, trace
 from crnn_cli.export.comparison import PrecisionResult, compare
-from crnn_cli.export.quantize import Precision
+from crnn_cli.export.quantize import Batch, Precision
 from crnn_cli.files import check_output, write_atomic
+from crnn_cli.runners import Runner
 
 
 @dataclass(frozen=True)
@@ -106,19 +108,15 @@ def export(
     original = trace.file_bytes(network, header, target.suffix)
     content = _reduce_precision(original, precision, data, header.config)
     batches = proof.proof_batches(reference.config)
-    remark = ""
     if target.suffix == trace.MODEL_SUFFIX:
-        tolerance = proof.HALF_TOLERANCE
+        content, difference, remark = _prove_half(reference, content, header, network, batches)
     else:
         tolerance = math.inf if data else proof.TOLERANCES[precision]
-    try:
-        difference = proof.prove(reference, content, target.suffix, batches, tolerance)
-    except ExportError as fault:
-        if target.suffix != trace.MODEL_SUFFIX:
+        remark = ""
+        try:
+            difference = proof.prove(reference, content, target.suffix, batches, tolerance)
+        except ExportError as fault:
             raise _not_written(target, precision, fault) from fault
-        remark = f"its weights stay in float32, as float16 is too coarse for this model: {fault}"
-        content = checkpoint.pack(header, network.state_dict())
-        difference = proof.prove(reference, content, target.suffix, batches, proof.HALF_TOLERANCE)
     comparison: tuple[PrecisionResult, ...] = ()
     if data and precision != "fp32":
         comparison = compare({"fp32": original, precision: content}, data)
@@ -192,6 +190,31 @@ def _reduce_precision(
         raise ExportError(
             f"this model cannot be written as {precision} ({reason(fault)})"
         ) from fault
+
+
+def _prove_half(
+    reference: Runner,
+    content: bytes,
+    header: Header,
+    network: CRNN,
+    batches: Sequence[Batch],
+) -> tuple[bytes, float, str]:
+    """Prove a model file in float16, or make one in float32 where float16 is too coarse.
+
+    Returns:
+        The bytes of the file, its largest difference from torch, and a remark for float32 or "".
+
+    Raises:
+        ExportError: The file in float32 does not agree with torch either.
+    """
+    suffix = trace.MODEL_SUFFIX
+    try:
+        return content, proof.prove(reference, content, suffix, batches, proof.HALF_TOLERANCE), ""
+    except ExportError as fault:
+        remark = f"its weights stay in float32, as float16 is too coarse for this model: {fault}"
+    content = checkpoint.pack(header, network.state_dict())
+    difference = proof.prove(reference, content, suffix, batches, proof.HALF_TOLERANCE)
+    return content, difference, remark
 
 
 def _not_written(target: Path, precision: Precision, fault: ExportError) -> ExportError:
