@@ -109,7 +109,7 @@ from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.data import batching, images
 from crnn_cli.reading.pipeline import ReadOptions
 from crnn_cli.runners import Runner
-from crnn_cli.synth.corpus import BUILT_IN, Alphabetic, read_words
+from crnn_cli.synth.corpus import BUILT_IN, AlphabetFilter, read_words
 
 OURS = "ours"
 BARE = "ours, bare"
@@ -270,7 +270,7 @@ def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: s
     config = runner.config
     codec = Codec.of(config)
     batches, labels = form_batches(samples, config)
-    words = cased_words(lexicon, Alphabetic(config.alphabet))
+    words = cased_words(lexicon, AlphabetFilter(config.alphabet))
     readable_labels = [label for label in labels if label and not codec.unknown(label)]
     log_probs = [runner(*batch) for batch in batches]
     single_log_probs = []
@@ -291,7 +291,7 @@ def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: s
     )
 
 
-def cased_words(path: Path, alphabetic: Alphabetic) -> list[str]:
+def cased_words(path: Path, alphabetic: AlphabetFilter) -> list[str]:
     """Return the words of a list as they stand, capitalised and in capitals, without repeats."""
     forms: dict[str, None] = {}
     for word in read_words(path, alphabetic)[0]:

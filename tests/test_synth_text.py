@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.errors import UsageFault
-from crnn_cli.synth.corpus import Chain
-from crnn_cli.synth.prose import printed
+from crnn_cli.synth.corpus import MarkovChain
+from crnn_cli.synth.prose import set_typographic_marks
 from crnn_cli.synth.text import TextSource
 from crnn_cli.synth.text_mix import TEXT_PRESETS, Kind, TextConfig
 
@@ -183,7 +183,7 @@ def test_strings_of_letters_are_alike_in_case(case, test):
 
 
 def test_letters_of_a_chain_follow_each_other_as_in_words():
-    chain, rng = Chain(["abc", "bca", "cde"]), generator()
+    chain, rng = MarkovChain(["abc", "bca", "cde"]), generator()
     strings = [chain.draw(rng, 8) for _ in range(200)]
     assert all(len(string) == 8 for string in strings)
     pairs = {string[k : k + 2] for string in strings for k in range(7)}
@@ -218,14 +218,14 @@ def test_short_texts_are_letters_digits_and_pairs():
     ],
 )
 def test_marks_are_set_as_printers_set_them(typed, set_):
-    assert printed(typed) == set_
+    assert set_typographic_marks(typed) == set_
 
 
 @given(st.text("ab \"'-.,(12“”‘’–—…"))
 def test_what_is_printed_already_stays_so(text):
-    assert printed(printed(text)) == printed(text)
+    assert set_typographic_marks(set_typographic_marks(text)) == set_typographic_marks(text)
     plain = "".join(c for c in text if c not in "\"'-.")
-    assert printed(plain) == plain
+    assert set_typographic_marks(plain) == plain
 
 
 def test_printers_marks_have_their_probability_and_need_an_alphabet_that_has_them(tmp_path):
