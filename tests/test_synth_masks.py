@@ -22,7 +22,8 @@ from fontTools.ttLib import TTFont
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face, _installed, examine
 from crnn_cli.synth.legibility import Kind
-from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, MASK_PRESETS, Mask, MaskConfig, MaskDrawer
+from crnn_cli.synth.mask_config import MASK_PRESETS, MaskConfig
+from crnn_cli.synth.masks import BASELINE, MASK_HEIGHT, Mask, MaskDrawer
 from tests.test_synth_fonts import build, letter
 
 ALPHABET = string.ascii_letters + string.digits + " ."

@@ -15,7 +15,8 @@ from crnn_cli.data.batching import collate
 from crnn_cli.data.keyed_random import generator, mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.fonts import Face
-from crnn_cli.synth.masks import MASK_PRESETS, Mask, MaskDrawer
+from crnn_cli.synth.mask_config import MASK_PRESETS
+from crnn_cli.synth.masks import Mask, MaskDrawer
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
 from crnn_cli.synth.text import TextSource
