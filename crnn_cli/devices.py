@@ -1,11 +1,4 @@
-<<<<<<< HEAD
 """Devices of this machine by name, and their number; CUDA is found by its driver, without torch."""
-=======
-"""Devices: the names that options take, and the device of this machine that a name stands for.
-
-GPUs are looked up in the driver of CUDA, without importing torch.
-"""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
 from __future__ import annotations
 
@@ -39,7 +32,6 @@ def cores() -> int:
 
 def threads() -> int:
     """Return the number of threads with which a network computes on the CPU.
-<<<<<<< HEAD
 
     It is $OMP_NUM_THREADS, as for torch, but at most one for each core.
     """
@@ -56,56 +48,24 @@ def limit_threads() -> None:
     """
     for name in _THREAD_VARIABLES:
         requested = _thread_count(os.environ.get(name, ""))
-=======
-
-    It is $OMP_NUM_THREADS, as for torch, but at most one for each core.
-    """
-    requested = _requested_threads("OMP_NUM_THREADS")
-    return cores() if requested is None else max(1, min(requested, cores()))
-
-
-def bound_threads() -> None:
-    """Reduce the numbers of threads in the environment to one for each core.
-
-    Libraries would start as many threads as these variables say as soon as they are loaded.
-    """
-    for name in _THREAD_VARIABLES:
-        requested = _requested_threads(name)
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
         if requested is not None and requested > cores():
             os.environ[name] = str(cores())
 
 
-<<<<<<< HEAD
 def _thread_count(value: str) -> int | None:
     """Return the number of threads in the value of a variable, or None.
 
     `4,2` stands for 4 threads, and for 2 within each of these.
     """
     first = value.partition(",")[0].strip()
-=======
-def _requested_threads(variable: str) -> int | None:
-    """Return the number of threads that an environment variable asks for, or None.
-
-    `4,2` asks for 4 threads, and for 2 within each of these.
-    """
-    first = os.environ.get(variable, "").partition(",")[0].strip()
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     return int(first[:9]) if first.isascii() and first.isdecimal() else None
 
 
 @cache
 def multiplies_int8() -> bool:
-<<<<<<< HEAD
     """Tell whether the CPU multiplies 8-bit integers fast and without saturation.
 
     It does by VNNI on x86, and by dot products on ARM. Windows and Intel Macs do not say: False.
-=======
-    """Return whether the CPU multiplies 8-bit integers fast and without saturation.
-
-    These are CPUs with VNNI (x86) or dot products (ARM). Windows and Macs with Intel's CPUs do not
-    say whether they are, and count as slow.
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     """
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
@@ -118,11 +78,7 @@ def multiplies_int8() -> bool:
 
 @cache
 def cuda_devices() -> int:
-<<<<<<< HEAD
     """Return the number of GPUs that the CUDA driver shows to this process; 0 without a driver."""
-=======
-    """Return the number of GPUs that the CUDA driver shows to this process, 0 without a driver."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     name = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
     count = ctypes.c_int(0)
     try:
@@ -135,20 +91,12 @@ def cuda_devices() -> int:
 
 
 def has_mps() -> bool:
-<<<<<<< HEAD
     """Tell whether this is a Mac with an Apple GPU."""
-=======
-    """Return whether this is a Mac with an Apple GPU."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 def resolve(device: str = "auto") -> str:
-<<<<<<< HEAD
     """Return the name of the device that an option names: "cpu", "mps" or "cuda:N".
-=======
-    """Return the device that `device` stands for: "cpu", "mps" or "cuda:N".
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
     Args:
         device: "auto" (CUDA, then MPS, then CPU), "cpu", "mps", "cuda" (the first GPU) or "cuda:N",
@@ -158,17 +106,10 @@ def resolve(device: str = "auto") -> str:
         DeviceError: The name is unknown, or this machine lacks the device.
     """
     if device == "auto":
-<<<<<<< HEAD
         return _best_device()
     cuda = re.fullmatch(r"cuda(?::(\d+))?", device)
     if cuda:
         index = int(cuda[1] or 0)
-=======
-        return "cuda:0" if cuda_devices() else "mps" if has_mps() else "cpu"
-    cuda_name = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if cuda_name:
-        index = int(cuda_name[1] or 0)
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
         count = cuda_devices()
         if not count:
             raise DeviceError(
@@ -193,19 +134,10 @@ def _best_device() -> str:
 
 
 def torch_device(device: str = "auto") -> torch.device:
-<<<<<<< HEAD
     """Return the device of torch that an option names; "auto" is the best that this torch can use.
 
     Raises:
         DeviceError: See `resolve`; also where this torch was built without support for the device.
-=======
-    """Return the torch device that `device` stands for, see `resolve`.
-
-    "auto" stands for the best device that this torch can use.
-
-    Raises:
-        DeviceError: See `resolve`; also if this torch was built without support for the device.
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     """
     import torch
 
@@ -217,14 +149,9 @@ def torch_device(device: str = "auto") -> torch.device:
         return torch.device("cpu")
     if kind == "cuda" and torch.version.cuda is None:
         raise DeviceError(
-<<<<<<< HEAD
             f"device {device}: the machine has a GPU, "
             f"but torch {torch.__version__} was built without CUDA: "
             "install a CUDA build of torch, or use --device cpu"
-=======
-            f"device {device}: the machine has a GPU, but torch {torch.__version__} was built "
-            "without CUDA: install a CUDA build of torch, or use --device cpu"
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
         )
     raise DeviceError(
         f"device {device}: torch {torch.__version__} cannot use it: "
@@ -233,15 +160,9 @@ def torch_device(device: str = "auto") -> torch.device:
 
 
 def supports_bf16(device: torch.device) -> bool:
-<<<<<<< HEAD
     """Tell whether bfloat16 is fast on a device.
 
     It is with AVX-512 BF16 or AMX on a CPU, and on NVIDIA's GPUs since Ampere.
-=======
-    """Return whether bfloat16 is fast on `device`.
-
-    It is on CPUs with AVX-512 BF16 or AMX, and on NVIDIA's GPUs from Ampere on.
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     """
     import torch
 

@@ -1,14 +1,7 @@
-<<<<<<< HEAD
 """Errors that a user can cause and mend, as a tree.
 
     CrnnError                 base of all; the boundary in `main` prints it on stderr and exits with
     `exit_code` ├── UsageFault            an option's value cannot be used here (exit 2)
-=======
-"""The errors of the package, as a tree.
-
-    CrnnError                 the base: `main` prints it on stderr and exits with `exit_code`
-    ├── UsageFault            an option's value cannot be used here (exit 2)
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     │   └── DeviceError       a device that this machine lacks
     ├── ConfigError           a configuration file that cannot be taken
     ├── LabelError            a label file or a label that cannot be taken
@@ -19,8 +12,8 @@
     ├── TrainingError         training that cannot start or go on
     ├── SynthesisError        rendering that cannot go on
     ├── ExportError           an export that failed or does not agree with its source
-    ├── OutputError           an output that is in the way or cannot be written
-    └── Interrupted           a signal ended the run, whose state is saved (exit 128 + signal)
+    ├── OutputError           an output file or stdout that is in the way or cannot be written
+    └── Interrupted           a signal asked the run to end; the state is saved (exit 128 + signal)
 
 A message says what is wrong, where, and what to do next:
 `labels.tsv:12: expected path<TAB>text, got 1 field`.
@@ -30,31 +23,19 @@ from __future__ import annotations
 
 
 class CrnnError(Exception):
-<<<<<<< HEAD
     """The base of every error that a user can cause and mend."""
-=======
-    """The base of all errors that a user can cause and mend."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
     exit_code = 1
 
 
 class UsageFault(CrnnError):
-<<<<<<< HEAD
     """An option's value cannot be used here."""
-=======
-    """An option's value cannot be used."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
     exit_code = 2
 
 
 class DeviceError(UsageFault):
-<<<<<<< HEAD
     """This machine lacks a device, or torch cannot use it."""
-=======
-    """This machine lacks a device, or it cannot be used."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
 
 class ConfigError(CrnnError):
@@ -66,11 +47,7 @@ class LabelError(CrnnError):
 
 
 class AlphabetError(LabelError):
-<<<<<<< HEAD
     """The alphabet lacks characters."""
-=======
-    """The alphabet lacks characters of a text."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
 
 class ImageError(CrnnError):
@@ -86,7 +63,6 @@ class ModelError(CrnnError):
 
 
 class TrainingError(CrnnError):
-<<<<<<< HEAD
     """Training cannot start or continue."""
 
 
@@ -96,17 +72,6 @@ class SynthesisError(CrnnError):
 
 class ExportError(CrnnError):
     """An export failed, or does not agree with its source."""
-=======
-    """Training cannot start or go on."""
-
-
-class SynthesisError(CrnnError):
-    """Rendering cannot go on."""
-
-
-class ExportError(CrnnError):
-    """An export failed or does not agree with its source."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
 
 class OutputError(CrnnError):
@@ -114,11 +79,7 @@ class OutputError(CrnnError):
 
 
 class Interrupted(CrnnError):
-<<<<<<< HEAD
     """A signal asked the run to end; it is raised once everything is saved."""
-=======
-    """A signal ended the work. It is raised after everything was saved."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -126,11 +87,7 @@ class Interrupted(CrnnError):
 
 
 def reason(fault: BaseException) -> str:
-<<<<<<< HEAD
     """Return the first line of a foreign exception's root cause, or its type without a message."""
-=======
-    """Return the first line of the message of an exception's root cause, or its type's name."""
->>>>>>> 8b13cfd (Errors, devices, plain data and files that are read: every docstring a sentence)
     while fault.__cause__ is not None:
         fault = fault.__cause__
     return next(iter(str(fault).strip().splitlines()), type(fault).__name__)
