@@ -1,4 +1,4 @@
-"""The campaign of faults in small: the script's parts hold for crnn, and find what breaks a promise."""
+"""A small campaign of faults: crnn keeps its promises, and the parts find a broken one."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the script is f
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The script's modules are found, as if it were started."""
+    """Make the modules of the script importable, as if it were started."""
     for folder in (SCRIPTS, SCRIPTS / "faults"):
         monkeypatch.syspath_prepend(str(folder))
 
 
 def campaign(*arguments, folder):
-    """The exit status of the script, its table and what it told besides."""
+    """Run the script; return its exit status, its table by part, and its stderr."""
     line = [sys.executable, SCRIPTS / "faults", *arguments, "--keep", folder]
     done = subprocess.run(
         [*map(str, line)], capture_output=True, text=True, timeout=240, check=False
     )
-    rows = [
-        [cell.strip() for cell in row.strip("| \n").split(" | ")]
-        for row in done.stdout.splitlines()[2:]
-    ]
-    return done.returncode, {row[0]: row for row in rows}, done.stderr
+    rows = {}
+    for row in done.stdout.splitlines()[2:]:
+        cells = [cell.strip() for cell in row.strip("| \n").split(" | ")]
+        rows[cells[0]] = cells
+    return done.returncode, rows, done.stderr
 
 
 def test_damaged_inputs_break_no_promise(tmp_path):
-    every = ("images", "labels", "models", "lms")
-    status, rows, said = campaign(*every, "--count", "6", "--seed", "7", folder=tmp_path / "kept")
-    assert (status, list(rows)) == (0, list(every)), said
+    names = ("images", "labels", "models", "lms")
+    options = ("--count", "6", "--seed", "7")
+    status, rows, messages = campaign(*names, *options, folder=tmp_path / "kept")
+    assert (status, list(rows)) == (0, list(names)), messages
     assert all(row[1] == "6" for row in rows.values())
     assert not (tmp_path / "kept").exists()
 
 
-def ended(**changed):
+def end(**changed):
+    """Return the end of a command that succeeded, with changes."""
     from children import Ended
 
     return Ended(**{"status": 0, "out": b"", "err": "", "seconds": 0.1, "memory": 0, **changed})
@@ -72,15 +74,14 @@ def ended(**changed):
 def test_a_broken_promise_is_found(parts, kind, changed):
     from tally import faults
 
-    assert [fault.kind for fault in faults(ended(**changed), "bad.png")] == [kind]
+    assert [fault.kind for fault in faults(end(**changed), "bad.png")] == [kind]
 
 
 def test_a_refusal_by_name_keeps_the_promise(parts):
     from tally import faults
 
-    assert [
-        *faults(ended(status=1, err="error: bad.png: no image: copy it again"), "bad.png")
-    ] == []
+    refusal = end(status=1, err="error: bad.png: no image: copy it again")
+    assert list(faults(refusal, "bad.png")) == []
 
 
 def rows_of(*paths):
@@ -103,39 +104,40 @@ def rows_of(*paths):
 def test_a_row_that_is_lost_doubled_or_misplaced_is_found(parts, paths, right):
     from collections import Counter
 
-    from images import _rows
+    from images import WholeImages, row_faults
 
-    end = ended(out=rows_of(*paths))
-    found = [*_rows(end, ["1.png", "2.tif"], ["first", "last"], ["a", "a"], Counter())]
+    whole = WholeImages("first", "last", "a", "a")
+    ended = end(out=rows_of(*paths))
+    found = list(row_faults(ended, ["1.png", "2.tif"], whole, Counter()))
     assert (found == []) is right
 
 
 def test_a_sample_that_is_lost_is_found(parts, tmp_path):
-    from stores import samples
+    from stores import read_samples
 
     with LmdbWriter(tmp_path / "a.lmdb") as writer:
         for number in range(3):
             writer.add(b"image", f"{number}", 8, 32, f"{number}.png")
-    assert [label for _, label in samples(tmp_path / "a.lmdb")] == [b"0", b"1", b"2"]
+    assert [label for _, label in read_samples(tmp_path / "a.lmdb")] == [b"0", b"1", b"2"]
     with (
         lmdb.open(os.fspath(tmp_path / "a.lmdb")) as environment,
         environment.begin(write=True) as transaction,
     ):
         transaction.delete(b"label-000000002")
     with pytest.raises(ValueError, match="sample 2 of 3 is missing"):
-        samples(tmp_path / "a.lmdb")
+        read_samples(tmp_path / "a.lmdb")
 
 
 def test_damage_is_the_same_for_the_same_seed(parts):
-    from images import damaged
+    from images import damaged_image
 
-    first = [damaged(1, number) for number in range(20)]
-    assert first == [damaged(1, number) for number in range(20)]
-    assert first != [damaged(2, number) for number in range(20)]
-    assert len({own.data for own in first}) == 20
+    first = [damaged_image(1, number) for number in range(20)]
+    assert first == [damaged_image(1, number) for number in range(20)]
+    assert first != [damaged_image(2, number) for number in range(20)]
+    assert len({image.data for image in first}) == 20
 
 
 def test_a_killed_run_goes_on_without_a_row_lost(tmp_path):
     arguments = ("kills", "--verb", "predict", "--start", "2", "--count", "1")
-    status, rows, said = campaign(*arguments, folder=tmp_path / "kept")
-    assert (status, rows["kills predict"][1]) == (0, "1"), said
+    status, rows, messages = campaign(*arguments, folder=tmp_path / "kept")
+    assert (status, rows["kills predict"][1]) == (0, "1"), messages

@@ -1,4 +1,4 @@
-"""A campaign of faults: kills, damaged inputs, hostile surroundings, bombs and masses, against what crnn promises.
+"""Test crnn's promises with kills, damaged inputs, hostile surroundings, bombs and masses.
 
     python benchmarks/faults images --count 10000 --seed 1
     python benchmarks/faults kills --verb build-lmdb --count 200
@@ -6,10 +6,11 @@
     python benchmarks/faults surroundings bombs
     python benchmarks/faults scale --count 300000
 
-docs/reliability.md says what each part does. A part is a row of the Markdown table on stdout; every broken promise is
-told on stderr as it is found, with the command that repeats it, and its folder is kept under --keep. The exit status is
-1 where a promise was broken. Case n of a part is the same for the same --seed, so a long part can be run in pieces:
---start 2000 --count 1000. Linux alone; needs the extras export and synth.
+docs/reliability.md says what each part does. Each part is a row of the Markdown table on stdout;
+every broken promise is reported on stderr as it is found, with the command that repeats it, and its
+folder is kept under --keep. The exit status is 1 where a promise was broken. Case n of a part is
+the same for the same --seed, so a long part can be run in pieces: --start 2000 --count 1000. The
+script runs on Linux alone and needs the extras export and synth.
 """
 
 from __future__ import annotations
@@ -28,31 +29,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 os.environ["OMP_NUM_THREADS"] = "1"  # a forked child cannot use threads of its parent
 
-from bench import markdown, positive
-from bombs import bombs
-from damage import MAKERS, run_part
-from hostile import hostile
-from images import images
-from kills import VERBS, kills
-from mass import scale
+from bench import Parser, markdown, positive
+from bombs import run_bombs
+from damage import INPUT_BUILDERS, run_damage
+from hostile import run_hostile
+from images import run_images
+from kills import VERBS, run_kills
+from mass import run_scale
 from sources import Sources
-from surroundings import surroundings
+from surroundings import run_surroundings
 from tally import HEADS, Tally
+from trials import Trials
 
-Part = Callable[[Sources, Path, Tally, int, int, int], None]
-COUNTS = {"images": 10_000, "labels": 2_000, "scale": 300_000}
-PARTS: dict[str, Part] = {
-    "images": images,
-    **{name: partial(run_part, name) for name in MAKERS},
-    "hostile": hostile,
-    "surroundings": surroundings,
-    "bombs": bombs,
-    "scale": scale,
+RunPart = Callable[[Trials], None]
+DEFAULT_COUNT = 500
+DEFAULT_COUNTS = {"images": 10_000, "labels": 2_000, "scale": 300_000}
+PARTS: dict[str, RunPart] = {
+    "images": run_images,
+    **{name: partial(run_damage, name) for name in INPUT_BUILDERS},
+    "hostile": run_hostile,
+    "surroundings": run_surroundings,
+    "bombs": run_bombs,
+    "scale": run_scale,
 }
 
 
-def warm() -> None:
-    """Import what commands need, so that it is there in every forked child."""
+def import_commands() -> None:
+    """Import what commands need, so that every forked child has it."""
     import cv2
     import lmdb  # noqa: F401
     import onnxruntime  # noqa: F401
@@ -66,17 +69,10 @@ def warm() -> None:
     cv2.setNumThreads(1)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "parts",
-        nargs="+",
-        choices=[*PARTS, "kills"],
-        metavar="PART",
-        help=", ".join([*PARTS, "kills"]),
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    names = [*PARTS, "kills"]
+    parser.add_argument("parts", nargs="+", choices=names, metavar="PART", help=", ".join(names))
     parser.add_argument(
         "--count", type=positive, help="cases of each part (default: what the part is made for)"
     )
@@ -90,36 +86,46 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, default=Path("faults"), help="folder for what failed (default faults)"
     )
-    given = parser.parse_args()
-    # a shell's background job would hand on that SIGINT is ignored; a campaign that is stopped tells what it has
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
-    warm()
-    parts: list[tuple[str, Part]] = []
-    for part in given.parts:
-        if part == "kills":
-            parts += [(f"kills {verb}", partial(kills, verb)) for verb in given.verb or VERBS]
+    return parser.parse_args()
+
+
+def planned_parts(options: argparse.Namespace) -> list[tuple[str, RunPart, int]]:
+    """Return the name, the function and the number of cases of each part to run."""
+    parts: list[tuple[str, RunPart, int]] = []
+    for name in options.parts:
+        if name == "kills":
+            for verb in options.verb or VERBS:
+                count = options.count or VERBS[verb]
+                parts.append((f"kills --verb {verb}", partial(run_kills, verb), count))
         else:
-            parts.append((part, PARTS[part]))
+            count = options.count or DEFAULT_COUNTS.get(name, DEFAULT_COUNT)
+            parts.append((name, PARTS[name], count))
+    return parts
+
+
+def main() -> int:
+    options = parse_arguments()
+    # a background job of a shell inherits an ignored SIGINT; a stopped campaign prints its table
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(128 + signum))
+    import_commands()
     tallies: list[Tally] = []
     try:
-        with tempfile.TemporaryDirectory(prefix="faults") as name:
-            sources = Sources.make(Path(name, "sources"))
-            for part, run in parts:
-                tallies.append(Tally(part, given.keep))
-                work = Path(name, part.replace(" ", "-"))
+        with tempfile.TemporaryDirectory(prefix="faults") as folder:
+            sources = Sources.make(Path(folder, "sources"))
+            for command, run_part, count in planned_parts(options):
+                name = command.replace("--verb ", "")
+                tally = Tally(name, options.keep)
+                tallies.append(tally)
+                work = Path(folder, name.replace(" ", "-"))
                 work.mkdir()
-                count = given.count or COUNTS.get(part, VERBS.get(part.removeprefix("kills "), 500))
-                run(sources, work, tallies[-1], count, given.seed, given.start)
+                run_part(Trials(command, sources, work, tally, count, options.seed, options.start))
                 shutil.rmtree(work)
-                print(
-                    f"{part}: {tallies[-1].found.total()} broken promises",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    finally:  # a stopped campaign tells what it has
+                broken = tally.broken_promises.total()
+                print(f"{name}: {broken} broken promises", file=sys.stderr, flush=True)
+    finally:  # also where the campaign is stopped
         print(markdown(HEADS, [tally.row() for tally in tallies]), end="", flush=True)
-    return int(any(tally.found for tally in tallies))
+    return int(any(tally.broken_promises for tally in tallies))
 
 
 if __name__ == "__main__":

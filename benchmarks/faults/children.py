@@ -1,7 +1,7 @@
 """Commands of `crnn` as child processes that are limited, watched, signalled and measured.
 
-A child is forked from this process, in which everything heavy is imported already, so that a command costs hundredths
-of a second. A fresh child is an interpreter of its own, as a shell starts it.
+A child is forked from this process, which has imported everything heavy already, so that a command
+costs hundredths of a second. A fresh child is a new interpreter, as a shell starts it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "CRNN_FAULTS"  # the environment variable by which the processes of a child are found
-PATIENCE = 20.0  # seconds of the processor, after which a command counts as hanging
-WALL = 60.0  # seconds on the clock, likewise, and after which it is killed: the machine may be busy
-_SPACE = 8 << 30  # bytes of address space; half of it is torch's libraries
+MARK_VARIABLE = "CRNN_FAULTS"  # marks the processes of a child in their environment
+MAX_CPU_SECONDS = 20.0  # after which a command counts as hanging
+MAX_SECONDS = 60.0  # on the clock, after which a command is killed: the machine may be busy
+_MAX_ADDRESS_SPACE = 8 << 30  # bytes; torch's libraries take half of it
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A child that has ended.
+    """The end of a child.
 
     Attributes:
-        status: the exit status; negative: the signal that ended it.
-        memory: the most that was resident at once, in bytes.
-        hung: it had to be killed, or took longer than it may.
+        status: The exit status; a negative number is the signal that ended the child.
+        out: The stdout.
+        err: The stderr.
+        seconds: The seconds on the clock from start to end.
+        memory: The most bytes that were in memory at once.
+        hung: The child had to be killed, or took longer than allowed.
     """
 
     status: int
@@ -48,10 +51,12 @@ class Child:
     """A running `crnn ARGUMENTS` in `folder`.
 
     Args:
-        fresh: start an interpreter of its own.
-        prepare: called in the child before the command begins, to take something away from it.
-        environment: variables to set, or with None to remove.
-        stdout: a descriptor in place of a file that `wait` reads.
+        arguments: The arguments of `crnn`.
+        folder: The working folder of the command.
+        fresh: Start a new interpreter.
+        stdin: The content of stdin.
+        prepare: Runs in the child before the command begins, to take something away from it.
+        environment: Variables to set, or to remove where the value is None.
     """
 
     def __init__(
@@ -63,11 +68,10 @@ class Child:
         stdin: bytes = b"",
         prepare: Callable[[], object] | None = None,
         environment: Mapping[str, str | None] | None = None,
-        stdout: int | None = None,
     ) -> None:
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         variables = {
-            MARK: self.mark,
+            MARK_VARIABLE: self.mark,
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             **(environment or {}),
@@ -76,69 +80,67 @@ class Child:
         self._files[0].write(stdin)
         self._files[0].seek(0)
         descriptors = [file.fileno() for file in self._files]
-        if stdout is not None:
-            descriptors[1] = stdout
         sys.stdout.flush()
         sys.stderr.flush()
         self._start = time.perf_counter()
-        # an exception of a signal's handler is lost where it meets one of the hooks that run around a fork
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        # the hooks around a fork would swallow an exception of a signal's handler
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         self.pid = os.fork()
         if not self.pid:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            if fresh:  # the new interpreter has a handler of its own
+            if fresh:  # the new interpreter installs its handler
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if not self.pid:
-            _become(list(arguments), folder, fresh, descriptors, prepare, variables)
+            _run_command(list(arguments), folder, fresh, descriptors, prepare, variables)
 
     def send(self, signum: int, group: bool = False) -> None:
-        """Signal the process, or, as a terminal does, all of its group."""
+        """Send a signal to the process, or to its whole group as a terminal does."""
         (os.killpg if group else os.kill)(self.pid, signum)
 
-    def runs(self, seconds: float) -> bool:
-        """Wait for `seconds`, or for the end; tell whether the child runs on."""
-        return not self._ends(seconds)
+    def runs_after(self, seconds: float) -> bool:
+        """Wait for `seconds` or for the end, and tell whether the child still runs."""
+        return not self._ends_within(seconds)
 
-    def wait(self, patience: float = WALL) -> Ended:
-        """Wait for the end, and kill the child where it does not come within `patience` seconds."""
+    def wait(self, max_seconds: float = MAX_SECONDS) -> Ended:
+        """Wait for the end, and kill the child where that takes more than `max_seconds`."""
         hung = True
         try:
-            hung = not self._ends(patience)
+            hung = not self._ends_within(max_seconds)
         finally:  # also where the campaign itself is stopped
             if hung:
                 os.killpg(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
-        hung |= patience == WALL and usage.ru_utime + usage.ru_stime > PATIENCE
+        if max_seconds == MAX_SECONDS:
+            hung |= usage.ru_utime + usage.ru_stime > MAX_CPU_SECONDS
         seconds = time.perf_counter() - self._start
-        texts = []
-        for file in self._files[1:]:
-            file.seek(0)
-            texts.append(file.read())
+        contents = []
         for file in self._files:
+            file.seek(0)
+            contents.append(file.read())
             file.close()
+        _, out, err = contents
         code = os.waitstatus_to_exitcode(status)
-        return Ended(
-            code,
-            texts[0],
-            texts[1].decode("utf-8", "replace"),
-            seconds,
-            usage.ru_maxrss << 10,
-            hung,
-        )
+        memory = usage.ru_maxrss << 10
+        return Ended(code, out, err.decode("utf-8", "replace"), seconds, memory, hung)
 
-    def left(self, seconds: float = 30.0) -> list[str]:
-        """The command lines of processes that the child left behind, and that are there after `seconds`."""
-        until = time.perf_counter() + seconds
-        while (
-            found := list(_marked(f"{MARK}={self.mark}".encode()))
-        ) and time.perf_counter() < until:
+    def kill_leftovers(self, seconds: float = 30.0) -> list[str]:
+        """Kill the processes that the child left behind and that still run after `seconds`.
+
+        Returns:
+            Their command lines.
+        """
+        deadline = time.perf_counter() + seconds
+        mark = f"{MARK_VARIABLE}={self.mark}".encode()
+        leftovers = _marked_processes(mark)
+        while leftovers and time.perf_counter() < deadline:
             time.sleep(0.1)
-        for pid, _ in found:
+            leftovers = _marked_processes(mark)
+        for pid in leftovers:
             os.kill(pid, signal.SIGKILL)
-        return [line for _, line in found]
+        return list(leftovers.values())
 
-    def _ends(self, seconds: float) -> bool:
+    def _ends_within(self, seconds: float) -> bool:
         watch = os.pidfd_open(self.pid)
         try:
             poll = select.poll()
@@ -149,27 +151,31 @@ class Child:
 
 
 def call(
-    arguments: Sequence[str], folder: Path, *, stdin: bytes = b"", patience: float = WALL
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    stdin: bytes = b"",
+    max_seconds: float = MAX_SECONDS,
 ) -> Ended:
     """Run a command to its end."""
-    return Child(arguments, folder, stdin=stdin).wait(patience)
+    return Child(arguments, folder, stdin=stdin).wait(max_seconds)
 
 
-def _marked(mark: bytes) -> Iterator[tuple[int, str]]:
-    """The processes that have `mark` in their environment."""
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
+def _marked_processes(mark: bytes) -> dict[int, str]:
+    """Return the command lines of the processes that have `mark` in their environment, by id."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             try:
-                if mark in (place / "environ").read_bytes().split(b"\0"):
-                    yield (
-                        int(place.name),
-                        (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(),
-                    )
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = line.decode()
             except OSError:
-                continue  # it has ended, or is another user's
+                continue  # the process has ended, or belongs to another user
+    return found
 
 
-def _become(
+def _run_command(
     arguments: list[str],
     folder: Path,
     fresh: bool,
@@ -185,7 +191,7 @@ def _become(
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)
         os.closerange(3, 256)
-        resource.setrlimit(resource.RLIMIT_AS, (_SPACE, _SPACE))
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for name, value in variables.items():
             if value is None:
@@ -197,28 +203,29 @@ def _become(
             prepare()
         if fresh:
             os.execv(sys.executable, [sys.executable, "-m", "crnn_cli.main", *arguments])
-        status = _run()
+        status = _run_in_this_process()
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)
 
 
-def _run() -> int:
+def _run_in_this_process() -> int:
+    """Run the command of `sys.argv` and return its exit status."""
     from crnn_cli.main import run
 
-    # the descriptors are the child's own, and so are the objects over them
+    # the descriptors are new, so the objects over them are, too
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     try:
         run()
         code: object = 0
-    except SystemExit as end:
-        code = end.code or 0
+    except SystemExit as exit_request:
+        code = exit_request.code or 0
     try:
         sys.stdout.flush()
     except OSError:
-        code = 120  # as the interpreter ends then
+        code = 120  # the status of an interpreter in this case
     sys.stderr.flush()
     return code if isinstance(code, int) else 1

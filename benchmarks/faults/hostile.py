@@ -1,7 +1,7 @@
-"""Files that would run code or open other files, if crnn let them: nothing of them is executed.
+"""Files that would run code or open other files if crnn let them: nothing in them is executed.
 
-A canary is a file that their code would make; a secret, outside of the case's folder, is watched for being opened by
-anybody. Python's audit events of the command itself are recorded besides.
+A canary is a file that their code would create; a secret, outside of the folder of the case, is
+watched for being opened by anybody. Python's audit events of the command itself are recorded, too.
 """
 
 from __future__ import annotations
@@ -12,36 +12,31 @@ import json
 import os
 import pickle
 import shutil
-import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from children import Child
-from damage import RUN, made_run
+from damage import first_images, read_safetensors, resume_line, stopped_run, write_safetensors
 from sources import STRIPES, Sources
-from tally import Fault, Tally, faults, outcome
+from tally import Fault, faults
+from trials import Trials
 
 from crnn_cli import checkpoint
 
-_STARTS = (
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "os.spawn",
-    "subprocess.Popen",
-    "socket.connect",
-    "ctypes.dlopen",
-)
-_IN_OPEN, _NONBLOCK = 0x20, 0o4000
+_PROCESS_EVENTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen")
+_RECORDED_EVENTS = (*_PROCESS_EVENTS, "socket.connect", "ctypes.dlopen")
+_DANGEROUS_MODULES = ("os", "posix", "nt", "builtins", "subprocess")
+_IN_OPEN = 0x20
+_IN_NONBLOCK = 0o4000
 
 
 class Payload:
-    """An object that makes `canary` when it is unpickled."""
+    """An object that creates `canary` when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -51,7 +46,7 @@ class Payload:
 
 
 class Scene(NamedTuple):
-    """The folder of a case, the canary and the secret, which are outside of it."""
+    """The folder of a case, and the canary and the secret, which are outside of it."""
 
     folder: Path
     canary: Path
@@ -60,45 +55,39 @@ class Scene(NamedTuple):
 
 
 Lines = list[list[str]]
+MakeFiles = Callable[[Scene], Lines]  # writes the files of a case and returns its commands
 
 
-def hostile(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
-    """Try each hostile file; `count` and `start` choose among them."""
-    secret = work / "secret.bin"
+def run_hostile(trials: Trials) -> None:
+    """Try each hostile file; the numbers of the cases choose among them."""
+    canary = trials.folder / "canary"
+    record = trials.folder / "events.txt"
+    secret = trials.folder / "secret.bin"
     secret.write_bytes(bytes(64))
-    for place, (name, make) in enumerate(_all(sources, work).items()):
-        if not start <= place < start + count:
-            continue
-        scene = Scene(work / f"{place:05d}", work / "canary", secret, sources)
-        scene.folder.mkdir()
-        worst = "done"
-        for line in make(scene):
-            opened = _watch(secret)
-            record = work / "events.txt"
-            ended = tally.weigh(Child(line, scene.folder, prepare=partial(_audit, record)).wait())
-            worst = outcome(ended) if ended.status else worst
-            found = [*faults(ended), *_events(record, scene)]
-            if scene.canary.exists():
-                found.append(Fault("canary", "code of the file was executed"))
-                scene.canary.unlink()
-            if opened():
-                found.append(Fault("canary", "a file outside was opened"))
-            for fault in found:
-                repeat = f"python benchmarks/faults hostile --start {place} --count 1"
-                said = fault._replace(said=f"{name}: {fault.said}")
-                tally.broken(said, f"{place:05d}", scene.folder, line, repeat, ended.err)
-        tally.case(worst)
-        shutil.rmtree(scene.folder)
+    for number, name, make_files in trials.select(_hostile_files()):
+        with trials.case(number, name) as case:
+            scene = Scene(case.folder, canary, secret, trials.sources)
+            for line in make_files(scene):
+                was_opened = _watch(secret)
+                ended = Child(line, scene.folder, prepare=partial(_audit, record)).wait()
+                found = [*faults(ended), *_event_faults(record, scene)]
+                if canary.exists():
+                    found.append(Fault("canary", "code of the file was executed"))
+                    canary.unlink()
+                if was_opened():
+                    found.append(Fault("canary", "a file outside was opened"))
+                case.record(line, ended, found)
+            trials.tally.count(case.outcome)
 
 
 def _watch(path: Path) -> Callable[[], bool]:
-    """Begin to watch `path`; the result tells whether it was opened since, and ends the watch."""
+    """Watch a file; the result tells whether it was opened since, and ends the watch."""
     library = ctypes.CDLL(None, use_errno=True)
-    watch = library.inotify_init1(_NONBLOCK)
+    watch = library.inotify_init1(_IN_NONBLOCK)
     if library.inotify_add_watch(watch, os.fsencode(path), _IN_OPEN) < 0:
         raise OSError(ctypes.get_errno(), "inotify cannot watch", str(path))
 
-    def opened() -> bool:
+    def was_opened() -> bool:
         try:
             return bool(os.read(watch, 4096))
         except BlockingIOError:
@@ -106,54 +95,55 @@ def _watch(path: Path) -> Callable[[], bool]:
         finally:
             os.close(watch)
 
-    return opened
+    return was_opened
 
 
 def _audit(record: Path) -> None:
-    """Write what this process opens, starts and unpickles to `record`."""
+    """Write all that this process opens, starts and unpickles to `record`."""
     file = record.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    within = False
+    in_hook = False
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal within
-        if within or not (
-            event == "open" or event == "pickle.find_class" or event.startswith(_STARTS)
-        ):
+        nonlocal in_hook
+        if in_hook:
             return
-        within = True
+        in_hook = True
         try:
-            subject = (
-                ".".join(map(str, arguments)) if event == "pickle.find_class" else arguments[0]
-            )
-            if event != "open" or isinstance(subject, (str, bytes)):
-                name = os.path.realpath(os.fsdecode(subject)) if event == "open" else subject
-                file.write(json.dumps([event, str(name)]) + "\n")
+            subject = _event_subject(event, arguments)
+            if subject is not None:
+                file.write(json.dumps([event, subject]) + "\n")
         finally:
-            within = False
+            in_hook = False
 
     sys.addaudithook(hook)
 
 
-def _events(record: Path, scene: Scene) -> Iterator[Fault]:
-    """The recorded events that should not be."""
+def _event_subject(event: str, arguments: tuple[Any, ...]) -> str | None:
+    """Return the file, class or command that an audit event is about; None: not recorded."""
+    if event == "open":
+        path = arguments[0]
+        return os.path.realpath(os.fsdecode(path)) if isinstance(path, (str, bytes)) else None
+    if event == "pickle.find_class":
+        return ".".join(map(str, arguments))
+    if event.startswith(_RECORDED_EVENTS):
+        return str(arguments[0])
+    return None
+
+
+def _event_faults(record: Path, scene: Scene) -> Iterator[Fault]:
+    """Yield a fault for each recorded event that a hostile file must not cause."""
     for line in record.read_text(encoding="utf-8").splitlines():
         event, subject = json.loads(line)
         if event == "open" and Path(subject) in (scene.canary, scene.secret):
             yield Fault("canary", f"opened {subject}")
-        elif event == "pickle.find_class" and subject.split(".")[0] in (
-            "os",
-            "posix",
-            "nt",
-            "builtins",
-            "subprocess",
-        ):
+        elif event == "pickle.find_class" and subject.split(".")[0] in _DANGEROUS_MODULES:
             yield Fault("canary", f"unpickled {subject}")
-        elif event.startswith(_STARTS[:5]):
+        elif event.startswith(_PROCESS_EVENTS):
             yield Fault("canary", f"{event} {subject[:100]}")
 
 
-def _all(sources: Sources, work: Path) -> dict[str, Callable[[Scene], Lines]]:
-    cases: dict[str, Callable[[Scene], Lines]] = {
+def _hostile_files() -> dict[str, MakeFiles]:
+    cases: dict[str, MakeFiles] = {
         "a state.pt with code": partial(_state, legacy=False),
         "an old state.pt with code": partial(_state, legacy=True),
         "a .npz with objects": _objects,
@@ -165,34 +155,35 @@ def _all(sources: Sources, work: Path) -> dict[str, Callable[[Scene], Lines]]:
         cases[f"an ONNX with external data: {location}"] = partial(_external, location=location)
     for field in ("lm", "pattern", "lexicon", "lexicons"):
         for suffix in (".safetensors", ".onnx"):
-            cases[f"a {suffix} that names a file as its {field}"] = partial(
-                _decoding, field=field, suffix=suffix
-            )
+            make_files = partial(_decoding, field=field, suffix=suffix)
+            cases[f"a {suffix} that names a file as its {field}"] = make_files
     for kind in ("code", "path"):
         cases[f"a .pt2 with {kind}"] = partial(_exported, kind=kind)
     return cases
 
 
-def _images(scene: Scene) -> list[str]:
-    return [str(path) for path in sorted(scene.sources.words.glob("*.png"))[:2]]
+def _inspect_and_predict(scene: Scene, name: str) -> Lines:
+    images = first_images(scene.sources, 2)
+    return [["inspect", name], ["predict", *images, "--model", name]]
 
 
 def _state(scene: Scene, legacy: bool) -> Lines:
     import torch
 
-    shutil.copytree(made_run(scene.sources), scene.folder, dirs_exist_ok=True)
+    shutil.copytree(stopped_run(scene.sources), scene.folder, dirs_exist_ok=True)
     path = scene.folder / "m.run" / "state.pt"
     state = torch.load(path, weights_only=True)
     state["payload"] = Payload(scene.canary)
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-    return [["train", str(scene.sources.dataset), "-o", "m.safetensors", *RUN, "--resume"]]
+    return [resume_line(scene.sources)]
 
 
 def _objects(scene: Scene) -> Lines:
     arrays: dict[str, Any] = dict(np.load(scene.sources.packed))
     arrays["vocabulary"] = np.array([Payload(scene.canary)] * len(arrays["vocabulary"]), object)
     np.savez(scene.folder / "bad.npz", **arrays)
-    return [["predict", *_images(scene), "--model", str(scene.sources.onnx), "--lm", "bad.npz"]]
+    images = first_images(scene.sources, 2)
+    return [["predict", *images, "--model", str(scene.sources.onnx), "--lm", "bad.npz"]]
 
 
 def _names(scene: Scene) -> Lines:
@@ -202,8 +193,6 @@ def _names(scene: Scene) -> Lines:
         "|cat.png",
         "-o.png",
         "--help.png",
-    ]
-    names += [
         "%s%n.png",
         "{0.__class__}.png",
         "[bold]a.png",
@@ -211,30 +200,24 @@ def _names(scene: Scene) -> Lines:
         "http:x.png",
         "0.png#1",
     ]
+    (image,) = first_images(scene.sources, 1)
     for name in names:
-        shutil.copy(_images(scene)[0], scene.folder / name)
+        shutil.copy(image, scene.folder / name)
         (scene.folder / f"{name}.gt.txt").write_text("ab")
-    return [
-        ["predict", ".", "--model", str(scene.sources.onnx)],
-        ["build-lmdb", ".", "-o", "a.lmdb"],
-    ]
+    predict = ["predict", ".", "--model", str(scene.sources.onnx)]
+    return [predict, ["build-lmdb", ".", "-o", "a.lmdb"]]
 
 
 def _pickled(scene: Scene, suffix: str) -> Lines:
     import torch
 
+    plain = f"plain{suffix}"
+    of_torch = f"torch{suffix}"
+    (scene.folder / plain).write_bytes(pickle.dumps(Payload(scene.canary)))
+    torch.save({"state": Payload(scene.canary)}, scene.folder / of_torch)
     lines = []
-    for form in ("plain", "torch"):
-        name = f"{form}{suffix}"
-        if form == "plain":
-            (scene.folder / name).write_bytes(pickle.dumps(Payload(scene.canary)))
-        else:
-            torch.save({"state": Payload(scene.canary)}, scene.folder / name)
-        lines += [
-            ["inspect", name],
-            ["predict", *_images(scene), "--model", name],
-            ["export", name, "-o", "a.onnx"],
-        ]
+    for name in (plain, of_torch):
+        lines += [*_inspect_and_predict(scene, name), ["export", name, "-o", "a.onnx"]]
     return lines
 
 
@@ -243,72 +226,66 @@ def _external(scene: Scene, location: str) -> Lines:
 
     model = onnx.load(str(scene.sources.onnx))
     tensor = model.graph.initializer[0]
-    place = {
+    paths = {
         "secret": str(scene.secret),
         "relative": f"../{scene.secret.name}",
         "link": "inside.bin",
-    }[location]
+    }
     (scene.folder / "inside.bin").symlink_to(scene.secret)
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", place), ("offset", "0"), ("length", "12")):
+    for key, value in (("location", paths[location]), ("offset", "0"), ("length", "12")):
         tensor.external_data.add(key=key, value=value)
     (scene.folder / "bad.onnx").write_bytes(model.SerializeToString())
-    return [["inspect", "bad.onnx"], ["predict", *_images(scene), "--model", "bad.onnx"]]
+    return _inspect_and_predict(scene, "bad.onnx")
 
 
 def _decoding(scene: Scene, field: str, suffix: str) -> Lines:
-    """A model whose header names the secret where a decoder would look for a file."""
+    """Write a model whose header names the secret where a decoder would look for a file."""
     name = f"bad{suffix}"
-    source = scene.sources.onnx if suffix == ".onnx" else scene.sources.model
-    data = source.read_bytes()
-    wanted = {"decoder": "beam", field: str(scene.secret)}
+    decode = {"decoder": "beam", field: str(scene.secret)}
     if suffix == ".onnx":
         import onnx
 
-        model = onnx.load_from_string(data)
-        values = json.loads(model.metadata_props[0].value)
-        model.metadata_props[0].value = json.dumps({**values, "decode": wanted})
+        model = onnx.load(str(scene.sources.onnx))
+        metadata = model.metadata_props[0]
+        metadata.value = json.dumps({**json.loads(metadata.value), "decode": decode})
         data = model.SerializeToString()
     else:
-        (length,) = struct.unpack("<Q", data[:8])
-        entries = json.loads(data[8 : 8 + length])
-        values = json.loads(entries["__metadata__"][checkpoint.KEY])
-        entries["__metadata__"][checkpoint.KEY] = json.dumps({**values, "decode": wanted})
-        header = json.dumps(entries).encode()
-        data = struct.pack("<Q", len(header)) + header + data[8 + length :]
+        header, tensors = read_safetensors(scene.sources.model.read_bytes())
+        values = json.loads(header["__metadata__"][checkpoint.KEY])
+        header["__metadata__"][checkpoint.KEY] = json.dumps({**values, "decode": decode})
+        data = write_safetensors(header, tensors)
     (scene.folder / name).write_bytes(data)
-    return [["inspect", name], ["predict", *_images(scene), "--model", name]]
+    return _inspect_and_predict(scene, name)
 
 
 def _exported(scene: Scene, kind: str) -> Lines:
-    """A .pt2 of which every member that may be a pickle is one, or whose members name paths outside."""
+    """Write .pt2 files, each with one member that is a pickle, or that names paths outside."""
     import torch
 
-    whole, header = io.BytesIO(), checkpoint.Header(STRIPES).to_json()
+    whole = io.BytesIO()
+    header = checkpoint.Header(STRIPES).to_json()
     program = torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(1),))
     torch.export.save(program, whole, extra_files={"crnn.json": header})
-    file = io.BytesIO()
-    torch.save(Payload(scene.canary), file)
-    lines = []
+    payload = io.BytesIO()
+    torch.save(Payload(scene.canary), payload)
     with zipfile.ZipFile(whole) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    replaced: Sequence[str] = [
-        name for name in members if not name.endswith(("version", "archive_format", "byteorder"))
-    ]
-    for place, victim in enumerate(replaced):
-        name = f"bad{place}.pt2"
+    lines = []
+    unread_members = ("version", "archive_format", "byteorder")
+    replaceable = [name for name in members if not name.endswith(unread_members)]
+    for number, replaced in enumerate(replaceable):
+        if kind == "code":
+            data = payload.getvalue()
+        else:
+            data = members[replaced].replace(b"weights/", b"../../../")
+        name = f"bad{number}.pt2"
         with zipfile.ZipFile(scene.folder / name, "w") as archive:
-            for member, data in members.items():
-                if kind == "code":
-                    archive.writestr(member, file.getvalue() if member == victim else data)
-                else:
-                    archive.writestr(
-                        member,
-                        data.replace(b"weights/", b"../../../") if member == victim else data,
-                    )
+            for member, content in {**members, replaced: data}.items():
+                archive.writestr(member, content)
             if kind == "path":
                 archive.writestr(f"model/../../../{scene.canary.name}", b"")
-        lines += [["inspect", name], ["predict", *_images(scene), "--model", name]]
+        lines += _inspect_and_predict(scene, name)
     return lines

@@ -1,4 +1,4 @@
-"""Damaged images through `crnn predict --json`: one row each, or one a page, in order, whatever they are."""
+"""Damaged images through `crnn predict --json`: one row for each image or page, in order."""
 
 from __future__ import annotations
 
@@ -8,140 +8,149 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from children import Ended, call
-from mutations import picture
-from sources import Picture, Sources, pictures
-from tally import Fault, Tally, faults
+from damage import first_images
+from mutations import mutate_image
+from sources import ImageFile, image_files
+from tally import Fault, faults
+from trials import Case, Trials
 
-_BATCH = 200
+_BATCH_SIZE = 200
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_ISOLATED = 20  # failures whose image is searched for; of further ones the batch is kept
+_MAX_ISOLATED = 20  # failures whose image is searched for; of further ones the batch is kept
 
 
-def damaged(seed: int, number: int) -> Picture:
-    """The image of a case."""
-    draw = Random(f"{seed} images {number}")
-    every = pictures()
-    source = draw.choice(every)
-    data = picture(draw, source.data, [own.data for own in every])
-    return Picture(
-        source.name, draw.choice(_SUFFIXES) if draw.random() < 0.1 else source.suffix, data
-    )
+def damaged_image(seed: int, number: int) -> ImageFile:
+    """Return the image of a case."""
+    rng = Random(f"{seed} images {number}")
+    files = image_files()
+    source = rng.choice(files)
+    data = mutate_image(rng, source.data, [file.data for file in files])
+    suffix = rng.choice(_SUFFIXES) if rng.random() < 0.1 else source.suffix
+    return ImageFile(source.name, suffix, data)
 
 
-def images(sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int) -> None:
-    """Read `count` damaged images in batches, each between two that are whole."""
-    line = ["predict", "-", "--model", str(sources.onnx), "--json"]
-    whole = [str(path) for path in sorted(sources.words.glob("*.png"))[:2]]
-    ended = call(line, work, stdin="\n".join(whole).encode())
-    expected = [json.loads(row)["text"] for row in ended.out.splitlines()]
-    for first in range(start, start + count, _BATCH):
-        folder = work / f"{first:05d}"
-        folder.mkdir()
-        names = []
-        for number in range(first, min(first + _BATCH, start + count)):
-            made = damaged(seed, number)
-            names.append(f"{number:05d}{made.suffix}")
-            (folder / names[-1]).write_bytes(made.data)
-        _Batch(line, folder, whole, expected, tally, seed).read(names)
-        shutil.rmtree(folder)
+def run_images(trials: Trials) -> None:
+    """Read damaged images in batches, each between two whole images."""
+    line = ["predict", "-", "--model", str(trials.sources.onnx), "--json"]
+    paths = first_images(trials.sources, 2)
+    ended = call(line, trials.folder, stdin="\n".join(paths).encode())
+    first_row, last_row = map(json.loads, ended.out.splitlines())
+    whole = WholeImages(paths[0], paths[1], first_row["text"], last_row["text"])
+    for start in trials.numbers[::_BATCH_SIZE]:
+        with trials.case(start) as case:
+            names = []
+            for number in range(start, min(start + _BATCH_SIZE, trials.numbers.stop)):
+                image = damaged_image(trials.seed, number)
+                names.append(f"{number:05d}{image.suffix}")
+                (case.folder / names[-1]).write_bytes(image.data)
+            _Batch(trials, case, line, whole).read(names)
+
+
+class WholeImages(NamedTuple):
+    """Two undamaged images that begin and end each batch, and their texts."""
+
+    first: str
+    last: str
+    first_text: str
+    last_text: str
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Damaged images in `folder`, and two that are `whole`, with the texts that these read."""
+    """Damaged images in the folder of a case, and the command that reads them."""
 
+    trials: Trials
+    case: Case
     line: Sequence[str]
-    folder: Path
-    whole: Sequence[str]
-    expected: Sequence[str]
-    tally: Tally
-    seed: int
+    whole: WholeImages
 
     def read(self, names: Sequence[str], halved: bool = False) -> None:
-        """Read some of them; where a promise is broken, their halves, until the image is found."""
-        listed = "\n".join((self.whole[0], *names, self.whole[1])).encode()
-        ended = self.tally.weigh(call(self.line, self.folder, stdin=listed))
+        """Read images; where a promise is broken, read their halves until the image is found."""
+        tally = self.trials.tally
+        stdin = "\n".join((self.whole.first, *names, self.whole.last)).encode()
+        ended = call(self.line, self.case.folder, stdin=stdin)
+        tally.note_memory(ended)
         outcomes: Counter[str] = Counter()
-        found = [*faults(ended), *_rows(ended, names, self.whole, self.expected, outcomes)]
+        found = [*faults(ended), *row_faults(ended, names, self.whole, outcomes)]
         if not halved:
-            for kind, number in outcomes.items():
-                self.tally.case(kind, number)
+            for outcome, number in outcomes.items():
+                tally.count(outcome, number)
             if missing := len(names) - outcomes.total():
-                self.tally.case("without a row", missing)
-        before = self._serious
-        if any(fault.kind != "noise" for fault in found) and len(names) > 1 and before < _ISOLATED:
+                tally.count("without a row", missing)
+        before = self._serious_faults
+        serious = any(fault.kind != "noise" for fault in found)
+        if serious and len(names) > 1 and before < _MAX_ISOLATED:
             middle = len(names) // 2
             self.read(names[:middle], halved=True)
             self.read(names[middle:], halved=True)
-        if self._serious == before:
-            self._keep(found, names, listed, ended)
+        if self._serious_faults == before:
+            self._report(found, names, stdin, ended)
 
     @property
-    def _serious(self) -> int:
-        """Broken promises so far but for lines of libraries, whose images are not searched for."""
-        return self.tally.found.total() - self.tally.found["noise"]
+    def _serious_faults(self) -> int:
+        """The broken promises so far without noise, whose images are not searched for."""
+        broken_promises = self.trials.tally.broken_promises
+        return broken_promises.total() - broken_promises["noise"]
 
-    def _keep(
-        self, found: Sequence[Fault], names: Sequence[str], listed: bytes, ended: Ended
+    def _report(
+        self, found: Sequence[Fault], names: Sequence[str], stdin: bytes, ended: Ended
     ) -> None:
+        """Report broken promises, with the images and the list on stdin in a folder."""
         first = names[0].partition(".")[0]
-        alone = self.folder / first
+        folder = self.case.folder / first
+        line = [*self.line, "< list.txt"]
+        repeat = self.trials.repeat(int(first), len(names))
         for fault in found:
-            alone.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             for name in names:
-                (alone / name).write_bytes((self.folder / name).read_bytes())
-            (alone / "list.txt").write_bytes(listed)
-            repeat = f"python benchmarks/faults images --seed {self.seed} --start {int(first)} --count {len(names)}"
-            self.tally.broken(fault, first, alone, [*self.line, "< list.txt"], repeat, ended.err)
+                shutil.copyfile(self.case.folder / name, folder / name)
+            (folder / "list.txt").write_bytes(stdin)
+            self.trials.tally.report(fault, first, folder, line, repeat, ended.err)
 
 
-def _rows(
-    ended: Ended,
-    names: Sequence[str],
-    whole: Sequence[str],
-    expected: Sequence[str],
-    outcomes: Counter[str],
+def row_faults(
+    ended: Ended, names: Sequence[str], whole: WholeImages, outcomes: Counter[str]
 ) -> Iterator[Fault]:
-    """Hold the rows against the inputs."""
+    """Yield what is wrong with the rows, and count the outcomes of the damaged images."""
     try:
         rows = [json.loads(line) for line in ended.out.decode("utf-8").splitlines()]
-    except ValueError as fault:
-        yield Fault("rows", f"stdout is no JSON lines: {fault}")
+    except ValueError as error:
+        yield Fault("rows", f"stdout is no JSON lines: {error}")
         return
-    place = 0
-    wanted = [whole[0], *names, whole[1]]
-    bad = 0
-    for position, name in enumerate(wanted):
-        own = []
-        while place < len(rows) and _of(rows[place]["path"], name):
-            own.append(rows[place])
-            place += 1
-        paths = [row["path"] for row in own]
-        if paths not in ([name], [f"{name}#{page}" for page in range(1, len(own) + 1)]) or not own:
-            yield Fault(
-                "rows",
-                f"{name}: rows {paths[:5]}, then {[row['path'] for row in rows[place : place + 2]]}",
-            )
+    texts = {whole.first: whole.first_text, whole.last: whole.last_text}
+    start = 0
+    error_count = 0
+    for name in (whole.first, *names, whole.last):
+        end = start
+        while end < len(rows) and _belongs_to(rows[end]["path"], name):
+            end += 1
+        image_rows = rows[start:end]
+        paths = [row["path"] for row in image_rows]
+        pages = [f"{name}#{page}" for page in range(1, len(paths) + 1)]
+        if not paths or paths not in ([name], pages):
+            next_paths = [row["path"] for row in rows[end : end + 2]]
+            yield Fault("rows", f"{name}: rows {paths[:5]}, then {next_paths}")
             return
-        failed = [row["error"] for row in own if row["error"] is not None]
-        bad += len(failed)
-        if any(name not in error for error in failed):
-            yield Fault("other", f"{name}: its error does not name it: {failed[0][:200]}")
-        if 0 < position < len(wanted) - 1:
-            outcomes["refused" if len(failed) == len(own) else "read"] += 1
-        elif [row["text"] for row in own] != [expected[position > 0]]:
-            yield Fault("rows", f"{name}, which is whole, reads {own[0]['text']!r}")
-    if place != len(rows):
-        yield Fault("rows", f"{len(rows) - place} rows too many, such as {rows[place]['path']}")
-    if ended.status != bool(bad):
-        yield Fault(
-            "other", f"status {ended.status} with {bad} rows of images that could not be read"
-        )
+        start = end
+        errors = [row["error"] for row in image_rows if row["error"] is not None]
+        error_count += len(errors)
+        if any(name not in error for error in errors):
+            yield Fault("other", f"{name}: its error does not name it: {errors[0][:200]}")
+        if name not in texts:
+            outcomes["refused" if len(errors) == len(image_rows) else "read"] += 1
+        elif [row["text"] for row in image_rows] != [texts[name]]:
+            yield Fault("rows", f"{name}, which is whole, reads {image_rows[0]['text']!r}")
+    if start != len(rows):
+        yield Fault("rows", f"{len(rows) - start} rows too many, such as {rows[start]['path']}")
+    if ended.status != bool(error_count):
+        unread = f"{error_count} rows of images that could not be read"
+        yield Fault("other", f"status {ended.status} with {unread}")
 
 
-def _of(path: str, name: str) -> bool:
+def _belongs_to(path: str, name: str) -> bool:
+    """Tell whether the path of a row names an image or one of its pages."""
     return bool(re.fullmatch(re.escape(name) + r"(#\d+)?", path))

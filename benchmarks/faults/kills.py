@@ -1,7 +1,8 @@
 """Commands stopped at random moments by SIGKILL, SIGTERM and Ctrl-C, then run again to their end.
 
-The moments are uniform over the time that the command takes undisturbed, interpreter and imports included. Ctrl-C goes
-to the whole group of processes, as a terminal sends it, the others to the process alone.
+The moments are uniform over the time that the command takes undisturbed, interpreter and imports
+included. Ctrl-C goes to the whole group of processes, as a terminal sends it, the other signals to
+the process alone.
 """
 
 from __future__ import annotations
@@ -11,372 +12,372 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from children import Child, Ended, call
-from sources import Sources, pictures
-from stores import hidden, samples
-from tally import Fault, Tally, faults, outcome
-
-_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-_LINES = 12  # of stderr, at most, when a signal ends a command
-_PATIENCE = 600.0  # seconds of the clock for a whole run, on a machine that may be busy
-
-
-@dataclass(frozen=True)
-class Target:
-    """A command to stop.
-
-    Attributes:
-        line: its arguments.
-        before: makes what is there before it runs.
-        after: the broken promises after it was stopped; runs it again to its end, too.
-    """
-
-    name: str
-    line: Sequence[str]
-    before: Callable[[Path], object]
-    after: Callable[[Path, Ended], Iterator[Fault]]
-
+from sources import Sources, image_files
+from stores import partial_files, read_samples
+from tally import Fault, faults, last_lines_of, outcome
+from trials import Trials
 
 VERBS = {"build-lmdb": 200, "predict": 200, "train": 60, "synth": 60, "export": 60}
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+_MAX_LINES = 12  # of stderr when a signal ends a command
+_MAX_SECONDS = 600.0  # for a whole run, on a machine that may be busy
+_BUILD_IMAGES = 4000
+_PREDICT_IMAGES = 2000
+_SYNTH_SAMPLES = 300
+_TRAIN_STEPS = 30
 
 
-def kills(
-    verb: str, sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int
-) -> None:
-    """Stop `verb` `count` times."""
-    targets = _TARGETS[verb](sources)
-    lasting: dict[str, float] = {}
-    for number in range(start, start + count):
-        draw = Random(f"{seed} kills {verb} {number}")
-        target, signum = targets[number % len(targets)], _SIGNALS[number // len(targets) % 3]
-        if target.name not in lasting:
-            lasting[target.name] = _undisturbed(target, work / "undisturbed")
-        moment = draw.uniform(0, lasting[target.name])
-        folder = work / f"{number:05d}"
-        folder.mkdir()
-        target.before(folder)
-        child = Child(target.line, folder, fresh=True)
-        if running := child.runs(moment):
-            child.send(signum, group=signum is signal.SIGINT)
-        ended = tally.weigh(child.wait())
-        found = [*_stopped(ended, signum, running)]
-        found += [Fault("other", f"a process stays: {line[:200]}") for line in child.left()]
-        try:
-            found += target.after(folder, ended)
-        except (ValueError, OSError, KeyError) as fault:
-            found.append(Fault("store", f"{type(fault).__name__}: {fault}"))
-        tally.case(f"{target.name}: {outcome(ended)}")
-        for broken in found:
-            repeat = f"python benchmarks/faults kills --verb {verb} --seed {seed} --start {number} --count 1"
-            said = broken._replace(
-                said=f"{target.name}, {signum.name} after {moment:.2f} s: {broken.said}"
-            )
-            tally.broken(said, f"{number:05d}", folder, target.line, repeat, ended.err)
-        shutil.rmtree(folder)
+class Target:
+    """A command to stop, and the promises that it keeps when it is stopped.
+
+    Attributes:
+        name: The name in the table.
+        line: The arguments of the command.
+    """
+
+    def __init__(self, name: str, line: Sequence[str]) -> None:
+        self.name = name
+        self.line = line
+
+    def prepare(self, folder: Path) -> None:
+        """Write the files that are there before the command runs."""
+
+    def check(self, folder: Path, ended: Ended) -> Iterator[Fault]:
+        """Run the stopped command again to its end and yield the promises that it broke."""
+        messages = [ended.err]
+        yield from self.check_output(folder, ended, messages)
+        for path in partial_files(folder):
+            if not any(path.name in message for message in messages):
+                yield Fault("other", f"{path.name} is still there after another run")
+
+    def check_output(self, folder: Path, ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        """Yield what is wrong with the output before and after another run.
+
+        Args:
+            folder: The working folder of the command.
+            ended: The end of the stopped command.
+            messages: A list to which the stderr of every further command is added.
+        """
+        raise NotImplementedError
 
 
-def _undisturbed(target: Target, folder: Path) -> float:
-    """The seconds that the command takes."""
+def run_kills(verb: str, trials: Trials) -> None:
+    """Stop the commands of a verb, alternately and by each signal in turn."""
+    targets = _TARGET_BUILDERS[verb](trials.sources)
+    durations: dict[str, float] = {}
+    for number in trials.numbers:
+        rng = Random(f"{trials.seed} kills {verb} {number}")
+        target = targets[number % len(targets)]
+        signum = _SIGNALS[number // len(targets) % len(_SIGNALS)]
+        if target.name not in durations:
+            durations[target.name] = _undisturbed_seconds(target, trials.folder / "undisturbed")
+        moment = rng.uniform(0, durations[target.name])
+        label = f"{target.name}, {signum.name} after {moment:.2f} s"
+        with trials.case(number, label) as case:
+            target.prepare(case.folder)
+            child = Child(target.line, case.folder, fresh=True)
+            was_running = child.runs_after(moment)
+            if was_running:
+                child.send(signum, group=signum is signal.SIGINT)
+            ended = child.wait()
+            found = [*_stop_faults(ended, signum, was_running)]
+            leftovers = child.kill_leftovers()
+            found += [Fault("other", f"a process stays: {line[:200]}") for line in leftovers]
+            try:
+                found += target.check(case.folder, ended)
+            except (ValueError, OSError, KeyError) as error:
+                found.append(Fault("store", f"{type(error).__name__}: {error}"))
+            case.record(target.line, ended, found)
+            trials.tally.count(f"{target.name}: {outcome(ended)}")
+
+
+def _undisturbed_seconds(target: Target, folder: Path) -> float:
+    """Return the seconds that a command takes."""
     folder.mkdir()
-    target.before(folder)
-    ended = Child(target.line, folder, fresh=True).wait(_PATIENCE)
+    target.prepare(folder)
+    ended = Child(target.line, folder, fresh=True).wait(_MAX_SECONDS)
     shutil.rmtree(folder)
     if ended.status not in (0, 1):
         raise SystemExit(f"{target.name} failed undisturbed: {ended.err}")
     return ended.seconds
 
 
-def _stopped(ended: Ended, signum: signal.Signals, running: bool) -> Iterator[Fault]:
-    """The promises about the end of a command that was sent a signal."""
-    allowed = [0, 1]  # it was done
-    if running:
-        # the signal itself ends a process whose Python has not come to `crnn` yet; a shell tells the same of both
-        allowed += [-signum, *([] if signum is signal.SIGKILL else [128 + signum])]
+def _stop_faults(ended: Ended, signum: signal.Signals, was_running: bool) -> Iterator[Fault]:
+    """Yield the broken promises about the end of a command to which a signal was sent."""
+    allowed = [0, 1]  # the command had finished
+    if was_running:
+        # a process that has not reached `crnn` yet ends by the signal; a shell shows both alike
+        allowed.append(-signum)
+        if signum is not signal.SIGKILL:
+            allowed.append(128 + signum)
     if "/crnn_cli/" not in ended.err and re.search("Traceback|KeyboardInterrupt", ended.err):
-        return  # the interpreter had not come to `crnn`, and speaks for itself
+        return  # a message of the interpreter, which had not reached `crnn`
     yield from faults(ended, statuses=allowed)
-    if len(lines := ended.err.strip().splitlines()) > _LINES:
+    lines = ended.err.strip().splitlines()
+    if len(lines) > _MAX_LINES:
         yield Fault("other", f"{len(lines)} lines on stderr: {lines[-1][:200]}")
 
 
-def _again(
-    line: Sequence[str], folder: Path, said: list[str], statuses: Sequence[int] = (0,)
+def _run_again(
+    line: Sequence[str], folder: Path, messages: list[str], statuses: Sequence[int] = (0,)
 ) -> Iterator[Fault]:
-    """Run a command to its end, which has to come; add what it says to `said`."""
-    ended = call(line, folder, patience=_PATIENCE)
-    said.append(ended.err)
+    """Run a command to its end, add its stderr to `messages`, and yield a wrong status."""
+    ended = call(line, folder, max_seconds=_MAX_SECONDS)
+    messages.append(ended.err)
     if ended.status not in statuses:
-        last = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
-        yield Fault("other", f"afterwards `crnn {' '.join(line)}` ends with {ended.status}: {last}")
+        command = f"`crnn {' '.join(line)}`"
+        last_lines = last_lines_of(ended.err)
+        yield Fault("other", f"afterwards {command} ends with {ended.status}: {last_lines}")
 
 
-def _leftovers(folder: Path, said: Sequence[str]) -> Iterator[Fault]:
-    """Hidden files that are there after the last run and that no message named."""
-    for path in hidden(folder):
-        if not any(path.name in message for message in said):
-            yield Fault("other", f"{path.name} is still there after another run")
-
-
-# build-lmdb
-
-_IMAGES = 4000
-
-
-def _build_targets(sources: Sources) -> list[Target]:
-    folder = sources.folder / "many"
-    _many(folder, sources, _IMAGES)
-    rows = "".join(f"{path.name}\t{path.stem}\n" for path in sorted(folder.iterdir()))
-    (sources.folder / "many.tsv").write_text(rows + "nothing.png\tx\n", encoding="utf-8")
-    first = sources.folder / "first.lmdb"
-    lines = {
-        "new": ["build-lmdb", str(folder), str(sources.folder / "many.tsv"), "-o", "a.lmdb"],
-    }
-    lines["overwrite"] = [*lines["new"], "--overwrite"]
-    lines["append"] = [*lines["new"], "--append"]
-    whole = sources.folder / "whole"
-    whole.mkdir()
-    ended = call(
-        ["build-lmdb", str(sources.words), str(sources.words / "labels.tsv"), "-o", str(first)],
-        whole,
-    )
-    if ended.status:
-        raise SystemExit(ended.err)
-    old = samples(first)
-    call(lines["new"], whole, patience=_PATIENCE)
-    new = samples(whole / "a.lmdb")
-
-    def before(kind: str, folder: Path) -> None:
-        if kind != "new":
-            shutil.copytree(first, folder / "a.lmdb")
-
-    def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
-        said = [ended.err]
-        wanted = old + new if kind == "append" else new
-        path = folder / "a.lmdb"
-        if path.exists():
-            there = samples(path)
-            right = wanted if ended.status == 0 else [] if kind == "new" else old
-            if there not in (right, wanted):
-                yield Fault(
-                    "rows",
-                    f"{len(there)} samples, neither the {len(right)} before nor the {len(wanted)} after",
-                )
-        elif kind != "new" or ended.status == 0:
-            yield Fault("store", "the dataset is gone")
-        done = path.exists() and samples(path) == wanted
-        line = (
-            lines[kind] if kind == "append" or not path.exists() else [*lines["new"], "--overwrite"]
-        )
-        yield from _again(
-            line, folder, said, (0, 1) if done and kind == "append" else (0,)
-        )  # 1: nothing to add
-        if samples(path) != wanted:
-            yield Fault("rows", f"{len(samples(path))} samples of {len(wanted)} after another run")
-        listed = (
-            (folder / "a.rejected.tsv").read_text(encoding="utf-8")
-            if kind != "append"
-            else "nothing.png"
-        )
-        if "nothing.png" not in listed:
-            yield Fault("other", "a.rejected.tsv lacks the image that is missing")
-        yield from _leftovers(folder, said)
-
-    return [
-        Target(f"build-lmdb {kind}", lines[kind], partial(before, kind), partial(after, kind))
-        for kind in lines
-    ]
-
-
-def _many(folder: Path, sources: Sources, count: int) -> None:
-    """`count` images under names of their own."""
+def _link_images(folder: Path, sources: Sources, count: int) -> None:
+    """Make a folder of `count` images, which repeat, under different names."""
     folder.mkdir()
     images = sorted(sources.words.glob("*.png"))
     for number in range(count):
         (folder / f"{number:06d}.png").hardlink_to(images[number % len(images)])
 
 
-# predict
+def _run_undisturbed(line: Sequence[str], folder: Path, statuses: Sequence[int]) -> Path:
+    """Run a command in a new folder and return that."""
+    folder.mkdir()
+    ended = call(line, folder, max_seconds=_MAX_SECONDS)
+    if ended.status not in statuses:
+        raise SystemExit(ended.err)
+    return folder
 
-_READ = 2000
+
+class _Build(Target):
+    """`crnn build-lmdb`: new, with --overwrite or with --append."""
+
+    def __init__(self, kind: str, new_line: Sequence[str], first: Path, new: Path) -> None:
+        options = [] if kind == "new" else [f"--{kind}"]
+        super().__init__(f"build-lmdb {kind}", [*new_line, *options])
+        self._kind = kind
+        self._overwrite_line = [*new_line, "--overwrite"]
+        self._first = first
+        new_samples = read_samples(new)
+        self._before = [] if kind == "new" else read_samples(first)
+        self._after = self._before + new_samples if kind == "append" else new_samples
+
+    def prepare(self, folder: Path) -> None:
+        if self._kind != "new":
+            shutil.copytree(self._first, folder / "a.lmdb")
+
+    def check_output(self, folder: Path, ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        path = folder / "a.lmdb"
+        complete = False
+        if path.exists():
+            samples = read_samples(path)
+            complete = samples == self._after
+            before = self._after if ended.status == 0 else self._before
+            if samples != before and not complete:
+                counts = f"the {len(before)} before nor the {len(self._after)} after"
+                yield Fault("rows", f"{len(samples)} samples, neither {counts}")
+        elif self._kind != "new" or ended.status == 0:
+            yield Fault("store", "the dataset is gone")
+        appends = self._kind == "append"
+        line = self.line if appends or not path.exists() else self._overwrite_line
+        statuses = (0, 1) if complete and appends else (0,)  # 1: there is nothing to append
+        yield from _run_again(line, folder, messages, statuses)
+        samples = read_samples(path)
+        if samples != self._after:
+            count = f"{len(samples)} samples of {len(self._after)}"
+            yield Fault("rows", f"{count} after another run")
+        if not appends:
+            rejected = (folder / "a.rejected.tsv").read_text(encoding="utf-8")
+            if "nothing.png" not in rejected:
+                yield Fault("other", "a.rejected.tsv lacks the image that is missing")
+
+
+def _build_targets(sources: Sources) -> list[Target]:
+    images = sources.folder / "many"
+    _link_images(images, sources, _BUILD_IMAGES)
+    rows = "".join(f"{path.name}\t{path.stem}\n" for path in sorted(images.iterdir()))
+    labels = sources.folder / "many.tsv"
+    labels.write_text(rows + "nothing.png\tx\n", encoding="utf-8")
+    words = str(sources.words)
+    first_line = ["build-lmdb", words, f"{words}/labels.tsv", "-o", "first.lmdb"]
+    new_line = ["build-lmdb", str(images), str(labels), "-o", "a.lmdb"]
+    first = _run_undisturbed(first_line, sources.folder / "first", (0,)) / "first.lmdb"
+    new = _run_undisturbed(new_line, sources.folder / "whole", (0,)) / "a.lmdb"
+    return [_Build(kind, new_line, first, new) for kind in ("new", "overwrite", "append")]
+
+
+class _Predict(Target):
+    """`crnn predict -o`: new, with --overwrite or with --resume."""
+
+    def __init__(self, kind: str, new_line: Sequence[str], rows: bytes) -> None:
+        options = [] if kind == "new" else [f"--{kind}"]
+        super().__init__(f"predict {kind}", [*new_line, *options])
+        self._kind = kind
+        self._overwrite_line = [*new_line, "--overwrite"]
+        self._resume_line = [*new_line, "--resume"]
+        self._rows = rows
+        self._before = b"mine\n" if kind == "overwrite" else None
+
+    def prepare(self, folder: Path) -> None:
+        if self._before is not None:
+            (folder / "a.tsv").write_bytes(self._before)
+
+    def check_output(self, folder: Path, ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        path = folder / "a.tsv"
+        resumes = self._kind == "resume"
+        rows = path.read_bytes() if path.exists() else None
+        if not resumes and rows not in (self._rows, self._before):
+            size = f"a.tsv of {len(rows or b'')} bytes"
+            yield Fault("rows", f"{size}, neither the old nor the whole new one")
+        unfinished = re.findall(r"rows so far are in (\S+)", ended.err)
+        if not resumes and unfinished:  # a file that a message named can be resumed
+            (folder / unfinished[0]).replace(path)
+            resumes = True
+        line = self._resume_line if resumes else self._overwrite_line
+        yield from _run_again(line, folder, messages, (1,))
+        if path.read_bytes() != self._rows:
+            found = path.read_bytes().splitlines()
+            expected = self._rows.splitlines()
+            lost = len(set(expected) - set(found))
+            doubled = len(found) - len(set(found))
+            yield Fault("rows", f"{lost} rows lost, {doubled} doubled, of {len(expected)}")
 
 
 def _predict_targets(sources: Sources) -> list[Target]:
     folder = sources.folder / "pages"
-    _many(folder, sources, _READ)
-    pages = next(own.data for own in pictures() if own.name == "TIFF pages")
-    for number in range(0, _READ, 50):
+    _link_images(folder, sources, _PREDICT_IMAGES)
+    pages = next(file.data for file in image_files() if file.name == "TIFF pages")
+    for number in range(0, _PREDICT_IMAGES, 50):
         (folder / f"{number:06d}a.tif").write_bytes(pages)
     (folder / "000100b.png").write_bytes(b"no image")
-    base = ["predict", str(folder), "--model", str(sources.onnx), "-o", "a.tsv"]
-    whole = sources.folder / "read"
-    whole.mkdir()
-    call(base, whole, patience=_PATIENCE)
-    wanted = (whole / "a.tsv").read_bytes()
-    lines = {"new": base, "overwrite": [*base, "--overwrite"], "resume": [*base, "--resume"]}
-
-    def before(kind: str, folder: Path) -> None:
-        if kind == "overwrite":
-            (folder / "a.tsv").write_bytes(b"mine\n")
-
-    def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
-        said = [ended.err]
-        path = folder / "a.tsv"
-        there = path.read_bytes() if path.exists() else None
-        if kind != "resume" and there not in (wanted, None if kind == "new" else b"mine\n"):
-            yield Fault(
-                "rows", f"a.tsv of {len(there or b'')} bytes, neither the old nor the whole new one"
-            )
-        named = re.findall(r"rows so far are in (\S+)", ended.err)
-        if kind != "resume" and named:  # what a message named can be gone on with
-            (folder / named[0]).replace(path)
-            yield from _again(lines["resume"], folder, said, (1,))
-        else:
-            yield from _again(
-                lines["resume"] if kind == "resume" else lines["overwrite"], folder, said, (1,)
-            )
-        if path.read_bytes() != wanted:
-            rows, right = path.read_bytes().splitlines(), wanted.splitlines()
-            lost, more = len(set(right) - set(rows)), len(rows) - len(set(rows))
-            yield Fault("rows", f"{lost} rows lost, {more} doubled, of {len(right)}")
-        yield from _leftovers(folder, said)
-
-    return [
-        Target(f"predict {kind}", lines[kind], partial(before, kind), partial(after, kind))
-        for kind in lines
-    ]
+    line = ["predict", str(folder), "--model", str(sources.onnx), "-o", "a.tsv"]
+    whole = _run_undisturbed(line, sources.folder / "read", (1,))
+    rows = (whole / "a.tsv").read_bytes()
+    return [_Predict(kind, line, rows) for kind in ("new", "overwrite", "resume")]
 
 
-# train
+class _Train(Target):
+    """`crnn train`."""
 
-_STEPS = 30
+    def __init__(self, line: Sequence[str], log: list[tuple[Any, ...]]) -> None:
+        super().__init__("train", line)
+        self._log = log
+
+    def check_output(self, folder: Path, _ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        had_state = (folder / "m.run" / "state.pt").exists()
+        resumed = call([*self.line, "--resume"], folder, max_seconds=_MAX_SECONDS)
+        if resumed.status:
+            if had_state:
+                message = f"--resume ends with {resumed.status}: {resumed.err[-300:]}"
+                yield Fault("other", message)
+            yield from faults(resumed)
+            yield from _run_again([*self.line, "--overwrite"], folder, messages)
+        yield from _run_again(["inspect", "m.safetensors"], folder, messages)
+        log = _validation_log(folder)
+        if log != self._log:
+            yield Fault("rows", f"the log is {log} where undisturbed it is {self._log}")
 
 
 def _train_targets(sources: Sources) -> list[Target]:
-    line = [
-        "train",
-        str(sources.dataset),
-        "-o",
-        "m.safetensors",
-        "--units",
-        "8",
-        "--batch-size",
-        "4",
-        "--workers",
-        "1",
-    ]
-    line += ["--steps", str(_STEPS), "--val-fraction", "0.1"]
-    whole = sources.folder / "trained"
-    whole.mkdir()
-    call(line, whole, patience=_PATIENCE)
-    wanted = _log(whole)
-
-    def after(folder: Path, ended: Ended) -> Iterator[Fault]:
-        said = [ended.err]
-        begun = (folder / "m.run" / "state.pt").exists()
-        resumed = call([*line, "--resume"], folder, patience=_PATIENCE)
-        if resumed.status:
-            if begun:
-                yield Fault("other", f"--resume ends with {resumed.status}: {resumed.err[-300:]}")
-            yield from faults(resumed)
-            yield from _again([*line, "--overwrite"], folder, said)
-        yield from _again(["inspect", "m.safetensors"], folder, said)
-        if _log(folder) != wanted:
-            yield Fault("rows", f"the log is {_log(folder)} where undisturbed it is {wanted}")
-        yield from _leftovers(folder, said)
-
-    return [Target("train", line, lambda folder: None, after)]
+    line = ["train", str(sources.dataset), "-o", "m.safetensors", "--units", "8"]
+    line += ["--batch-size", "4", "--workers", "1"]
+    line += ["--steps", str(_TRAIN_STEPS), "--val-fraction", "0.1"]
+    whole = _run_undisturbed(line, sources.folder / "trained", (0,))
+    return [_Train(line, _validation_log(whole))]
 
 
-def _log(folder: Path) -> list[tuple[Any, ...]]:
-    """The step and the figures of every validation; the loss is a mean since the last start."""
-    lines = (folder / "m.run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [
-        tuple(json.loads(line)[name] for name in ("step", "epoch", "cer", "accuracy", "best"))
-        for line in lines
-    ]
+def _validation_log(folder: Path) -> list[tuple[Any, ...]]:
+    """Return the step and the figures of every validation.
+
+    The loss is left out, because it is a mean since the last start.
+    """
+    log = []
+    for line in (folder / "m.run" / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        log.append(tuple(entry[name] for name in ("step", "epoch", "cer", "accuracy", "best")))
+    return log
 
 
-# synth
+class _Synth(Target):
+    """`crnn synth`."""
 
-_SAMPLES = 300
+    def __init__(self, line: Sequence[str], dataset: Path) -> None:
+        super().__init__("synth", line)
+        self._samples = read_samples(dataset)
+
+    def check_output(self, folder: Path, ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        path = folder / "a.lmdb"
+        resume = []
+        if path.exists():
+            resume = ["--resume"]
+            samples = read_samples(path)
+            is_beginning = samples == self._samples[: len(samples)]
+            if not is_beginning or (ended.status == 0 and samples != self._samples):
+                yield Fault("rows", f"{len(samples)} samples that are not the first of the run")
+        again = Child([*self.line, *resume], folder, fresh=True).wait(_MAX_SECONDS)
+        messages.append(again.err)
+        if again.status:
+            yield Fault("other", f"afterwards ends with {again.status}: {again.err[-300:]}")
+        samples = read_samples(path)
+        if samples != self._samples:
+            count = f"{len(samples)} samples of {len(self._samples)}"
+            yield Fault("rows", f"{count} after another run")
 
 
 def _synth_targets(sources: Sources) -> list[Target]:
-    line = ["synth", "-o", "a.lmdb", "-n", str(_SAMPLES), "--workers", "2", "--preset", "document"]
-    fonts = sources.folder / "fonts"  # a thousand faces would take a minute to look through
+    line = ["synth", "-o", "a.lmdb", "-n", str(_SYNTH_SAMPLES), "--workers", "2"]
+    line += ["--preset", "document"]
+    fonts = sources.folder / "fonts"  # crnn would search a thousand installed fonts for a minute
     fonts.mkdir()
-    for place in sorted(Path("/usr/share/fonts").rglob("DejaVu*.ttf"))[:3]:
-        shutil.copy(place, fonts)
+    for path in sorted(Path("/usr/share/fonts").rglob("DejaVu*.ttf"))[:3]:
+        shutil.copy(path, fonts)
     if any(fonts.iterdir()):
         line += ["--fonts", str(fonts)]
     whole = sources.folder / "drawn"
     whole.mkdir()
-    ended = Child(line, whole, fresh=True).wait(_PATIENCE)
+    ended = Child(line, whole, fresh=True).wait(_MAX_SECONDS)
     if ended.status:
         raise SystemExit(ended.err)
-    wanted = samples(whole / "a.lmdb")
-
-    def after(folder: Path, ended: Ended) -> Iterator[Fault]:
-        said = [ended.err]
-        path = folder / "a.lmdb"
-        if path.exists():
-            there = samples(path)
-            if there != wanted[: len(there)] or (ended.status == 0 and there != wanted):
-                yield Fault("rows", f"{len(there)} samples that are not the first of the run")
-        again = Child([*line, *(["--resume"] if path.exists() else [])], folder, fresh=True).wait(
-            _PATIENCE
-        )
-        said.append(again.err)
-        if again.status:
-            yield Fault("other", f"afterwards ends with {again.status}: {again.err[-300:]}")
-        if samples(path) != wanted:
-            yield Fault("rows", f"{len(samples(path))} samples of {len(wanted)} after another run")
-        yield from _leftovers(folder, said)
-
-    return [Target("synth", line, lambda folder: None, after)]
+    return [_Synth(line, whole / "a.lmdb")]
 
 
-# export
+class _Export(Target):
+    """`crnn export`: new or with --overwrite."""
+
+    def __init__(self, kind: str, new_line: Sequence[str]) -> None:
+        overwrite_line = [*new_line, "--overwrite"]
+        super().__init__(f"export {kind}", new_line if kind == "new" else overwrite_line)
+        self._overwrites = kind == "overwrite"
+        self._overwrite_line = overwrite_line
+
+    def prepare(self, folder: Path) -> None:
+        if self._overwrites:
+            (folder / "a.onnx").write_bytes(b"mine")
+
+    def check_output(self, folder: Path, ended: Ended, messages: list[str]) -> Iterator[Fault]:
+        path = folder / "a.onnx"
+        is_old = self._overwrites and path.exists() and path.read_bytes() == b"mine"
+        if path.exists() and not is_old:
+            yield from _run_again(["inspect", "a.onnx"], folder, messages)
+        elif ended.status == 0 or (self._overwrites and not is_old):
+            yield Fault("store", "a.onnx is not there")
+        yield from _run_again(self._overwrite_line, folder, messages)
+        yield from _run_again(["inspect", "a.onnx"], folder, messages)
+        names = sorted(entry.name for entry in folder.iterdir())
+        leftovers = [name for name in names if not name.startswith((".", "a.onnx"))]
+        if leftovers:
+            yield Fault("other", f"left behind: {', '.join(leftovers)}")
 
 
 def _export_targets(sources: Sources) -> list[Target]:
     line = ["export", str(sources.model), "-o", "a.onnx"]
-    lines = {"new": line, "overwrite": [*line, "--overwrite"]}
-
-    def before(kind: str, folder: Path) -> None:
-        if kind == "overwrite":
-            (folder / "a.onnx").write_bytes(b"mine")
-
-    def after(kind: str, folder: Path, ended: Ended) -> Iterator[Fault]:
-        said = [ended.err]
-        path = folder / "a.onnx"
-        old = kind == "overwrite" and path.exists() and path.read_bytes() == b"mine"
-        if path.exists() and not old:
-            yield from _again(["inspect", "a.onnx"], folder, said)
-        elif ended.status == 0 or (kind == "overwrite" and not old):
-            yield Fault("store", "a.onnx is not there")
-        yield from _again(lines["overwrite"], folder, said)
-        yield from _again(["inspect", "a.onnx"], folder, said)
-        yield from _leftovers(folder, said)
-        others = sorted(
-            path.name for path in folder.iterdir() if not path.name.startswith((".", "a.onnx"))
-        )
-        if others:
-            yield Fault("other", f"left behind: {', '.join(others)}")
-
-    return [
-        Target(f"export {kind}", lines[kind], partial(before, kind), partial(after, kind))
-        for kind in lines
-    ]
+    return [_Export(kind, line) for kind in ("new", "overwrite")]
 
 
-_TARGETS: dict[str, Callable[[Sources], list[Target]]] = {
+_TARGET_BUILDERS: dict[str, Callable[[Sources], list[Target]]] = {
     "build-lmdb": _build_targets,
     "predict": _predict_targets,
     "train": _train_targets,

@@ -1,4 +1,4 @@
-"""Damage: bytes, numbers and JSON changed at random, always the same for the same generator."""
+"""Random changes of bytes, numbers and JSON that are the same for the same generator."""
 
 from __future__ import annotations
 
@@ -10,140 +10,129 @@ from random import Random
 from typing import Any
 
 EXTREMES = (
-    0,
-    1,
-    0x7F,
-    0x80,
-    0xFF,
-    0x7FFF,
-    0x8000,
-    0xFFFF,
-    0x7FFFFFFF,
-    0x80000000,
-    0xFFFFFFFF,
-    10**12,
-    2**63 - 1,
-    2**64 - 1,
-)
-_LEAVES: tuple[Any, ...] = (
-    None, True, 0, 1, -1, 7, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "\0",
-    "a", "\ud800", "x" * 100_000, "../../etc/passwd", [], {}, [[]], {"": None}, [0] * 1000, [1, 2, 3, 4, 5, 6, 7, 8],
+    0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 10**12,
+    2**63 - 1, 2**64 - 1,
+)  # fmt: skip
+_EXTREME_VALUES: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 7, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, float("nan"),
+    float("inf"), "", "\0", "a", "\ud800", "x" * 100_000, "../../etc/passwd", [], {}, [[]],
+    {"": None}, [0] * 1000, [1, 2, 3, 4, 5, 6, 7, 8],
 )  # fmt: skip
 
 
-def flips(draw: Random, data: bytes) -> bytes:
+def flip_bits(rng: Random, data: bytes) -> bytes:
     """Change one to sixteen bits."""
     changed = bytearray(data)
-    for _ in range(draw.choice((1, 2, 4, 16))):
-        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
+    for _ in range(rng.choice((1, 2, 4, 16))):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
     return bytes(changed)
 
 
-def run(draw: Random, data: bytes) -> bytes:
-    """Overwrite some bytes by zeros, ones, or anything."""
-    start = draw.randrange(len(data))
-    length = min(draw.choice((1, 4, 16, 256)), len(data) - start)
-    content = draw.choice((bytes(length), b"\xff" * length, draw.randbytes(length)))
+def overwrite(rng: Random, data: bytes) -> bytes:
+    """Overwrite some bytes with zeros, ones or random bytes."""
+    start = rng.randrange(len(data))
+    length = min(rng.choice((1, 4, 16, 256)), len(data) - start)
+    content = rng.choice((bytes(length), b"\xff" * length, rng.randbytes(length)))
     return data[:start] + content + data[start + length :]
 
 
-def cut(draw: Random, data: bytes) -> bytes:
+def truncate(rng: Random, data: bytes) -> bytes:
     """Keep only the beginning."""
-    return data[: draw.randrange(len(data))]
+    return data[: rng.randrange(len(data))]
 
 
-def insertion(draw: Random, data: bytes) -> bytes:
-    """Put further bytes between."""
-    place = draw.randrange(len(data) + 1)
-    return data[:place] + draw.randbytes(draw.choice((1, 3, 64))) + data[place:]
+def insert(rng: Random, data: bytes) -> bytes:
+    """Insert random bytes."""
+    index = rng.randrange(len(data) + 1)
+    return data[:index] + rng.randbytes(rng.choice((1, 3, 64))) + data[index:]
 
 
-def hole(draw: Random, data: bytes) -> bytes:
-    """Leave some bytes out."""
-    place = draw.randrange(len(data))
-    return data[:place] + data[place + draw.choice((1, 3, 64)) :]
+def delete(rng: Random, data: bytes) -> bytes:
+    """Delete some bytes."""
+    index = rng.randrange(len(data))
+    return data[:index] + data[index + rng.choice((1, 3, 64)) :]
 
 
-def extreme(draw: Random, data: bytes) -> bytes:
+def set_extreme(rng: Random, data: bytes) -> bytes:
     """Set a field near the beginning or the end, where headers are, to an extreme number."""
-    size = draw.choice((1, 2, 4, 8))
-    near = draw.randrange(min(96, len(data)))
-    place = draw.choice((near, near, len(data) - 1 - near, draw.randrange(len(data))))
-    number = draw.choice(EXTREMES) % (1 << 8 * size)
-    field = number.to_bytes(size, draw.choice(("little", "big")))
-    return (data[:place] + field + data[place + size :])[: max(len(data), place + size)]
+    size = rng.choice((1, 2, 4, 8))
+    near = rng.randrange(min(96, len(data)))
+    index = rng.choice((near, near, len(data) - 1 - near, rng.randrange(len(data))))
+    number = rng.choice(EXTREMES) % (1 << 8 * size)
+    field = number.to_bytes(size, rng.choice(("little", "big")))
+    return (data[:index] + field + data[index + size :])[: max(len(data), index + size)]
 
 
 MUTATIONS: tuple[Callable[[Random, bytes], bytes], ...] = (
-    flips,
-    run,
-    cut,
-    insertion,
-    hole,
-    extreme,
-    extreme,
+    flip_bits,
+    overwrite,
+    truncate,
+    insert,
+    delete,
+    set_extreme,
+    set_extreme,
 )
 
 
-def damaged(draw: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-    """`data` changed in one to three ways, or spliced with another file."""
-    if others and draw.random() < 0.1:
-        other = draw.choice(others)
-        return data[: draw.randrange(len(data))] + other[draw.randrange(len(other)) :]
-    for _ in range(draw.choice((1, 1, 2, 3))):
+def mutate(rng: Random, data: bytes, other_files: Sequence[bytes] = ()) -> bytes:
+    """Change `data` in one to three ways, or splice it with another file."""
+    if other_files and rng.random() < 0.1:
+        other = rng.choice(other_files)
+        return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+    for _ in range(rng.choice((1, 1, 2, 3))):
         if data:
-            data = draw.choice(MUTATIONS)(draw, data)
+            data = rng.choice(MUTATIONS)(rng, data)
     return data
 
 
-def png_header(draw: Random, data: bytes) -> bytes:
+def mutate_png_header(rng: Random, data: bytes) -> bytes:
     """Set a field of a PNG's IHDR to an extreme, under a right checksum."""
     header = list(struct.unpack(">IIBBBBB", data[16:29]))
-    field = draw.randrange(7)
-    header[field] = draw.choice(EXTREMES) & (0xFFFFFFFF if field < 2 else 0xFF)
+    field = rng.randrange(7)
+    header[field] = rng.choice(EXTREMES) & (0xFFFFFFFF if field < 2 else 0xFF)
     packed = struct.pack(">IIBBBBB", *header)
     return data[:16] + packed + struct.pack(">I", zlib.crc32(b"IHDR" + packed)) + data[33:]
 
 
-def tiff_tag(draw: Random, data: bytes) -> bytes:
+def mutate_tiff_tag(rng: Random, data: bytes) -> bytes:
     """Set the type, count or value of a tag on a little-endian TIFF's first page to an extreme."""
     (start,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[start : start + 2])
-    entry = start + 2 + 12 * draw.randrange(count)
-    place, size = draw.choice(((2, 2), (4, 4), (8, 4), (8, 4)))
-    field = (draw.choice(EXTREMES) % (1 << 8 * size)).to_bytes(size, "little")
-    return data[: entry + place] + field + data[entry + place + size :]
+    entry = start + 2 + 12 * rng.randrange(count)
+    offset, size = rng.choice(((2, 2), (4, 4), (8, 4), (8, 4)))
+    field = (rng.choice(EXTREMES) % (1 << 8 * size)).to_bytes(size, "little")
+    return data[: entry + offset] + field + data[entry + offset + size :]
 
 
-def picture(draw: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """An image file with damage of its format's kind, or of any."""
-    if data.startswith(b"\x89PNG") and draw.random() < 0.3:
-        return png_header(draw, data)
-    if data.startswith(b"II*\0") and draw.random() < 0.5:
-        return tiff_tag(draw, data)
-    return damaged(draw, data, others)
+def mutate_image(rng: Random, data: bytes, other_files: Sequence[bytes]) -> bytes:
+    """Damage an image file, in a way of its format or in any way."""
+    if data.startswith(b"\x89PNG") and rng.random() < 0.3:
+        return mutate_png_header(rng, data)
+    if data.startswith(b"II*\0") and rng.random() < 0.5:
+        return mutate_tiff_tag(rng, data)
+    return mutate(rng, data, other_files)
 
 
-def odd(draw: Random, value: Any) -> Any:
-    """Plain data with one of its leaves or branches replaced, left out or doubled."""
-    if isinstance(value, dict) and value and draw.random() < 0.9:
-        key = draw.choice(list(value))
-        fate = draw.random()
+def mutate_value(rng: Random, value: Any) -> Any:
+    """Replace, remove or repeat one of the leaves or branches of plain data."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        fate = rng.random()
         if fate < 0.1:
-            return {name: own for name, own in value.items() if name != key}
+            return {name: entry for name, entry in value.items() if name != key}
         if fate < 0.15:
             return {**value, f"{key}x": value[key]}
-        return {**value, key: odd(draw, value[key])}
-    if isinstance(value, list) and value and draw.random() < 0.9:
-        place = draw.randrange(len(value))
-        return [*value[:place], odd(draw, value[place]), *value[place + 1 :]]
-    if isinstance(value, str) and value.startswith("{") and draw.random() < 0.8:
-        return json.dumps(odd(draw, json.loads(value)))  # JSON in JSON
-    if isinstance(value, int) and draw.random() < 0.5:
-        return draw.choice((value + 1, -value, value * 1000, value - 1, 2 * value))
-    return draw.choice(_LEAVES)
+        return {**value, key: mutate_value(rng, value[key])}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        index = rng.randrange(len(value))
+        return [*value[:index], mutate_value(rng, value[index]), *value[index + 1 :]]
+    if isinstance(value, str) and value.startswith("{") and rng.random() < 0.8:
+        return json.dumps(mutate_value(rng, json.loads(value)))  # JSON in JSON
+    if isinstance(value, int) and rng.random() < 0.5:
+        return rng.choice((value + 1, -value, value * 1000, value - 1, 2 * value))
+    return rng.choice(_EXTREME_VALUES)
 
 
-def nested(depth: int = 100_000) -> str:
-    """JSON that is deeper than a recursive parser goes."""
+def nested_json(depth: int = 100_000) -> str:
+    """Return JSON that is nested deeper than a recursive parser goes."""
     return "[" * depth + "]" * depth

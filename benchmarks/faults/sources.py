@@ -1,4 +1,4 @@
-"""The good inputs that the campaign damages: small images of every format, a dataset, models, language models."""
+"""The good inputs that the campaign damages: images of every format, a dataset and models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crnn_cli.data.store import LmdbWriter
 
 STRIPES = ModelConfig("ab", minimum_width=8, widen_below=0)
 
-# log-probabilities from the brightness of each column: white is blank, grey is "a", black is "b"
+# log-probabilities from the brightness of a column: white is blank, grey is "a", black is "b"
 _GRAPH = """<ir_version: 8, opset_import: ["" : 17]>
 stripes (uint8[N,1,H,W] images, int64[N] widths) => (float[N,W,3] log_probs, int64[N] frames)
 <float[1,3] slopes = {0.15686, 0, -0.15686}, float[3] biases = {-30, 0, 10}, int64[1] last = {2}>
@@ -36,8 +36,8 @@ stripes (uint8[N,1,H,W] images, int64[N] widths) => (float[N,W,3] log_probs, int
 }"""
 
 
-class Picture(NamedTuple):
-    """An image file: what it is, its suffix, its bytes."""
+class ImageFile(NamedTuple):
+    """The kind, the suffix and the bytes of an image file."""
 
     name: str
     suffix: str
@@ -45,81 +45,79 @@ class Picture(NamedTuple):
 
 
 def stripes(text: str, height: int = 32) -> NDArray[np.uint8]:
-    """A picture of `text` that the model of `save_onnx` reads, (height, 8 * len + 8) uint8."""
+    """Draw `text` for the model of `save_onnx` as an image (height, 8 * len(text) + 8)."""
     image = np.full((height, 8 * len(text) + 8), 255, np.uint8)
-    for place, character in enumerate(text):
-        image[:, 8 * place + 4 : 8 * place + 8] = {"a": 128, "b": 0}[character]
+    for index, character in enumerate(text):
+        image[:, 8 * index + 4 : 8 * index + 8] = {"a": 128, "b": 0}[character]
     return image
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    return _saved(Image.fromarray(image), "PNG")
+    return encode(Image.fromarray(image), "PNG")
 
 
 @cache
-def pictures() -> tuple[Picture, ...]:
-    """One small picture of every kind that is in use."""
+def image_files() -> tuple[ImageFile, ...]:
+    """Return one small image file of every kind that is in use."""
     grey = Image.fromarray(stripes("abbaabab"))
     colour = grey.convert("RGB")
-    clear = grey.convert("RGBA")
-    clear.putalpha(Image.fromarray(255 - stripes("abbaabab")))
+    transparent = grey.convert("RGBA")
+    transparent.putalpha(Image.fromarray(255 - stripes("abbaabab")))
     palette = colour.quantize(16)
     bilevel = grey.convert("1")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     pages = {"save_all": True, "append_images": [bilevel]}
-    further = [Image.fromarray(stripes(text)) for text in ("ba", "abab")]
-    made = [
-        Picture("JPEG baseline", ".jpg", _saved(colour, "JPEG")),
-        Picture("JPEG progressive", ".jpg", _saved(colour, "JPEG", progressive=True)),
-        Picture("JPEG grey", ".jpeg", _saved(grey, "JPEG")),
-        Picture("JPEG CMYK", ".jpg", _saved(colour.convert("CMYK"), "JPEG")),
-        Picture("PNG 1 bit", ".png", _saved(bilevel, "PNG")),
-        Picture("PNG 8 bits", ".png", _saved(grey, "PNG")),
-        Picture("PNG 16 bits", ".png", _saved(deep, "PNG")),
-        Picture("PNG palette", ".png", _saved(palette, "PNG")),
-        Picture("PNG palette alpha", ".png", _saved(palette, "PNG", transparency=b"\0" * 4)),
-        Picture("PNG alpha", ".png", _saved(clear, "PNG")),
-        Picture("PNG grey alpha", ".png", _saved(clear.convert("LA"), "PNG")),
-        Picture("PNG interlaced", ".png", _interlaced(np.asarray(grey))),
-        Picture("TIFF pages", ".tif", _saved(grey, "TIFF", save_all=True, append_images=further)),
-        Picture("TIFF LZW", ".tiff", _saved(colour, "TIFF", compression="tiff_lzw")),
-        Picture("TIFF G4", ".tif", _saved(bilevel, "TIFF", compression="group4")),
-        Picture("TIFF G4 pages", ".tif", _saved(bilevel, "TIFF", compression="group4", **pages)),
-        Picture("TIFF deflate", ".tif", _saved(grey, "TIFF", compression="tiff_deflate")),
-        Picture("TIFF JPEG", ".tif", _saved(colour, "TIFF", compression="jpeg")),
-        Picture("TIFF 16 bits", ".tif", _saved(deep, "TIFF")),
-        Picture("TIFF tiled", ".tif", _tiled(np.asarray(grey))),
-        Picture("WebP lossy", ".webp", _saved(colour, "WEBP")),
-        Picture("WebP lossless", ".webp", _saved(colour, "WEBP", lossless=True)),
-        Picture("WebP alpha", ".webp", _saved(clear, "WEBP")),
-        Picture("BMP", ".bmp", _saved(colour, "BMP")),
-        Picture("BMP palette", ".bmp", _saved(palette, "BMP")),
-        Picture("BMP 1 bit", ".bmp", _saved(bilevel, "BMP")),
-    ]  # fmt: skip
-    return tuple(made)
+    further_pages = [Image.fromarray(stripes(text)) for text in ("ba", "abab")]
+    return (
+        ImageFile("JPEG baseline", ".jpg", encode(colour, "JPEG")),
+        ImageFile("JPEG progressive", ".jpg", encode(colour, "JPEG", progressive=True)),
+        ImageFile("JPEG grey", ".jpeg", encode(grey, "JPEG")),
+        ImageFile("JPEG CMYK", ".jpg", encode(colour.convert("CMYK"), "JPEG")),
+        ImageFile("PNG 1 bit", ".png", encode(bilevel, "PNG")),
+        ImageFile("PNG 8 bits", ".png", encode(grey, "PNG")),
+        ImageFile("PNG 16 bits", ".png", encode(deep, "PNG")),
+        ImageFile("PNG palette", ".png", encode(palette, "PNG")),
+        ImageFile("PNG palette alpha", ".png", encode(palette, "PNG", transparency=b"\0" * 4)),
+        ImageFile("PNG alpha", ".png", encode(transparent, "PNG")),
+        ImageFile("PNG grey alpha", ".png", encode(transparent.convert("LA"), "PNG")),
+        ImageFile("PNG interlaced", ".png", _interlaced(np.asarray(grey))),
+        ImageFile(
+            "TIFF pages", ".tif", encode(grey, "TIFF", save_all=True, append_images=further_pages)
+        ),
+        ImageFile("TIFF LZW", ".tiff", encode(colour, "TIFF", compression="tiff_lzw")),
+        ImageFile("TIFF G4", ".tif", encode(bilevel, "TIFF", compression="group4")),
+        ImageFile("TIFF G4 pages", ".tif", encode(bilevel, "TIFF", compression="group4", **pages)),
+        ImageFile("TIFF deflate", ".tif", encode(grey, "TIFF", compression="tiff_deflate")),
+        ImageFile("TIFF JPEG", ".tif", encode(colour, "TIFF", compression="jpeg")),
+        ImageFile("TIFF 16 bits", ".tif", encode(deep, "TIFF")),
+        ImageFile("TIFF tiled", ".tif", _tiled(np.asarray(grey))),
+        ImageFile("WebP lossy", ".webp", encode(colour, "WEBP")),
+        ImageFile("WebP lossless", ".webp", encode(colour, "WEBP", lossless=True)),
+        ImageFile("WebP alpha", ".webp", encode(transparent, "WEBP")),
+        ImageFile("BMP", ".bmp", encode(colour, "BMP")),
+        ImageFile("BMP palette", ".bmp", encode(palette, "BMP")),
+        ImageFile("BMP 1 bit", ".bmp", encode(bilevel, "BMP")),
+    )
 
 
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    """Return an image in a format of Pillow's."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
-def png_of(header: bytes, *parts: tuple[bytes, bytes]) -> bytes:
-    """A PNG of an IHDR and further chunks, with right checksums."""
+def png_of_chunks(header: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG of an IHDR and further chunks, with right checksums."""
     data = b"\x89PNG\r\n\x1a\n"
-    for kind, content in ((b"IHDR", header), *parts, (b"IEND", b"")):
-        data += (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
-        )
+    for kind, content in ((b"IHDR", header), *chunks, (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        data += struct.pack(">I", len(content)) + kind + content + checksum
     return data
 
 
 def _interlaced(image: NDArray[np.uint8]) -> bytes:
-    """A PNG in the seven passes of Adam7."""
+    """Return a PNG in the seven passes of Adam7."""
     passes = (
         (0, 0, 8, 8),
         (0, 4, 8, 8),
@@ -133,43 +131,54 @@ def _interlaced(image: NDArray[np.uint8]) -> bytes:
     for top, left, down, right in passes:
         lines += b"".join(b"\0" + line.tobytes() for line in image[top::down, left::right])
     height, width = image.shape
-    return png_of(
-        struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1), (b"IDAT", zlib.compress(lines))
-    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
+    return png_of_chunks(header, (b"IDAT", zlib.compress(lines)))
 
 
 def tiff(tags: Sequence[tuple[int, int, int, int]], data: bytes) -> bytes:
-    """A TIFF of one page: its tags as (tag, type, count, value), and data that begins at byte 8."""
+    """Return a TIFF of one page.
+
+    Args:
+        tags: The tags as (tag, type, count, value).
+        data: The data that begins at byte 8.
+    """
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(data))
     entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
-    return (
-        struct.pack("<2sHI", b"II", 42, 8 + len(data))
-        + data
-        + struct.pack("<H", len(tags))
-        + entries
-        + bytes(4)
-    )
+    return header + data + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 def _tiled(image: NDArray[np.uint8], side: int = 16) -> bytes:
+    """Return a TIFF of square tiles."""
     height, width = image.shape
-    whole = np.pad(image, ((0, -height % side), (0, -width % side)), mode="edge")
-    tiles = [
-        whole[top : top + side, left : left + side].tobytes()
-        for top in range(0, height, side)
-        for left in range(0, width, side)
+    padded = np.pad(image, ((0, -height % side), (0, -width % side)), mode="edge")
+    tiles = b""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            tiles += padded[top : top + side, left : left + side].tobytes()
+    size = side * side
+    count = len(tiles) // size
+    offsets = struct.pack(f"<{count}I", *range(8, 8 + len(tiles), size))
+    data = tiles + offsets + struct.pack(f"<{count}I", *[size] * count)
+    short = 3
+    long = 4
+    offsets_start = 8 + len(tiles)
+    tags = [
+        (256, long, 1, width),
+        (257, long, 1, height),
+        (258, short, 1, 8),
+        (259, short, 1, 1),
+        (262, short, 1, 1),
+        (277, short, 1, 1),
+        (322, long, 1, side),
+        (323, long, 1, side),
+        (324, long, count, offsets_start),
+        (325, long, count, offsets_start + 4 * count),
     ]
-    count, size = len(tiles), side * side
-    offsets = struct.pack(f"<{count}I", *(8 + size * k for k in range(count)))
-    data = b"".join(tiles) + offsets + struct.pack(f"<{count}I", *[size] * count)
-    short, long = 3, 4
-    tags = [(256, long, 1, width), (257, long, 1, height), (258, short, 1, 8), (259, short, 1, 1), (262, short, 1, 1),
-            (277, short, 1, 1), (322, long, 1, side), (323, long, 1, side), (324, long, count, 8 + size * count),
-            (325, long, count, 8 + size * count + 4 * count)]  # fmt: skip
     return tiff(tags, data)
 
 
 def save_onnx(path: Path) -> Path:
-    """A model whose readings of `stripes` are known, and that costs nothing."""
+    """Save a model whose readings of `stripes` are known, and that costs nothing."""
     from onnx import helper, parser
 
     model = parser.parse_model(_GRAPH)
@@ -179,7 +188,7 @@ def save_onnx(path: Path) -> Path:
 
 
 def save_model(path: Path) -> Path:
-    """An untrained CRNN, as small as they come."""
+    """Save an untrained CRNN, as small as possible."""
     import torch
 
     from crnn_cli.core.model import CRNN
@@ -192,10 +201,20 @@ def save_model(path: Path) -> Path:
 
 
 class Sources(NamedTuple):
-    """The folders and files that cases are made from."""
+    """The folders and files from which cases are made.
+
+    Attributes:
+        folder: The folder of all of them.
+        words: A folder of images with labels.tsv.
+        dataset: A dataset of the same images.
+        onnx: An exported model that reads them.
+        model: An untrained model.
+        arpa: A language model as text.
+        packed: The same language model, packed.
+    """
 
     folder: Path
-    words: Path  # images with labels.tsv
+    words: Path
     dataset: Path
     onnx: Path
     model: Path
@@ -205,28 +224,35 @@ class Sources(NamedTuple):
     @classmethod
     def make(cls, folder: Path, words: int = 60) -> Sources:
         """Make them all in `folder`."""
-        own = cls(folder, *(folder / name for name in _NAMES))
-        own.words.mkdir(parents=True)
-        draw = np.random.default_rng(0)
-        texts = ["".join(draw.choice(["a", "b"], draw.integers(1, 9))) for _ in range(words)]
-        with LmdbWriter(own.dataset) as writer:
-            for place, text in enumerate(texts):
+        sources = cls(
+            folder,
+            words=folder / "words",
+            dataset=folder / "good.lmdb",
+            onnx=folder / "model.onnx",
+            model=folder / "model.safetensors",
+            arpa=folder / "lm.arpa",
+            packed=folder / "lm.npz",
+        )
+        sources.words.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        texts = ["".join(rng.choice(["a", "b"], rng.integers(1, 9))) for _ in range(words)]
+        rows = ""
+        with LmdbWriter(sources.dataset) as writer:
+            for number, text in enumerate(texts):
+                name = f"{number:03d}.png"
                 image = stripes(text)
-                image = np.where(image == 255, 255 - (place % 50), image).astype(
-                    np.uint8
-                )  # each of its own content
-                (own.words / f"{place:03d}.png").write_bytes(png(image))
-                writer.add(png(image), text, image.shape[1], image.shape[0], f"{place:03d}.png")
-        rows = "".join(f"{place:03d}.png\t{text}\n" for place, text in enumerate(texts))
-        (own.words / "labels.tsv").write_text(rows, encoding="utf-8")
-        save_onnx(own.onnx)
-        save_model(own.model)
+                height, width = image.shape
+                paper = 255 - (number % 50)  # so that the content of each image differs
+                data = png(np.where(image == 255, paper, image).astype(np.uint8))
+                (sources.words / name).write_bytes(data)
+                writer.add(data, text, width, height, name)
+                rows += f"{name}\t{text}\n"
+        (sources.words / "labels.tsv").write_text(rows, encoding="utf-8")
+        save_onnx(sources.onnx)
+        save_model(sources.model)
         (folder / "text.txt").write_text("\n".join(texts), encoding="utf-8")
-        for path in (own.arpa, own.packed):
+        for path in (sources.arpa, sources.packed):
             ended = call(["lm", "text.txt", "-o", path.name, "--order", "3"], folder)
             if ended.status:
                 raise SystemExit(f"crnn lm failed: {ended.err}")
-        return own
-
-
-_NAMES = ("words", "good.lmdb", "model.onnx", "model.safetensors", "lm.arpa", "lm.npz")
+        return sources

@@ -1,4 +1,4 @@
-"""Datasets held against what is promised of them, read with nothing but LMDB."""
+"""Checks of datasets against their promises, which read them with nothing but LMDB."""
 
 from __future__ import annotations
 
@@ -12,43 +12,41 @@ from tally import Fault
 Sample = tuple[bytes, bytes]  # image, label
 
 
-def samples(path: Path) -> list[Sample]:
-    """The samples of a dataset, as its count says how many there are.
+def read_samples(path: Path) -> list[Sample]:
+    """Return the samples of a dataset, as many as its count declares.
 
     Raises:
-        ValueError: it is no dataset, or a sample is missing.
+        ValueError: The file is no dataset, or a sample is missing.
     """
+    samples = []
     try:
         with (
             lmdb.open(os.fsencode(path), readonly=True, lock=False, max_dbs=0) as environment,
             environment.begin() as transaction,
         ):
             count = int(transaction.get(b"num-samples") or b"-1")
-            found = []
             for number in range(1, count + 1):
-                image, label = (
-                    transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label")
-                )
+                image = transaction.get(b"image-%09d" % number)
+                label = transaction.get(b"label-%09d" % number)
                 if image is None or label is None:
                     raise ValueError(f"{path.name}: sample {number} of {count} is missing")
-                found.append((bytes(image), bytes(label)))
-    except lmdb.Error as fault:
-        raise ValueError(f"{path.name}: {fault}") from None
+                samples.append((bytes(image), bytes(label)))
+    except lmdb.Error as error:
+        raise ValueError(f"{path.name}: {error}") from None
     if count < 1:
         raise ValueError(f"{path.name}: no samples")
-    return found
+    return samples
 
 
-def faults_of_store(path: Path) -> Iterator[Fault]:
-    """The fault of a dataset that cannot be read."""
+def dataset_faults(path: Path) -> Iterator[Fault]:
+    """Yield the fault of a dataset that cannot be read."""
     try:
-        samples(path)
-    except ValueError as fault:
-        yield Fault("store", str(fault))
+        read_samples(path)
+    except ValueError as error:
+        yield Fault("store", str(error))
 
 
-def hidden(folder: Path) -> Iterator[Path]:
-    """The hidden files and folders under `folder` in which outputs grow."""
-    return (
-        path for path in folder.rglob(".*") if "partial" in path.name or path.name.endswith(".tmp")
-    )
+def partial_files(folder: Path) -> list[Path]:
+    """Return the hidden files and folders under `folder` in which outputs grow."""
+    hidden = folder.rglob(".*")
+    return [path for path in hidden if "partial" in path.name or path.name.endswith(".tmp")]

@@ -1,4 +1,4 @@
-"""Commands where something is missing, closed, full, read-only, or in use by another at the same moment."""
+"""Commands in hostile surroundings: something is missing, closed, full, read-only or in use."""
 
 from __future__ import annotations
 
@@ -9,85 +9,99 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from children import Child, Ended
 from sources import Sources
-from stores import hidden, samples
-from tally import Fault, Tally, faults, outcome
+from stores import dataset_faults, partial_files, read_samples
+from tally import Fault, faults, outcome
+from trials import Case, Trials
 
-_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
-_PATIENCE = 120.0
+_PR_CAPBSET_DROP = 24
+_CAP_DAC_OVERRIDE = 1
+_CAP_DAC_READ_SEARCH = 2
+_MAX_SECONDS = 120.0
+_STATUSES = (0, 1, 2)
+_PIPE_STATUSES = (141, -13)  # of a command whose reader has gone away
+_SLOW_VERBS = ("synth", "export")  # they write as the other verbs do
+
+_LABELLED_NAMES = (
+    b"a\tb.png",
+    b"a\nb.png",
+    b"a\rb.png",
+    b"a\\nb.png",
+    b"\xff\xfe.png",
+    b" .png",
+    b"a .png",
+    b"'\".png",
+    b"*.png",
+    b"[0].png",
+    "ä日本.png".encode(),
+    "a\u0308.png".encode(),
+)
+_UNLABELLED_NAMES = (b"a" * 251 + b".png", b"#1.tif.png", b"-.png")
 
 
 class Command(NamedTuple):
-    """A command and its output; the empty name stands for stdout."""
+    """A command and its output; an empty output stands for stdout."""
 
     line: list[str]
     output: str
 
 
 class Surrounding(NamedTuple):
-    """What is wrong around a command.
+    """A fault in the surroundings of a command.
 
     Attributes:
-        prepare: takes something away, in the child.
-        lost: descriptors that take no data: a command that writes to them cannot succeed.
-        mute: whether no message can or need be seen.
-        folder: changes the folder before, and gives what restores it.
+        prepare: Takes something away, in the child.
+        environment: Variables to set, or to remove where the value is None.
+        lost: Descriptors that take no data: a command that writes to them cannot succeed.
+        mute: No message can be seen, or need be.
+        change_folder: Changes the folder beforehand, and returns a function that restores it.
     """
 
     prepare: Callable[[], object] | None = None
     environment: Mapping[str, str | None] | None = None
     lost: Sequence[int] = ()
     mute: bool = False
-    folder: Callable[[Path], Callable[[], object]] | None = None
+    change_folder: Callable[[Path], Callable[[], object]] | None = None
 
 
-def surroundings(
-    sources: Sources, work: Path, tally: Tally, count: int, seed: int, start: int
-) -> None:
-    """Try every command in every surrounding; `count` and `start` choose among the cases."""
-    commands = _commands(sources)
-    cases: list[tuple[str, Callable[[Path], Iterator[tuple[Command, Ended, Fault | None]]]]] = []
-    wanted: dict[str, bytes | None] = {}
-    for name, command in commands.items():
-        for kind, around in _surroundings().items():
-            cases.append((f"{name}, {kind}", partial(_alone, command, around, wanted)))
+RunCase = Callable[[Case], None]
+Contents = dict[str, bytes | None]  # undisturbed outputs, by command
+
+
+def run_surroundings(trials: Trials) -> None:
+    """Try every command in every surrounding; the numbers of the cases choose among them."""
+    cases: dict[str, RunCase] = {}
+    contents: Contents = {}
+    for name, command in _commands(trials.sources).items():
+        for kind, surrounding in _surroundings().items():
+            cases[f"{name}, {kind}"] = partial(_run_alone, command, surrounding, contents)
         if command.output:
-            cases.append((f"{name}, two at once", partial(_together, command, wanted)))
-        for kind, odd in _odd_outputs(command).items():
-            cases.append((f"{name}, {kind}", partial(_alone, odd, Surrounding(), wanted)))
-    cases.append(("odd names", partial(_names, sources)))
-    for place, (name, run) in enumerate(cases):
-        if not start <= place < start + count:
-            continue
-        folder = work / f"{place:05d}"
-        folder.mkdir()
-        for command, ended, fault in run(folder):
-            tally.weigh(ended)
-            if fault is None:
-                tally.case(outcome(ended))
-            else:
-                repeat = f"python benchmarks/faults surroundings --start {place} --count 1"
-                said = fault._replace(said=f"{name}: {fault.said}")
-                tally.broken(said, f"{place:05d}", folder, command.line, repeat, ended.err)
-        shutil.rmtree(folder)
+            cases[f"{name}, two at once"] = partial(_run_two, command, contents)
+        for kind, odd_command in _odd_outputs(command).items():
+            cases[f"{name}, {kind}"] = partial(_run_alone, odd_command, Surrounding(), contents)
+    cases["odd names"] = _run_odd_names
+    for number, name, run_case in trials.select(cases):
+        with trials.case(number, name) as case:
+            run_case(case)
 
 
 def _commands(sources: Sources) -> dict[str, Command]:
-    words, dataset, model = str(sources.words), str(sources.dataset), ["--model", str(sources.onnx)]
+    words = str(sources.words)
+    dataset = str(sources.dataset)
+    model = ["--model", str(sources.onnx)]
     small = ["--units", "8", "--steps", "2", "--batch-size", "4", "--workers", "1"]
+    predict = ["predict", words, *model]
+    build = ["build-lmdb", words, f"{words}/labels.tsv", "-o", "a.lmdb"]
     return {
-        "build-lmdb": Command(
-            ["build-lmdb", words, f"{words}/labels.tsv", "-o", "a.lmdb"], "a.lmdb"
-        ),
-        "predict": Command(["predict", words, *model], ""),
-        "predict -o": Command(["predict", words, *model, "-o", "a.tsv"], "a.tsv"),
-        "predict --resume": Command(["predict", words, *model, "-o", "a.tsv", "--resume"], "a.tsv"),
+        "build-lmdb": Command(build, "a.lmdb"),
+        "predict": Command(predict, ""),
+        "predict -o": Command([*predict, "-o", "a.tsv"], "a.tsv"),
+        "predict --resume": Command([*predict, "-o", "a.tsv", "--resume"], "a.tsv"),
         "evaluate": Command(["evaluate", dataset, *model, "--predictions", "a.tsv"], "a.tsv"),
         "inspect --json": Command(["inspect", dataset, "--json"], ""),
         "inspect --sheet": Command(["inspect", dataset, "--sheet", "a.png"], "a.png"),
@@ -99,43 +113,41 @@ def _commands(sources: Sources) -> dict[str, Command]:
 
 
 def _surroundings() -> dict[str, Surrounding]:
-    found = {
-        f"files of at most {size} bytes": Surrounding(partial(_limit, size))
-        for size in (2048, 65536)
-    }
-    found["a full disk"] = Surrounding(folder=partial(_tmpfs, "size=64k"))
-    found["a disk without inodes"] = Surrounding(folder=partial(_tmpfs, "size=32m,nr_inodes=2"))
-    found["a read-only folder"] = Surrounding(_drop, folder=_read_only)
-    for name, closed in (
-        ("stdin", [0]),
-        ("stdout", [1]),
-        ("stderr", [2]),
-        ("every standard stream", [0, 1, 2]),
-    ):
-        found[f"{name} closed"] = Surrounding(
-            partial(_close, closed), lost=closed, mute=2 in closed
-        )
-    for name, full in (("stdout", [1]), ("stderr", [2])):
-        found[f"{name} full"] = Surrounding(partial(_full, full), lost=full, mute=2 in full)
-        found[f"{name} torn"] = Surrounding(partial(_torn, full), lost=full, mute=True)
+    found: dict[str, Surrounding] = {}
+    for size in (2048, 65536):
+        found[f"files of at most {size} bytes"] = Surrounding(partial(_limit_file_size, size))
+    small_disk = partial(_mount_tmpfs, "size=64k")
+    no_inodes = partial(_mount_tmpfs, "size=32m,nr_inodes=2")
+    found["a full disk"] = Surrounding(change_folder=small_disk)
+    found["a disk without inodes"] = Surrounding(change_folder=no_inodes)
+    found["a read-only folder"] = Surrounding(_obey_permissions, change_folder=_make_read_only)
+    streams = {"stdin": [0], "stdout": [1], "stderr": [2], "every standard stream": [0, 1, 2]}
+    for name, descriptors in streams.items():
+        close = partial(_close, descriptors)
+        closed = Surrounding(close, lost=descriptors, mute=2 in descriptors)
+        found[f"{name} closed"] = closed
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        fill = partial(_fill, descriptor)
+        found[f"{name} full"] = Surrounding(fill, lost=[descriptor], mute=descriptor == 2)
+        tear = partial(_tear, descriptor)
+        found[f"{name} torn"] = Surrounding(tear, lost=[descriptor], mute=True)
     found["no HOME"] = Surrounding(environment={"HOME": None})
-    found["a HOME that is read-only"] = Surrounding(_drop, {"HOME": "/usr"})
+    found["a HOME that is read-only"] = Surrounding(_obey_permissions, {"HOME": "/usr"})
     found["a HOME that is not there"] = Surrounding(environment={"HOME": "/nowhere"})
     found["no TMPDIR"] = Surrounding(environment={"TMPDIR": None})
     found["a TMPDIR that is not there"] = Surrounding(environment={"TMPDIR": "/nowhere"})
-    found["a TMPDIR that is read-only"] = Surrounding(_drop, {"TMPDIR": "/proc"})
-    found["an ASCII locale"] = Surrounding(
-        environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    )
+    found["a TMPDIR that is read-only"] = Surrounding(_obey_permissions, {"TMPDIR": "/proc"})
+    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    found["an ASCII locale"] = Surrounding(environment=ascii_locale)
     return found
 
 
-def _limit(size: int) -> None:
+def _limit_file_size(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def _drop() -> None:
-    """Let permissions hold for root as well, once the interpreter has started."""
+def _obey_permissions() -> None:
+    """Make file permissions apply to root as well, once the interpreter has started."""
     for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability)
 
@@ -145,133 +157,134 @@ def _close(descriptors: Sequence[int]) -> None:
         os.close(descriptor)
 
 
-def _full(descriptors: Sequence[int]) -> None:
-    full = os.open("/dev/full", os.O_WRONLY)
-    for descriptor in descriptors:
-        os.dup2(full, descriptor)
+def _fill(descriptor: int) -> None:
+    """Connect a descriptor to a full device."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
 
 
-def _torn(descriptors: Sequence[int]) -> None:
+def _tear(descriptor: int) -> None:
+    """Connect a descriptor to a pipe whose reader has gone away."""
     reader, writer = os.pipe()
-    for descriptor in descriptors:
-        os.dup2(writer, descriptor)
+    os.dup2(writer, descriptor)
     os.close(reader)
     os.close(writer)
 
 
-def _read_only(folder: Path) -> Callable[[], object]:
+def _make_read_only(folder: Path) -> Callable[[], object]:
     folder.chmod(0o555)
     return partial(folder.chmod, 0o755)
 
 
-def _tmpfs(options: str, folder: Path) -> Callable[[], object]:
-    """A small file system in place of the folder, where one may be mounted; else nothing is changed."""
+def _mount_tmpfs(options: str, folder: Path) -> Callable[[], object]:
+    """Mount a small file system over the folder; change nothing where mounting is not allowed."""
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return lambda: None
     return partial(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
 
 
-Results = Iterator[tuple[Command, Ended, Fault | None]]
-
-
-def _alone(
-    command: Command, around: Surrounding, wanted: dict[str, bytes | None], folder: Path
-) -> Results:
-    right = _right(command, folder, wanted)
-    restore = around.folder(folder) if around.folder else lambda: None
+def _run_alone(command: Command, surrounding: Surrounding, contents: Contents, case: Case) -> None:
+    """Run a command in a surrounding."""
+    content = _undisturbed_content(command, case.folder, contents)
+    change_folder = surrounding.change_folder
+    restore = change_folder(case.folder) if change_folder else lambda: None
     child = Child(
-        command.line, folder, fresh=True, prepare=around.prepare, environment=around.environment
+        command.line,
+        case.folder,
+        fresh=True,
+        prepare=surrounding.prepare,
+        environment=surrounding.environment,
     )
-    ended = child.wait(_PATIENCE)
-    found = [*_judged(ended, around), *_whole(command, folder, ended, right)]
-    if 1 in around.lost and not command.output and ended.status == 0:
+    ended = child.wait(_MAX_SECONDS)
+    found = [*_end_faults(ended, surrounding)]
+    found += _output_faults(command, case.folder, ended.status, ended.err, content)
+    if 1 in surrounding.lost and not command.output and ended.status == 0:
         found.append(Fault("rows", "done, although stdout took nothing"))
-    for fault in found:
-        yield command, ended, fault
+    case.record(command.line, ended, found)
     restore()
-    yield command, ended, None
+    case.trials.tally.count(outcome(ended))
 
 
-def _together(command: Command, wanted: dict[str, bytes | None], folder: Path) -> Results:
-    right = _right(command, folder, wanted)
-    children = [Child(command.line, folder, fresh=True) for _ in range(2)]
-    every = [child.wait(_PATIENCE) for child in children]
-    for ended in every:
-        for fault in _judged(ended, Surrounding()):
-            yield command, ended, fault
-    last = min(every, key=lambda ended: abs(ended.status))
-    if last.status:
-        yield (
-            command,
-            last,
-            Fault("other", f"both end with {[ended.status for ended in every]}: {last.err[-200:]}"),
-        )
-    told = replace(last, err="".join(ended.err for ended in every))
-    for fault in _whole(command, folder, told, right):
-        yield command, last, fault
-    for ended in every:
-        yield command, ended, None
+def _run_two(command: Command, contents: Contents, case: Case) -> None:
+    """Run a command twice at once."""
+    content = _undisturbed_content(command, case.folder, contents)
+    children = [Child(command.line, case.folder, fresh=True) for _ in range(2)]
+    ends = [child.wait(_MAX_SECONDS) for child in children]
+    for ended in ends:
+        case.record(command.line, ended, _end_faults(ended, Surrounding()))
+    best = min(ends, key=lambda ended: abs(ended.status))
+    found = []
+    if best.status:
+        statuses = [ended.status for ended in ends]
+        found.append(Fault("other", f"both end with {statuses}: {best.err[-200:]}"))
+    messages = "".join(ended.err for ended in ends)
+    found += _output_faults(command, case.folder, best.status, messages, content)
+    case.record(command.line, best, found)
+    for ended in ends:
+        case.trials.tally.count(outcome(ended))
 
 
-def _judged(ended: Ended, around: Surrounding) -> Iterator[Fault]:
-    statuses = (0, 1, 2, 141, -13) if around.lost else (0, 1, 2)
-    yield from (
-        fault
-        for fault in faults(ended, statuses=statuses)
-        if not (around.mute and "without a message" in fault.said)
-    )
+def _end_faults(ended: Ended, surrounding: Surrounding) -> Iterator[Fault]:
+    statuses = (*_STATUSES, *_PIPE_STATUSES) if surrounding.lost else _STATUSES
+    for fault in faults(ended, statuses=statuses):
+        if not (surrounding.mute and "without a message" in fault.message):
+            yield fault
 
 
-def _right(command: Command, folder: Path, wanted: dict[str, bytes | None]) -> bytes | None:
-    """The content of the output of an undisturbed run; None where it differs from run to run."""
+def _undisturbed_content(command: Command, folder: Path, contents: Contents) -> bytes | None:
+    """Return the output of an undisturbed run; None where it differs from run to run."""
     if not command.output or command.output.endswith((".safetensors", ".onnx", ".lmdb")):
         return None
-    key = " ".join(command.line[:-1] if command.line[-1] == command.output else command.line)
-    if key not in wanted:
-        side = folder.with_name("side")
-        side.mkdir()
-        Child(command.line, side, fresh=True).wait(_PATIENCE)
-        wanted[key] = (side / command.output).read_bytes()
-        shutil.rmtree(side)
-    return wanted[key]
+    words = command.line[:-1] if command.line[-1] == command.output else command.line
+    key = " ".join(words)
+    if key not in contents:
+        undisturbed = folder.with_name("side")
+        undisturbed.mkdir()
+        Child(command.line, undisturbed, fresh=True).wait(_MAX_SECONDS)
+        contents[key] = (undisturbed / command.output).read_bytes()
+        shutil.rmtree(undisturbed)
+    return contents[key]
 
 
-def _whole(command: Command, folder: Path, ended: Ended, right: bytes | None) -> Iterator[Fault]:
-    """Hold an output against the promise that it is whole or absent, and that nothing else stays."""
+def _output_faults(
+    command: Command, folder: Path, status: int, messages: str, content: bytes | None
+) -> Iterator[Fault]:
+    """Yield a fault where an output is neither whole nor absent, or where other files stay.
+
+    Args:
+        command: The command.
+        folder: Its working folder.
+        status: Its exit status.
+        messages: Its stderr.
+        content: The undisturbed output; None: unknown.
+    """
     path = folder / command.output
     if command.output and path.exists():
-        if path.suffix == ".lmdb":
-            try:
-                samples(path)
-            except ValueError as fault:
-                yield Fault("store", str(fault))
-        elif (
-            right is not None
-            and path.read_bytes() != right
-            and not _resumable(command, path, right)
-        ):
-            yield Fault("rows", f"{path.name} has {path.stat().st_size} bytes of {len(right)}")
-        elif not path.stat().st_size and "--resume" not in command.line:
-            yield Fault("store", f"{path.name} is empty")
-    elif command.output and ended.status == 0:
+        yield from _content_faults(command, path, content)
+    elif command.output and status == 0:
         yield Fault("store", f"done, and there is no {command.output!r}")
-    for left in hidden(folder):
-        if left.name not in ended.err:
-            yield Fault("other", f"{left.name} is left")
+    for leftover in partial_files(folder):
+        if leftover.name not in messages:
+            yield Fault("other", f"{leftover.name} is left")
 
 
-def _resumable(command: Command, path: Path, right: bytes) -> bool:
-    """Whether it is a file that --resume goes on with."""
-    return "--resume" in command.line and right.startswith(path.read_bytes())
+def _content_faults(command: Command, path: Path, content: bytes | None) -> Iterator[Fault]:
+    """Yield a fault where the output at `path` is not whole."""
+    resumes = "--resume" in command.line
+    if path.suffix == ".lmdb":
+        yield from dataset_faults(path)
+        return
+    data = path.read_bytes()
+    is_resumable = resumes and content is not None and content.startswith(data)
+    if content is not None and data != content and not is_resumable:
+        yield Fault("rows", f"{path.name} has {len(data)} bytes of {len(content)}")
+    elif not data and not resumes:
+        yield Fault("store", f"{path.name} is empty")
 
 
 def _odd_outputs(command: Command) -> dict[str, Command]:
-    """Names for the output that a file system takes; of a folder of samples its suffix is kept."""
-    if not command.output or command.line[0] in (
-        "synth",
-        "export",
-    ):  # they are slow, and write as the others do
+    """Return commands with odd names of outputs, which keep their suffix."""
+    if not command.output or command.line[0] in _SLOW_VERBS:
         return {}
     suffix = Path(command.output).suffix
     names = {
@@ -280,65 +293,41 @@ def _odd_outputs(command: Command) -> dict[str, Command]:
         "an output of 255 bytes": "a" * (255 - len(suffix)) + suffix,
         "an output of 256 bytes": "a" * (256 - len(suffix)) + suffix,
     }
-    return {
-        kind: Command(
-            [name if part == command.output else part for part in command.line],
-            name if "256" not in kind else "",
-        )
-        for kind, name in names.items()
-    }
+    commands = {}
+    for kind, name in names.items():
+        line = [name if word == command.output else word for word in command.line]
+        commands[kind] = Command(line, "" if "256" in kind else name)
+    return commands
 
 
-def _names(sources: Sources, folder: Path) -> Results:
-    """Images with names of every kind, read and built into a dataset."""
-    image = (sources.words / "000.png").read_bytes()
-    words = folder / "words"
+def _run_odd_names(case: Case) -> None:
+    """Read images with names of every kind, and build a dataset of them."""
+    image = (case.trials.sources.words / "000.png").read_bytes()
+    words = case.folder / "words"
     words.mkdir()
-    names = [
-        b"a\tb.png",
-        b"a\nb.png",
-        b"a\rb.png",
-        b"a\\nb.png",
-        b"\xff\xfe.png",
-        b" .png",
-        b"a .png",
-        b"'\".png",
-        b"*.png",
-    ]
-    names += [
-        b"[0].png",
-        "ä日本.png".encode(),
-        "a\u0308.png".encode(),
-        b"a" * 251 + b".png",
-        b"#1.tif.png",
-        b"-.png",
-    ]
-    for name in names:
-        Path(os.fsdecode(os.path.join(os.fsencode(words), name))).write_bytes(image)  # noqa: PTH118
-    read = Command(["predict", "words", "--model", str(sources.onnx), "--json"], "")
-    ended = Child(read.line, folder, fresh=True).wait(_PATIENCE)
-    for fault in faults(ended):
-        yield read, ended, fault
+    for name in (*_LABELLED_NAMES, *_UNLABELLED_NAMES):
+        (words / os.fsdecode(name)).write_bytes(image)
+    model = str(case.trials.sources.onnx)
+    read = Command(["predict", "words", "--model", model, "--json"], "")
+    ended = Child(read.line, case.folder, fresh=True).wait(_MAX_SECONDS)
     rows = [json.loads(line) for line in ended.out.splitlines()]
-    if len(rows) != len(names) or any(row["error"] for row in rows):
-        yield (
-            read,
-            ended,
-            Fault(
-                "rows", f"{len(rows)} rows of {len(names)}; {[r for r in rows if r['error']][:2]}"
-            ),
-        )
-    yield read, ended, None
-    for name in names[:-3]:
-        Path(os.fsdecode(os.path.join(os.fsencode(words), name[:-4] + b".gt.txt"))).write_text("ab")  # noqa: PTH118
+    errors = [row for row in rows if row["error"]]
+    count = len(_LABELLED_NAMES) + len(_UNLABELLED_NAMES)
+    found = [*faults(ended)]
+    if len(rows) != count or errors:
+        found.append(Fault("rows", f"{len(rows)} rows of {count}; {errors[:2]}"))
+    case.record(read.line, ended, found)
+    case.trials.tally.count(outcome(ended))
+    for name in _LABELLED_NAMES:
+        (words / os.fsdecode(name[:-4] + b".gt.txt")).write_text("ab")
     build = Command(["build-lmdb", "words", "--format", "pairs", "-o", "a.lmdb"], "a.lmdb")
-    ended = Child(build.line, folder, fresh=True).wait(_PATIENCE)
-    for fault in (*faults(ended), *_whole(build, folder, ended, None)):
-        yield build, ended, fault
-    if (folder / "a.lmdb").exists() and len(samples(folder / "a.lmdb")) != len(names) - 3:
-        yield (
-            build,
-            ended,
-            Fault("rows", f"{len(samples(folder / 'a.lmdb'))} samples of {len(names) - 3}"),
-        )
-    yield build, ended, None
+    ended = Child(build.line, case.folder, fresh=True).wait(_MAX_SECONDS)
+    found = [*faults(ended)]
+    found += _output_faults(build, case.folder, ended.status, ended.err, None)
+    dataset = case.folder / "a.lmdb"
+    if dataset.exists():
+        samples = len(read_samples(dataset))
+        if samples != len(_LABELLED_NAMES):
+            found.append(Fault("rows", f"{samples} samples of {len(_LABELLED_NAMES)}"))
+    case.record(build.line, ended, found)
+    case.trials.tally.count(outcome(ended))

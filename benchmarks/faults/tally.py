@@ -1,4 +1,4 @@
-"""What a part of the campaign found: counted, kept so that it can be repeated, and told as a row of Markdown."""
+"""The results of a part of the campaign: counts, kept folders, and a row of Markdown."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from children import PATIENCE, WALL, Ended
+from children import MAX_CPU_SECONDS, MAX_SECONDS, Ended
 
 KINDS = ("traceback", "crash", "hang", "rows", "store", "memory", "canary", "noise", "other")
 HEADS = ("part", "cases", "outcomes", *KINDS, "MB at most", "seconds")
-MEMORY = 2 << 30  # bytes that no command may need for a bad input
+MAX_MEMORY = 2 << 30  # bytes that no command may need for a bad input
 STATUSES = (0, 1, 2)
 
-_FOREIGN = re.compile(
-    r"(?i)libpng|libjpeg|Corrupt JPEG|TIFF\w*(Directory|Warning|Error)|TIFFFetch|OpenCV|\[ WARN|\[ERROR|"
-    r"\[\w:onnxruntime|Premature end of JPEG|Warning: |terminate called|Segmentation"
+_LIBRARY_NOISE = re.compile(
+    r"(?i)libpng|libjpeg|Corrupt JPEG|TIFF\w*(Directory|Warning|Error)|TIFFFetch|OpenCV|\[ WARN|"
+    r"\[ERROR|\[\w:onnxruntime|Premature end of JPEG|Warning: |terminate called|Segmentation"
 )
-# Of pixels that were written wrongly under right checksums: only decoding tells, and libpng cannot be kept silent.
-_TOLD = re.compile(
-    r"libpng (error: (bad adaptive filter value|Not enough image data)|warning: IDAT: Too much image data)$"
+# These messages concern wrong pixels under right checksums: only decoding finds them, and libpng
+# cannot be silenced.
+_ALLOWED_NOISE = re.compile(
+    r"libpng (error: (bad adaptive filter value|Not enough image data)|"
+    r"warning: IDAT: Too much image data)$"
 )
 
 
@@ -34,109 +36,121 @@ class Fault(NamedTuple):
     """A promise that was broken; `kind` is one of KINDS."""
 
     kind: str
-    said: str
+    message: str
 
 
 def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) -> Iterator[Fault]:
-    """The promises that every command breaks or keeps, whatever it is given.
+    """Yield the broken ones of the promises that every command keeps for every input.
 
     Args:
-        culprit: the name that the message must have where the command failed.
+        ended: The end of the command.
+        culprit: The name that the message must contain where the command failed.
+        statuses: The allowed exit statuses.
     """
-    said = " | ".join(ended.err.strip().splitlines()[-2:])[-300:]
+    last_lines = last_lines_of(ended.err)
+    internal_errors = [line for line in ended.err.splitlines() if "fault of crnn itself" in line]
+    refused = ended.status in (1, 2)
     if ended.hung:
-        yield Fault(
-            "hang", f"over {PATIENCE:.0f} s of the processor or {WALL:.0f} of the clock: {said}"
-        )
+        limits = f"over {MAX_CPU_SECONDS:.0f} s of the processor or {MAX_SECONDS:.0f} of the clock"
+        yield Fault("hang", f"{limits}: {last_lines}")
     elif ended.status < 0 and ended.status not in statuses:
-        yield Fault("crash", f"{signal.Signals(-ended.status).name}: {said}")
+        yield Fault("crash", f"{signal.Signals(-ended.status).name}: {last_lines}")
     elif ended.status not in statuses:
-        yield Fault("other", f"status {ended.status}: {said}")
-    elif ended.status in (1, 2) and not re.search(r"(?im)^(error|warning): |^Usage", ended.err):
-        yield Fault("other", f"status {ended.status} without a message: {said}")
-    elif "fault of crnn itself" in ended.err:
-        yield Fault(
-            "traceback",
-            next(line for line in ended.err.splitlines() if "fault of crnn itself" in line)[:300],
-        )
-    elif ended.status in (1, 2) and culprit and culprit not in ended.err:
-        yield Fault("other", f"the message does not name {culprit}: {said}")
+        yield Fault("other", f"status {ended.status}: {last_lines}")
+    elif refused and not re.search(r"(?im)^(error|warning): |^Usage", ended.err):
+        yield Fault("other", f"status {ended.status} without a message: {last_lines}")
+    elif internal_errors:
+        yield Fault("traceback", internal_errors[0][:300])
+    elif refused and culprit and culprit not in ended.err:
+        yield Fault("other", f"the message does not name {culprit}: {last_lines}")
     if "Traceback (most recent call last)" in ended.err:
-        yield Fault("traceback", said)
-    if noise := [
-        line for line in ended.err.splitlines() if _FOREIGN.search(line) and not _ours(line)
-    ]:
+        yield Fault("traceback", last_lines)
+    if noise := [line for line in ended.err.splitlines() if _is_noise(line)]:
         yield Fault("noise", f"{len(noise)} line(s) of a library on stderr: {noise[0][:200]}")
-    if ended.memory > MEMORY:
-        yield Fault("memory", f"{ended.memory >> 20:,} MB: {said}")
+    if ended.memory > MAX_MEMORY:
+        yield Fault("memory", f"{ended.memory >> 20:,} MB: {last_lines}")
 
 
-def _ours(line: str) -> bool:
-    return line.startswith(("error: ", "warning: ")) or _TOLD.match(line) is not None
+def last_lines_of(text: str) -> str:
+    """Return the last two lines of a message on one line of at most 300 characters."""
+    return " | ".join(text.strip().splitlines()[-2:])[-300:]
+
+
+def _is_noise(line: str) -> bool:
+    """Tell whether a line on stderr comes from a library that should be silent."""
+    if line.startswith(("error: ", "warning: ")) or _ALLOWED_NOISE.match(line):
+        return False
+    return _LIBRARY_NOISE.search(line) is not None
 
 
 class Tally:
-    """The result of a part; broken promises are told at once, and their folders copied to `kept`."""
+    """The result of a part.
 
-    def __init__(self, part: str, kept: Path) -> None:
-        self.part, self._kept = part, kept / part
-        self.cases, self.memory = 0, 0
+    Attributes:
+        part: The name of the part.
+        cases: The number of cases so far.
+        memory: The most bytes that a command held.
+        outcomes: The number of cases for each outcome.
+        broken_promises: The number of broken promises of each kind.
+    """
+
+    def __init__(self, part: str, keep: Path) -> None:
+        self.part = part
+        self.cases = 0
+        self.memory = 0
         self.outcomes: Counter[str] = Counter()
-        self.found: Counter[str] = Counter()
+        self.broken_promises: Counter[str] = Counter()
+        self._keep = keep / part
         self._start = time.perf_counter()
 
-    def case(self, outcome: str, count: int = 1) -> None:
-        self.cases += count
-        self.outcomes[outcome] += count
+    def count(self, outcome: str, cases: int = 1) -> None:
+        """Count cases with an outcome."""
+        self.cases += cases
+        self.outcomes[outcome] += cases
 
-    def weigh(self, ended: Ended) -> Ended:
-        """Note the memory of a child."""
+    def note_memory(self, ended: Ended) -> None:
+        """Note the memory of a command."""
         self.memory = max(self.memory, ended.memory)
-        return ended
 
-    def broken(
-        self,
-        fault: Fault,
-        name: str,
-        folder: Path,
-        line: Sequence[str],
-        repeat: str = "",
-        err: str = "",
+    def report(
+        self, fault: Fault, name: str, folder: Path, line: Sequence[str], repeat: str, err: str
     ) -> None:
-        """Count, tell and keep a broken promise of the command `line`, which ran in `folder`."""
-        self.found[fault.kind] += 1
-        target = self._kept / name
+        """Count, print and keep a broken promise of the command `line`, which ran in `folder`.
+
+        Args:
+            fault: The broken promise.
+            name: The name of the kept copy of `folder`.
+            folder: The folder of the case.
+            line: The arguments of the command.
+            repeat: The command that runs the case again.
+            err: The stderr of the command.
+        """
+        self.broken_promises[fault.kind] += 1
+        target = self._keep / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(folder, target, symlinks=True, ignore_dangling_symlinks=True)
-        told = f"{fault.kind}: {fault.said}\ncrnn {shlex.join(line)}\n{repeat}\n\n{err}\n"
+        record = f"{fault.kind}: {fault.message}\ncrnn {shlex.join(line)}\n{repeat}\n\n{err}\n"
         with (target / "repeat.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(told)
-        said = fault.said.encode("utf-8", "backslashreplace").decode()
-        print(
-            f"{self.part} {name}: {fault.kind}: {said}\n    {repeat}", file=sys.stderr, flush=True
-        )
+            file.write(record)
+        message = fault.message.encode("utf-8", "backslashreplace").decode()
+        report = f"{self.part} {name}: {fault.kind}: {message}\n    {repeat}"
+        print(report, file=sys.stderr, flush=True)
 
     def row(self) -> tuple[str, ...]:
+        """Return the cells of the part under HEADS."""
         outcomes = ", ".join(f"{count:,} {name}" for name, count in self.outcomes.most_common())
-        counts = (str(self.found[kind]) for kind in KINDS)
+        counts = [str(self.broken_promises[kind]) for kind in KINDS]
         seconds = time.perf_counter() - self._start
-        return (
-            self.part,
-            f"{self.cases:,}",
-            outcomes,
-            *counts,
-            f"{self.memory >> 20:,}",
-            f"{seconds:,.0f}",
-        )
+        costs = (f"{self.memory >> 20:,}", f"{seconds:,.0f}")
+        return self.part, f"{self.cases:,}", outcomes, *counts, *costs
 
 
 def outcome(ended: Ended) -> str:
-    """The name of an end, for counting."""
+    """Return the name of an end, for counting."""
     if ended.hung:
         return "hung"
     if ended.status < 0:
         return f"ended by {signal.Signals(-ended.status).name}"
-    return {0: "done", 1: "refused", 2: "refused as an option"}.get(
-        ended.status, f"status {ended.status}"
-    )
+    names = {0: "done", 1: "refused", 2: "refused as an option"}
+    return names.get(ended.status, f"status {ended.status}")
