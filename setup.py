@@ -1,11 +1,11 @@
-"""What pyproject.toml cannot say yet in a lasting form: the inner loops in C, left out where there is no compiler."""
+"""Build the inner loops in C, which pyproject.toml cannot describe in a stable form yet.
+
+They are left out where there is no compiler.
+"""
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension(
-            "crnn_cli.core.decoding._native", ["crnn_cli/core/decoding/_native.c"], optional=True
-        )
-    ]
+native = Extension(
+    "crnn_cli.core.decoding._native", ["crnn_cli/core/decoding/_native.c"], optional=True
 )
+setup(ext_modules=[native])

@@ -3,9 +3,9 @@
     python examples/compose_digits.py digits --root ~/mnist
     python examples/compose_digits.py digits --root data --download
 
-`--root` is a folder as torchvision lays it out, or a flat one that holds the four IDX files (gzipped or not). Writes
-`digits/images/` with `digits/labels.tsv`, made of training digits only, and `digits/images_test/` with
-`digits/labels_test.tsv`, made of test digits only.
+`--root` is a folder with the layout of torchvision, or a flat one that holds the four IDX files,
+gzipped or not. The script writes `digits/images/` with `digits/labels.tsv`, composed of training
+digits only, and `digits/images_test/` with `digits/labels_test.tsv`, composed of test digits only.
 """
 
 from __future__ import annotations
@@ -27,21 +27,30 @@ from torchvision.datasets import EMNIST, MNIST
 Source = Literal["mnist", "emnist"]
 Images = NDArray[np.uint8]  # (N, 28, 28), 0 where there is no ink
 
-PREFIXES = {"mnist": ("train-", "t10k-"), "emnist": ("emnist-digits-train-", "emnist-digits-test-")}
+PREFIXES: dict[Source, tuple[str, str]] = {
+    "mnist": ("train-", "t10k-"),
+    "emnist": ("emnist-digits-train-", "emnist-digits-test-"),
+}
+
+
+def idx_files(root: Path, source: Source) -> dict[str, Path | None]:
+    """Return the path of each IDX file in a flat folder, by name; None: the file is missing."""
+    files = {}
+    for prefix in PREFIXES[source]:
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+            name = prefix + kind
+            paths = (root / name, root / f"{name}.gz")
+            files[name] = next((path for path in paths if path.is_file()), None)
+    return files
 
 
 @contextmanager
 def torchvision_root(root: Path, source: Source) -> Iterator[Path]:
-    """`root` itself, or where it holds the IDX files directly, a temporary folder laid out as torchvision reads it."""
-    names = [
-        prefix + kind
-        for prefix in PREFIXES[source]
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    ]
-    files = {
-        name: next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None)
-        for name in names
-    }
+    """Yield a folder with the layout of torchvision.
+
+    It is `root`, or a temporary folder where `root` holds the IDX files directly.
+    """
+    files = idx_files(root, source)
     if not any(files.values()):
         yield root
         return
@@ -51,18 +60,16 @@ def torchvision_root(root: Path, source: Source) -> Iterator[Path]:
         for name, path in files.items():
             if path is None:
                 raise SystemExit(f"{root}: has no {name} or {name}.gz beside the other files")
-            with (
-                gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed,
-                (raw / name).open("wb") as out,
-            ):
-                shutil.copyfileobj(packed, out)
+            open_file = gzip.open if path.suffix == ".gz" else open
+            with open_file(path, "rb") as source_file, (raw / name).open("wb") as raw_file:
+                shutil.copyfileobj(source_file, raw_file)
         yield Path(folder)
 
 
 def read_digits(
     root: Path, source: Source, train: bool, download: bool
 ) -> tuple[Images, NDArray[np.int64]]:
-    """Digits (N, 28, 28) and what they are (N,), of the training or the test part."""
+    """Return the digits (N, 28, 28) and their values (N,) of the training or the test part."""
     if source == "emnist":
         data: MNIST = EMNIST(str(root), split="digits", train=train, download=download)
         images = data.data.numpy().transpose(0, 2, 1)  # the set is stored on its side
@@ -73,14 +80,17 @@ def read_digits(
 
 
 def compose(digits: Images, rng: np.random.Generator) -> Images:
-    """(L, 28, 28) digits to one image (32, W) of dark ink on light paper: unevenly spaced, never one over another."""
+    """Join digits (L, 28, 28) to an image (32, W) of dark ink on light paper.
+
+    The digits are unevenly spaced and never overlap.
+    """
     page = np.zeros((32, 40 * (len(digits) + 1)), np.uint8)
     x = end = int(rng.integers(1, 7))
     for digit in digits:
         left, _, width, _ = cv2.boundingRect(digit)
         y = int(rng.integers(0, 5))
-        place = page[y : y + 28, x : x + width]
-        np.maximum(place, digit[:, left : left + width], out=place)
+        target = page[y : y + 28, x : x + width]
+        np.maximum(target, digit[:, left : left + width], out=target)
         end = x + width
         x = end + int(rng.integers(0, 9))
     return 255 - page[:, : end + int(rng.integers(1, 7))]
@@ -94,7 +104,16 @@ def write(
     source: tuple[Images, NDArray[np.int64]],
     rng: np.random.Generator,
 ) -> None:
-    """`count` images under `folder/imagesPART` and their rows in `folder/labelsPART.tsv`."""
+    """Write `count` images under `folder/imagesPART`, and their rows in `folder/labelsPART.tsv`.
+
+    Args:
+        folder: The folder to write into.
+        part: The suffix of the names.
+        count: The number of images.
+        length: The number of digits in an image.
+        source: The digits (N, 28, 28) and their values (N,).
+        rng: The generator of all random draws.
+    """
     digits, values = source
     images = folder / f"images{part}"
     images.mkdir(parents=True, exist_ok=True)
@@ -120,15 +139,14 @@ def main(
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Compose labelled images of digit sequences from MNIST or EMNIST."""
-    with torchvision_root(root, source) as found:
+    with torchvision_root(root, source) as torchvision_folder:
         try:
-            parts = [read_digits(found, source, train, download) for train in (True, False)]
-        except RuntimeError as fault:
-            raise SystemExit(f"{root}: {fault} (or put the four IDX files there)") from None
-    for name, number, digits, stream in zip(
-        ("", "_test"), (count, test), parts, (0, 1), strict=True
-    ):
-        write(folder, name, number, length, digits, np.random.default_rng((seed, stream)))
+            train_digits = read_digits(torchvision_folder, source, True, download)
+            test_digits = read_digits(torchvision_folder, source, False, download)
+        except RuntimeError as error:
+            raise SystemExit(f"{root}: {error} (or put the four IDX files there)") from None
+    write(folder, "", count, length, train_digits, np.random.default_rng((seed, 0)))
+    write(folder, "_test", test, length, test_digits, np.random.default_rng((seed, 1)))
 
 
 if __name__ == "__main__":
