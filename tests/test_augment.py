@@ -1,4 +1,7 @@
-"""Laws of augmentation: a change depends on the sample's key alone, labels stay feasible, padding is never seen."""
+"""Laws of augmentation.
+
+A change depends on the sample's key alone, labels stay feasible, and padding has no influence.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,16 @@ def batch(*texts: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sample_is_changed_alike_whatever_its_batch(kind: Augmentation) -> None:
+def test_a_change_does_not_depend_on_the_batch(kind: Augmentation) -> None:
     augment = Augmenter(kind, "tiny", "cpu")
     images, widths = batch("one", "two words", "three times as long")
     needed = np.array([3, 9, 19])
-    together, new = augment(images, widths, needed, KEYS[:3])
+    together, new_widths = augment(images, widths, needed, KEYS[:3])
     for row in range(3):
         only = slice(row, row + 1)
-        alone, width = augment(
-            images[only, :, :, : widths[row]], widths[only], needed[only], KEYS[only]
-        )
-        assert int(width) == int(new[row])
+        image = images[only, :, :, : widths[row]]
+        alone, width = augment(image, widths[only], needed[only], KEYS[only])
+        assert int(width) == int(new_widths[row])
         edge = int(width) - 1  # the blur of the last column looks beyond it
         torch.testing.assert_close(
             alone[0, :, :, :edge], together[row, :, :, :edge], atol=0.05, rtol=0
@@ -43,39 +45,40 @@ def test_a_sample_is_changed_alike_whatever_its_batch(kind: Augmentation) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_stands_in_the_padding_does_not_matter(kind: Augmentation) -> None:
+def test_the_content_of_padding_has_no_influence(kind: Augmentation) -> None:
     augment = Augmenter(kind, "tiny", "cpu")
     images, widths = batch("one", "a longer text")
-    other = images.clone()
-    other[0, :, :, widths[0] :] = 77
-    before, new = augment(images, widths, np.array([3, 13]), KEYS[:2])
-    after, _ = augment(other, widths, np.array([3, 13]), KEYS[:2])
-    torch.testing.assert_close(
-        before[0, :, :, : new[0]], after[0, :, :, : new[0]], atol=0.01, rtol=0
-    )
+    changed_padding = images.clone()
+    changed_padding[0, :, :, widths[0] :] = 77
+    before, new_widths = augment(images, widths, np.array([3, 13]), KEYS[:2])
+    after, _ = augment(changed_padding, widths, np.array([3, 13]), KEYS[:2])
+    width = int(new_widths[0])
+    torch.testing.assert_close(before[0, :, :, :width], after[0, :, :, :width], atol=0.01, rtol=0)
 
 
 @given(needed=st.integers(1, 60), key=st.integers(0, 2**63))
 def test_a_label_still_fits_its_image(needed: int, key: int) -> None:
     images, widths = batch("some text")
     augment = Augmenter("strong", "tiny", "cpu")
-    changed, new = augment(images, widths, np.array([needed]), np.array([key], np.uint64))
-    assert frames(int(new[0]), "tiny") >= needed
-    assert changed.shape[3] == int(new[0])
+    changed, new_widths = augment(images, widths, np.array([needed]), np.array([key], np.uint64))
+    assert frames(int(new_widths[0]), "tiny") >= needed
+    assert changed.shape[3] == int(new_widths[0])
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 255
 
 
 def test_augmentations_share_no_random_numbers() -> None:
-    columns = [0, *(c for step in (*WARPS, *RECOLOURINGS) for c in step.columns)]  # 0: stretching
+    columns = [0]  # of stretching
+    for step in (*WARPS, *RECOLOURINGS):
+        columns += step.columns
     assert len(set(columns)) == len(columns)
 
 
 def test_none_changes_nothing() -> None:
     images, widths = batch("one", "two")
-    same, new = Augmenter("none", "tiny", "cpu")(images, widths, np.array([3, 3]), KEYS[:2])
+    same, new_widths = Augmenter("none", "tiny", "cpu")(images, widths, np.array([3, 3]), KEYS[:2])
     assert torch.equal(same, images)
-    assert torch.equal(new, widths)
+    assert torch.equal(new_widths, widths)
 
 
 def test_tall_colour_lines_have_noise_enough() -> None:

@@ -1,4 +1,4 @@
-"""Every row of docs/bad-input.md, through the command line: one message that names the culprit, and its exit status."""
+"""Every row of docs/bad-input.md through the command line, with its message and exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ ROWS = [line.split(" | ")[0].strip("| ") for line in TABLE.splitlines() if line.
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Data sets, models and label files, good and bad; commands of this module write only what they may overwrite."""
+    """Make good and bad datasets, models and label files.
+
+    The commands of this module write only files that they may overwrite.
+    """
     folder = tmp_path_factory.mktemp("bad input")
     (folder / "images").mkdir()
     with LmdbWriter(folder / "good.lmdb") as writer:
@@ -112,10 +115,19 @@ def make_labels(folder):
 
 
 class Case(NamedTuple):
-    row: str  # how it begins
+    """A command with bad input, and its refusal.
+
+    Attributes:
+        row: The beginning of the row in the page.
+        line: The arguments of the command.
+        code: The exit status.
+        message: A part of the message, or several parts with "..." between them.
+    """
+
+    row: str
     line: str
     code: int
-    message: str  # or several, between which ... stands
+    message: str
 
 
 DATASETS = {
@@ -127,13 +139,16 @@ DATASETS = {
     "other": "other.lmdb: an LMDB, but no text dataset",
     "folder": "folder.lmdb: no dataset (there is no data.mdb",
 }
+PT2_MESSAGE = (
+    "a .pt2 file can run code when it is loaded, so crnn does not read it: give the .safetensors"
+)
 MODELS = {
     "gone.safetensors": "no such model file",
     "gone.onnx": "no such model file",
     "gone.pt2": "no such model file",
     "foreign.safetensors": "not a crnn model file",
     "foreign.onnx": "not an ONNX model",
-    "program.pt2": "a .pt2 file can run code when it is loaded, so crnn does not read it: give the .safetensors",
+    "program.pt2": PT2_MESSAGE,
     "cut.safetensors": "truncated (",
     "cut.onnx": "not an ONNX model, damaged or truncated",
     "later.safetensors": "model format 99, this version reads format 1",
@@ -459,20 +474,19 @@ def test_bad_input(folder, crnn, monkeypatch, case):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     code, _, err = crnn(*case.line.split())
     assert code == case.code, err
-    said = " ".join(err.replace("│", " ").split())
-    rest = said
-    for part in case.message.split(" ... "):
-        assert part in rest, said
-        rest = rest.partition(part)[2]
+    message = " ".join(err.replace("│", " ").split())
+    rest = message
+    for fragment in case.message.split(" ... "):
+        assert fragment in rest, message
+        rest = rest.partition(fragment)[2]
     assert "Traceback" not in err
     assert not [
         entry.name
         for entry in folder.iterdir()
         if entry.name.startswith("no.") or "partial" in entry.name
     ]
-    assert all(
-        (folder / name).read_text() == "mine" for name in ("there.tsv", "there.png", "there.onnx")
-    )
+    for name in ("there.tsv", "there.png", "there.onnx"):
+        assert (folder / name).read_text() == "mine"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -528,8 +542,10 @@ def test_a_signal_in_predict(folder, crnn, monkeypatch, signum, status):
 def test_torch_that_is_not_installed(folder, line):
     with python(folder, WITHOUT_TORCH, *line.split()) as process:
         out, err = process.communicate(timeout=120)
-    said = "error: torch is not installed: pip install torch, or take an exported model (.onnx)\n"
-    assert (process.returncode, out, err.decode()) == (1, b"", said)
+    message = (
+        "error: torch is not installed: pip install torch, or take an exported model (.onnx)\n"
+    )
+    assert (process.returncode, out, err.decode()) == (1, b"", message)
 
 
 def test_a_list_in_utf_16(folder, crnn, monkeypatch):
@@ -601,10 +617,13 @@ TESTS = {
 
 
 def test_every_row_of_the_page_is_tried():
-    begins = {*(case.row for case in CASES), *TESTS}
-    assert [begin for begin in begins if not any(row.startswith(begin) for row in ROWS)] == []
-    assert [row for row in ROWS if sum(row.startswith(begin) for begin in begins) != 1] == []
-    for module, _, function in (test.partition(".") for test in TESTS.values()):
+    prefixes = {*(case.row for case in CASES), *TESTS}
+    for prefix in prefixes:
+        assert any(row.startswith(prefix) for row in ROWS), prefix
+    for row in ROWS:
+        assert sum(row.startswith(prefix) for prefix in prefixes) == 1, row
+    for test in TESTS.values():
+        module, _, function = test.partition(".")
         assert f"def {function}(" in (Path(__file__).parent / f"test_{module}.py").read_text(
             encoding="utf-8"
         )

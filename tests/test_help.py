@@ -1,4 +1,4 @@
-"""Help and shell completion: they answer for every verb, explain every option, and load nothing heavy."""
+"""Help and completion answer for every verb, explain every option and load nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crnn_cli.app import app
 HEAVY = {"torch", "torchvision", "cv2", "onnxruntime", "lmdb", "numpy"}
 VERBS = ("build-lmdb", "evaluate", "export", "inspect", "lm", "predict", "synth", "train")
 
-# runs the script's own entry point, then says on stderr's last line which heavy modules are loaded
+# runs the entry point of the script; the last line of stderr names the heavy modules that it loaded
 SCRIPT = f"""
 import atexit, sys
 atexit.register(lambda: print(*sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))
@@ -25,7 +25,7 @@ run()
 
 
 def crnn(*args: str, **environment: str) -> tuple[int, str, str]:
-    """Exit status, stdout, and the heavy modules that were loaded."""
+    """Run crnn; return its exit status, its stdout and the heavy modules that it loaded."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *args],
         env={**os.environ, "COLUMNS": "100", **environment},
@@ -40,7 +40,8 @@ def commands() -> dict[str, typer.core.TyperCommand]:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     context = typer.Context(group)
-    return {verb: group.get_command(context, verb) for verb in group.list_commands(context)}  # type: ignore[misc]
+    verbs = group.list_commands(context)
+    return {verb: group.get_command(context, verb) for verb in verbs}  # type: ignore[misc]
 
 
 def test_the_verbs() -> None:
@@ -64,7 +65,7 @@ def test_version_answers_without_heavy_modules() -> None:
 def test_every_option_is_explained(verb: str) -> None:
     command = commands()[verb]
     assert command.help
-    assert [p.name for p in command.params if not getattr(p, "help", None)] == []
+    assert [option.name for option in command.params if not getattr(option, "help", None)] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
