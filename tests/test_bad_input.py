@@ -568,16 +568,16 @@ TESTS = {
         "hostile_images.test_an_image_of_the_largest_size_is_read_and_no_larger_one",
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
-    "a pipe, a socket or a device": "inputs.test_what_would_be_waited_for_is_refused",
+    "a pipe, a socket or a device": "inputs.test_pipes_sockets_and_devices_are_refused",
     "a label of over 65,536": "build.test_a_label_that_no_line_of_text_has_is_rejected",
     "half a surrogate pair": "hostile_datasets.test_any_label_file_gives_rows_or_a_message",
     "blanks before a text": "labels.test_blanks_before_a_csv_text_count_within_quotes_alone",
-    "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_a_place",
+    "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_its_place",
     "a dataset with flipped bits":
         "hostile_datasets.test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it",
     "a dataset that tells of more":
         "hostile_datasets.test_more_samples_than_records_are_not_believed",
-    "a dataset among others": "inputs.test_a_dataset_that_cannot_be_opened_leaves_the_others",
+    "a dataset among others": "inputs.test_a_dataset_that_cannot_be_opened_costs_no_other_input",
     "a Parquet table": "inputs.test_large_row_groups_are_refused_and_large_values_come_one_by_one",
     "a dataset that another build":
         "hostile_datasets.test_a_reader_keeps_its_samples_while_another_process_adds_to_them",
