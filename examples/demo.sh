@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The bundled model on the images beside this script; then every command once, on words rendered here: about three minutes
-# on two cores. Usage: examples/demo.sh [BIN]
-# Fails unless 95 % of the images kept aside are read exactly, by the trained model and by its export alike.
+# Reads the images beside this script with the bundled model; then runs every command once, on words
+# that it renders: about three minutes on two cores. Usage: examples/demo.sh [BIN]
+# Fails unless the trained model and its export both read 95 % of the held-out images exactly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$(cd "${1:-.venv/bin}" && pwd)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as fast on so small a network, and steady beside other work
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # as fast for so small a network, and steady beside other work
 
 rm -rf demo
 mkdir demo
-here=$(pwd -P) # a model.safetensors that lies here is not the bundled one
+here=$(pwd -P) # a model.safetensors in this folder would replace the bundled model
 (cd demo && env -u CRNN_MODEL "$bin/crnn" predict "$here/examples/words" "$here/examples/lines" -o examples.tsv)
 "$bin/python" examples/render_words.py demo/words --count 1000 --test 200
 "$bin/crnn" build-lmdb demo/words demo/words/labels.tsv -o demo/train.lmdb

@@ -1,11 +1,13 @@
 #!/bin/bash
-# Makes a model such as those that come with the package, from open faces and English texts alone:
+# Trains a model such as the bundled ones, from open fonts and English texts alone:
 #
 #     bash recipes/bundled.sh FOLDER [BACKBONE [MINUTES]]       BACKBONE: tiny (default); MINUTES: of training (120)
 #
-# As root on Debian 12, with crnn, torchrun and pip on the PATH. What is done already is kept: run again, it goes on where
-# it was stopped. FOLDER gets some 1 GB. Variables: SCENES and LINES, how many samples of each kind are rendered; SEED
-# of the samples; INIT, a model to go on from (both for a new FOLDER); PROCESSES that train, one a core or one a GPU.
+# Run it as root on Debian 12, with crnn, torchrun and pip on the PATH. Finished steps are kept: run
+# again, the script continues where it was stopped. FOLDER grows to some 1 GB. Variables: SCENES and
+# LINES are the numbers of samples of each kind; SEED is the seed of the samples; INIT is a model to
+# start from (both for a new FOLDER); PROCESSES is the number of training processes, one for each
+# core or for each GPU.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Renders the images of examples/words and examples/lines, with faces that no training saw:
+# Renders the images of examples/words and examples/lines, with fonts that no training saw:
 #
-#     bash recipes/examples.sh FOLDER      FOLDER: where recipes/bundled.sh has its faces and words
+#     bash recipes/examples.sh FOLDER      FOLDER: the folder of recipes/bundled.sh with fonts and words
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")

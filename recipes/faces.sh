@@ -1,7 +1,8 @@
 #!/bin/bash
-# Links the faces that recipes/fonts.sh installed into FOLDER/seen, to learn from, and FOLDER/unseen: twelve families of
-# all kinds that no training sees, to validate with and to render examples/ with. Of the seen ones also: FOLDER/typed,
-# those of typewriters and terminals, and FOLDER/hand, those written by hand.
+# Links the fonts that recipes/fonts.sh installed into FOLDER/seen, to train with, and FOLDER/unseen,
+# twelve families of all kinds that no training sees, to validate with and to render examples/ with.
+# Of the seen fonts, FOLDER/typed holds those of typewriters and terminals, and FOLDER/hand those of
+# handwriting.
 #
 #     bash recipes/faces.sh FOLDER
 set -euo pipefail
@@ -13,7 +14,7 @@ TYPED='gnutypewriter|freemono|liberationmono|cousine|cursor|cmuntt|cmuntx|cmuntb
 TYPED+='|compagnon|nimbusmono|lmmono'
 HAND="breip bwht femkeklaver rufscript kristi dancingscript ecolier-court joscelyn isabella humor-sans tomsontalks sjfonts
     levien-typoscript comic-neue yusei-magic seto kiloji"
-PENS='nanumpen|nanumbrush|z003' # in packages of other faces
+PENS='nanumpen|nanumbrush|z003' # in packages of other fonts
 
 for package in $(tail -n +2 "$(dirname "$0")/fonts.tsv" | cut -f 1); do
     # shellcheck disable=SC2086 # the list is words

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Installs a broad choice of Debian's open fonts to render text with (Debian 12, main; about 160 MB to fetch; as root),
-# and writes what each is: package, version, licence, faces.
+# Installs a broad choice of Debian's open fonts to render text with (Debian 12, main; about 160 MB to
+# download; as root), and writes a table of packages, versions, licences and numbers of fonts.
 #
 #     bash recipes/fonts.sh [FILE]      the table goes to FILE; without one, to recipes/fonts.tsv
 #
-# A licence is what the package's copyright file says of all but the packaging: the short names in its machine-readable
-# fields, or else the first licence that its text names.
+# A licence is that of everything except the packaging in the package's copyright file: the short
+# names in its machine-readable fields, or else the first licence that its text names.
 set -euo pipefail
 
 TABLE=${1:-$(dirname "$0")/fonts.tsv}
@@ -29,7 +29,7 @@ BLACKLETTER="gamaliel blankenburg klaudia-berenika"
 MONO="anonymous-pro courier-prime inconsolata hack go jetbrains-mono monofur mononoki fantasque-sans league-mono
     noto-mono gnutypewriter ocr-a ocr-b monoid agave hermit 3270 tlwg-typo-ttf compagnon pc pc-extra spleen"
 
-# How copyright files without fields name a licence.
+# The names of licences in copyright files without fields.
 LICENCES="SIL Open Font License,? Version [0-9.]+[0-9]|GNU (General Public License|GPL [0-9])|public domain"
 
 # shellcheck disable=SC2206 # the lists are words

