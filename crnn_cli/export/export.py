@@ -25,11 +25,9 @@ from typing import Any
 
 import torch
 
-from crnn_cli import checkpoint, language_models, runners, weights
+from crnn_cli import checkpoint, runners, weights
 from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
-from crnn_cli.core.codec import Codec
-from crnn_cli.core.decoding import Decoder
 from crnn_cli.core.model import CRNN
 from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import CrnnError, ExportError, ModelError, UsageFault, reason
@@ -37,6 +35,7 @@ from crnn_cli.export import proof, quantize, trace
 from crnn_cli.export.comparison import PrecisionResult, compare
 from crnn_cli.export.quantize import Batch, Precision
 from crnn_cli.files import check_output, write_atomic
+from crnn_cli.reading.recognizer import DecodingAssets, build_decoders
 from crnn_cli.runners import Runner
 
 
@@ -156,16 +155,15 @@ def _with_decoding(header: Header, decode: Mapping[str, Any]) -> Header:
     Raises:
         UsageFault: The model cannot decode with these settings.
     """
-    header = replace(header, decode=header.decode.resolved(decode))
-    codec = Codec.of(header.config)
-    lm = header.decode.lm
+    resolved = header.decode.resolved(decode)
+    lm = resolved.lm
     if lm is not None and lm not in weights.LANGUAGES:
         raise UsageFault(
             f"lm is {lm}: a model keeps the name of a language model of this package, "
             "such as english"
         )
-    Decoder(codec, 1.0, header.decode, language=language_models.load(lm, codec.alphabet))
-    return header
+    build_decoders(header.config, header.decode, [decode], DecodingAssets())
+    return replace(header, decode=resolved)
 
 
 def _reduce_precision(
