@@ -39,6 +39,14 @@ def read(items, options=None, runner=None):
     return list(recognize(items, [ModelWithDecoder(runner or StripesRunner())], options))
 
 
+def texts_of(results):
+    return [result.text for result in results]
+
+
+def names_of(results):
+    return [result.name for result in results]
+
+
 def stripes_recognizer():
     return Recognizer(ModelWithDecoder(StripesRunner()))
 
@@ -56,7 +64,7 @@ def test_every_image_keeps_its_place_and_its_text(expected, batch_size, window, 
         for index, text in enumerate(expected)
     ]
     results = read(items, ReadOptions(batch_size, window, threads))
-    assert [r.name for r in results] == [name for name, _ in items]
+    assert names_of(results) == [name for name, _ in items]
     assert [None if r.error else r.text for r in results] == expected
 
 
@@ -79,7 +87,7 @@ def test_results_do_not_depend_on_batch_window_or_threads(tmp_path):
     assert len({r.text for r in alone}) > 5
     for options in (ReadOptions(), ReadOptions(3, 4, 1), ReadOptions(2, 100, 4)):
         together = read(items, options, runner)
-        assert [r.text for r in together] == [r.text for r in alone]
+        assert texts_of(together) == texts_of(alone)
         assert [r.confidence for r in together] == pytest.approx(
             [r.confidence for r in alone], abs=1e-4
         )
@@ -122,7 +130,7 @@ def test_an_endless_input_is_read_as_far_as_results_are_taken():
     results = recognize(
         ((str(index), image) for index in taken), [ModelWithDecoder(StripesRunner())], options
     )
-    assert [r.name for r in itertools.islice(results, 100)] == [str(k) for k in range(100)]
+    assert names_of(itertools.islice(results, 100)) == [str(k) for k in range(100)]
     results.close()
     # the window that is read, the window that is prepared, and a few images
     assert next(taken) <= 100 + 3 * options.window
@@ -151,7 +159,7 @@ def test_an_input_that_pauses_does_not_delay_earlier_results():
     results = recognize(items(), [ModelWithDecoder(StripesRunner())])
     assert [next(results).text, next(results).text] == ["ab", "b"]
     answered.set()
-    assert [r.text for r in results] == ["a"]
+    assert texts_of(results) == ["a"]
 
 
 def test_an_error_of_the_input_itself_reaches_the_caller():
@@ -168,7 +176,7 @@ def test_an_unreadable_image_costs_no_other(unreadable):
     items = [(str(k), png(stripes("ab"))) for k in range(3)]
     items[unreadable] = ("bad", ImageError("bad: gone"))
     results = read(items)
-    assert [r.text for r in results] == ["" if k == unreadable else "ab" for k in range(3)]
+    assert texts_of(results) == ["" if k == unreadable else "ab" for k in range(3)]
     assert results[unreadable] == pipeline.Recognition("bad", error="bad: gone")
 
 
@@ -228,14 +236,14 @@ def test_python_users_read_paths_bytes_and_arrays(tmp_path):
     assert [(r.name, r.text) for r in results] == [
         (str(path), "ab"), (str(path), "ab"), ("input 3", "b"), ("input 4", "a")
     ]  # fmt: skip
-    assert [r.text for r in stripes_recognizer().read(path)] == ["ab"]
+    assert texts_of(stripes_recognizer().read(path)) == ["ab"]
 
 
 def test_bytes_like_objects_of_every_kind_are_read():
     data = png(stripes("ab"))
     for buffer in (data, bytearray(data), memoryview(data)):
-        assert [r.text for r in stripes_recognizer().read([buffer])] == ["ab"]
-        assert [r.text for r in stripes_recognizer().read(buffer)] == ["ab"]
+        assert texts_of(stripes_recognizer().read([buffer])) == ["ab"]
+        assert texts_of(stripes_recognizer().read(buffer)) == ["ab"]
 
 
 @pytest.mark.parametrize("in_list", [False, True])
@@ -273,7 +281,7 @@ def test_wide_lines_are_not_decoded_far_ahead(monkeypatch):
 
     options = ReadOptions(batch_size=4, window=1000, threads=2)
     results = recognize(items(), [ModelWithDecoder(SlowRunner())], options)
-    assert [r.text for r in itertools.islice(results, 20)] == ["ab" * 100] * 20
+    assert texts_of(itertools.islice(results, 20)) == ["ab" * 100] * 20
     results.close()
 
 
@@ -325,7 +333,7 @@ def test_images_before_an_exception_of_the_input_are_read_before_it_is_raised(pa
     runner = StripesRunner()
     runner.parallel = parallel
     results = recognize(items(), [ModelWithDecoder(runner)], ReadOptions(batch_size=8, window=16))
-    assert [r.name for r in itertools.islice(results, 100)] == [str(k) for k in range(100)]
+    assert names_of(itertools.islice(results, 100)) == [str(k) for k in range(100)]
     with pytest.raises(ZeroDivisionError):
         next(results)
 
@@ -360,7 +368,7 @@ def test_python_users_name_the_same_inputs_as_on_the_command_line(tmp_path, crnn
     inputs = [str(tmp_path / name) for name in names]
     rows = crnn("predict", *inputs, "--model", model, "--json").out.splitlines()
     results = list(crnn_cli.load(model).read(inputs))
-    assert [r.text for r in results] == ["ab", "b", "a", "bb", "", "", "a"]
+    assert texts_of(results) == ["ab", "b", "a", "bb", "", "", "a"]
     assert [(r.name, r.text, r.error) for r in results] == [
         (row["path"], row["text"], row["error"]) for row in map(json.loads, rows)
     ]
@@ -374,7 +382,7 @@ def test_python_users_take_some_results_of_an_endless_input(tmp_path):
     results = stripes_recognizer().read(endless(), batch_size=4)
     first = list(itertools.islice(results, 20))
     results.close()
-    assert [r.text for r in first] == ["" if index % 3 == 1 else "ab" for index in range(20)]
+    assert texts_of(first) == ["" if index % 3 == 1 else "ab" for index in range(20)]
     assert {r.error for r in first} == {None, f"{tmp_path / 'gone.png'}: no such file"}
     with pytest.raises(UsageFault, match="batch-size is 0"):
         stripes_recognizer().read([], batch_size=0)
@@ -450,7 +458,7 @@ def test_both_stripes_models_read_the_same_texts(tmp_path):
     items = [(text, png(stripes(text))) for text in ("", "a", "abba", "b" * 20)]
     runner = runners.load(save_stripes_onnx(tmp_path / "stripes.onnx"), "cpu")
     assert runner.config == STRIPES
-    assert [r.text for r in read(items, runner=runner)] == [text for text, _ in items]
+    assert texts_of(read(items, runner=runner)) == [text for text, _ in items]
 
 
 def test_large_photographs_are_decoded_smaller_and_read_the_same(monkeypatch):

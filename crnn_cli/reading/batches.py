@@ -54,7 +54,9 @@ class ViewBatches:
         self.orientations = orientations
         self.models = models
         self._views: list[list[NDArray[np.uint8]]] = [[] for _ in models]
-        for _, orientation in orientations:
+        self._image_of_view: list[int] = []  # every model reads the same number of views
+        for index, (_, orientation) in enumerate(orientations):
+            self._image_of_view += [index] * len(orientation.views[0])
             for views, views_of_image in zip(self._views, orientation.views, strict=True):
                 views += views_of_image
         self.pending: list[Batch] = []
@@ -80,6 +82,10 @@ class ViewBatches:
 
         views = self._views[batch.model]
         return batching.collate([views[index] for index in batch.views])
+
+    def _names(self, batch: Batch) -> list[str]:
+        """Return the name of the image of each view in a batch."""
+        return [self.orientations[self._image_of_view[view]][0] for view in batch.views]
 
     def add(self, batch: Batch, log_probs: Floats, frames: Integers) -> None:
         """Decode the output of a batch, log-probabilities (N, T, K) and lengths (N,)."""
@@ -107,8 +113,7 @@ class SingleViewBatches(ViewBatches):
         (model,) = self.models
         assert model.decoder is not None
         codec = model.codec
-        names = [self.orientations[index][0] for index in batch.views]
-        n_best = model.decoder(log_probs, frames, names)
+        n_best = model.decoder(log_probs, frames, self._names(batch))
         for index, decoded, length in zip(batch.views, n_best, frames.tolist(), strict=True):
             name, orientation = self.orientations[index]
             readings = [(reading, codec) for reading in decoded]
@@ -129,9 +134,6 @@ class EnsembleBatches(ViewBatches):
         batch_size: int,
     ) -> None:
         super().__init__(orientations, models, batch_size)
-        self._image_of_view: list[int] = []  # every model reads the same number of views
-        for index, (_, orientation) in enumerate(orientations):
-            self._image_of_view += [index] * len(orientation.views[0])
         self._hypotheses: dict[tuple[int, int], HypothesisSet] = {}  # by model and view
 
     def add(self, batch: Batch, log_probs: Floats, frames: Integers) -> None:
@@ -140,8 +142,7 @@ class EnsembleBatches(ViewBatches):
 
         decoder = self.models[batch.model].decoder
         assert isinstance(decoder, Decoder)  # `ParallelDecoders` takes no part in an ensemble
-        names = [self.orientations[self._image_of_view[index]][0] for index in batch.views]
-        proposals = decoder.propose(log_probs, frames, names)
+        proposals = decoder.propose(log_probs, frames, self._names(batch))
         for index, row, length, proposed in zip(
             batch.views, log_probs, frames.tolist(), proposals, strict=True
         ):

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelWithDecoder", "ReadOptions", "recognize"]
 
-# The pixels of a window, and the pixels that are decoded ahead of it, as a thousand very wide lines
-# would take too much memory.
+# The limit for the pixels of a window, and for those decoded ahead of it, as a thousand very wide
+# lines would take too much memory.
 _MAX_WINDOW_PIXELS = 2**26
 
 
@@ -75,15 +75,15 @@ def recognize(
     """Read images and yield their recognitions in input order.
 
     An image that cannot be read keeps its place, as a Recognition with an error. Several models,
-    and several views of an image, are read together: see `crnn_cli.core.decoding.ensemble`. About
-    two windows of images are in memory, and as many pixels as one window has ahead of them. A
-    separate thread iterates over `items`, ahead of the networks; when `items` pauses, the images
-    that have come so far are read.
+    and several views of an image, are read together: see `crnn_cli.core.decoding.ensemble`. The
+    memory holds about two windows of images, and prepared images ahead of them with about the
+    pixels of one more window. A separate thread iterates over `items`, ahead of the networks; when
+    `items` pauses, the images that have come so far are read.
     """
     options = options or ReadOptions()
     models = [model.complete() for model in models]
     configs = [model.runner.config for model in models]
-    keep = options.second_look and not options.tta and not _reads_freely(models)
+    keep = options.second_look and not options.tta and not _have_delta(models)
     prepared = prefetch(
         items,
         Preparation(configs, options.turn, options.tta, keep),
@@ -96,7 +96,7 @@ def recognize(
         yield from _read(_windows(prepared, options), models, options)
 
 
-def _reads_freely(models: Sequence[ModelWithDecoder]) -> bool:
+def _have_delta(models: Sequence[ModelWithDecoder]) -> bool:
     """Return whether a decoder has a `delta`.
 
     With a `delta`, a view without a similar word is read freely, and its reading would win over
@@ -104,8 +104,11 @@ def _reads_freely(models: Sequence[ModelWithDecoder]) -> bool:
     """
     from crnn_cli.core.decoding import Decoder
 
-    decoders = [model.decoder for model in models]
-    return any(isinstance(d, Decoder) and d.options.delta is not None for d in decoders)
+    for model in models:
+        decoder = model.decoder
+        if isinstance(decoder, Decoder) and decoder.options.delta is not None:
+            return True
+    return False
 
 
 def _first_pages_area(prepared: PreparedInput) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MIN_DECODED_HEIGHTS = 2
 # Images are kept for further views at no more than this multiple of the height of the network.
 _MAX_KEPT_HEIGHTS = 3
-# A TIFF may have thousands of pages: so many are prepared at once.
+# The number of pages that are prepared at once, as a TIFF may have thousands.
 _PAGES_PER_CHUNK = 64
 
 
@@ -175,7 +175,7 @@ class Preparation:
             return _unreadable(name, fault)
 
     def _check_shape(self, name: str, width: int, height: int) -> None:
-        """Check, before anything is made of an image, that it may be a line in some orientation.
+        """Check, before an image is prepared, that it may be a line in some orientation.
 
         Raises:
             ImageError: One side is far too long for the other side.
@@ -184,7 +184,7 @@ class Preparation:
             raise ImageError(_no_line(name, width, height))
 
     def _prepare(self, name: str, image: NDArray[np.uint8], reduction: int = 1) -> PreparedImage:
-        """Return an image, of whose original every side was `reduction` times as long, prepared.
+        """Prepare an image that is `reduction` times smaller than its original.
 
         Raises:
             ImageError: The image is too long for a line in every orientation in which it is read.
