@@ -1,1 +1,1 @@
-"""The read road: inputs, preparation, recognition, results, evaluation."""
+"""The reading of images: inputs, preparation, batches, results and evaluation."""

@@ -121,7 +121,8 @@ class SingleViewBatches(ViewBatches):
 
     def readings(self) -> Iterator[Recognition]:
         """Yield the reading of each image, once the outputs of all batches were added."""
-        return (self._readings[index] for index in range(len(self.orientations)))
+        for index in range(len(self.orientations)):
+            yield self._readings[index]
 
 
 class EnsembleBatches(ViewBatches):

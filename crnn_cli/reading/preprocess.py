@@ -166,9 +166,8 @@ class Preparation:
             if isinstance(image, ImageError):
                 raise image
             self._check_shape(name, image.width, image.height)
-            height = max(config.height for config in self.configs)
             channels = max(config.channels for config in self.configs)
-            reduction = image.reduction(_MIN_DECODED_HEIGHTS * height)
+            reduction = image.reduction(_MIN_DECODED_HEIGHTS * self._max_height())
             with image.room(reduction):
                 return self._prepare(name, image.decode(channels, reduction), reduction)
         except Exception as fault:
@@ -215,8 +214,11 @@ class Preparation:
         width = reduction * image.shape[1]
         if not self.keep:
             return Orientation(rotation, width, scaled)
-        max_height = _MAX_KEPT_HEIGHTS * max(config.height for config in self.configs)
-        return Orientation(rotation, width, scaled, views.lower(image, max_height))
+        kept = views.lower(image, _MAX_KEPT_HEIGHTS * self._max_height())
+        return Orientation(rotation, width, scaled, kept)
+
+    def _max_height(self) -> int:
+        return max(config.height for config in self.configs)
 
 
 def _scaled(
