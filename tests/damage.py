@@ -1,4 +1,4 @@
-"""Datasets of any size, and damage to them; light to import, for tests that start processes."""
+"""Datasets of any size and damage to them, light to import for tests that start processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = 4096
 
 
 def sample(number: int) -> tuple[bytes, str, int, int, str]:
-    """Images of many sizes, so that some lie within pages of the tree and some on pages of their own."""
+    """Return a sample of one of many sizes, of which some fit into tree pages and some do not."""
     return (
         b"%d " % number * (number % 50 * 40 + 1),
         f"label {number}",
@@ -34,8 +34,9 @@ def records(reader: LmdbReader) -> list[tuple[bytes, str, str]]:
 
 
 def damaged(whole: bytes, chance: random.Random) -> bytes:
-    """A data file cut short, or with other bits, bytes, words or pages, as often in each kind of pages."""
-    data, pages = bytearray(whole), len(whole) // PAGE
+    """Return a data file truncated or changed, equally often in each kind of pages."""
+    data = bytearray(whole)
+    pages = len(whole) // PAGE
     kinds = [unpack_from("<10xH", whole, page * PAGE)[0] for page in range(pages)]
     kind = chance.choice(
         sorted({1, 2, 4, 8} & {*kinds})
@@ -49,8 +50,8 @@ def damaged(whole: bytes, chance: random.Random) -> bytes:
         case 1:
             data[page + chance.randrange(extent)] = chance.randrange(256)
         case 2:
-            place = page + chance.randrange(extent - 8)
-            data[place : place + 8] = chance.randbytes(8)
+            start = page + chance.randrange(extent - 8)
+            data[start : start + 8] = chance.randbytes(8)
         case 3:
             other = PAGE * chance.randrange(pages)
             data[page : page + PAGE] = whole[other : other + PAGE]

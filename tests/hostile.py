@@ -1,4 +1,4 @@
-"""Image files made to harm, and what a process of its own does with them: it may crash, or take all memory.
+"""Hostile image files, and their reading in another process, which may crash or take all memory.
 
 python -m tests.hostile mutations COUNT SEED [KIND ...]
 python -m tests.hostile bombs
@@ -48,8 +48,8 @@ def seeds() -> dict[str, list[bytes]]:
         "TIFF": [
             *(saved("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "F")),
             *(
-                saved("TIFF", compression=how)
-                for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+                saved("TIFF", compression=compression)
+                for compression in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
             ),
             saved("TIFF", "1", compression="group4"),
             saved("TIFF", save_all=True, append_images=pages),
@@ -61,17 +61,18 @@ def seeds() -> dict[str, list[bytes]]:
     }
 
 
-def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
-    """Bits flipped, a part cut out, a part of another file put in, or a number of the header made large or small."""
-    out, at = bytearray(data), int(rng.integers(len(data)))
+def mutated(data: bytes, sources: list[bytes], rng: np.random.Generator) -> bytes:
+    """Return a file with flipped bits, a cut, an insertion, a changed number or a truncation."""
+    out = bytearray(data)
+    at = int(rng.integers(len(data)))
     match rng.integers(5):
         case 0:
-            for place in rng.integers(len(out), size=rng.integers(1, 9)):
-                out[place] ^= 1 << int(rng.integers(8))
+            for position in rng.integers(len(out), size=rng.integers(1, 9)):
+                out[position] ^= 1 << int(rng.integers(8))
         case 1:
             del out[at : at + int(rng.integers(1, len(data)))]
         case 2:
-            other = others[rng.integers(len(others))]
+            other = sources[rng.integers(len(sources))]
             start = int(rng.integers(len(other)))
             out[at:at] = other[start : start + int(rng.integers(1, 99))]
         case 3:
@@ -89,8 +90,9 @@ def mutated(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes
 
 
 def with_checksums(data: bytes) -> bytes:
-    """A PNG whose checksums are right again, so that more than these is tried."""
-    out, at = bytearray(data), 8
+    """Return a PNG with right checksums, so that more than these is tested."""
+    out = bytearray(data)
+    at = 8
     while data.startswith(b"\x89PNG") and at + 12 <= len(data):
         end = at + 8 + struct.unpack_from(">I", data, at)[0]
         if end + 4 <= len(data):
@@ -100,13 +102,14 @@ def with_checksums(data: bytes) -> bytes:
 
 
 def prepare_mutations(kind: str, count: int, seed: int) -> None:
-    """Raises where one is neither read nor named; for a process of its own, which may crash."""
+    """Raise an error if a mutated file is neither read nor refused by name."""
     prepare = Preparation([ModelConfig("ab")], turn=True, tta=False, keep=True)
-    rng, files = np.random.default_rng(seed), seeds()
-    everything = [own for group in files.values() for own in group]
+    rng = np.random.default_rng(seed)
+    files = seeds()
+    sources = [data for group in files.values() for data in group]
     for number in range(count):
         name = f"{kind}{number}"
-        data = mutated(files[kind][number % len(files[kind])], everything, rng)
+        data = mutated(files[kind][number % len(files[kind])], sources, rng)
         for pages in prepare((name, data)).chunks():
             for page in pages:
                 assert page.name.startswith(name)
@@ -123,7 +126,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_of(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
-    """A PNG of zeros, as far as there is any point in writing them."""
+    """Return a PNG of zeros, with pixels for at most 64 KiB."""
     rows = zlib.compress(bytes(min(2**16, height * (width * depth // 8 + 1))))
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     palette = chunk(b"PLTE", bytes(6)) if color == 3 else b""
@@ -137,7 +140,7 @@ def with_size(data: bytes, marker: bytes, size: bytes, offset: int) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    """Few bytes that would become gigabytes, or be read for minutes."""
+    """Return small files that would become gigabytes, or take minutes to read."""
     lossless = saved("WEBP", "RGBA", lossless=True, exact=True)
     tiff = saved("TIFF", "L")
     return {
@@ -160,19 +163,18 @@ def bombs() -> dict[str, bytes]:
 
 
 def explode() -> None:
-    """Prints the error of each bomb, and the most memory that they took, in bytes."""
+    """Print the error for each bomb, and the peak memory in bytes."""
     prepare = Preparation([ModelConfig("ab")], turn=True, tta=False, keep=True)
     items = [*bombs().items()]
     with ThreadPoolExecutor(4) as pool:
-        errors = [own.pages[0].error for own in pool.map(prepare, 2 * items)]
-    print(json.dumps([errors, most_memory()]))
+        errors = [prepared.pages[0].error for prepared in pool.map(prepare, 2 * items)]
+    print(json.dumps([errors, peak_memory()]))
 
 
-def most_memory() -> int:
-    """The most bytes that this process has held."""
-    if (
-        sys.platform == "linux"
-    ):  # where the figure of getrusage begins with what the process that started this one held
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes."""
+    # On Linux, the figure of getrusage begins with that of the parent process.
+    if sys.platform == "linux":
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     import resource

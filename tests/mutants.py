@@ -1,8 +1,8 @@
-"""Model files and language models with faults drawn at random, each read in full: `python -m tests.mutants FIRST LAST`.
+"""Models and language models with random faults, each read in full.
 
-A fault may end in a `CrnnError` that names the file, or change nothing that matters; then what is read must be in
-order. Anything else is printed. It runs in a process of its own, as memory is bounded and a crash would take the tests
-along.
+Run `python -m tests.mutants FIRST LAST`. A fault may end in a `CrnnError` that names the file, or
+change nothing that matters; then the results must be sound. Anything else is printed. It runs in
+another process, because memory is limited and a crash would end the tests.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ MEMORY = 6 * 2**30  # bytes of addresses; torch alone takes four
 SECONDS = 100  # for one file, on a busy machine
 TEXTS = ["ab", "ba", "abba", "a b", "bab ab"] * 5
 VALUES = [
-    b"0", b"-1", b"true", b"null", b'""', b'"x"', b"{}", b"[]", b"1e999", b"NaN", b"-Infinity", b"99999999999999999999",
-    b"9" * 5000, b"[" * 3000, b'"\\ud800"', b"1.5", b"1000000000", b"inf", b"nan", b"\x00", b"\xff", b"\xef\xbb\xbf",
+    b"0", b"-1", b"true", b"null", b'""', b'"x"', b"{}", b"[]", b"1e999", b"NaN", b"-Infinity",
+    b"99999999999999999999", b"9" * 5000, b"[" * 3000, b'"\\ud800"', b"1.5", b"1000000000", b"inf",
+    b"nan", b"\x00", b"\xff", b"\xef\xbb\xbf",
 ]  # fmt: skip
 
 
 def mutant(data: bytes, draw: random.Random) -> bytes:
-    """`data` with one to three faults."""
+    """Return the data with one to three faults."""
     for _ in range(draw.randint(1, 3)):
         at = draw.randrange(len(data) + 1)
         if draw.random() < 0.7:
@@ -52,13 +53,13 @@ def mutant(data: bytes, draw: random.Random) -> bytes:
         elif kind == 3 or not numbers:
             data = data[:at] + draw.choice(VALUES) + data[at:]
         else:
-            found = draw.choice(numbers)
-            data = data[: found.start()] + draw.choice(VALUES) + data[found.end() :]
+            value = draw.choice(numbers)
+            data = data[: value.start()] + draw.choice(VALUES) + data[value.end() :]
     return data
 
 
 def header_mutant(data: bytes, draw: random.Random) -> bytes:
-    """A fault in a .safetensors, most often in its header, whose length then is right."""
+    """Return a .safetensors with a fault, mostly in its header, whose length is then right."""
     (length,) = struct.unpack("<Q", data[:8])
     if draw.random() < 0.2:
         return mutant(data, draw)
@@ -107,7 +108,7 @@ def whole_files(folder: Path) -> None:
 
 
 def main(first: int, last: int) -> int:
-    """Read files of each kind, numbered `first` to `last`; the number of those that ended otherwise than they may."""
+    """Read files `first` to `last` of each kind, and return the number of unexpected outcomes."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as name:
         whole_files(Path(name))

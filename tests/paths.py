@@ -1,4 +1,4 @@
-"""CTC by definition, for tests: paths enumerated, and the forward algorithm in plain probabilities."""
+"""CTC by its definition, for tests: enumerated paths and the plain forward algorithm."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import numpy as np
 
 
 def collapse(path):
-    """Repeats merged, then blanks removed (Graves et al. 2006, section 3.1)."""
+    """Merge repeats, then remove blanks (Graves et al. 2006, section 3.1)."""
     return tuple(label for label, _ in groupby(path) if label)
 
 
 def enumerated(probabilities, labels):
-    """P(labels), the probabilities (T, K) of all paths that collapse to them added up (equation 3)."""
+    """Return P(labels), the sum over all paths that collapse to them (equation 3).
+
+    The probabilities are (T, K).
+    """
     t, k = probabilities.shape
     paths = (path for path in product(range(k), repeat=t) if collapse(path) == tuple(labels))
     return sum(
@@ -22,7 +25,7 @@ def enumerated(probabilities, labels):
 
 
 def forward(probabilities, labels):
-    """P(labels) by the forward variable of equations 5 to 8, state by state, without logarithms."""
+    """Return P(labels) by the forward variable of equations 5 to 8, without logarithms."""
     states = [0]
     for label in labels:
         states += [label, 0]

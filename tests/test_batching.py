@@ -1,4 +1,4 @@
-"""Batches: nothing lost, nothing mixed up, little padding."""
+"""Laws of batches: no image is lost or mixed up, and little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def test_collate_keeps_every_image_and_pads_with_zeros(widths, channels):
         np.random.default_rng(k).integers(1, 256, (channels, 4, w), np.uint8)
         for k, w in enumerate(widths)
     ]
-    batch, own = collate(images)
+    batch, collated_widths = collate(images)
     assert batch.shape == (len(widths), channels, 4, max(widths))
     assert batch.dtype == np.uint8
-    assert own.dtype == np.int64
-    assert own.tolist() == widths
+    assert collated_widths.dtype == np.int64
+    assert collated_widths.tolist() == widths
     for row, image, width in zip(batch, images, widths, strict=True):
         assert np.array_equal(row[:, :, :width], image)
         assert not row[:, :, width:].any()
@@ -32,10 +32,11 @@ def test_a_plan_holds_each_index_once_within_its_bounds(widths, batch_size, area
     batches = plan(widths, 32, batch_size, area)
     assert sorted(index for batch in batches for index in batch) == list(range(len(widths)))
     for batch in batches:
-        own = [widths[index] for index in batch]
+        batch_widths = [widths[index] for index in batch]
         assert 1 <= len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * max(own) * 32 <= area
-        assert sum(own) >= 0.8 * len(own) * max(own)  # at most a fifth is padding
+        assert len(batch) == 1 or len(batch) * max(batch_widths) * 32 <= area
+        # At most a fifth is padding.
+        assert sum(batch_widths) >= 0.8 * len(batch_widths) * max(batch_widths)
 
 
 @given(widths_lists, st.integers(1, 40))

@@ -1,4 +1,4 @@
-"""`crnn build-lmdb`: good rows stored in order, bad ones named with their cause, and never half a store."""
+"""`crnn build-lmdb`: good rows stored in order, bad ones named, and no dataset half written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = ["Good", "morning", "dear", "reader", "well", "met"]
 
 
 def make(folder: Path, words=WORDS, lines: str = "") -> tuple[Path, Path]:
-    """`images/0.png` and so on, which show `words`, and `labels.tsv` that says so; then `lines`."""
+    """Write images of `words`, `images/0.png` and so on, and `labels.tsv` with them and `lines`."""
     (folder / "images").mkdir(parents=True)
     rows = [f"{n}.png\t{word}\n" for n, word in enumerate(words)]
     for n, word in enumerate(words):
@@ -85,16 +85,19 @@ def test_the_order_does_not_depend_on_the_workers(tmp_path, output, workers):
     assert labels_of(output) == words
 
 
-BAD = "0.png\tagain\n./1.png\tagain\nnone.png\tN\nempty.png\t \nbroken.png\tB\ncut.png\tC\nvoid.png\tV\n"
+BAD = (
+    "0.png\tagain\n./1.png\tagain\nnone.png\tN\nempty.png\t \n"
+    "broken.png\tB\ncut.png\tC\nvoid.png\tV\n"
+)
 
 
 def make_bad(folder: Path) -> tuple[Path, Path]:
-    place, labels = make(folder, lines=BAD)
-    (place / "empty.png").write_bytes(png(render("e")))
-    (place / "broken.png").write_bytes(b"no image")
-    (place / "cut.png").write_bytes(png(render("c"))[:-20])
-    (place / "void.png").touch()
-    return place, labels
+    images_folder, labels = make(folder, lines=BAD)
+    (images_folder / "empty.png").write_bytes(png(render("e")))
+    (images_folder / "broken.png").write_bytes(b"no image")
+    (images_folder / "cut.png").write_bytes(png(render("c"))[:-20])
+    (images_folder / "void.png").touch()
+    return images_folder, labels
 
 
 def test_bad_rows_are_skipped_counted_and_listed(crnn, tmp_path, output):
@@ -160,8 +163,8 @@ def test_infeasible_labels_are_kept_marked_and_named_with_the_remedy(crnn, tmp_p
     result = crnn("build-lmdb", folder, labels, "-o", output)
     assert result.code == 0
     assert (
-        "1 infeasible: label needs more frames than the image's width gives; kept, but training skips it"
-        in result.err
+        "1 infeasible: label needs more frames than the image's width gives; "
+        "kept, but training skips it" in result.err
     )
     assert f"{labels}:2: narrow.png needs 10 frames, has 8" in result.err
     assert (
@@ -193,7 +196,7 @@ def test_a_decomposed_label_is_measured_as_the_model_will_see_it(tmp_path, outpu
 
 
 @pytest.mark.parametrize("backbone", BACKBONE_SPECS)
-def test_the_remedy_is_the_least_height_that_does(tmp_path, output, backbone):
+def test_the_remedy_is_the_least_height_that_suffices(tmp_path, output, backbone):
     folder, labels = make(tmp_path / "data", [])
     texts = ["a" * 9, "abcdefghijklm", "aab" * 20]
     rows = list(enumerate(product((8, 20, 33), (20, 32, 64), texts)))
@@ -203,18 +206,19 @@ def test_the_remedy_is_the_least_height_that_does(tmp_path, output, backbone):
     build = Build(read(labels, folder), output, BuildOptions(backbone=backbone))
     list(build)
     assert len(build.infeasible) > 10
-    for row, needed, given, height, finer in build.infeasible:
+    for row, needed, available, height, finer in build.infeasible:
         columns, lines, text = rows[int(row.path.partition(".")[0])][1]
 
-        def given_at(height: int, name: str, columns=columns, lines=lines) -> int:
+        def frames_at(height: int, name: str, columns=columns, lines=lines) -> int:
             return frames(
                 scaled_width(columns, lines, ModelConfig("a").scaling._replace(height=height)), name
             )
 
-        assert needed == minimum_frames(list(map(ord, text))) > given == given_at(32, backbone)
-        assert given_at(height, backbone) >= needed > given_at(height - 16, backbone)
+        assert needed == minimum_frames(list(map(ord, text))) > available
+        assert available == frames_at(32, backbone)
+        assert frames_at(height, backbone) >= needed > frames_at(height - 16, backbone)
         assert height % 16 == 0
-        assert finer == tuple(name for name in BACKBONE_SPECS if given_at(32, name) >= needed)
+        assert finer == tuple(name for name in BACKBONE_SPECS if frames_at(32, name) >= needed)
 
 
 def test_an_existing_output_is_refused_replaced_or_added_to(crnn, tmp_path, output):
@@ -231,7 +235,7 @@ def test_an_existing_output_is_refused_replaced_or_added_to(crnn, tmp_path, outp
     assert entries(output.parent) == [output.name]
 
 
-def test_what_is_appended_is_added_to_the_lists_and_counted(crnn, tmp_path, output):
+def test_appended_rows_are_added_to_the_lists_and_counted(crnn, tmp_path, output):
     narrow = png(render("x")[:, :16])
     for name, label in (("a", "aabbccd"), ("b", "ddccbba")):
         folder, labels = make(tmp_path / name, [name])
@@ -271,7 +275,7 @@ def test_the_same_image_of_the_same_path_is_not_appended_again(crnn, tmp_path, o
     assert labels_of(output) == ["one", "two", "new", "one too"]
 
 
-def test_the_lists_have_a_line_a_row_whatever_the_path(tmp_path, output):
+def test_the_lists_have_one_line_for_each_row_whatever_the_path(tmp_path, output):
     reading = ParsedLabels(
         "csv", [Row("a\rb.png", "x", "l:1"), Row("c.png", "y", "l:2")], [None, "c.png"], []
     )
@@ -284,7 +288,7 @@ def test_the_lists_have_a_line_a_row_whatever_the_path(tmp_path, output):
 
 
 def test_the_remedies_of_many_rows_are_counted_once():
-    """Quadratic, this would take an hour."""
+    """In quadratic time, this would take an hour."""
     row = Row("a.png", "text", "l:1")
     rows = [
         Infeasible(row, 9, 8, 48, ("vgg", "tiny") if n % 2 else ("vgg",)) for n in range(100_000)
@@ -338,7 +342,7 @@ def test_a_label_with_a_control_character_is_rejected(crnn, tmp_path, output, ch
     assert labels_of(output) == ["fine \u200f\xa0too"]
 
 
-def test_a_csv_label_of_two_lines_is_rejected(tmp_path, output):
+def test_a_csv_label_with_two_lines_is_rejected(tmp_path, output):
     folder, labels = make(tmp_path / "data", ["a", "b"])
     labels.write_text('0.png,"one\ntwo"\n1.png,b\n')
     build = Build(read(labels, folder), output, BuildOptions())
@@ -349,7 +353,7 @@ def test_a_csv_label_of_two_lines_is_rejected(tmp_path, output):
 
 
 def test_an_image_too_wide_for_a_line_is_rejected(crnn, tmp_path, output):
-    """9000 x 1 would be 288,000 pixels wide at a height of 32."""
+    """An image of 9000 x 1 would be 288,000 pixels wide at a height of 32."""
     folder, labels = make(tmp_path / "data", ["fine", "wide", "widest"])
     (folder / "1.png").write_bytes(png(np.full((1, 9000), 255, np.uint8)))
     (folder / "2.png").write_bytes(png(np.full((1, images.MAX_WIDTH // 32), 255, np.uint8)))
@@ -525,7 +529,7 @@ def test_pipes_devices_and_huge_files_are_not_read(crnn, tmp_path, output):
     assert labels_of(output) == ["0"]
 
 
-def test_a_label_that_no_line_of_text_has_is_rejected(crnn, tmp_path, output):
+def test_a_label_too_long_for_a_line_of_text_is_rejected(crnn, tmp_path, output):
     folder, labels = make(tmp_path / "data", ["a", "b"])
     labels.write_text(f"0.png\t{'x' * 65_537}\n1.png\t{'𝔘' * 65_536}\n", encoding="utf-8")
     result = crnn("build-lmdb", folder, labels, "-o", output)
@@ -533,7 +537,7 @@ def test_a_label_that_no_line_of_text_has_is_rejected(crnn, tmp_path, output):
     assert labels_of(output) == ["𝔘" * 65_536]
 
 
-def test_messages_show_the_beginning_of_what_is_long(crnn, tmp_path, output):
+def test_messages_show_the_beginning_of_long_values(crnn, tmp_path, output):
     folder, labels = make(tmp_path / "data", ["a", "b"])
     labels.write_text(f"0.png\t{'x' * 70_000}\n{'y' * 70_000}\tb\n")
     result = crnn("build-lmdb", folder, labels, "-o", output)
@@ -541,7 +545,7 @@ def test_messages_show_the_beginning_of_what_is_long(crnn, tmp_path, output):
     assert len(result.err) < 2000
 
 
-def test_what_a_killed_build_left_is_removed_and_told(crnn, tmp_path, output):
+def test_leftovers_of_a_killed_build_are_removed_and_reported(crnn, tmp_path, output):
     leftover = output.with_name(f".{output.name}.12.partial")
     leftover.mkdir()
     result = crnn("build-lmdb", *make(tmp_path / "data"), "-o", output)
@@ -549,14 +553,14 @@ def test_what_a_killed_build_left_is_removed_and_told(crnn, tmp_path, output):
     assert entries(output.parent) == [output.name]
 
 
-def test_a_list_that_could_not_be_written_is_told_before_the_work(crnn, tmp_path, output):
+def test_a_list_that_cannot_be_written_is_reported_before_the_work(crnn, tmp_path, output):
     (output.parent / "my words.infeasible.tsv").mkdir()
     result = crnn("build-lmdb", *make(tmp_path / "data"), "-o", output)
     assert (result.code, "my words.infeasible.tsv: a folder" in result.err) == (1, True)
     assert not output.exists()
 
 
-def test_halves_of_surrogate_pairs_are_told(crnn, tmp_path, output):
+def test_halves_of_surrogate_pairs_are_reported(crnn, tmp_path, output):
     folder, labels = make(tmp_path / "data", ["a", "b"])
     labels.write_bytes(b"0.png\ta\n1.png\t+2AA-\n")
     result = crnn("build-lmdb", folder, labels, "-o", output, "--encoding", "utf-7")

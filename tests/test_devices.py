@@ -1,4 +1,4 @@
-"""Styling, reading and training on another device than the CPU, simulated by `tests.simulated_device`."""
+"""Styling, reading and training on a device simulated by `tests.simulated_device`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="this torch has no such part",
+    reason="this torch cannot simulate a device",
 )
 def test_nothing_is_left_on_the_cpu():
     done = subprocess.run(
@@ -36,7 +36,7 @@ def test_nothing_is_left_on_the_cpu():
 
 
 @pytest.mark.parametrize(
-    ("asked", "threads", "left"),
+    ("requested", "threads", "limited"),
     [
         ("5000", 4, "4"),
         ("3", 3, "3"),
@@ -47,10 +47,10 @@ def test_nothing_is_left_on_the_cpu():
     ],
 )
 def test_no_more_threads_than_cores_are_taken(
-    monkeypatch: pytest.MonkeyPatch, asked: str, threads: int, left: str
+    monkeypatch: pytest.MonkeyPatch, requested: str, threads: int, limited: str
 ) -> None:
     monkeypatch.setattr(devices, "cores", lambda: 4)
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setenv("OMP_NUM_THREADS", requested)
     assert devices.threads() == threads
     devices.limit_threads()
-    assert os.environ["OMP_NUM_THREADS"] == left
+    assert os.environ["OMP_NUM_THREADS"] == limited

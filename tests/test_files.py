@@ -1,4 +1,4 @@
-"""Outputs: whole or not there, links and devices respected, faults named; in a command and from Python."""
+"""Outputs: complete or absent, with links and devices respected and errors that name them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def test_a_file_appears_whole(tmp_path):
 
 @pytest.mark.parametrize("written", [b"", b"rows"])
 @pytest.mark.parametrize("keep", [False, True])
-def test_an_exception_leaves_the_old_file_and_the_new_rows_only_where_they_are_wanted(
-    tmp_path, written, keep
-):
+def test_an_exception_leaves_the_old_file_and_new_rows_on_request(tmp_path, written, keep):
     path = tmp_path / "a"
     path.write_bytes(b"old")
     kept: list[Path] = []
@@ -69,13 +67,13 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path):
 @posix
 def test_a_pipe_is_written_to_as_it_is(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    found: list[bytes] = []
-    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
     reader.start()
     files.check_output(tmp_path / "pipe", overwrite=False)
     files.write_atomic(tmp_path / "pipe", b"data")
     reader.join(30)
-    assert found == [b"data"]
+    assert received == [b"data"]
     assert names(tmp_path) == ["pipe"]
 
 
@@ -90,7 +88,7 @@ def test_two_writers_do_not_share_a_partial_file(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"mine"
 
 
-def test_what_cannot_take_its_name_is_refused_before_the_work(tmp_path):
+def test_an_impossible_output_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path, Path(), Path("/")):
         with pytest.raises(UsageFault, match="a folder: give the name of a file"):
@@ -123,7 +121,7 @@ def here(tmp_path, monkeypatch):
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
-    """`crnn` in a shell's line, as `$CRNN`."""
+    """Run a line of a shell in which `$CRNN` is the command `crnn`."""
     code = "import sys; sys.argv[0] = 'crnn'; from crnn_cli.main import run; run()"
     environment = {**os.environ, "CRNN": f'{sys.executable} -c "{code}"'}
     line = line.replace("$CRNN", f"'{sys.executable}' -c \"{code}\"")
@@ -138,7 +136,8 @@ def test_a_full_stdout_is_named(here, line):
     done = shell(f"$CRNN {line} > /dev/full")
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "error: stdout: cannot be written (No space left on device): free space or choose another output\n"
+        "error: stdout: cannot be written (No space left on device): "
+        "free space or choose another output\n"
     )
 
 
@@ -187,7 +186,7 @@ def test_rows_read_before_an_error_stay_and_are_named(here, crnn, monkeypatch):
 
 
 @posix
-def test_two_runs_do_not_go_on_with_one_file(tmp_path):
+def test_two_runs_do_not_append_to_one_file(tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"rows\n")
     with files.open_append(tmp_path / "a.tsv", lambda _: 5) as first:
         second = files.open_append(tmp_path / "a.tsv", lambda _: 0)

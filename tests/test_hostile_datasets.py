@@ -1,4 +1,4 @@
-"""Datasets and label files that are damaged, made up, or change while they are read: a message or what they say."""
+"""Datasets and label files that are damaged, made up, or change while they are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def expected(count: int) -> list[tuple[bytes, str, str]]:
 
 
 def change(path: Path, items: dict[bytes, bytes | None]) -> Path:
-    """Another program sets records of a dataset, or removes them."""
+    """Set or remove records of a dataset as another program would."""
     with (
         lmdb.open(str(path), map_size=1 << 28) as environment,
         environment.begin(write=True) as transaction,
@@ -66,8 +66,8 @@ def test_a_reader_keeps_its_samples_while_another_process_adds_to_them(tmp_path)
     assert records(reader) == expected(100)
 
 
-def test_what_is_stored_of_all_samples_is_cut_and_not_worked_out_again(tmp_path):
-    """The images here are none, so that a size that is not taken from the store is 0."""
+def test_stored_sizes_are_cut_and_not_computed_again(tmp_path):
+    """The images cannot be decoded, so that a size that is not read from the store would be 0."""
     write(tmp_path / "a.lmdb", range(3))
     reader = LmdbReader(tmp_path / "a.lmdb")
     write(tmp_path / "a.lmdb", range(3, 9), append=True)
@@ -87,20 +87,21 @@ for seed in range(150):
     (path / "data.mdb").write_bytes(damaged(whole, random.Random(seed)))
     try:
         reader = LmdbReader(path)
-        for read in (records, LmdbReader.sizes, LmdbReader.hashes, LmdbReader.marks, LmdbReader.about):
+        records(reader)
+        for read in (LmdbReader.sizes, LmdbReader.hashes, LmdbReader.marks, LmdbReader.about):
             read(reader)
         outcomes.append("read")
         if seed % 3 == 0:
             write(path, range(100, 120), append=True)
     except StoreError as fault:
         assert str(fault).startswith(f"{path}: "), fault
-        outcomes.append("told")
-print(*map(outcomes.count, ("read", "told")))
+        outcomes.append("refused")
+print(*map(outcomes.count, ("read", "refused")))
 """
 
 
 def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path):
-    """In a process of its own, which LMDB would end by a signal."""
+    """The test runs in another process, which LMDB would end by a signal."""
     write(tmp_path / "whole", range(80))
     write(tmp_path / "whole", range(80, 100), append=True)  # some pages are free now
     folder = tmp_path / "damaged"
@@ -112,11 +113,11 @@ def test_a_damaged_data_file_is_read_or_refused_and_so_is_adding_to_it(tmp_path)
         timeout=60,
     )
     assert ended.returncode == 0, ended.stderr
-    read, told = map(int, ended.stdout.split())
-    assert read > 30 and told > 50
+    read, refused = map(int, ended.stdout.split())
+    assert read > 30 and refused > 50
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
+def test_a_file_that_shrinks_while_it_is_read_is_reported(tmp_path):
     write(tmp_path / "a.lmdb", range(200))
     reader = LmdbReader(tmp_path / "a.lmdb")
     (tmp_path / "a.lmdb" / "data.mdb").write_bytes(
@@ -131,8 +132,10 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
     path = change(
         tmp_path / "a", {b"image-000000001": b"", b"label-000000001": b"a", b"num-samples": count}
     )
-    told = "a number of 5,000 digits" if len(count) == 5000 else f"{int(count):,}"
-    with pytest.raises(StoreError, match=f"a: num-samples says {told}, but the LMDB has 3 records"):
+    shown = "a number of 5,000 digits" if len(count) == 5000 else f"{int(count):,}"
+    with pytest.raises(
+        StoreError, match=f"a: num-samples says {shown}, but the LMDB has 3 records"
+    ):
         LmdbReader(path)
 
 
@@ -144,7 +147,7 @@ def test_more_samples_than_records_are_not_believed(tmp_path, count):
         *('{"about": []}', '{"about": null}', '{"about": {"synthetic": 1}}'),
     ],
 )
-def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):
+def test_damaged_metadata_is_reported(tmp_path, meta):
     write(tmp_path / "a", range(1))
     change(tmp_path / "a", {b"crnn-meta": meta.encode("utf-8", "surrogateescape")})
     for ask in (LmdbReader.marks, LmdbReader.about):
@@ -152,7 +155,7 @@ def test_damaged_notes_of_the_writer_are_told(tmp_path, meta):
             ask(LmdbReader(tmp_path / "a"))
 
 
-def test_damaged_sizes_and_hashes_are_told_or_worked_out_again(tmp_path):
+def test_damaged_sizes_and_hashes_are_reported_or_computed_again(tmp_path):
     image = png(render("abc"))
     with LmdbWriter(tmp_path / "a") as opened:
         opened.add(image, "abc", 1, 2, "p")
@@ -166,7 +169,7 @@ def test_damaged_sizes_and_hashes_are_told_or_worked_out_again(tmp_path):
         assert reader.hashes().tolist() == [writer.content_hash(image)]
 
 
-def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
+def test_overlong_labels_are_reported_without_being_read(tmp_path):
     write(tmp_path / "a", range(2))
     change(tmp_path / "a", {b"label-000000002": b"x" * 10_000_000})
     reader = LmdbReader(tmp_path / "a")
@@ -180,7 +183,7 @@ def test_labels_that_are_no_line_of_text_are_told_without_being_read(tmp_path):
 
 
 def test_training_leaves_out_and_names_labels_with_control_characters(tmp_path):
-    """Labels of other programs may end in a line end; what no image shows cannot be learned."""
+    """Labels of other programs may end in a line end, which no image shows."""
     word = png(render("ab"))
     with LmdbWriter(tmp_path / "a") as opened:
         for number, label in enumerate(("ab", "ab\n", "a\0b", "a\x1b[31mb", "ba")):
@@ -236,7 +239,7 @@ def test_any_label_file_gives_rows_or_a_message(tmp_path):
                 chance.choice([None, "tab", "space", "csv", "icdar", "jsonl"]),
             )
         except LabelError as fault:
-            outcomes["told"] += str(fault).startswith(str(labels)) and len(str(fault)) < 5000
+            outcomes["refused"] += str(fault).startswith(str(labels)) and len(str(fault)) < 5000
         else:
             outcomes["read"] += reading.found > 0
     assert outcomes.total() == 300 and outcomes["read"] > 15

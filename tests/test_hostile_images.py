@@ -1,4 +1,4 @@
-"""Images made to harm: whatever their bytes, little memory and time are taken, and they are read or named."""
+"""Hostile images: whatever their bytes, they are read or refused with little memory and time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def run_here(*args: object) -> str:
-    """What `tests.hostile` prints with bounded memory and time; it may write nothing to stderr."""
+    """Return what `tests.hostile` prints with bounded memory and time, and nothing on stderr."""
     command = [sys.executable, "-W", "error", "-m", "tests.hostile", *map(str, args)]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
@@ -52,10 +52,10 @@ def test_images_of_any_bytes_are_read_or_named():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no bounds of memory here")
 def test_small_files_do_not_become_gigabytes():
-    errors, most = json.loads(run_here("bombs"))
+    errors, peak_bytes = json.loads(run_here("bombs"))
     for name, error in zip([*bombs(), *bombs()], errors, strict=True):
         assert error is not None and error.startswith(f"{name}: "), (name, error)
-    assert most < 2**30
+    assert peak_bytes < 2**30
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,20 @@ LARGE = {
 
 @pytest.mark.parametrize("kind", LARGE)
 @pytest.mark.parametrize("bound", ["PIXELS", "SAMPLE_BYTES"])
-def test_an_image_of_the_largest_size_is_read_and_no_larger_one(kind, bound, monkeypatch):
-    most = 20 * 50 * (1 if bound == "PIXELS" else 4 if kind == "WEBP" else 3)
-    monkeypatch.setattr(limits, bound, most)
+def test_an_image_of_the_greatest_size_is_read_and_no_larger_one(kind, bound, monkeypatch):
+    limit = 20 * 50 * (1 if bound == "PIXELS" else 4 if kind == "WEBP" else 3)
+    monkeypatch.setattr(limits, bound, limit)
     assert images.decode(LARGE[kind], 1, "a").shape == (20, 50)
-    monkeypatch.setattr(limits, bound, most - 1)
+    monkeypatch.setattr(limits, bound, limit - 1)
     with pytest.raises(
         ImageError, match=r"^a: 50 x 20 pixels are too many to decode: cut it into lines"
     ):
         images.decode(LARGE[kind], 1, "a")
 
 
-def test_a_jpeg_may_be_too_large_but_for_its_reduction(monkeypatch):
-    plain, progressive = (saved("JPEG", "L", progressive=how) for how in (False, True))
+def test_a_jpeg_may_be_too_large_except_when_it_is_reduced(monkeypatch):
+    plain = saved("JPEG", "L", progressive=False)
+    progressive = saved("JPEG", "L", progressive=True)
     monkeypatch.setattr(limits, "PIXELS", 10 * 25)
     assert images.decode(plain, 1, "a", 2).shape == (10, 25)
     for data, times in ((plain, 1), (progressive, 2)):
@@ -130,7 +131,7 @@ def test_a_jpeg_may_be_too_large_but_for_its_reduction(monkeypatch):
     ("size", "together"), [(2**22, 8), (2**23, 4), (2**24, 2), (2**25, 1), (2**26, 1)]
 )
 def test_threads_share_the_room_for_decoding(size, together):
-    """As many hold it at once as there is room for, and no more."""
+    """As many threads hold memory at once as there is room for, and no more."""
     room, lock, holding = limits.Room(2**25), threading.Lock(), 0
     full, crowded = threading.Barrier(together), threading.Event()
 
@@ -171,7 +172,7 @@ def test_a_jpeg_that_lost_pixels_is_refused_everywhere(damage, tmp_path, capfd):
     (tmp_path / "b.png").write_bytes(png(stripes("ab")))
     (tmp_path / "labels.tsv").write_text("a.jpg\tx\nb.png\ta\n")
     for read in (
-        lambda *own: images.decode(*own),
+        images.decode,
         lambda data, _, name: images.verified_size(data, name),
     ):
         with pytest.raises(ImageError, match=r"^a.jpg: (damaged or )?truncated"):
@@ -182,7 +183,9 @@ def test_a_jpeg_that_lost_pixels_is_refused_everywhere(damage, tmp_path, capfd):
         labels.read(tmp_path / "labels.tsv", tmp_path), tmp_path / "new.lmdb", BuildOptions()
     )
     list(build)
-    assert [(own.row.path, own.cause) for own in build.rejected] == [("a.jpg", "unreadable image")]
+    assert [(rejected.row.path, rejected.cause) for rejected in build.rejected] == [
+        ("a.jpg", "unreadable image")
+    ]
     assert capfd.readouterr() == ("", "")
 
 
@@ -205,8 +208,8 @@ def test_a_jpeg_padded_before_its_end_is_read_as_if_it_were_not(pad, count):
                     images.decode(padded[:middle] + padded[middle + 9 :], 1, "a")
 
 
-def test_a_jpeg_whose_pixels_end_too_early_is_not_taken_for_a_padded_one():
-    """Damage within may leave bytes over at the end, of which the decoder tells as it tells of padding."""
+def test_a_jpeg_that_lost_pixels_is_not_mistaken_for_a_padded_one():
+    """Damage may leave bytes at the end, which the decoder reports in the same way as padding."""
     rng, left_over = np.random.default_rng(1), 0
     page = cv2.putText(
         np.full((40, 150), 230, np.uint8), "Ends", (5, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 0, 2
@@ -226,8 +229,8 @@ def test_a_jpeg_whose_pixels_end_too_early_is_not_taken_for_a_padded_one():
     assert left_over
 
 
-def test_a_jpeg_of_an_odd_writer_is_read_as_it_was(capfd):
-    """One of an unknown revision, with strange but complete scans, or of a rare subsampling."""
+def test_a_jpeg_of_an_odd_program_is_read(capfd):
+    """A JPEG may have an unknown revision, odd but complete scans, or a rare subsampling."""
     whole = saved("JPEG", subsampling=2, quality=95)
     revision = with_size(whole, b"JFIF\0", b"\x09", 5)
     scan = whole.index(b"\xff\xda")
@@ -239,7 +242,7 @@ def test_a_jpeg_of_an_odd_writer_is_read_as_it_was(capfd):
 
 
 def test_a_jpeg_of_a_rare_subsampling_is_read(capfd):
-    """Of one colour twice as many rows are kept as of the other: libjpeg reads it, libjpeg-turbo's own API does not."""
+    """One colour has twice as many rows as the other: only libjpeg-turbo's newer API refuses it."""
     grey = io.BytesIO()
     Image.new("RGB", (8, 16), (128, 128, 128)).save(grey, "JPEG", subsampling=0)
     rare = with_size(grey.getvalue(), b"\xff\xc0", b"\x12", 14)
@@ -252,16 +255,15 @@ def test_a_jpeg_of_a_rare_subsampling_is_read(capfd):
 
 
 @pytest.mark.parametrize("kind", ["IDAT", "tEXt", "both", "segments", "markers"])
-def test_parts_of_a_file_without_number_take_no_memory(kind):
-    """Chunks and segments that hold nothing are refused where there are more than any writer makes."""
+def test_countless_parts_of_a_file_take_no_memory(kind):
+    """Empty chunks and segments are refused if there are more than any program writes."""
     if kind in ("segments", "markers"):
         whole, parts = saved("JPEG"), b"\xff\xe2\0\2" if kind == "segments" else b"\xff\xd0"
         few, many = (whole[:2] + parts * count + whole[2:] for count in (2**16 - 50, 2**16))
     else:
         whole = saved("PNG")
-        parts = b"".join(
-            chunk(own, b"") for own in ([b"IDAT", b"tEXt"] if kind == "both" else [kind.encode()])
-        )
+        kinds = [b"IDAT", b"tEXt"] if kind == "both" else [kind.encode()]
+        parts = b"".join(chunk(chunk_kind, b"") for chunk_kind in kinds)
         few, many = (
             whole[:33] + parts * (2**18 * 12 // len(parts) - less) + whole[33:] for less in (50, 0)
         )
@@ -289,18 +291,19 @@ def many_pages(count: int) -> bytes:
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Of each page that is decoded, how many pages its decoder finds."""
-    found, decode = [], decoders._imdecode
+    """Return the list of how many pages the decoder of each decoded page finds."""
+    page_counts = []
+    decode = decoders._imdecode
 
     def counted(data, flags, where):
-        found.append(sum(1 for _ in tiff.directories(data)))
+        page_counts.append(sum(1 for _ in tiff.directories(data)))
         return decode(data, flags, where)
 
     monkeypatch.setattr(decoders, "_imdecode", counted)
-    return found
+    return page_counts
 
 
-def test_pages_are_decoded_when_their_turn_comes_and_each_as_if_alone(decoded):
+def test_pages_are_decoded_lazily_and_each_as_if_alone(decoded):
     data = many_pages(300)
     names = [f"a.tif#{n}" for n in range(1, 301)]
     rows = recognize(
@@ -312,7 +315,7 @@ def test_pages_are_decoded_when_their_turn_comes_and_each_as_if_alone(decoded):
     assert decoded == [1] * 300
 
 
-def test_pages_that_have_rows_are_passed_over(decoded):
+def test_pages_that_have_rows_are_skipped(decoded):
     data = many_pages(100)
     rows = [
         *recognize(

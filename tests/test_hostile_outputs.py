@@ -1,4 +1,4 @@
-"""Outputs, streams, numbers and settings as the unlucky give them: refused by name, and nothing is lost."""
+"""Impossible outputs, streams, numbers and settings, refused by name without loss."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with models, images of known text, a dataset and a list of words."""
+    """Change to a folder with models, images of known text, a dataset and a list of words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRNN_MODEL", str(save_stripes_onnx(tmp_path / "stripes.onnx")))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -51,7 +51,7 @@ def contents(folder):
 
 
 def writes(option):
-    """A command that writes to `out`, for each verb that can."""
+    """Return a command that writes to `out`, for each verb that can."""
     return {
         "predict": ("predict", "ab.png", "-o", option),
         "resume": ("predict", "ab.png", "--resume", "-o", option),
@@ -65,12 +65,12 @@ def writes(option):
 VERBS = sorted(writes(""))
 
 
-# -- before the work ---------------------------------------------------------------------------------------------------
+# -- before the work -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_that_takes_no_file_is_found_before_the_work(here, crnn, monkeypatch, verb, code):
+def test_an_unwritable_folder_is_found_before_the_work(here, crnn, monkeypatch, verb, code):
     def refused(path, mode="r", *rest, **more):
         if "x" in mode or "a" in mode:
             raise OSError(code, os.strerror(code), str(path))
@@ -153,10 +153,8 @@ def test_an_input_is_never_replaced(here, crnn, arguments, target):
     before = contents(here)
     code, out, err = crnn(*arguments)
     assert (code, out) == (2, "")
-    assert (
-        err
-        == f"error: {target}: an input of this command, which must not replace it: choose another name\n"
-    )
+    problem = "an input of this command, which must not replace it: choose another name"
+    assert err == f"error: {target}: {problem}\n"
     assert contents(here) == before
 
 
@@ -172,7 +170,7 @@ def test_an_output_beside_the_inputs_is_no_input(here, crnn):
     assert (here / "out.tsv").read_text().count("\n") == 3
 
 
-# -- links, devices, open files ----------------------------------------------------------------------------------------
+# -- links, devices, open files --------------------------------------------------------------------
 
 
 def test_links_lead_to_what_is_written(tmp_path):
@@ -195,7 +193,7 @@ def test_links_lead_to_what_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-def test_stdout_by_a_name_goes_on_where_it_is(here, crnn, name):
+def test_stdout_by_a_name_is_continued_at_its_position(here, crnn, name):
     if name.startswith("/proc") and not Path("/proc/self/fd").exists():
         pytest.skip("no /proc here")
     (here / "link").symlink_to("/dev/stdout")
@@ -205,7 +203,7 @@ def test_stdout_by_a_name_goes_on_where_it_is(here, crnn, name):
 
 
 @pytest.mark.parametrize("mode", ["ab", "r+b"])
-def test_an_open_file_is_neither_cut_nor_made_anew(tmp_path, mode):
+def test_an_open_file_is_neither_truncated_nor_replaced(tmp_path, mode):
     (tmp_path / "log").write_bytes(b"old\n")
     with (tmp_path / "log").open(mode) as log:
         log.seek(4)
@@ -218,7 +216,7 @@ def test_an_open_file_is_neither_cut_nor_made_anew(tmp_path, mode):
     assert names(tmp_path) == ["log"]
 
 
-def test_an_open_file_that_takes_nothing_is_refused(tmp_path):
+def test_an_open_file_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "a").touch()
     with (tmp_path / "a").open("rb") as only_read:
         closed = os.dup(only_read.fileno())
@@ -230,13 +228,13 @@ def test_an_open_file_that_takes_nothing_is_refused(tmp_path):
                 files.check_output(f"/dev/fd/{number}", overwrite=False)
 
 
-def test_nothing_goes_on_behind_a_stream(here, crnn):
+def test_nothing_is_appended_to_a_stream(here, crnn):
     for name in ("-", "/dev/null", "/dev/stdout"):
         code, _, err = crnn("predict", "ab.png", "-o", name, "--resume")
         assert (code, f"error: {name}: a device or a pipe" in err) == (2, True)
 
 
-# -- closed, full and torn streams -------------------------------------------------------------------------------------
+# -- closed, full and torn streams -----------------------------------------------------------------
 
 
 @full
@@ -274,17 +272,17 @@ with open("victim", "wb") as file:
 
 
 @pytest.mark.parametrize("line", ["predict --json ab.png", "inspect good.lmdb"])
-def test_a_reader_that_goes_away_ends_the_work_quietly(here, line):
+def test_a_closed_pipe_ends_the_work_quietly(here, line):
     done = shell(f"{{ $CRNN {line} 2>err; echo $? >status; }} | true; cat status err")
     assert done.stdout.splitlines()[0] in ("0", "1")
     assert "error" not in done.stdout.lower() and "Traceback" not in done.stdout
 
 
-# -- room that runs out ------------------------------------------------------------------------------------------------
+# -- full disks -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, monkeypatch, verb):
+def test_a_size_limit_names_the_file_and_leaves_the_old_one(here, crnn, monkeypatch, verb):
     def limited(self, data):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(
@@ -305,7 +303,8 @@ def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, mo
     )
     assert code == 1
     assert err.endswith(
-        "error: out.safetensors: cannot be written (File too large): free space or choose another output\n"
+        "error: out.safetensors: cannot be written (File too large): "
+        "free space or choose another output\n"
     ), err
     after = contents(here)
     (here / "out.safetensors").unlink()
@@ -315,7 +314,7 @@ def test_a_limit_of_size_names_the_file_and_leaves_what_was_there(here, crnn, mo
     assert {path: data for path, data in after.items() if path not in kept} == before
 
 
-# -- what killed writers leave -----------------------------------------------------------------------------------------
+# -- leftovers of killed writers -------------------------------------------------------------------
 
 KILLED = """
 import os, signal, sys
@@ -343,7 +342,7 @@ def test_leftovers_of_killed_writers_go_and_rows_stay(tmp_path):
     assert len(names(tmp_path)) == 3
     (kept,) = files.leftovers(path)
     files.write_atomic(path, b"new")
-    assert [own.name for own in files.leftovers(path)] == [kept.name]
+    assert [leftover.name for leftover in files.leftovers(path)] == [kept.name]
     assert kept.read_bytes() == b"rows"
     assert len(names(tmp_path)) == 4
     killed(path, keep=False, data="half")
@@ -352,7 +351,7 @@ def test_leftovers_of_killed_writers_go_and_rows_stay(tmp_path):
     assert len(names(tmp_path)) == 4
 
 
-def test_writers_at_work_keep_their_files(tmp_path):
+def test_running_writers_keep_their_files(tmp_path):
     path = tmp_path / "a"
     code = f"from crnn_cli.files import write_atomic; write_atomic({str(path)!r}, b'theirs')"
     for keep in (None, lambda _: None):
@@ -374,7 +373,7 @@ def test_kept_rows_are_named_by_the_next_run(here, crnn):
     assert kept.read_text() == "rows\n"
 
 
-def test_what_is_held_is_held_once(tmp_path):
+def test_a_file_is_locked_once(tmp_path):
     path = tmp_path / "lock"
     with path.open("wb") as first, path.open("r+b") as second:
         locks.lock_or_raise(first, path)
@@ -384,7 +383,7 @@ def test_what_is_held_is_held_once(tmp_path):
         locks.lock_or_raise(second, path)
 
 
-def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
+def test_a_file_that_appears_meanwhile_is_not_replaced(here, crnn, monkeypatch):
     from crnn_cli.reading import recognizer
 
     read = recognizer.recognize
@@ -407,7 +406,7 @@ def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
     assert kept.read_text().startswith("ab.png\tab\t")
 
 
-# -- names -------------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -421,11 +420,11 @@ def test_a_file_made_meanwhile_is_not_replaced(here, crnn, monkeypatch):
         os.fsdecode(b"caf\xe9\xff.tsv"),
     ],
 )
-def test_odd_names_are_written_and_gone_on_with(here, crnn, name):
+def test_odd_names_are_written_and_resumed(here, crnn, name):
     for resume in ((), ("--resume",), ("--overwrite",)):
         assert crnn("predict", "ab.png", *resume, f"--output={name}").code == 0
         assert (here / name).read_text().startswith("ab.png\tab\t")
-    assert not [own for own in names(here) if own.startswith(".")]
+    assert not [name for name in names(here) if name.startswith(".")]
 
 
 def test_a_name_that_is_too_long_is_refused(here, crnn):
@@ -436,7 +435,7 @@ def test_a_name_that_is_too_long_is_refused(here, crnn):
             assert "File name too long" in err or "take a name that ends in" in err
 
 
-# -- rows that are gone on with ----------------------------------------------------------------------------------------
+# -- resumed rows ---------------------------------------------------------------------------------
 
 FOREIGN = [
     b"one line that another program wrote, without an end",
@@ -457,7 +456,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("content", FOREIGN, ids=range(len(FOREIGN)))
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, form):
+def test_files_that_may_not_be_rows_stay_unchanged(here, crnn, content, form):
     (here / "out").write_bytes(content)
     code, _, err = crnn("predict", "ab.png", "-o", "out", "--resume", *form)
     assert (code, (here / "out").read_bytes()) == (2, content)
@@ -466,7 +465,7 @@ def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, for
 
 
 @pytest.mark.parametrize(
-    ("there", "items", "rest"),
+    ("written", "items", "rest"),
     [
         ("a b", "a b c", "c"),
         ("a a", "a a a", "a"),
@@ -474,21 +473,22 @@ def test_what_is_not_proven_to_be_rows_is_left_as_it_is(here, crnn, content, for
         ("x#1 x#2 b", "x b", ""),
         ("x#1 x#2 x#1", "x x", "x+1"),
         ("x#1 x#2 x#1 x#2", "x x", "x+2"),
-        ("x#1 x#2", "x#1 x#2 x#3", "x#3"),  # names that are so given, as those of a table
+        ("x#1 x#2", "x#1 x#2 x#3", "x#3"),  # such names may come from a table
         ("x x#1", "x x#1", ""),
         ("x", "x#1", "x#1"),
     ],
 )
-def test_what_has_no_row_yet_is_read(there, items, rest):
-    found = row_formats.WrittenRows(names=Counter(there.split()), last=there.split()[-1])
-    left = found.rest((name, b"") for name in items.split())
+def test_inputs_without_a_row_are_read(written, items, rest):
+    written_names = written.split()
+    rows = row_formats.WrittenRows(names=Counter(written_names), last=written_names[-1])
+    remaining = rows.rest((name, b"") for name in items.split())
     assert [
-        f"{name}+{own.pages}" if isinstance(own, Remaining) else name for name, own in left
+        f"{name}+{item.pages}" if isinstance(item, Remaining) else name for name, item in remaining
     ] == rest.split()
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
+def test_rows_of_other_inputs_stay_and_are_reported(here, crnn, form):
     assert crnn("predict", "a.png", "bba.png", "-o", "out", *form).code == 0
     before = (here / "out").read_bytes()
     code, _, err = crnn("predict", "ab.png", "a.png", "-o", "out", "--resume", *form)
@@ -506,7 +506,7 @@ def test_rows_of_other_inputs_stay_and_are_told(here, crnn, form):
     assert (here / "out").read_bytes() == after
 
 
-def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
+def test_a_resumed_run_reads_its_rows_after_it_has_locked_them(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
     with files.open_append(
@@ -525,11 +525,11 @@ def test_a_run_that_goes_on_reads_its_rows_only_once_it_holds_them(tmp_path):
     assert [line[:1] for line in path.read_bytes().splitlines()] == [b"a", b"c", b"e"]
 
 
-def test_what_a_run_goes_on_with_is_not_replaced_meanwhile(tmp_path):
+def test_a_file_that_is_appended_to_is_not_replaced(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"a\tb\t0.5000\n")
-    held = pytest.raises(OutputError, match="out: another run is writing to it")
-    with files.open_append(path, lambda _: 11), held:
+    refused = pytest.raises(OutputError, match="out: another run is writing to it")
+    with files.open_append(path, lambda _: 11), refused:
         files.check_output(path, overwrite=True)
     files.check_output(path, overwrite=True)
     for change in (path.unlink, lambda: files.write_atomic(path, b"new")):
@@ -539,7 +539,7 @@ def test_what_a_run_goes_on_with_is_not_replaced_meanwhile(tmp_path):
             change()
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 
 NUMBERS = [
     "-1",
@@ -604,11 +604,11 @@ def test_a_shard_has_bounds(here, crnn, shard):
     assert (code, f"--shard is {shard}: give i/n" in err) == (2, True)
 
 
-# -- numbers that are none ---------------------------------------------------------------------------------------------
+# -- missing numbers -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_no_row_has_a_number_that_is_none(value):
+def test_no_row_has_a_missing_number(value):
     odd = results.Recognition("a.png", "text", value)
     for line in (row_formats.to_tsv, row_formats.to_json):
         with pytest.raises(ModelError, match=r"^a\.png: confidence is "):
@@ -617,7 +617,7 @@ def test_no_row_has_a_number_that_is_none(value):
         row_formats.json_line({"loss": float("nan")}, "the report")
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------
 
 SETTINGS = {
     "deep": (b"data = " + b"[" * 100_000, "nested too deep"),
@@ -658,7 +658,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_settings_that_cannot_be_taken_are_named(here, crnn, name):
+def test_unusable_settings_are_named(here, crnn, name):
     content, finding = SETTINGS[name]
     (here / "run.toml").write_bytes(content)
     code, out, err = crnn("train", "gone.lmdb", "--config", "run.toml")
@@ -667,7 +667,7 @@ def test_settings_that_cannot_be_taken_are_named(here, crnn, name):
     assert "fault of crnn" not in err and err.count("\n") == 1
 
 
-def test_settings_are_no_device_and_no_pipe(here, crnn):
+def test_settings_in_a_device_or_a_pipe_are_refused(here, crnn):
     os.mkfifo("pipe")
     for name, finding in (
         ("pipe", "a named pipe"),
@@ -692,7 +692,7 @@ def test_random_damage_to_settings_is_no_fault_of_crnn(here, crnn):
         assert "Traceback" not in err and "fault of crnn" not in err, (bytes(data), err)
 
 
-def test_an_endless_device_is_no_text(here, crnn):
+def test_an_endless_device_is_refused_as_text(here, crnn):
     for option in ("--lexicon", "--lexicons"):
         code, _, err = crnn("predict", "ab.png", option, "/dev/zero")
         assert (code, "error: /dev/zero: a pipe, a socket or a device, not a file: " in err) == (
@@ -701,7 +701,7 @@ def test_an_endless_device_is_no_text(here, crnn):
         ), err
 
 
-# -- surroundings ------------------------------------------------------------------------------------------------------
+# -- environment -----------------------------------------------------------------------------------
 
 BARE = {
     "no home": "env -u HOME -u TMPDIR",
@@ -712,7 +712,7 @@ BARE = {
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_bare_surroundings_do(here, name):
+def test_a_bare_environment_suffices(here, name):
     (here / "é.png").write_bytes(png(stripes("ab")))
     done = shell(f"env {BARE[name].removeprefix('env ')} $CRNN predict é.png gone.png --json")
     assert done.returncode == 1
@@ -720,9 +720,10 @@ def test_bare_surroundings_do(here, name):
     assert "gone.png: no such file" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_folder_that_is_gone_is_named(here):
+def test_a_removed_working_folder_is_reported(here):
     done = shell(
-        f"mkdir gone && cd gone && rmdir ../gone && $CRNN predict {here}/ab.png; $CRNN predict ab.png -o out"
+        f"mkdir gone && cd gone && rmdir ../gone && $CRNN predict {here}/ab.png; "
+        "$CRNN predict ab.png -o out"
     )
     assert done.stdout.startswith(f"{here}/ab.png\tab\t")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)

@@ -1,4 +1,4 @@
-"""Decoding: every format gives the same upright, opaque pixels or a named error; scaling keeps its law of widths."""
+"""Laws of decoding: every format gives the same upright, opaque pixels or a named error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file(image: Image.Image, format: str, **options) -> bytes:
 
 
 def pages_of(data: bytes, channels: int, where: str) -> list[np.ndarray | ImageError]:
-    """Each page decoded, or the error that stands in its place."""
+    """Return each page decoded, or the error in its place."""
     pages: list[np.ndarray | ImageError] = []
     for page in images.pages(data, where):
         try:
@@ -153,12 +153,12 @@ def test_exif_orientation(format, alpha, orientation):
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "BMP", "WEBP", "LZW"]), st.floats(0, 1, exclude_max=True))
-def test_a_part_of_a_file_is_refused_by_name(format, part):
+def test_a_truncated_file_is_refused_by_name(format, share):
     data = file(Image.fromarray(NOISE[..., :3]), format)
     with pytest.raises(ImageError, match=r"^some/file\.x: "):
-        images.decode(data[: int(part * len(data))], 1, "some/file.x")
+        images.decode(data[: int(share * len(data))], 1, "some/file.x")
     with pytest.raises(ImageError, match=r"^some/file\.x: "):
-        images.verified_size(data[: int(part * len(data))], "some/file.x")
+        images.verified_size(data[: int(share * len(data))], "some/file.x")
 
 
 def test_png_and_jpeg_missing_only_their_end_are_refused():
@@ -169,7 +169,7 @@ def test_png_and_jpeg_missing_only_their_end_are_refused():
 
 
 def test_a_jpeg_ends_where_its_own_scan_does_whatever_is_around_it():
-    """Phones put thumbnails before the scan and films behind it."""
+    """Phones write thumbnails before the scan and films behind it."""
     image = Image.fromarray(NOISE[..., 0])
     whole, small = file(image, "JPEG"), file(image.resize((8, 8)), "JPEG")
     segment = b"\xff\xed" + (len(small) + 2).to_bytes(2, "big") + small
@@ -187,7 +187,7 @@ def chunk(kind, data):
 
 
 @pytest.mark.parametrize(
-    ("header", "others"),
+    ("header", "chunks"),
     [
         ((8, 8, 7, 0, 0, 0, 0), ()),  # no such depth
         ((8, 8, 8, 5, 0, 0, 0), ()),  # no such colour type
@@ -199,19 +199,19 @@ def chunk(kind, data):
         ((8, 8, 8, 0, 0, 0, 0), ((b"CgBI", b"1234"),)),  # a critical chunk that nobody knows
     ],
 )
-def test_a_png_is_not_known_by_its_checksums_alone(header, others):
-    chunks = [
+def test_right_checksums_alone_make_no_png(header, chunks):
+    parts = [
         (b"IHDR", struct.pack(">IIBBBBB", *header)),
-        *others,
+        *chunks,
         (b"IDAT", zlib.compress(bytes(72))),
         (b"IEND", b""),
     ]
     with pytest.raises(ImageError, match=r"^a: "):
-        images.verified_size(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*own) for own in chunks), "a")
+        images.verified_size(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts), "a")
 
 
 @pytest.mark.parametrize("frames", [0, 2, 2**31 - 1])
-def test_of_an_animated_png_the_still_image_is_read(frames):
+def test_the_still_image_of_an_animated_png_is_read(frames):
     data = file(Image.fromarray(NOISE[..., 0]), "PNG")
     animated = data[:33] + chunk(b"acTL", struct.pack(">II", frames, 0)) + data[33:]
     assert np.array_equal(images.decode(animated, 1, "a"), NOISE[..., 0])
@@ -224,7 +224,7 @@ def test_a_png_without_pixels_is_refused():
             images.verified_size(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""), "a")
 
 
-def test_a_jpeg_turned_by_what_stands_behind_its_frame_header():
+def test_a_jpeg_turned_by_exif_behind_its_frame_header():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = file(Image.new("L", (40, 24)), "JPEG", exif=exif)
@@ -249,8 +249,8 @@ def test_a_png_without_bits_is_damaged():
         images.decode(data, 1, "a")
 
 
-@pytest.mark.parametrize("place", ["cv2", "cv2.utils.logging"])
-def test_opencv_is_silenced_wherever_it_keeps_its_logging(place):
+@pytest.mark.parametrize("module", ["cv2", "cv2.utils.logging"])
+def test_opencv_is_silenced_wherever_its_logging_is(module):
     """OpenCV 4 has `cv2.setLogLevel`, OpenCV 5 has `cv2.utils.logging.setLogLevel`."""
     code = (
         "import sys, types, cv2\n"
@@ -264,7 +264,7 @@ def test_opencv_is_silenced_wherever_it_keeps_its_logging(place):
         "print(levels)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, place], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, module], capture_output=True, text=True, check=False
     )
     assert done.stdout == "[0]\n", done.stderr
 
@@ -311,12 +311,14 @@ def test_pages(channels):
 
 
 def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photometric: int = 1):
-    """A TIFF of grey pages, each its directory and then its pixels; and where each page's directory lies."""
-    number, places, out = ("Q" if big else "I"), [], bytearray(b"II" if order == "<" else b"MM")
+    """Return a TIFF of grey pages, and the offset of each page's directory, before its pixels."""
+    number = "Q" if big else "I"
+    offsets = []
+    out = bytearray(b"II" if order == "<" else b"MM")
     start = 8 if big else 4
     out += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 8)))
-    for place, sheet in enumerate(sheets):
-        places.append(len(out))
+    for index, sheet in enumerate(sheets):
+        offsets.append(len(out))
         (height, width), depth = sheet.shape, 8 * sheet.itemsize
         end = len(out) + (8 + 8 * 20 + 8 if big else 2 + 8 * 12 + 4)
         tags = {
@@ -334,10 +336,10 @@ def tiff(sheets: list[np.ndarray], order: str = "<", big: bool = False, photomet
             kind = 4 if tag in (273, 279) else 3
             body = struct.pack(order + " HI"[kind - 2], value)
             out += struct.pack(order + "HH" + number, tag, kind, 1) + body.ljust(start, b"\0")
-        last = place == len(sheets) - 1
+        last = index == len(sheets) - 1
         out += struct.pack(order + number, 0 if last else end + sheet.nbytes)
         out += sheet.astype(sheet.dtype.newbyteorder(order)).tobytes()
-    return bytes(out), places
+    return bytes(out), offsets
 
 
 SHEETS = st.lists(st.integers(1, 12), min_size=2, max_size=4)
@@ -367,10 +369,10 @@ def test_a_damaged_page_is_an_error_in_its_place(heights, order, big, depth, dat
 
 
 @given(SHEETS, st.sampled_from("<>"), st.booleans(), st.floats(0, 1, exclude_max=True))
-def test_a_cut_tiff_never_loses_pages_in_silence(heights, order, big, part):
-    data, places = tiff([NOISE[:height, :, 0] for height in heights], order, big)
-    cut = data[: int(part * len(data))]
-    whole = sum(place <= len(cut) for place in places[1:])
+def test_a_truncated_tiff_never_loses_pages_silently(heights, order, big, share):
+    data, offsets = tiff([NOISE[:height, :, 0] for height in heights], order, big)
+    cut = data[: int(share * len(data))]
+    whole = sum(offset <= len(cut) for offset in offsets[1:])
     try:
         pages = pages_of(cut, 1, "a")
     except ImageError as fault:
@@ -419,7 +421,7 @@ def test_white_may_be_zero(depth, big, order):
 
 
 def test_white_may_be_zero_in_black_and_white():
-    """As fax machines write it."""
+    """Fax machines write such TIFFs."""
     image = Image.fromarray(NOISE[..., 0]).convert("1")
     for compression in ("group4", "tiff_lzw"):
         data = bytearray(file(image, "TIFF", compression=compression))
@@ -447,8 +449,10 @@ def test_threads_decode_alike():
     st.sampled_from([8, 32]),
     st.booleans(),
 )
-def test_to_height_keeps_the_law_of_widths_and_flat_colours(rows, columns, height, least, color):
-    scaling = Scaling(height, least, 80)
+def test_to_height_keeps_the_law_of_widths_and_flat_colours(
+    rows, columns, height, min_width, color
+):
+    scaling = Scaling(height, min_width, 80)
     image = np.full((rows, columns, 3) if color else (rows, columns), 77, np.uint8)
     scaled = images.to_height(image, scaling)
     assert scaled.shape == (3 if color else 1, height, scaled_width(columns, rows, scaling))
@@ -498,10 +502,13 @@ def painted(ink, ground) -> np.ndarray:
     return np.rint(share * np.array(ink) + (1 - share) * np.array(ground)).astype(np.uint8)
 
 
-def shows_the_ink(grey: np.ndarray, least: int = 80) -> bool:
+def shows_the_ink(grey: np.ndarray, min_contrast: int = 80) -> bool:
     values = grey[..., 0] if grey.ndim == 3 else grey
     lightest, darkest = np.percentile(values, [99, 1])
-    return abs(np.corrcoef(values.ravel(), INK.ravel())[0, 1]) > 0.9 and lightest - darkest >= least
+    return (
+        abs(np.corrcoef(values.ravel(), INK.ravel())[0, 1]) > 0.9
+        and lightest - darkest >= min_contrast
+    )
 
 
 @pytest.mark.parametrize("kind", COLOURED)
@@ -544,13 +551,13 @@ def test_ink_as_bright_as_its_ground_is_seen_in_a_jpeg_made_smaller():
 def test_each_page_is_seen_as_it_can_be():
     one, other = painted(*EQUAL["blue on brown"]), painted((0, 0, 0), (255, 255, 255))
     sheets = [Image.fromarray(sheet) for sheet in (one, other)]
-    found = pages_of(file(sheets[0], "TIFF", save_all=True, append_images=sheets[1:]), 1, "a")
-    assert shows_the_ink(found[0])
-    assert np.array_equal(found[1], 255 - INK)
+    pages = pages_of(file(sheets[0], "TIFF", save_all=True, append_images=sheets[1:]), 1, "a")
+    assert shows_the_ink(pages[0])
+    assert np.array_equal(pages[1], 255 - INK)
 
 
 def transparent(value: int, alpha: np.ndarray, kind: str) -> bytes:
-    """Pixels of one value that nothing but their transparency tells from the ground."""
+    """Return pixels of one value, in which only transparency distinguishes ink from ground."""
     grey = Image.merge("LA", [Image.new("L", alpha.shape[::-1], value), Image.fromarray(alpha)])
     match kind:
         case "grey":
@@ -587,7 +594,7 @@ def test_letters_cut_out_of_white_are_seen(kind):
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("bits", [8, 10, 11, 14])
-def test_sixteen_bits_of_which_few_are_used(bits, suffix):
+def test_sixteen_bits_with_few_in_use(bits, suffix):
     grey = INK.astype(np.uint16) << (bits - 8)
     for values in (grey, np.dstack([grey] * 3)):
         seen = images.decode(cv2.imencode(suffix, values)[1].tobytes(), 1, "a")
@@ -598,10 +605,10 @@ def test_sixteen_bits_of_which_few_are_used(bits, suffix):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from(["PNG", "JPEG", "BMP"]))
-def test_grey_that_shows_something_stays(seed, part, format):
+def test_grey_that_shows_something_stays(seed, opacity, format):
     rng = np.random.default_rng(seed)
     ink, ground = rng.integers(0, 256, (2, 3))
-    rgb = painted(part * ink + (1 - part) * ground, ground)
+    rgb = painted(opacity * ink + (1 - opacity) * ground, ground)
     data = file(Image.fromarray(rgb), format)
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if plain.std() >= 5:
@@ -621,7 +628,7 @@ def test_grey_that_shows_something_stays(seed, part, format):
     st.integers(0, 9),
 )
 def test_blank_paper_stays_blank(color, noise, written, seed):
-    """Its grain is not made ink."""
+    """The grain of paper does not become ink."""
     grain = np.random.default_rng(seed).normal(0, noise, (*INK.shape, 3))
     rgb = np.rint(np.array(color) + grain).clip(0, 255).astype(np.uint8)
     format, options = written

@@ -1,4 +1,4 @@
-"""Label files: six formats say the same, and which one it is is found out or refused with both readings shown."""
+"""Label files: six formats mean the same; the format is detected, or refused with two readings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder_of(parent: Path, names) -> Path:
 
 
 def written(format: str, rows) -> str:
-    """A label file of `format` that says `rows`."""
+    """Return the content of a label file with these rows in a format."""
     if format in ("csv", "csv with header", "csv;"):
         out = io.StringIO()
         writer = csv.writer(out, delimiter=";" if format == "csv;" else ",", quoting=csv.QUOTE_ALL)
@@ -83,7 +83,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_format_is_found_out(tmp_path, format):
+def test_the_format_is_detected(tmp_path, format):
     images = folder_of(tmp_path, [path for path, _ in WORDS])
     labels = tmp_path / "labels"
     labels.write_text(written(format, WORDS))
@@ -110,7 +110,7 @@ def test_pairs(tmp_path):
         read(None, images)
 
 
-def test_pairs_name_what_stands_alone(tmp_path):
+def test_pairs_name_images_and_texts_without_a_partner(tmp_path):
     images = folder_of(tmp_path, ["a.png", "sub/b.png", "c.tar.tif", ".d.png"])
     for name in ("a", "sub/c", "lone", ".e"):
         (images / f"{name}.gt.txt").write_text("two\nlines\n" if name == "lone" else "A\n")
@@ -138,7 +138,7 @@ def test_paths_are_tried_under_images_then_beside_the_label_file(tmp_path):
     assert read(labels, images).files == [*map(str, expected), None]
 
 
-def test_tab_keeps_the_text_exactly_and_blank_lines_are_no_rows(tmp_path):
+def test_tab_keeps_the_text_exactly_and_skips_blank_lines(tmp_path):
     images = folder_of(tmp_path, ["a.png", "b b.png"])
     labels = tmp_path / "labels"
     labels.write_bytes("a.png\t  x\ty \u2028z \r\n\r\n \nb b.png\t\n".encode())
@@ -159,7 +159,7 @@ def test_lines_may_end_as_on_an_old_mac(tmp_path, format):
     assert read(None, images).rows[0].text == "A"
 
 
-def test_blanks_around_a_path_are_no_part_of_it_unless_a_file_is_called_so(tmp_path):
+def test_blanks_around_a_path_are_dropped_unless_a_file_has_them(tmp_path):
     images = folder_of(tmp_path, ["a.png", "b.png", "b.png "])
     labels = tmp_path / "labels"
     for blanks in (" ", "  "):
@@ -192,7 +192,7 @@ def test_blanks_before_a_csv_text_count_within_quotes_alone(tmp_path):
     assert reading.trimmed == 1
 
 
-def test_readings_that_say_the_same_are_no_tie(tmp_path):
+def test_equal_readings_are_no_tie(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text('a.png, "A"\nb.png, "B, C"\n')  # as CSV too
     assert read(labels, folder_of(tmp_path, ["a.png", "b.png"])).format == "icdar"
@@ -310,15 +310,15 @@ def test_encodings(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
-def test_a_pipe_beside_an_image_is_not_waited_for(tmp_path):
+def test_a_pipe_beside_an_image_is_not_read(tmp_path):
     images = folder_of(tmp_path, ["a.png"])
     os.mkfifo(images / "a.gt.txt")
     with pytest.raises(LabelError, match=r"a\.gt\.txt: not a file"):
         read(None, images)
 
 
-def test_hidden_files_are_no_pairs(tmp_path):
-    """An archive made on a Mac has `__MACOSX/._a.png` and `._a.gt.txt` for every file."""
+def test_hidden_files_are_not_paired(tmp_path):
+    """Archives made on a Mac have `__MACOSX/._a.png` and `._a.gt.txt` for every file."""
     images = folder_of(tmp_path, ["a.png", "._a.png", "__MACOSX/._a.png", ".thumbnails/a.png"])
     for text in images.rglob("*.png"):
         text.with_suffix(".gt.txt").write_bytes(
@@ -327,14 +327,14 @@ def test_hidden_files_are_no_pairs(tmp_path):
     assert [row.path for row in read(None, images).rows] == ["a.png"]
 
 
-def test_a_third_column_is_what_is_complained_of(tmp_path):
+def test_the_complaint_is_about_a_third_column(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text("a.png,a,0.5\nb.png,b,0.75\n")
     with pytest.raises(LabelError, match="expected 2 fields, got 3"):
         read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
 
 
-def test_a_header_alone_is_named(tmp_path):
+def test_a_file_with_only_a_header_is_refused(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text("path,text\n")
     for format in (None, "csv"):
@@ -342,14 +342,14 @@ def test_a_header_alone_is_named(tmp_path):
             read(labels, folder_of(tmp_path, ["a.png"]), format)
 
 
-def test_of_equal_readings_the_one_without_complaints_is_taken(tmp_path):
+def test_the_reading_without_complaints_wins_among_equals(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text('a.png, "A"\nb.png, "B"\n"x.png","two\nlines"\n')
     reading = read(labels, folder_of(tmp_path, ["a.png", "b.png"]))
     assert (reading.format, reading.found, len(reading.rows)) == ("csv", 2, 3)
 
 
-def test_nothing_to_read_is_named(tmp_path):
+def test_empty_inputs_are_refused(tmp_path):
     images = folder_of(tmp_path, [])
     with pytest.raises(LabelError, match="there are no images in it"):
         read(None, images)

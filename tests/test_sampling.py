@@ -1,4 +1,4 @@
-"""Laws of sampling: batches are full, samples are drawn equally often, a draw depends on seed and epoch alone."""
+"""Laws of sampling: full batches, samples drawn equally often, draws from seed and epoch alone."""
 
 from __future__ import annotations
 

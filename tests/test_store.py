@@ -1,4 +1,4 @@
-"""Datasets: what is written comes back; a store is complete or not there; damage and others' sets are met by name."""
+"""Datasets: read as written, complete or absent, with errors that name damage and foreign files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def simple(count: int, text: str = "text") -> list:
 
 
 def foreign(path: Path, items: dict[bytes, bytes], subdir: bool = True) -> Path:
-    """A dataset as other programs write it: no keys of ours."""
+    """Write a dataset as other programs do, without the keys of this package."""
     with (
         lmdb.open(str(path), subdir=subdir) as environment,
         environment.begin(write=True) as transaction,
@@ -82,7 +82,7 @@ def read(path: Path) -> list:
 
 @settings(max_examples=25, deadline=None)
 @given(first=SAMPLES, second=SAMPLES, third=SAMPLES)
-def test_what_is_written_appended_and_replaced_comes_back(tmp_path_factory, first, second, third):
+def test_datasets_are_read_as_written_appended_and_replaced(tmp_path_factory, first, second, third):
     path = tmp_path_factory.mktemp("store") / "ünï code.lmdb"
     write(path, first)
     assert read(path) == first
@@ -102,7 +102,7 @@ def test_batches_and_a_growing_map(tmp_path, monkeypatch):
     assert read(tmp_path / "a.lmdb") == samples
 
 
-def test_the_layout_is_the_fields(tmp_path):
+def test_the_layout_is_that_of_other_programs(tmp_path):
     write(tmp_path / "a.lmdb", [(b"bytes", "é", 1, 2, "p", "")])
     with lmdb.open(str(tmp_path / "a.lmdb")) as environment, environment.begin() as transaction:
         assert transaction.get(b"num-samples") == b"1"
@@ -110,7 +110,7 @@ def test_the_layout_is_the_fields(tmp_path):
         assert transaction.get(b"label-000000001") == "é".encode()
 
 
-def test_a_store_without_our_keys_is_read_through(tmp_path):
+def test_images_are_read_through_where_sizes_are_not_stored(tmp_path):
     image = png(render("abc"))
     items = {b"image-000000001": image, b"label-000000001": b"abc", b"num-samples": b"1"}
     for path in (
@@ -124,7 +124,7 @@ def test_a_store_without_our_keys_is_read_through(tmp_path):
 
 
 def test_training_skips_and_names_an_image_too_wide_for_a_line(tmp_path):
-    """9000 x 1 would be 288,000 pixels wide at a height of 32, and more than memory in a batch."""
+    """An image of 9000 x 1 would be 288,000 pixels wide at a height of 32."""
     words = [
         png(render("ab")),
         png(np.full((1, 9000), 255, np.uint8)),
@@ -165,7 +165,7 @@ def test_the_data_file_and_its_folder_are_the_same(tmp_path):
     assert list(by_file.labels()) == list(by_folder.labels())
 
 
-def test_a_reader_crosses_to_a_spawned_process(tmp_path):
+def test_a_reader_can_be_pickled_to_a_spawned_process(tmp_path):
     write(tmp_path / "a.lmdb", simple(3))
     reader = LmdbReader(tmp_path / "a.lmdb")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -207,7 +207,7 @@ def test_a_failed_writer_leaves_everything_as_it_was(tmp_path, options):
     assert not options or [row[1] for row in read(path)] == [row[1] for row in before]
 
 
-def test_what_an_interrupted_append_left_is_overwritten(tmp_path, monkeypatch):
+def test_leftovers_of_an_interrupted_append_are_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "_MAX_BATCH", 1)
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
@@ -239,18 +239,18 @@ def test_a_full_disk_leaves_nothing_and_spoils_nothing(tmp_path):
     assert len(read(path)) == 4
 
 
-def test_what_is_in_the_way_is_not_replaced(tmp_path):
+def test_other_files_are_not_replaced(tmp_path):
     write(tmp_path / "a.lmdb", simple(1))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     with pytest.raises(StoreError, match="exists: --overwrite replaces it, --append adds to it"):
         LmdbWriter(tmp_path / "a.lmdb")
-    for name, told in (
+    for name, problem in (
         ("file", "is no dataset folder but a file"),
         ("folder", "is no dataset, so it is not replaced"),
     ):
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=problem):
             LmdbWriter(tmp_path / name, overwrite=True)
     with pytest.raises(StoreError, match="no dataset to append to"):
         LmdbWriter(tmp_path / "none.lmdb", append=True)
@@ -319,7 +319,7 @@ def test_a_dataset_that_appears_during_the_build_is_replaced_only_where_that_was
 
 
 @needs_locks
-def test_what_a_living_build_has_written_is_no_leftover(tmp_path):
+def test_files_of_a_running_build_are_no_leftovers(tmp_path):
     path = tmp_path / "a.lmdb"
     slow = LmdbWriter(path, overwrite=True)
     slow._partial = tmp_path / ".a.lmdb.12.partial"  # as if by another process
@@ -330,13 +330,13 @@ def test_what_a_living_build_has_written_is_no_leftover(tmp_path):
     assert LmdbReader(path).label(0) == "slow0"
 
 
-def test_a_name_that_is_none_is_refused():
+def test_paths_without_a_name_are_refused():
     for path in (".", "..", "/"):
         with pytest.raises(UsageFault, match="name a dataset"):
             LmdbWriter(path, overwrite=True)
 
 
-def test_what_is_appended_again_is_known(tmp_path):
+def test_samples_of_the_dataset_appended_to_are_recognized(tmp_path):
     sample, other = simple(2)
     write(tmp_path / "a.lmdb", [sample])
     writer = LmdbWriter(tmp_path / "a.lmdb", append=True)
@@ -345,7 +345,7 @@ def test_what_is_appended_again_is_known(tmp_path):
     assert not writer.has(content_hash(b"another image"), sample[4])
 
 
-def test_a_dataset_that_may_not_be_seen_is_told(tmp_path, monkeypatch):
+def test_an_inaccessible_dataset_is_reported(tmp_path, monkeypatch):
     write(tmp_path / "a.lmdb", simple(1))
     with pytest.raises(StoreError, match=r"cannot be read \(File name too long\)"):
         LmdbReader(tmp_path / ("x" * 300))
@@ -366,7 +366,7 @@ def damaged(path: Path, data: bytes) -> Path:
     return path
 
 
-def test_what_is_no_dataset_is_named(tmp_path):
+def test_files_that_are_no_datasets_are_reported(tmp_path):
     write(tmp_path / "a.lmdb", simple(100))
     whole = (tmp_path / "a.lmdb" / "data.mdb").read_bytes()
     (tmp_path / "folder").mkdir()
@@ -426,7 +426,7 @@ def test_a_dataset_that_a_build_adds_to_is_not_replaced(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_dataset_that_is_replaced_while_a_build_adds_to_it_is_told(tmp_path):
+def test_a_replacement_during_an_append_is_reported(tmp_path):
     path = tmp_path / "a.lmdb"
     write(path, simple(1))
     write(tmp_path / "b.lmdb", simple(1, "new"))
@@ -438,13 +438,13 @@ def test_a_dataset_that_is_replaced_while_a_build_adds_to_it_is_told(tmp_path):
     assert list(LmdbReader(path).labels()) == ["new0"]
 
 
-def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
-    others = {
+def test_only_datasets_are_replaced_even_damaged_ones(tmp_path):
+    not_datasets = {
         tmp_path / "lmdb": foreign(tmp_path / "lmdb", {b"key": b"value"}),
         tmp_path / "access": damaged(tmp_path / "access", b"\0\1\0\0Standard Jet DB" * 1000),
         tmp_path / "short": damaged(tmp_path / "short", b""),
     }
-    for path in others:
+    for path in not_datasets:
         before = (path / "data.mdb").read_bytes()
         with pytest.raises(StoreError, match="is no dataset, so it is not replaced"):
             LmdbWriter(path, overwrite=True)
@@ -459,15 +459,15 @@ def test_only_datasets_are_replaced_be_they_damaged(tmp_path):
         assert LmdbReader(tmp_path / name).label(0) == "new0"
 
 
-def test_of_a_link_the_target_is_written(tmp_path):
+def test_the_target_of_a_link_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     link = tmp_path / "link.lmdb"
     link.symlink_to(tmp_path / "disk" / "a.lmdb")
-    for options, told in (
+    for options, problem in (
         ({}, "exists"),
         ({"overwrite": True}, "is no dataset folder but a link to nothing"),
     ):
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=problem):
             LmdbWriter(link, **options)
     write(tmp_path / "disk" / "a.lmdb", simple(1, "old"))
     write(link, simple(1, "more"), append=True)
@@ -479,10 +479,10 @@ def test_of_a_link_the_target_is_written(tmp_path):
     assert link.is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
 
 
-def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(tmp_path, monkeypatch):
+def test_a_read_only_folder_is_reported_before_the_work(tmp_path, monkeypatch):
     write(tmp_path / "a.lmdb", simple(1))
-    asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append(path)))
+    checked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(checked.append(path)))
     for path, options, folder in (
         (tmp_path / "new" / "deep" / "b.lmdb", {}, tmp_path),
         (tmp_path / "a.lmdb", {"append": True}, tmp_path / "a.lmdb"),
@@ -490,11 +490,11 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(tmp_path, m
     ):
         with pytest.raises(StoreError, match=rf"{path.name}: cannot be written \(.*: {folder}\)"):
             LmdbWriter(path, **options)
-        assert asked.pop() == folder
+        assert checked.pop() == folder
 
 
-def test_a_build_does_not_remove_what_another_of_its_number_writes(tmp_path):
-    """Two containers, say, that share a folder and number their processes alike."""
+def test_a_build_keeps_the_files_of_another_with_its_process_number(tmp_path):
+    """Two containers may share a folder and number their processes alike."""
     path = tmp_path / "a.lmdb"
     with LmdbWriter(path) as first:
         first.add(*simple(1)[0])
@@ -503,7 +503,7 @@ def test_a_build_does_not_remove_what_another_of_its_number_writes(tmp_path):
     assert list(LmdbReader(path).labels()) == ["text0"]
 
 
-def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
+def test_a_folder_named_like_a_leftover_with_other_files_stays(tmp_path):
     leftover, other = tmp_path / ".a.lmdb.12.partial", tmp_path / ".a.lmdb.13.partial"
     for folder, name in ((leftover, "data.mdb"), (other, "thesis.txt")):
         folder.mkdir()
@@ -515,7 +515,7 @@ def test_what_looks_like_a_leftover_and_holds_other_files_stays(tmp_path):
     assert (other / "thesis.txt").exists()
 
 
-def test_a_lock_is_let_go_once_whenever_a_signal_comes(tmp_path, monkeypatch):
+def test_a_lock_is_released_once_whenever_a_signal_comes(tmp_path, monkeypatch):
     close = os.close
 
     def stopped(handle):

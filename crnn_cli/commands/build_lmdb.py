@@ -89,8 +89,8 @@ def build_lmdb(
     )
     if reading.trimmed:
         console.warn(
-            f"{labels}: {reading.trimmed:,} texts lost the blanks before them: set quotes around a text"
-            " to keep them"
+            f"{labels}: {reading.trimmed:,} texts lost the blanks before them: "
+            "set quotes around a text to keep them"
         )
     building = build.Build(reading, output, options)
     for _ in console.progress(building, "building", len(building)):
