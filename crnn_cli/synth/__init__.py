@@ -1,1 +1,1 @@
-"""Synthetic text: composed (`text`), drawn in a font as a mask (`masks`), made an image (`style`)."""
+"""Synthetic text: composed (`text`), drawn in a font as a mask (`masks`), and styled (`style`)."""

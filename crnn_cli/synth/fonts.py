@@ -1,4 +1,7 @@
-"""The faces that text is drawn with: found in folders or on the system, examined once, the unfit named with a cause."""
+"""The fonts that text is drawn with: they are found in folders or on the system, and examined once.
+
+Fonts that are unfit are left out with a reason.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,21 @@ from crnn_cli.devices import cores
 from crnn_cli.errors import OutputError, UsageFault
 from crnn_cli.files import write_atomic
 from crnn_cli.synth.glyphs import EM, LATIN, Glyph, draw_glyphs
-from crnn_cli.synth.legibility import Case, Kind, fault, kind_of, written
+from crnn_cli.synth.legibility import (
+    Case,
+    Kind,
+    classify,
+    find_fault,
+    legible_characters,
+)
 from crnn_cli.synth.workers import Workers
 
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 
-_FORMAT = 2  # of the cache; a change of any rule by which faces are judged raises it
-_ENOUGH = 20  # letters and digits of the alphabet that a face must have, or all where the alphabet has fewer
+_CACHE_FORMAT = 2  # a change of any rule by which fonts are judged raises it
+_MIN_CHARACTERS = 20  # letters and digits of the alphabet that a font must have, or all if fewer
 _ACCENTED = "éüñç"
-_MANY = 64  # files that are worth other processes
+_MIN_FILES_FOR_PROCESSES = 64
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,16 @@ class Face:
     """One face of a font file.
 
     Attributes:
-        path, index: the file, and which of its faces.
-        name: its full name.
-        kind: see `crnn_cli.synth.legibility.kind_of`.
-        characters: those of the alphabet that it truly draws, each as itself; a face whose small letters are drawn as
-            capitals has no small letters here.
+        path: The path of the file.
+        index: The number of the face in its file.
+        name: The full name.
+        kind: The kind; see `crnn_cli.synth.legibility.classify`.
+        characters: The characters of the alphabet that the face really draws, each as itself. A
+            face whose lower-case letters are drawn as capitals has none of them here.
         case: "upper" for such a face.
-        ascent, descent: how far all but a tenth of its letters and digits reach above and below the baseline, in em.
-        stem: width of their thickest strokes, in em.
+        ascent: The height above the baseline that nine of ten letters and digits reach, in em.
+        descent: The depth below the baseline that nine of ten letters and digits reach, in em.
+        stem: The width of the thickest strokes in em.
     """
 
     path: str
@@ -62,48 +73,60 @@ class Face:
     stem: float
 
 
-Examined = Face | str  # or why it is left out
+Examined = Face | str  # a face, or the reason why it is left out
 
 
 def find_faces(
     folders: Sequence[str | os.PathLike[str]], alphabet: str, workers: int | None = None
 ) -> tuple[list[Face], list[tuple[str, str]]]:
-    """Every usable face, in order of path, and (path, why) of those left out.
+    """Find all usable fonts.
 
-    What was found out about a file is kept in the user's cache folder until the file changes; a cache that is damaged
-    or cannot be written costs time and nothing else.
+    The results for a file are kept in the user's cache folder until the file changes. A cache that
+    is damaged or cannot be written costs time and nothing else.
 
     Args:
-        folders: searched through and through, or font files; none: the fonts of the system.
-        alphabet: the characters wanted.
-        workers: processes that examine new files; None: one a core where there are many.
+        folders: Folders that are searched recursively, or font files; without any, the fonts of the
+            system are taken.
+        alphabet: The characters that are needed.
+        workers: The number of processes that examine new files; None starts one for each core if
+            there are many files.
+
+    Returns:
+        The fonts in the order of their paths, and (path, reason) for those that are left out.
 
     Raises:
-        UsageFault: one of `folders` does not exist, or there is no usable face.
+        UsageFault: One of `folders` does not exist, or there is no usable font.
     """
     files = sorted({str(path) for path in (_search(folders) if folders else _installed())})
-    faces, left_out, seen = [], [], dict[tuple[object, ...], Face]()
-    for path, examined in zip(files, _examine_all(files, alphabet, workers), strict=True):
-        for one in examined:
-            if isinstance(one, str):
-                left_out.append((path, one))
+    faces: list[Face] = []
+    left_out: list[tuple[str, str]] = []
+    seen: dict[tuple[object, ...], Face] = {}
+    for path, results in zip(files, _examine_all(files, alphabet, workers), strict=True):
+        for result in results:
+            if isinstance(result, str):
+                left_out.append((path, result))
                 continue
-            twin = seen.setdefault(
-                (one.name, one.characters, round(one.ascent, 2), round(one.descent, 2)), one
-            )
-            if twin is one:
-                faces.append(one)
+            twin = seen.setdefault(_identity(result), result)
+            if twin is result:
+                faces.append(result)
             else:
                 left_out.append((path, f"the same face as {twin.path}"))
     if not faces:
-        where = ", ".join(map(str, folders)) or "this system"
+        places = ", ".join(map(str, folders)) or "this system"
         raise UsageFault(
-            f"{where}: no usable face among {len(files)} font files: name a folder of .ttf or .otf files"
+            f"{places}: no usable face among {len(files)} font files: "
+            "name a folder of .ttf or .otf files"
         )
     return faces, left_out
 
 
+def _identity(face: Face) -> tuple[object, ...]:
+    """Return a key that copies of one font share."""
+    return face.name, face.characters, round(face.ascent, 2), round(face.descent, 2)
+
+
 def _search(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Yield the font files in folders."""
     for folder in map(Path, folders):
         if not folder.exists():
             raise UsageFault(f"{folder}: no such folder: name one that has .ttf or .otf files")
@@ -113,7 +136,7 @@ def _search(folders: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def _installed() -> Iterator[Path]:
-    """Fontconfig's list; without it, what lies in the usual folders of the platform."""
+    """Yield the fonts that fontconfig lists or, without it, those in the usual folders."""
     if program := shutil.which("fc-list"):
         listed = subprocess.run(
             [program, "--format", "%{file}\n"], capture_output=True, check=False
@@ -121,8 +144,13 @@ def _installed() -> Iterator[Path]:
         paths = [Path(os.fsdecode(line)) for line in listed.splitlines()]
         yield from (path for path in paths if path.suffix.lower() in SUFFIXES)
         return
+    yield from _search([folder for folder in map(Path, _usual_folders()) if folder.is_dir()])
+
+
+def _usual_folders() -> list[str | Path]:
+    """Return the folders in which the platform keeps fonts."""
     home = Path.home()
-    usual: dict[str, list[str | Path]] = {
+    folders: dict[str, list[str | Path]] = {
         "darwin": ["/System/Library/Fonts", "/Library/Fonts", home / "Library/Fonts"],
         "win32": [
             Path(os.environ.get("WINDIR", "C:/Windows")) / "Fonts",
@@ -135,34 +163,32 @@ def _installed() -> Iterator[Path]:
         home / ".local/share/fonts",
         home / ".fonts",
     ]
-    yield from _search(
-        [folder for folder in map(Path, usual.get(sys.platform, unix)) if folder.is_dir()]
-    )
+    return folders.get(sys.platform, unix)
 
 
 def _examine_all(files: list[str], alphabet: str, workers: int | None) -> list[list[Examined]]:
-    """What `examine` says of each file, from the cache where the file has not changed."""
+    """Return the results of `examine` for each file, from the cache if the file has not changed."""
     cache = _Cache(alphabet)
     new = [path for path in files if path not in cache]
     if workers is None:
-        workers = 1 if len(new) < _MANY or multiprocessing.parent_process() else cores()
+        is_worker = multiprocessing.parent_process() is not None
+        workers = 1 if is_worker or len(new) < _MIN_FILES_FOR_PROCESSES else cores()
     if workers > 1:
         with Workers(workers) as pool:
-            found = list(pool.map(examine, new, [alphabet] * len(new), chunksize=16))
+            results = list(pool.map(examine, new, [alphabet] * len(new), chunksize=16))
     else:
-        found = [examine(path, alphabet) for path in new]
-    for path, examined in zip(new, found, strict=True):
-        cache[path] = examined
+        results = [examine(path, alphabet) for path in new]
+    for path, result in zip(new, results, strict=True):
+        cache[path] = result
     if new:
         cache.save()
     return [cache[path] for path in files]
 
 
 def examine(path: str, alphabet: str) -> list[Examined]:
-    """Each face of a font file, or why it is left out."""
-    logging.getLogger("fontTools").setLevel(
-        logging.CRITICAL
-    )  # many fonts have small faults that do not matter here
+    """Return each face of a font file, or the reason why it is left out."""
+    # Many fonts have small faults that do not matter here.
+    logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     try:
         if Path(path).suffix.lower() in {".ttc", ".otc"}:
             with TTCollection(path, lazy=True) as collection:
@@ -178,70 +204,73 @@ def examine(path: str, alphabet: str) -> list[Examined]:
 
 def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examined:
     codes = set(font.getBestCmap() or ())
-    wanted = {c for c in set(alphabet) | set(LATIN) if ord(c) in codes}
+    characters_to_draw = {c for c in set(alphabet) | set(LATIN) if ord(c) in codes}
     lacking = next(chr(code) for code in range(0xE000, 0x110000) if code not in codes)
-    drawn = draw_glyphs(ImageFont.truetype(path, EM, index=index), wanted, lacking)
-    sought = {c for c in alphabet if c.isalnum()} or set(alphabet) - {" "}
-    own = {c for c in sought if c in drawn}
-    if len(own) < max(1, min(_ENOUGH, len(sought))):
-        return f"{len(own)} letters and digits of the alphabet"
-    if why := fault(drawn):
-        return why
-    characters, case = written(drawn)
+    truetype = ImageFont.truetype(path, EM, index=index)
+    glyphs = draw_glyphs(truetype, characters_to_draw, lacking)
+    letters_and_digits = {c for c in alphabet if c.isalnum()} or set(alphabet) - {" "}
+    least = max(1, min(_MIN_CHARACTERS, len(letters_and_digits)))
+    drawn = letters_and_digits.intersection(glyphs)
+    if len(drawn) < least:
+        return f"{len(drawn)} letters and digits of the alphabet"
+    reason = find_fault(glyphs)
+    if reason:
+        return reason
+    characters, case = legible_characters(glyphs)
     characters &= set(alphabet)
-    if len(characters & own) < max(1, min(_ENOUGH, len(sought))):
-        return (
-            f"{len(characters & own)} letters and digits of the alphabet that look like themselves"
-        )
-    name, words = _names(font, path)
-    kind = kind_of(
-        drawn, words, case, codes.issuperset(map(ord, _ACCENTED)), _is_drawn_by_hand(font)
-    )
-    return Face(
-        path, index, name, kind, characters, case, *_measures([drawn[c] for c in characters & own])
-    )
+    legible = characters & drawn
+    if len(legible) < least:
+        return f"{len(legible)} letters and digits of the alphabet that look like themselves"
+    name, all_names = _names(font, path)
+    has_accents = codes.issuperset(map(ord, _ACCENTED))
+    kind = classify(glyphs, all_names, case, has_accents, _is_drawn_by_hand(font))
+    ascent, descent, stem = _measure([glyphs[c] for c in legible])
+    return Face(path, index, name, kind, characters, case, ascent, descent, stem)
 
 
-def _measures(glyphs: list[Glyph]) -> tuple[float, float, float]:
-    """Ascent, descent and stem of letters and digits, in em; of a few that reach farther nothing is said."""
-    ascent, descent = (
-        np.quantile(reach, 0.9) for reach in ([g.top for g in glyphs], [g.bottom for g in glyphs])
-    )
-    return (
-        max(0.0, float(ascent)) / EM,
-        max(0.0, float(descent)) / EM,
-        median([g.stem for g in glyphs]) / EM,
-    )
+def _measure(glyphs: list[Glyph]) -> tuple[float, float, float]:
+    """Return ascent, descent and stem of letters and digits, in em.
+
+    One in ten glyphs may reach farther than the ascent and the descent.
+    """
+    ascent = float(np.quantile([glyph.top for glyph in glyphs], 0.9))
+    descent = float(np.quantile([glyph.bottom for glyph in glyphs], 0.9))
+    stem = median([glyph.stem for glyph in glyphs])
+    return max(0.0, ascent) / EM, max(0.0, descent) / EM, stem / EM
 
 
 def _names(font: TTFont, path: str) -> tuple[str, str]:
-    """The full name, and all that names the face."""
+    """Return the full name, and all names of the face, with those of its folder and file."""
     names = [font["name"].getDebugName(i) for i in (4, 1, 2)] if "name" in font else []
-    words = " ".join(name for name in [*names, Path(path).parent.name, Path(path).stem] if name)
-    return (names and names[0]) or Path(path).stem, words
+    file = Path(path)
+    all_names = " ".join(filter(None, [*names, file.parent.name, file.stem]))
+    return (names and names[0]) or file.stem, all_names
 
 
 def _is_drawn_by_hand(font: TTFont) -> bool:
-    """PANOSE's family 3, or IBM's class 10: scripts and handwriting."""
-    return "OS/2" in font and (
-        font["OS/2"].panose.bFamilyType == 3 or font["OS/2"].sFamilyClass >> 8 == 10
-    )
+    """Tell whether PANOSE (family 3) or IBM (class 10) calls the font script or handwriting."""
+    if "OS/2" not in font:
+        return False
+    table = font["OS/2"]
+    return bool(table.panose.bFamilyType == 3 or table.sFamilyClass >> 8 == 10)
 
 
 class _Cache:
-    """What `examine` said of files, by path, size and time of change; one file an alphabet."""
+    """The results of `examine` by path, size and time of change, in one file for each alphabet.
+
+    Args:
+        alphabet: The alphabet for which fonts are examined.
+    """
 
     def __init__(self, alphabet: str) -> None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crnn-cli"
-        self._path = (
-            folder
-            / f"faces-{_FORMAT}-{zlib.crc32(''.join(sorted(set(alphabet))).encode()):08x}.json"
-        )
+        digest = zlib.crc32("".join(sorted(set(alphabet))).encode())
+        self._path = folder / f"faces-{_CACHE_FORMAT}-{digest:08x}.json"
         self._entries: dict[str, tuple[str, list[Examined]]] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError, LookupError):
             stored = json.loads(self._path.read_text("utf-8"))
             self._entries = {
-                path: (stamp, list(map(_unpacked, rows))) for path, (stamp, rows) in stored.items()
+                path: (stamp, list(map(_from_json, rows))) for path, (stamp, rows) in stored.items()
             }
 
     def __contains__(self, path: str) -> bool:
@@ -254,9 +283,9 @@ class _Cache:
         self._entries[path] = _stamp(path), examined
 
     def save(self) -> None:
-        """Write it whole, where that can be done."""
+        """Write the cache atomically if it can be written."""
         rows = {
-            path: (stamp, list(map(_packed, examined)))
+            path: (stamp, list(map(_to_json, examined)))
             for path, (stamp, examined) in self._entries.items()
         }
         with suppress(OSError, OutputError):
@@ -265,6 +294,7 @@ class _Cache:
 
 
 def _stamp(path: str) -> str:
+    """Return the size and the time of change of a file."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -272,15 +302,15 @@ def _stamp(path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _packed(one: Examined) -> str | dict[str, Any]:
-    return (
-        one
-        if isinstance(one, str)
-        else {**asdict(one), "characters": "".join(sorted(one.characters))}
-    )
+def _to_json(result: Examined) -> str | dict[str, Any]:
+    """Return a result in the form in which the cache stores it."""
+    if isinstance(result, str):
+        return result
+    return {**asdict(result), "characters": "".join(sorted(result.characters))}
 
 
-def _unpacked(row: str | dict[str, Any]) -> Examined:
-    return (
-        row if isinstance(row, str) else Face(**{**row, "characters": frozenset(row["characters"])})
-    )
+def _from_json(row: str | dict[str, Any]) -> Examined:
+    """Return the result that the cache has stored."""
+    if isinstance(row, str):
+        return row
+    return Face(**{**row, "characters": frozenset(row["characters"])})

@@ -1,7 +1,7 @@
-"""What a face is good for, told from its drawn glyphs: can people read it, in which case, of what kind is it.
+"""The fitness of a font, judged by its drawn glyphs: its legibility, its case and its kind.
 
-Faces are judged by their Latin letters and digits; where they have none, nothing is held against them. The bounds were
-set by looking at some fifteen hundred faces of Debian, drawn in the order of each measure.
+Fonts are judged by their Latin letters and digits; a font without any is not refused. The bounds
+were set by looking at some fifteen hundred fonts of Debian, drawn in the order of each measure.
 """
 
 from __future__ import annotations
@@ -24,115 +24,133 @@ Kind = Literal["sans", "serif", "display", "script", "mono", "blackletter"]
 Case = Literal["both", "upper"]
 Glyphs = Mapping[str, Glyph]
 
-_UNBROKEN = "CEFGHIJKLMNSTUVWXYZcfhklmnrstuvwxyz12357"  # no counter to enclose paper
-_STEMMED = "FHIKMPT"  # stand on stems, whose feet a serif makes wide
-_TWO_FORMS = "abdefghnqrt"  # small letters that are no small capitals
+_LOWER = LATIN[:26]
+_UPPER = LATIN[26:52]
+_LETTERS = LATIN[:52]
 
-_ENCLOSED = 0.125  # more of an unbroken letter is paper within ink: outlines, patterns
-_PARTS = 2.4  # more of them in a letter: dots, segments
-_THINNEST, _FULLEST = 2.0, 0.85  # a stroke in pixels of EM; ink's share of its box
-_NARROWEST, _WIDEST = 0.25, 1.6  # width by height
-_LINED = 0.6  # share of letters that are full of ink in one and the same row
-_RECOGNISED = 0.3  # share of letters that must look like what they stand for
-_RECOGNISED_CASE = 0.2  # of one case: the small letters of scripts are the least like others
+_WITHOUT_COUNTER = "CEFGHIJKLMNSTUVWXYZcfhklmnrstuvwxyz12357"  # they enclose no paper
+_WITH_STEM = "FHIKMPT"  # they stand on stems, whose feet a serif makes wide
+_TWO_FORMS = "abdefghnqrt"  # lower-case letters that are no small capitals
+
+_MAX_ENCLOSED = 0.125  # share of paper within a letter without a counter: outlines, patterns
+_MAX_COMPONENTS = 2.4  # in a letter: dots, segments
+_MIN_STROKE = 2.0  # pixels of EM
+_MAX_INK = 0.85  # share of a letter's box
+_MIN_HEIGHT = EM / 8
+_MIN_ASPECT_RATIO = 0.25
+_MAX_ASPECT_RATIO = 1.6
+_MIN_ADVANCE = 0.6  # share of a letter's width: below it, letters stand on each other
+_FULL_ROW = 0.97  # share of ink from which a row of a letter is full
+_MAX_LINED = 0.6  # share of letters that are full of ink in the same row
+_MIN_RECOGNISED = 0.3  # share of letters that must look like what they stand for
+_MIN_RECOGNISED_CASE = 0.2  # of one case: the lower case of scripts is the least like others
+_TOP = 3  # a letter is recognised if it is among so many of the most similar ones
+_SERIF_FOOT = 1.4  # ratio of the ink of feet and stems
 
 _SCRIPT = re.compile(
-    r"script|hand|brush|cursiv|callig|writ(?!er)|scrawl|comic|marker|pencil|chalk|doodle|manuscript|manners|humor"
-    r"|breip|because we|femke|kristi|ecolier|joscelyn|tomson|delphine|leckerli|bajaderka|havana|purisa|chorus",
+    r"script|hand|brush|cursiv|callig|writ(?!er)|scrawl|comic|marker|pencil|chalk|doodle"
+    r"|manuscript|manners|humor"
+    r"|breip|because we|femke|kristi|ecolier|joscelyn"
+    r"|tomson|delphine|leckerli|bajaderka|havana|purisa|chorus",
     re.IGNORECASE,
 )
 _BLACKLETTER = re.compile(
-    r"fraktur|black ?letter|textura|schwabach|old english|uncial|gamaliel|blankenburg|isabella|gotico",
+    r"fraktur|black ?letter|textura|schwabach|old english|uncial|gamaliel|blankenburg|isabella"
+    r"|gotico",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(
-    r"display|poster|outline|inline|stencil|shadow|sketch|initials|title|titling|headline|condensed|compressed|narrow"
+    r"display|poster|outline|inline|stencil|shadow|sketch|initials|title|titling|headline"
+    r"|condensed|compressed|narrow"
     r"|extended|expanded|black|heavy|ultra|BRK\b",
     re.IGNORECASE,
 )
 
 
-def fault(glyphs: Glyphs) -> str | None:
-    """Why people could not read text in a face with these glyphs; None where they could."""
-    latin = _of(glyphs, LATIN)
+def find_fault(glyphs: Glyphs) -> str | None:
+    """Return why people could not read text in a font with these glyphs, or None if they could."""
+    latin = _select(glyphs, LATIN)
     if not latin:
         return None
-    height = float(np.median([g.image.shape[0] for g in latin]))
-    slimness = float(np.median([g.slimness for g in latin]))
-    rules = [
-        (height < EM / 8, f"tiny: {height / EM:.2f} em high"),
-        (
-            _mean(g.enclosed for g in _of(glyphs, _UNBROKEN)) > _ENCLOSED,
-            "outlined or patterned letters",
-        ),
-        (
-            _mean(g.parts for c, g in glyphs.items() if c in LATIN) > _PARTS,
-            "dotted or broken letters",
-        ),
-        (float(np.median([g.stem for g in latin])) < _THINNEST, "hairlines"),
-        (_mean(g.inked[1:-1, 1:-1].mean() for g in latin) > _FULLEST, "blocks of ink"),
-        (not _NARROWEST <= slimness <= _WIDEST, f"letters {slimness:.2f} times as wide as high"),
-        (
-            float(np.median([g.advance / g.image.shape[1] for g in latin])) < 0.6,
-            "letters that stand on each other",
-        ),
-        (_lined(latin) > _LINED, "lines through the letters"),
-        (len({g.image.tobytes() for g in latin}) < 0.5 * len(latin), "letters that are all alike"),
-        (
-            recognised(glyphs, LATIN) < _RECOGNISED,
-            "letters that do not look like what they stand for",
-        ),
-        (
-            _is_unicase(glyphs) and _capital_forms(glyphs, _TWO_FORMS.upper()) < 0.5,
-            "small letters in place of capitals",
-        ),
-    ]
-    return next((why for broken, why in rules if broken), None)
+    height = float(np.median([glyph.image.shape[0] for glyph in latin]))
+    ratio = float(np.median([glyph.aspect_ratio for glyph in latin]))
+    without_counter = _select(glyphs, _WITHOUT_COUNTER)
+    advances = [glyph.advance / glyph.image.shape[1] for glyph in latin]
+    if height < _MIN_HEIGHT:
+        return f"tiny: {height / EM:.2f} em high"
+    if _mean(glyph.enclosed_share for glyph in without_counter) > _MAX_ENCLOSED:
+        return "outlined or patterned letters"
+    if _mean(glyph.components for glyph in latin) > _MAX_COMPONENTS:
+        return "dotted or broken letters"
+    if float(np.median([glyph.stem for glyph in latin])) < _MIN_STROKE:
+        return "hairlines"
+    if _mean(glyph.inked[1:-1, 1:-1].mean() for glyph in latin) > _MAX_INK:
+        return "blocks of ink"
+    if not _MIN_ASPECT_RATIO <= ratio <= _MAX_ASPECT_RATIO:
+        return f"letters {ratio:.2f} times as wide as high"
+    if float(np.median(advances)) < _MIN_ADVANCE:
+        return "letters that stand on each other"
+    if _lined_share(latin) > _MAX_LINED:
+        return "lines through the letters"
+    if len({glyph.image.tobytes() for glyph in latin}) < 0.5 * len(latin):
+        return "letters that are all alike"
+    if recognised_share(glyphs, LATIN) < _MIN_RECOGNISED:
+        return "letters that do not look like what they stand for"
+    if _is_unicase(glyphs) and _capital_share(glyphs, _TWO_FORMS.upper()) < 0.5:
+        return "small letters in place of capitals"
+    return None
 
 
-def written(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
-    """The characters whose glyphs look like themselves, and the case of the face.
+def legible_characters(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
+    """Return the characters whose glyphs look like themselves, and the case of the font.
 
-    A face whose small letters are capitals (or no letters at all) loses them and is for upper case. A single small
-    letter drawn exactly as its capital is lost too, and so is a sign drawn exactly as another ASCII character; of the
-    signs only the apostrophe is kept, which many faces repeat as the grave accent. Beyond ASCII, signs that are drawn
-    exactly as any other character and Latin letters drawn exactly as one of ASCII are lost: quotes that are straight,
-    dashes of the length of a hyphen, letters without their accents.
+    A font whose lower-case letters are capitals (or no letters at all) loses them and is for upper
+    case. A single lower-case letter drawn exactly as its capital is lost too, and so is a sign
+    drawn exactly as another ASCII character; of these signs only the apostrophe is kept, which many
+    fonts repeat as the grave accent. Beyond ASCII, signs that are drawn exactly as any other
+    character and Latin letters drawn exactly as one of ASCII are lost: straight quotes, dashes as
+    long as a hyphen, letters without their accents.
     """
-    lower = {
-        c for c in glyphs if c != c.upper()
-    }  # not ª and º, which Python counts among the lower-case letters
-    kept = frozenset(glyphs) - _double_signs(glyphs) - _double_others(glyphs)
-    if _is_unicase(glyphs) or recognised(glyphs, LATIN[:26]) < _RECOGNISED_CASE:
+    # Unlike `str.islower`, this leaves out ª and º.
+    lower = {c for c in glyphs if c != c.upper()}
+    kept = frozenset(glyphs) - _repeated_ascii_signs(glyphs) - _repeated_others(glyphs)
+    if _is_unicase(glyphs) or recognised_share(glyphs, _LOWER) < _MIN_RECOGNISED_CASE:
         return kept - lower, "upper"
-    if recognised(glyphs, LATIN[26:52]) < _RECOGNISED_CASE:
+    if recognised_share(glyphs, _UPPER) < _MIN_RECOGNISED_CASE:
         return frozenset(c for c in kept if not c.isupper()), "both"
-    twins = {
-        c
-        for c in lower
-        if c.upper() in glyphs and np.array_equal(glyphs[c].image, glyphs[c.upper()].image)
-    }
+    twins = {c for c in lower if _is_drawn_as_capital(glyphs, c)}
     return kept - twins, "upper" if lower and twins == lower else "both"
 
 
-def _double_signs(glyphs: Glyphs) -> set[str]:
-    ascii_alone = {c: glyph for c, glyph in glyphs.items() if c.isascii()}
-    return {c for alike in _alike(ascii_alone) for c in alike if not c.isalnum()} - {"'"}
+def _is_drawn_as_capital(glyphs: Glyphs, letter: str) -> bool:
+    capital = glyphs.get(letter.upper())
+    return capital is not None and np.array_equal(glyphs[letter].image, capital.image)
 
 
-def _double_others(glyphs: Glyphs) -> set[str]:
-    """Letters and digits of other scripts are kept, as they may well be drawn like Latin ones."""
-    found = set()
-    for alike in _alike(glyphs):
-        others = {c for c in alike if not c.isascii()}
-        found |= {c for c in others if unicodedata.category(c)[0] in "PS"}
-        if len(others) < len(alike):
-            found |= {c for c in others if unicodedata.name(c, "").startswith("LATIN ")}
-    return found
+def _repeated_ascii_signs(glyphs: Glyphs) -> set[str]:
+    """Return the ASCII signs that share a drawing with another ASCII character."""
+    signs: set[str] = set()
+    for characters in _same_drawings({c: glyph for c, glyph in glyphs.items() if c.isascii()}):
+        signs.update(c for c in characters if not c.isalnum())
+    return signs - {"'"}
 
 
-def _alike(glyphs: Glyphs) -> list[list[str]]:
-    """The characters that share one drawing, two or more of each."""
+def _repeated_others(glyphs: Glyphs) -> set[str]:
+    """Return the characters outside ASCII that are lost because they share a drawing.
+
+    Letters and digits of other scripts are kept, because they may be drawn like Latin ones.
+    """
+    lost: set[str] = set()
+    for characters in _same_drawings(glyphs):
+        others = [c for c in characters if not c.isascii()]
+        lost.update(c for c in others if unicodedata.category(c)[0] in "PS")
+        if len(others) < len(characters):
+            lost.update(c for c in others if unicodedata.name(c, "").startswith("LATIN "))
+    return lost
+
+
+def _same_drawings(glyphs: Glyphs) -> list[list[str]]:
+    """Return groups of two or more characters that share one drawing."""
     drawings = defaultdict(list)
     for character, glyph in glyphs.items():
         if glyph.image.size:
@@ -140,99 +158,103 @@ def _alike(glyphs: Glyphs) -> list[list[str]]:
     return [characters for characters in drawings.values() if len(characters) > 1]
 
 
-def kind_of(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand: bool) -> Kind:
-    """The kind of a face.
+def classify(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand: bool) -> Kind:
+    """Return the kind of a font.
 
-    Blackletter and script are told by words in the name, script also by the font's own tables; mono by equal advances;
-    display by words in the name, by want of small letters or of accents (which text faces have), and by very narrow,
-    wide or heavy letters; serif by the feet of stems; sans is the rest.
+    Words in the name tell blackletter and script, and the font's tables tell script too; equal
+    advances tell mono. Display fonts are told by words in the name, by a lack of lower-case letters
+    or of accents (which text fonts have), and by very narrow, wide or heavy letters; serif fonts by
+    the feet of their stems. All others are sans.
 
     Args:
-        name: family, style, path: whatever names the face.
-        accents: whether it has accented letters.
-        drawn_by_hand: whether its tables call it script or handwriting.
+        glyphs: The glyphs of the font.
+        name: All names of the font: family, style, path.
+        case: The case of the font.
+        accents: Whether the font has accented letters.
+        drawn_by_hand: Whether the font's tables call it script or handwriting.
     """
     if _BLACKLETTER.search(name):
         return "blackletter"
-    latin = _of(glyphs, LATIN)
-    letters = _of(glyphs, LATIN[:52])
-    if letters and float(np.std([g.advance for g in latin])) < 0.01 * EM:
+    latin = _select(glyphs, LATIN)
+    letters = _select(glyphs, _LETTERS)
+    if letters and float(np.std([glyph.advance for glyph in latin])) < 0.01 * EM:
         return "mono"
     if drawn_by_hand or _SCRIPT.search(name):
         return "script"
     if not letters:
         return "sans"
-    slimness = float(np.median([g.slimness for g in latin]))
-    heavy = float(np.median([g.stem for g in latin])) > 0.2 * EM
-    if (
-        _DISPLAY.search(name)
-        or case == "upper"
-        or not accents
-        or heavy
-        or not 0.5 < slimness < 1.05
-    ):
+    if _DISPLAY.search(name) or case == "upper" or not accents:
         return "display"
-    feet = [g.foot for g in _of(glyphs, _STEMMED)]
-    return "serif" if feet and float(np.median(feet)) > 1.4 else "sans"
+    is_heavy = float(np.median([glyph.stem for glyph in latin])) > 0.2 * EM
+    if is_heavy or not 0.5 < float(np.median([glyph.aspect_ratio for glyph in latin])) < 1.05:
+        return "display"
+    feet = [glyph.foot_ratio for glyph in _select(glyphs, _WITH_STEM)]
+    return "serif" if feet and float(np.median(feet)) > _SERIF_FOOT else "sans"
 
 
-def recognised(glyphs: Glyphs, characters: str) -> float:
-    """The share of the Latin `characters` that are, whatever their case, among the three likest of a plain sans face.
+def recognised_share(glyphs: Glyphs, characters: str) -> float:
+    """Return the share of Latin characters that look like what they stand for.
 
-    1.0 where `glyphs` has fewer than five of them.
+    They are, whatever their case, among the three most similar ones of a plain sans font. The share
+    is 1.0 if `glyphs` has fewer than five of the characters.
     """
-    own = [c for c in characters if c in glyphs]
-    if len(own) < 5:
+    present = [c for c in characters if c in glyphs]
+    if len(present) < 5:
         return 1.0
-    likeness = _likeness([glyphs[c] for c in own])
-    folded = np.maximum(likeness[:, :26], likeness[:, 26:52])
-    likeness = np.concatenate((folded, likeness[:, 52:]), 1)  # (n, 36)
-    truth = np.array([LATIN.index(c.lower()) if c.isalpha() else LATIN.index(c) - 26 for c in own])
-    likest = likeness > likeness[np.arange(len(own)), truth][:, None]
-    return float((likest.sum(1) < 3).mean())
+    similarity = _similarity([glyphs[c] for c in present])
+    letters = np.maximum(similarity[:, :26], similarity[:, 26:52])
+    similarity = np.concatenate((letters, similarity[:, 52:]), 1)  # (n, 36)
+    truth = [LATIN.index(c.lower()) if c.isalpha() else LATIN.index(c) - 26 for c in present]
+    more_similar = similarity > similarity[np.arange(len(present)), np.array(truth)][:, None]
+    return float((more_similar.sum(1) < _TOP).mean())
 
 
 def _is_unicase(glyphs: Glyphs) -> bool:
-    """Whether small letters are drawn as their capitals, maybe smaller, or have their forms."""
-    pairs = [
-        (glyphs[c], glyphs[c.upper()]) for c in LATIN[:26] if c in glyphs and c.upper() in glyphs
-    ]
-    return (
-        _mean(small.alike(capital) for small, capital in pairs) > 0.7
-        or _capital_forms(glyphs, _TWO_FORMS) >= 0.5
-    )
+    """Tell whether lower-case letters are drawn as their capitals, or have their forms."""
+    pairs = [(glyphs[c], glyphs[c.upper()]) for c in _LOWER if c in glyphs and c.upper() in glyphs]
+    if _mean(lower.is_alike(upper) for lower, upper in pairs) > 0.7:
+        return True
+    return _capital_share(glyphs, _TWO_FORMS) >= 0.5
 
 
-def _capital_forms(glyphs: Glyphs, characters: str) -> float:
-    """The share of `characters` whose glyphs look more like the capital than like the small letter; 0 of under four."""
-    own = [c for c in characters if c in glyphs]
-    if len(own) < 4:
+def _capital_share(glyphs: Glyphs, characters: str) -> float:
+    """Return the share of characters that look more like the capital than like the lower case.
+
+    The share is 0.0 if `glyphs` has fewer than four of the characters.
+    """
+    present = [c for c in characters if c in glyphs]
+    if len(present) < 4:
         return 0.0
-    likeness = _likeness([glyphs[c] for c in own])
-    rows = np.arange(len(own))
-    capital = likeness[rows, [LATIN.index(c.upper()) for c in own]]
-    small = likeness[rows, [LATIN.index(c.lower()) for c in own]]
-    return float((capital > small).mean())
+    similarity = _similarity([glyphs[c] for c in present])
+    rows = np.arange(len(present))
+    upper = similarity[rows, [LATIN.index(c.upper()) for c in present]]
+    lower = similarity[rows, [LATIN.index(c.lower()) for c in present]]
+    return float((upper > lower).mean())
 
 
-def _likeness(glyphs: list[Glyph]) -> NDArray[np.float32]:
-    """(n, 62) how much each glyph looks like each character of `LATIN`, a correlation."""
-    correlations = _thumbs([g.image for g in glyphs]) @ _reference().T  # (n, 62 * variants)
-    likeness: NDArray[np.float32] = correlations.reshape(len(glyphs), len(LATIN), -1).max(2)
-    return likeness
+def _similarity(glyphs: list[Glyph]) -> NDArray[np.float32]:
+    """Return the correlation (n, 62) of each glyph with each character of `LATIN`."""
+    thumbnails = _thumbnails([glyph.image for glyph in glyphs])
+    correlations = thumbnails @ _reference().T  # (n, 62 * variants)
+    similarity: NDArray[np.float32] = correlations.reshape(len(glyphs), len(LATIN), -1).max(2)
+    return similarity
 
 
-def _lined(latin: list[Glyph]) -> float:
-    """The largest share of letters that one row, counted from the baseline, is full of ink in."""
-    rows = [
-        g.top - row for g in latin for row in np.flatnonzero(g.inked[1:-1, 1:-1].mean(1) > 0.97)
-    ]
+def _lined_share(latin: list[Glyph]) -> float:
+    """Return the largest share of letters that are full of ink in one row above the baseline."""
+    rows: list[int] = []
+    for glyph in latin:
+        full = np.flatnonzero(glyph.inked[1:-1, 1:-1].mean(1) > _FULL_ROW)
+        rows += (glyph.top - full).tolist()
     return float(np.unique(rows, return_counts=True)[1].max(initial=0)) / len(latin)
 
 
 @cache
 def _reference() -> NDArray[np.float32]:
-    """(62 * 6, 400) thumbs of `LATIN` in the face that comes with Pillow: three slants, each regular and bold."""
+    """Return thumbnails (62 * 6, 400) of `LATIN` in the font that comes with Pillow.
+
+    Each character has three slants, regular and bold.
+    """
     font = ImageFont.load_default(EM)
     assert isinstance(font, ImageFont.FreeTypeFont)
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -240,42 +262,42 @@ def _reference() -> NDArray[np.float32]:
     for character in LATIN:
         regular = np.pad(draw_glyph(font, character).image, 4)
         bold = cv2.dilate(regular, brush).astype(np.uint8)
-        images += [
-            _tight(_slanted(image, slope))
-            for image in (regular, bold)
-            for slope in (0.0, 0.25, 0.5)
-        ]
-    return _thumbs(images)
+        for image in (regular, bold):
+            images += [_crop(_slant(image, slope)) for slope in (0.0, 0.25, 0.5)]
+    return _thumbnails(images)
 
 
-def _slanted(image: NDArray[np.uint8], slope: float) -> NDArray[np.uint8]:
+def _slant(image: NDArray[np.uint8], slope: float) -> NDArray[np.uint8]:
     height, width = image.shape
     matrix = np.array([[1, -slope, slope * height], [0, 1, 0]], np.float32)
     return cv2.warpAffine(image, matrix, (width + int(slope * height) + 1, height)).astype(np.uint8)
 
 
-def _tight(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _crop(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Crop an image to its ink."""
     x, y, width, height = cv2.boundingRect(image)
     return image[y : y + height, x : x + width]
 
 
-def _thumbs(images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """(n, 400) small blurred copies, of mean 0 and norm 1: their products are correlations."""
-    small = [
-        np.pad(cv2.resize(i, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32), 2)
-        for i in images
-    ]
-    rows = np.stack([cv2.GaussianBlur(image, (0, 0), 1.2).ravel() for image in small])
-    rows -= rows.mean(1, keepdims=True)
-    normed: NDArray[np.float32] = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)
-    return normed
+def _thumbnails(images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return small blurred copies (n, 400) of mean 0 and norm 1; products are correlations."""
+    rows = []
+    for image in images:
+        small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+        rows.append(cv2.GaussianBlur(np.pad(small, 2), (0, 0), 1.2).ravel())
+    centred = np.stack(rows)
+    centred -= centred.mean(1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True) + 1e-6
+    normalised: NDArray[np.float32] = centred / norms
+    return normalised
 
 
-def _of(glyphs: Glyphs, characters: str) -> list[Glyph]:
+def _select(glyphs: Glyphs, characters: str) -> list[Glyph]:
+    """Return the glyphs of those characters that there are."""
     return [glyphs[c] for c in characters if c in glyphs]
 
 
 def _mean(values: Iterable[float]) -> float:
-    """0 of nothing."""
+    """Return the mean, or 0 if there are no values."""
     numbers = list(values)
     return float(np.mean(numbers)) if numbers else 0.0
