@@ -1,8 +1,9 @@
-"""Write a dataset of images that show no text, with empty labels: what models are to say nothing of.
+"""Write a dataset of images without text, with empty labels, on which models shall read nothing.
 
 python recipes/blanks.py blanks.lmdb 4000
 
-They have the backgrounds, shades and damage of `crnn synth`, with no ink on them, and grain; a quarter are flat.
+The images have the backgrounds, shades and damage of `crnn synth`, without ink, and grain. A
+quarter of them are flat.
 """
 
 from __future__ import annotations
@@ -21,32 +22,33 @@ from crnn_cli.synth.masks import MASK_HEIGHT
 from crnn_cli.synth.options import SynthOptions
 from crnn_cli.synth.style import Stylist
 
-HEIGHT, BATCH = 32, 50
+HEIGHT = 32
+BATCH_SIZE = 50
+FLAT_PROBABILITY = 0.25
 
 
 def blanks(count: int, seed: int = 31) -> Iterator[NDArray[np.uint8]]:
-    """Images (HEIGHT, w)."""
+    """Yield images (HEIGHT, w)."""
     rng = np.random.default_rng(seed)
     stylists = [
         Stylist(SynthOptions(preset=preset).style(), HEIGHT, "cpu")
         for preset in ("scene", "document")
     ]
-    for first in range(0, count, BATCH):
+    for first in range(0, count, BATCH_SIZE):
         width = int(16 + 500 * rng.random() ** 2)
-        if rng.random() < 0.25:
-            shades = rng.integers(0, 256, BATCH)
-            yield from np.broadcast_to(shades[:, None, None], (BATCH, HEIGHT, width)).astype(
-                np.uint8
-            )
+        if rng.random() < FLAT_PROBABILITY:
+            shades = rng.integers(0, 256, BATCH_SIZE)
+            shape = BATCH_SIZE, HEIGHT, width
+            yield from np.broadcast_to(shades[:, None, None], shape).astype(np.uint8)
             continue
-        masks = torch.zeros(BATCH, 1, MASK_HEIGHT, 2 * width, dtype=torch.uint8)
-        boxes = torch.tensor([(8, 48, 2 * width)] * BATCH)
-        keys = mix(np.uint64(seed), np.arange(first, first + BATCH, dtype=np.uint64))
-        lengths = torch.full((BATCH,), max(1, width // 16))
-        images, widths = stylists[first // BATCH % 2](masks, boxes, keys, lengths)
-        for image, own in zip(images.numpy(), widths.tolist(), strict=True):
-            grain = 15 * max(0.0, rng.normal()) * rng.normal(size=(HEIGHT, own))
-            yield np.clip(image[0, :, :own] + grain, 0, 255).astype(np.uint8)
+        masks = torch.zeros(BATCH_SIZE, 1, MASK_HEIGHT, 2 * width, dtype=torch.uint8)
+        boxes = torch.tensor([(8, 48, 2 * width)] * BATCH_SIZE)
+        keys = mix(np.uint64(seed), np.arange(first, first + BATCH_SIZE, dtype=np.uint64))
+        lengths = torch.full((BATCH_SIZE,), max(1, width // 16))
+        images, widths = stylists[first // BATCH_SIZE % 2](masks, boxes, keys, lengths)
+        for image, image_width in zip(images.numpy(), widths.tolist(), strict=True):
+            grain = 15 * max(0.0, rng.normal()) * rng.normal(size=(HEIGHT, image_width))
+            yield np.clip(image[0, :, :image_width] + grain, 0, 255).astype(np.uint8)
 
 
 def main(path: str, count: int) -> None:

@@ -1,9 +1,10 @@
-"""Write datasets of the transcribed lines that may be learned from: one to train with and one to validate with.
+"""Write a training and a validation dataset of the transcribed lines that may be used for training.
 
 python recipes/real_lines.py FOLDER real.lmdb real-val.lmdb
 
-FOLDER has a folder for each set, with `labels.tsv` for training and `val.tsv` for validation, of rows `path<TAB>text`.
-Rows with a character outside the alphabet `european` are left out and counted.
+FOLDER has a folder for each set, with `labels.tsv` for training and `val.tsv` for validation, of
+rows `path<TAB>text`. Rows with a character outside the alphabet `european` are left out and
+counted.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ SETS = ("ehri_lines", "ajax_lines", "mltart_lines", "lectaurep_lines")
 
 
 def write(source: Path, table: str, output: Path) -> None:
-    """Write the lines that `table` names in every set."""
-    known = set(PRESETS["european"])
+    """Write a dataset of the lines that `table` lists in every set."""
+    alphabet = set(PRESETS["european"])
     with LmdbWriter(output, overwrite=True) as writer:
         for name in SETS:
-            rows = [
-                row.split("\t", 1)
-                for row in (source / name / table).read_text(encoding="utf-8").splitlines()
-            ]
-            usable = [(path, text) for path, text in rows if known.issuperset(text)]
+            lines = (source / name / table).read_text(encoding="utf-8").splitlines()
+            rows = [line.split("\t", 1) for line in lines]
+            usable = [(path, text) for path, text in rows if alphabet.issuperset(text)]
             for path, text in usable:
                 data = (source / name / path).read_bytes()
                 writer.add(data, text, *images.verified_size(data, path), f"{name}/{path}")
@@ -35,6 +34,6 @@ def write(source: Path, table: str, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    folder, train, held = map(Path, sys.argv[1:])
+    folder, train, val = map(Path, sys.argv[1:])
     write(folder, "labels.tsv", train)
-    write(folder, "val.tsv", held)
+    write(folder, "val.tsv", val)

@@ -12,7 +12,7 @@ from crnn_cli.data.store import LmdbReader
 
 
 def unpack(reader: LmdbReader, folder: Path) -> None:
-    """`FOLDER/labels.tsv` and `FOLDER/images/0001.png` and so on."""
+    """Write `FOLDER/labels.tsv` and `FOLDER/images/0001.png` and so on."""
     (folder / "images").mkdir(parents=True)
     rows = []
     for index, label in enumerate(reader.labels()):
