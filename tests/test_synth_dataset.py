@@ -1,4 +1,7 @@
-"""Laws of synthetic datasets: a sample depends on options and number alone; a stopped run goes on exactly."""
+"""Laws of synthetic datasets.
+
+A sample depends on the options and its number alone, and a stopped run continues exactly.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TEXTS = {"min_length": 2, "max_length": 8}
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
-    """A quick preset with the one face that comes with Pillow."""
+    """Return the options of a quick preset with the one font that comes with Pillow."""
     folder = tmp_path_factory.mktemp("fonts")
     (folder / "face.ttf").write_bytes(ImageFont.load_default(32).font_bytes)
     return SynthOptions(preset="document", fonts=(str(folder),), **TEXTS)
@@ -35,28 +38,35 @@ def small(monkeypatch):
     monkeypatch.setattr(dataset, "_SEGMENT", 16)
 
 
-def made(path: Path, count: int, options: SynthOptions, **how) -> list[tuple[bytes, str]]:
-    for _ in Synthesis(path, count, options, **how):
+def synthesize(
+    path: Path, count: int, options: SynthOptions, **settings
+) -> list[tuple[bytes, str]]:
+    """Render a dataset and return the image and the label of each sample."""
+    for _ in Synthesis(path, count, options, **settings):
         pass
     reader = LmdbReader(path)
     return [(reader.image(k), reader.label(k)) for k in range(len(reader))]
 
 
+def decode(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
 def test_the_number_of_workers_and_a_stop_change_nothing(tmp_path, options):
-    whole = made(tmp_path / "one.lmdb", 40, options, workers=1)
+    whole = synthesize(tmp_path / "one.lmdb", 40, options, workers=1)
     assert len(whole) == 40
-    made(tmp_path / "two.lmdb", 19, options, workers=2)
-    assert made(tmp_path / "two.lmdb", 40, options, workers=2, resume=True) == whole
+    synthesize(tmp_path / "two.lmdb", 19, options, workers=2)
+    assert synthesize(tmp_path / "two.lmdb", 40, options, workers=2, resume=True) == whole
     assert len({text for _, text in whole}) > 20
     for data, text in whole:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = decode(data)
         assert image.shape[0] == 32
         assert image.std() > 3
         assert 2 <= len(text) <= 8
 
 
 @pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
-def test_ctrl_c_and_sigterm_keep_what_is_finished(tmp_path, options, monkeypatch, end, code):
+def test_ctrl_c_and_sigterm_keep_the_finished_samples(tmp_path, options, monkeypatch, end, code):
     rendered = dataset._rendered_chunks
 
     def interrupted(*args):
@@ -67,15 +77,15 @@ def test_ctrl_c_and_sigterm_keep_what_is_finished(tmp_path, options, monkeypatch
     with pytest.raises(
         Interrupted, match=r"8 of 40 samples, all stored: go on with --resume"
     ) as stopped:
-        made(tmp_path / "words.lmdb", 40, options, workers=1)
+        synthesize(tmp_path / "words.lmdb", 40, options, workers=1)
     assert stopped.value.exit_code == code
     monkeypatch.undo()
     assert len(LmdbReader(tmp_path / "words.lmdb")) == 8
 
 
-def test_a_run_is_resumed_with_its_own_options_alone(tmp_path, options):
+def test_a_run_is_resumed_with_its_options_alone(tmp_path, options):
     path = tmp_path / "words.lmdb"
-    made(path, 8, options, workers=1)
+    synthesize(path, 8, options, workers=1)
     other = SynthOptions(preset="document", fonts=options.fonts, seed=1, **TEXTS)
     with pytest.raises(UsageFault, match=r"words\.lmdb: was made with other seed"):
         Synthesis(path, 16, other, resume=True)
@@ -83,21 +93,17 @@ def test_a_run_is_resumed_with_its_own_options_alone(tmp_path, options):
 
 def test_masks_are_styled_afresh_while_training(tmp_path, options):
     masks = SynthOptions(preset="document", fonts=options.fonts, masks=True, **TEXTS)
-    found = made(tmp_path / "masks.lmdb", 48, masks, workers=1)
-    heights = {
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).shape[0]
-        for data, _ in found
-    }
-    assert heights == {64}
-    wanted = training.RunSettings(
+    samples = synthesize(tmp_path / "masks.lmdb", 48, masks, workers=1)
+    assert {decode(data).shape[0] for data, _ in samples} == {64}
+    settings = training.RunSettings(
         ModelConfig("", units=8),
         DataConfig(sources=((str(tmp_path / "masks.lmdb"), None),), val_fraction=0.2),
         TrainConfig(steps=2, batch_size=8),
     )
-    start = training.prepare_run(wanted)
+    start = training.prepare_run(settings)
     record = training.RunFolder(tmp_path / "model.safetensors")
     with training.join_processes(torch.device("cpu")) as world:
-        run = training.Run(wanted, start, record, world)
+        run = training.Run(settings, start, record, world)
         first, second = (run.loader.make(run.sampler.epoch(e)[0]) for e in (0, 1))
         for batch in (first, second):
             images, widths = run.batch_transform(batch)
@@ -112,8 +118,8 @@ def test_masks_are_styled_afresh_while_training(tmp_path, options):
 
 def test_colour_models_take_no_masks(tmp_path, options):
     masks = SynthOptions(preset="document", fonts=options.fonts, masks=True, **TEXTS)
-    made(tmp_path / "masks.lmdb", 16, masks, workers=1)
-    wanted = training.RunSettings(
+    synthesize(tmp_path / "masks.lmdb", 16, masks, workers=1)
+    settings = training.RunSettings(
         ModelConfig("", channels=3),
         DataConfig(sources=((str(tmp_path / "masks.lmdb"), None),)),
         TrainConfig(steps=1),
@@ -123,8 +129,8 @@ def test_colour_models_take_no_masks(tmp_path, options):
         pytest.raises(UsageFault, match="masks become grey images"),
     ):
         training.Run(
-            wanted,
-            training.prepare_run(wanted),
+            settings,
+            training.prepare_run(settings),
             training.RunFolder(tmp_path / "model.safetensors"),
             world,
         )
@@ -157,7 +163,7 @@ def test_a_preview_and_a_dataset_from_the_command_line(crnn, tmp_path, options):
 
 def test_training_renders_for_itself(crnn, tmp_path, options):
     model, fonts = tmp_path / "m.safetensors", ("--fonts", options.fonts[0])
-    how = (
+    arguments = (
         "--synth",
         "document",
         "--synth-count",
@@ -170,10 +176,12 @@ def test_training_renders_for_itself(crnn, tmp_path, options):
         "8",
         *fonts,
     )
-    done = crnn("train", "-o", model, *how)
+    done = crnn("train", "-o", model, *arguments)
     assert done.code == 0, done.err
     assert "m.masks.lmdb: 24 samples" in done.err and model.is_file()
-    again = crnn("train", "-o", model, "--overwrite", *how[:3], "24", "--seed", "1", *how[4:])
+    again = crnn(
+        "train", "-o", model, "--overwrite", *arguments[:3], "24", "--seed", "1", *arguments[4:]
+    )
     assert again.code == 0, again.err
     assert crnn("train", "-o", model, "--resume").code == 0
     assert len(LmdbReader(tmp_path / "m.masks.lmdb")) == 24
@@ -185,7 +193,7 @@ def test_a_run_with_rendered_text_is_resumed_and_its_settings_taken_back(
     crnn, tmp_path, options, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    how = (
+    arguments = (
         "--synth",
         "document",
         "--synth-count",
@@ -197,10 +205,10 @@ def test_a_run_with_rendered_text_is_resumed_and_its_settings_taken_back(
         "--fonts",
         *options.fonts,
     )
-    made(tmp_path / "own.lmdb", 24, options, workers=1)
-    for name, data, sources in (("alone", (), 1), ("mixed", ("own.lmdb",), 2)):
+    synthesize(tmp_path / "words.lmdb", 24, options, workers=1)
+    for name, data, sources in (("alone", (), 1), ("mixed", ("words.lmdb",), 2)):
         model = f"{name}.safetensors"
-        done = crnn("train", *data, "-o", model, "--steps", "2", *how)
+        done = crnn("train", *data, "-o", model, "--steps", "2", *arguments)
         assert done.code == 0, done.err
         assert crnn("train", "-o", model, "--resume").code == 0
         again = crnn(

@@ -32,11 +32,12 @@ def keys(count: int, seed: int = 0) -> np.ndarray:
 
 
 def only_kind(kind: str, **changes: object) -> BackgroundConfig:
+    """Return a config of one kind of background."""
     return BackgroundConfig(**{**dict.fromkeys([*KINDS, "photo"], 0.0), kind: 1.0, **changes})  # type: ignore[arg-type]
 
 
 def only_effect(name: str, share: float | None = None, probability: float = 1.0) -> DegradeConfig:
-    """The effect by its default's range, or at `share` of the way from mild to harsh."""
+    """Return a config of one effect in its default range, or at a share of the way to harsh."""
     default = DegradeConfig()
     chances = {effect: replace(getattr(default, effect), probability=0.0) for effect in EFFECTS}
     chance = replace(chances[name], probability=probability)
@@ -47,7 +48,7 @@ def only_effect(name: str, share: float | None = None, probability: float = 1.0)
 
 
 def batch(*texts: str, repeat: int = 1) -> tuple[Tensor, Tensor]:
-    """Dark text on grey; beyond each one's width stands what nobody may see."""
+    """Return images of dark text on grey, with pixels beyond their widths that nothing may see."""
     images = [torch.from_numpy(render(text)) / 255 for text in texts * repeat]
     widths = torch.tensor([image.shape[1] for image in images])
     x = torch.full((len(images), 1, images[0].shape[0], int(widths.max())), 0.3)
@@ -128,7 +129,7 @@ def test_an_effect_is_the_same_whatever_the_batch(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("preset", DEGRADE_PRESETS)
 def test_a_sample_is_degraded_the_same_whatever_its_batch(preset: str) -> None:
-    """JPEG apart, which turns the least difference into a whole step where a coefficient lies on a tie."""
+    """JPEG is left out, because it turns the least difference on a tie into a whole step."""
     config = DEGRADE_PRESETS[preset]
     degrade = Degrader(replace(config, jpeg=replace(config.jpeg, probability=0.0)), "cpu")
     for seed in range(4):
@@ -148,34 +149,35 @@ def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(preset: str) -> 
 
 
 def _alone_and_together(degrade: Degrader, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Eighteen images, each as it is degraded alone and within the batch of all; half of them end within a letter."""
+    """Yield eighteen images, each degraded alone and within the batch of all.
+
+    Half of them end within a letter.
+    """
     x, widths = batch("one", "two words", "three times as long")
     x, widths = torch.cat((x, x.flip(2), 1 - x)).repeat(2, 1, 1, 1), widths.repeat(6)
     widths[9:] -= 7
-    own_keys = keys(len(widths), seed)
-    together = degrade(x, widths, own_keys)
-    for row in range(len(widths)):
-        own, width = slice(row, row + 1), int(widths[row])
-        yield degrade(x[own, :, :, :width], widths[own], own_keys[own]), together[own, :, :, :width]
+    batch_keys = keys(len(widths), seed)
+    together = degrade(x, widths, batch_keys)
+    for index in range(len(widths)):
+        row = slice(index, index + 1)
+        width = int(widths[index])
+        alone = degrade(x[row, :, :, :width], widths[row], batch_keys[row])
+        yield alone, together[row, :, :, :width]
 
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_an_effect_goes_from_mild_to_harsh(name: str) -> None:
     x, widths = batch("Some 42", "words", repeat=8)
-    own = (torch.arange(x.shape[3]) < widths[:, None])[:, None, None]
+    inside = (torch.arange(x.shape[3]) < widths[:, None])[:, None, None]
     changes = []
     for share in (0.0, 0.5, 1.0):
         changed = Degrader(only_effect(name, share), "cpu")(x, widths, keys(16))
-        assert (
-            bool(changed.isfinite().all())
-            and float(changed.min()) >= 0
-            and float(changed.max()) <= 1
-        )
-        changes.append(float(((changed - x).abs() * own).mean()))
-    if name in (
-        "contrast",
-        "binarise",
-    ):  # the level is drawn anew; a hard threshold changes all wherever it lies
+        assert bool(changed.isfinite().all())
+        assert float(changed.min()) >= 0
+        assert float(changed.max()) <= 1
+        changes.append(float(((changed - x).abs() * inside).mean()))
+    # The level of contrast is drawn anew, and a hard threshold changes all wherever it lies.
+    if name in ("contrast", "binarise"):
         assert changes[2] > 0
     else:
         assert changes[0] < changes[1] < changes[2]
@@ -224,7 +226,7 @@ def test_the_same_change_at_any_height(height: int) -> None:
 
 @pytest.mark.parametrize("name", ["streaks", "fade", "swell", "worn", "smudge"])
 def test_light_ink_is_harmed_like_dark_ink(name: str) -> None:
-    """Letters lighter than their ground are what the negative of dark ones is."""
+    """Letters lighter than their ground are harmed like the negative of dark ones."""
     x, widths = batch("Some 42", "words", repeat=4)
     degrade = Degrader(only_effect(name, 0.7), "cpu")
     torch.testing.assert_close(
@@ -256,14 +258,14 @@ def test_faded_ink_can_still_be_seen() -> None:
 def test_jpeg_is_that_of_libjpeg(quality: int) -> None:
     image = render("JPEG 42")[:, :80]
     none = torch.zeros(1, dtype=torch.int64)
-    ours = filters.jpeg(
+    compressed = filters.jpeg(
         torch.from_numpy(image)[None, None] / 255, torch.tensor([float(quality)]), none, none
     )
     coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    theirs = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
-    difference = np.abs((ours[0, 0].numpy() * 255).round() - theirs)
+    expected = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+    difference = np.abs((compressed[0, 0].numpy() * 255).round() - expected)
     assert difference.mean() < 0.5
-    assert np.abs(theirs.astype(float) - image).mean() > 2 * difference.mean()
+    assert np.abs(expected.astype(float) - image).mean() > 2 * difference.mean()
 
 
 def test_gaussian_blur_is_that_of_cv2() -> None:

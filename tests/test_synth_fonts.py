@@ -1,4 +1,8 @@
-"""Laws of finding faces: each has only what it truly draws, what is left out is named, a cache changes nothing."""
+"""Laws of finding fonts.
+
+Each font has only the characters that it really draws, fonts that are left out are named, and the
+cache changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,12 @@ Box = tuple[int, int, int, int]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def outline(*boxes: Box) -> Outline:
-    """Filled rectangles (left, bottom, right, top)."""
+    """Draw filled rectangles (left, bottom, right, top)."""
     pen = TTGlyphPen(None)
     for left, bottom, right, top in boxes:
         pen.moveTo((left, bottom))
@@ -44,7 +48,7 @@ def outline(*boxes: Box) -> Outline:
 
 
 def letter(character: str) -> list[Box]:
-    """The character in Pillow's own face, as rows of rectangles: something that people can read."""
+    """Return the character in Pillow's font as rows of rectangles, so that people can read it."""
     font = ImageFont.load_default(EM)
     assert isinstance(font, ImageFont.FreeTypeFont)
     glyph = draw_glyph(font, character)
@@ -65,7 +69,7 @@ def build(
     advance: int = 700,
     name: str = "Made",
 ) -> str:
-    """A TrueType font of 1000 units an em."""
+    """Build a TrueType font of 1000 units an em."""
     names = {c: f"uni{ord(c):04X}" for c in characters}
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", *names.values()])
@@ -86,7 +90,7 @@ def build(
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> str:
-    """A face of every letter and digit, a full stop, and an exclamation mark without ink."""
+    """Build a font of all letters and digits, a full stop, and an exclamation mark without ink."""
     path = tmp_path_factory.mktemp("fonts") / "plain.ttf"
     return build(
         path, string.ascii_letters + string.digits + " .!", lambda c: [] if c == "!" else letter(c)
@@ -113,7 +117,7 @@ def test_a_face_has_the_characters_that_it_draws_and_no_others(plain):
     assert face.kind == "mono"  # its advances are all equal
 
 
-def test_what_is_drawn_as_the_missing_glyph_is_not_there(tmp_path):
+def test_characters_drawn_as_the_missing_glyph_are_not_there(tmp_path):
     path = build(
         tmp_path / "f.ttf",
         string.ascii_letters,
@@ -131,9 +135,10 @@ def test_signs_that_share_one_drawing_are_not_there(tmp_path):
 
 
 def test_signs_and_accented_letters_that_are_drawn_as_others_are_not_there(tmp_path):
-    own, doubles = "“»–é·", {"”": '"', "—": "-", "ø": "o", "‹": "«"}
+    distinct = "“»–é·"
+    doubles = {"”": '"', "—": "-", "ø": "o", "‹": "«"}
     other_scripts = {"А": "A", "р": "p"}  # Cyrillic
-    drawn = string.ascii_letters + own + '"-«ªº' + "".join(doubles) + "".join(other_scripts)
+    drawn = string.ascii_letters + distinct + '"-«ªº' + "".join(doubles) + "".join(other_scripts)
     twins = doubles | other_scripts
     path = build(tmp_path / "f.ttf", drawn, lambda c: letter(twins.get(c, c)))
     assert only(path, drawn).characters == set(drawn) - set(doubles) - {"«"}
@@ -200,9 +205,9 @@ def test_folders_are_searched_and_twins_are_left_out(plain, tmp_path):
         (folder / name).write_bytes(Path(plain).read_bytes())
     (folder / "note.txt").write_text("no font")
     build(folder / "few.otf", "abc")
-    faces, others = find_faces([folder.parent], ALPHABET)
+    faces, unfit = find_faces([folder.parent], ALPHABET)
     assert [Path(face.path).name for face in faces] == ["a.ttf"]
-    assert {Path(path).name: why.split(" as ")[0] for path, why in others} == {
+    assert {Path(path).name: why.split(" as ")[0] for path, why in unfit} == {
         "b.TTF": "the same face",
         "few.otf": "3 letters and digits of the alphabet",
     }
@@ -230,7 +235,7 @@ def test_the_cache_spares_work_and_follows_the_files(plain, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe", b'{"PATH": ["STAMP", [{"path": 1}]]}']
 )
-def test_a_damaged_cache_is_no_harm(plain, tmp_path, damage):
+def test_a_damaged_cache_does_no_harm(plain, tmp_path, damage):
     before = find_faces([plain], ALPHABET)
     (cache,) = (tmp_path / "cache").rglob("faces-*.json")
     ((path, (stamp, _)),) = json.loads(cache.read_text()).items()
@@ -239,7 +244,7 @@ def test_a_damaged_cache_is_no_harm(plain, tmp_path, damage):
     assert path in json.loads(cache.read_text())  # mended
 
 
-def test_a_cache_that_cannot_be_written_is_no_harm(plain, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_does_no_harm(plain, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert find_faces([plain], ALPHABET)[0]
@@ -258,8 +263,8 @@ def test_installed_faces_are_those_of_the_usual_folders_without_fontconfig(
 ):
     fonts_folder = tmp_path / ".local" / "share" / "fonts"
     fonts_folder.mkdir(parents=True)
-    (fonts_folder / "mine.ttf").write_bytes(Path(plain).read_bytes())
+    (fonts_folder / "user.ttf").write_bytes(Path(plain).read_bytes())
     monkeypatch.setattr(fonts.shutil, "which", lambda name: None)
     monkeypatch.setattr(fonts.sys, "platform", "linux")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert (fonts_folder / "mine.ttf") in set(fonts._installed())
+    assert (fonts_folder / "user.ttf") in set(fonts._installed())

@@ -1,4 +1,7 @@
-"""Laws of uneven ink: it is laid where letters are, each keeps enough of it, and all is a function of the generator."""
+"""Laws of uneven ink.
+
+It lies where letters are, each letter keeps enough of it, and it is a function of the generator.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def strokes(text: str = "HELLO") -> np.ndarray:
-    """Tight ink, 255 full."""
+    """Return the tight ink of a text, 255 full."""
     image = render(text, 64, ink=255, paper=0)
     x, y, width, height = cv2.boundingRect(image)
     return np.ascontiguousarray(image[y : y + height, x : x + width])
@@ -41,7 +44,7 @@ def test_every_typed_letter_keeps_ink_and_lies_where_it_was(seed, uneven):
 
 def test_the_more_uneven_the_type_the_more_its_letters_differ():
     def spread(uneven: float) -> float:
-        """Mean deviation of the letters' ink, as a share of what each has in the drawing."""
+        """Return the mean deviation of the letters' ink, as a share of their ink in the drawing."""
         kept = [
             np.add.reduceat(typewriter(INK, STARTS, uneven, rng(seed)).sum(0), [*map(int, STARTS)])
             for seed in range(20)
@@ -78,7 +81,7 @@ def test_a_hand_never_breaks_a_stroke(seed, wild):
     assert not drawn[0].any() and not drawn[-1].any()
 
 
-def test_a_calm_hand_draws_what_it_is_given():
+def test_a_calm_hand_changes_nothing():
     drawn, above = handwriting(INK, 40, 60, 0.0, rng())
     np.testing.assert_array_equal(drawn[above - 40 : above - 40 + INK.shape[0], 30:-30], INK)
 
@@ -86,16 +89,16 @@ def test_a_calm_hand_draws_what_it_is_given():
 @given(seed=SEEDS)
 def test_all_is_a_function_of_the_generators_state(seed):
     bits = INK[::8, ::8] > 127
-    for one, other in (
+    for first, second in (
         (typewriter(INK, STARTS, 0.5, rng(seed)), typewriter(INK, STARTS, 0.5, rng(seed))),
         (dot_matrix(bits, 4, rng(seed)), dot_matrix(bits, 4, rng(seed))),
         (handwriting(INK, 40, 60, 0.7, rng(seed))[0], handwriting(INK, 40, 60, 0.7, rng(seed))[0]),
     ):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("step", [5.0, 40.0])
-def test_noise_turns_about_as_often_as_it_is_told_to(step):
+def test_noise_turns_about_every_step(step):
     noise = smooth_noise(20000, step, rng())
     turns = np.count_nonzero(np.diff(np.sign(np.diff(noise))))
     assert 0.4 < noise.std() < 1.1

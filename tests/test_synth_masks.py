@@ -1,4 +1,8 @@
-"""Laws of masks: a face draws only what it has, a mask is a function of text and seed, and fits where it is put."""
+"""Laws of masks.
+
+A font draws only the characters that it has, and a mask is a function of the text and the seed that
+fits its place.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +48,14 @@ TEXTS = st.text(ALPHABET, min_size=1, max_size=40).filter(str.strip)
 
 
 def face(path: Path, characters: str, deep: bool = False) -> Face:
-    """A face of `characters`; `deep`: its j reaches an em down."""
+    """Build a font of `characters`; if it is `deep`, its j reaches an em down."""
 
     def draw(c: str) -> list[tuple[int, int, int, int]]:
         return [(300, -1000, 360, 700)] if deep and c == "j" else letter(c)
 
-    (found,) = examine(build(path, characters, draw), ALPHABET)
-    assert isinstance(found, Face)
-    return found
+    (result,) = examine(build(path, characters, draw), ALPHABET)
+    assert isinstance(result, Face)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +155,7 @@ def test_a_long_line_keeps_its_length(faces):
     assert 2000 < mask.image.shape[1] < 6000
 
 
-def test_what_cannot_be_drawn_is_none(faces):
+def test_text_that_no_font_can_draw_gives_no_mask(faces):
     drawer = MaskDrawer(PLAIN, faces)
     for text in ("a?", "Ж", "   "):
         assert drawer.draw(text, np.random.default_rng(0)) is None
@@ -159,7 +163,7 @@ def test_what_cannot_be_drawn_is_none(faces):
 
 
 def with_kinds(face: Face, **counts: int) -> list[Face]:
-    """Copies of `face`, so many of each kind, each kind in a folder of its own."""
+    """Return copies of a font, so many of each kind, with a folder for each kind."""
     kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
     return [
         replace(face, kind=kinds[k], path=f"/{k}/{i}.ttf")
@@ -227,7 +231,7 @@ def of_kind(face: Face, kind: Kind, **effect: object) -> np.ndarray:
         ("written", {"script"}),
     ],
 )
-def test_needles_typewriters_and_pens_have_faces_of_their_own(faces, effect, kinds):
+def test_needles_typewriters_and_pens_have_their_kinds_of_fonts(faces, effect, kinds):
     for kind in get_args(Kind):
         changed = not np.array_equal(
             of_kind(faces[0], kind), of_kind(faces[0], kind, **{effect: 1.0})
@@ -241,7 +245,7 @@ def test_a_capital_has_about_as_many_dots_as_are_asked_for(faces, dots):
     mono = [replace(faces[0], kind="mono")]
     rows = [
         draw(config, mono, "HHH", seed).image.max(1).astype(int) for seed in range(10)
-    ]  # apart or run together
+    ]  # the dots stand apart or run together
     peaks = max(np.count_nonzero((row[1:-1] > row[:-2]) & (row[1:-1] >= row[2:])) for row in rows)
     assert abs(peaks - dots) <= 1
 

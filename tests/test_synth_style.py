@@ -1,4 +1,7 @@
-"""Laws of styling: a sample is a function of its mask and key alone, crops follow the ink, text stays legible."""
+"""Laws of styling.
+
+A sample is a function of its mask and key alone, crops follow the ink, and text stays legible.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ LENGTHS = torch.tensor([len(text) for text in TEXTS])
 
 
 def masks_of(*texts: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks (N, 1, 64, W) and boxes (N, 3)."""
+    """Draw masks (N, 1, 64, W) and their boxes (N, 3)."""
     inked = []
     for text in texts:
         mask = render(text, 64, ink=255, paper=0)
@@ -91,7 +94,7 @@ def keys_of(seed: int, count: int = len(TEXTS)) -> np.ndarray:
 
 
 def only(main: str, **settings: object) -> GeometryConfig:
-    """One main transform and nothing besides but what is named."""
+    """Return a config of one main transform, with no other effects except the named settings."""
     nothing = dict.fromkeys(("loose", "neighbour", "behind", "elastic", "dotted", "tiled"), 0.0)
     return replace(
         GeometryConfig(), **{**dict.fromkeys(MAINS, 0.0), **nothing, main: 1.0, **settings}
@@ -99,19 +102,22 @@ def only(main: str, **settings: object) -> GeometryConfig:
 
 
 def alone(stylist: Stylist, row: int, keys: np.ndarray) -> torch.Tensor:
-    """(1, height, W) of one sample, in a batch and in masks that are no wider than itself."""
-    own = slice(row, row + 1)
-    images, widths = stylist(MASKS[own, :, :, : BOXES[row, 2]], BOXES[own], keys[own], LENGTHS[own])
+    """Style one sample in a batch of its own width, and return (1, height, W)."""
+    only_row = slice(row, row + 1)
+    mask = MASKS[only_row, :, :, : BOXES[row, 2]]
+    images, widths = stylist(mask, BOXES[only_row], keys[only_row], LENGTHS[only_row])
     assert images.shape[3] == int(widths[0])
     return images[0]
 
 
-CUT = replace(  # whose letters, shadows and seams go on beyond the right edge
+# Its letters, shadows and seams continue beyond the right edge.
+CUT = replace(
     SCENE,
     geometry=replace(SCENE.geometry, padding=(-0.2, -0.1)),
     colour=replace(SCENE.colour, shadow=0.4, extrusion=0.3, border=0.3, outline=0.0, neon=0.0),
 )
-RARE = replace(  # all that few samples have, often
+# It often has the effects that are rare in the presets.
+RARE = replace(
     SCENE,
     clean=0.0,
     geometry=replace(SCENE.geometry, oblique=1.0, ring=1.0, pillar=1.0, dotted=0.4, tiled=0.4),
@@ -125,45 +131,44 @@ ALIKE = {**STYLE_PRESETS, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,
 @pytest.mark.parametrize("name", ALIKE)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sample_is_the_same_alone_and_in_any_batch(name, seed):
-    styles = tuple(replace(look, degrade=DegradeConfig(clean=1)) for look in ALIKE[name].styles)
+    styles = tuple(replace(style, degrade=DegradeConfig(clean=1)) for style in ALIKE[name].styles)
     stylist, keys = Stylist(StyleConfig(styles), 32, "cpu"), keys_of(seed)
     images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
     for row in range(len(TEXTS)):
-        own = alone(stylist, row, keys)
-        assert own.shape[2] == int(widths[row])
+        styled = alone(stylist, row, keys)
+        assert styled.shape[2] == int(widths[row])
         torch.testing.assert_close(
-            own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0
+            styled.int(), images[row, :, :, : styled.shape[2]].int(), atol=1, rtol=0
         )
 
 
-def without_jpeg(look: Style) -> Style:
-    return replace(
-        look, degrade=replace(look.degrade, jpeg=replace(look.degrade.jpeg, probability=0.0))
-    )
+def without_jpeg(style: Style) -> Style:
+    jpeg = replace(style.degrade.jpeg, probability=0.0)
+    return replace(style, degrade=replace(style.degrade, jpeg=jpeg))
 
 
 @pytest.mark.parametrize("name", STYLE_PRESETS)
 @pytest.mark.parametrize("seed", range(3, 7))
 def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name, seed):
-    """JPEG apart, which turns the least difference into a whole step where a coefficient lies on a tie."""
+    """JPEG is left out, because it turns the least difference on a tie into a whole step."""
     stylist = Stylist(StyleConfig(tuple(map(without_jpeg, STYLE_PRESETS[name].styles))), 32, "cpu")
     images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
     for row in range(len(TEXTS)):
-        own = alone(stylist, row, keys_of(seed))
+        styled = alone(stylist, row, keys_of(seed))
         torch.testing.assert_close(
-            own.int(), images[row, :, :, : own.shape[2]].int(), atol=1, rtol=0
+            styled.int(), images[row, :, :, : styled.shape[2]].int(), atol=1, rtol=0
         )
 
 
 @pytest.mark.parametrize("name", STYLE_PRESETS)
 def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(name):
-    """Where a sample depended on its batch, whole columns would differ, not a block in one sample of twenty."""
+    """If a sample depended on its batch, whole columns would differ, not single blocks."""
     stylist, blocks = Stylist(STYLE_PRESETS[name], 32, "cpu"), []
     for seed in range(3, 11):
         images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
         for row in range(len(TEXTS)):
-            own = alone(stylist, row, keys_of(seed))
-            differ = (own.int() - images[row, :, :, : own.shape[2]].int()).abs() > 1
+            styled = alone(stylist, row, keys_of(seed))
+            differ = (styled.int() - images[row, :, :, : styled.shape[2]].int()).abs() > 1
             blocks.append(blocks_of(differ[0]))
     assert max(blocks) <= 4
     assert sum(blocks) < 0.1 * len(blocks)
@@ -213,7 +218,7 @@ def test_another_key_is_another_image():
 
 @pytest.mark.parametrize("main", MAINS)
 def test_the_crop_is_that_of_the_ink(main):
-    """With room at each side no ink touches the image's edge; without, it comes near to each, but for a dash's."""
+    """With room at each side no ink touches the edges; without, letters come near them."""
     for room, touches in ((0.12, False), (0.0, True)):
         geometry = Geometry(
             only(main, padding=(room, room), curve=(20.0, 200.0)), Scaling(32, 8), 1, "cpu"
@@ -227,11 +232,11 @@ def test_the_crop_is_that_of_the_ink(main):
 
 
 @given(st.floats(-2, 2), st.floats(-0.5, 0.5), st.floats(0.05, 0.45), st.sampled_from([-1, 1]))
-def test_bending_is_taken_back(a, b, size, way):
-    place = torch.tensor(a), torch.tensor(b)
-    curvature = torch.tensor(size * way)
-    back = straighten(*bend(*place, curvature), curvature)
-    torch.testing.assert_close(back, place, atol=1e-4, rtol=0)
+def test_straighten_is_the_inverse_of_bend(a, b, size, sign):
+    point = torch.tensor(a), torch.tensor(b)
+    curvature = torch.tensor(size * sign)
+    back = straighten(*bend(*point, curvature), curvature)
+    torch.testing.assert_close(back, point, atol=1e-4, rtol=0)
 
 
 @given(
@@ -241,16 +246,14 @@ def test_bending_is_taken_back(a, b, size, way):
     st.floats(-0.5, 0.5),
     st.floats(-0.3, 0.3),
 )
-def test_going_around_a_pillar_is_taken_back(a, b, radius, middle, bulge):
-    place, pillar = (
-        (torch.tensor(a), torch.tensor(b)),
-        [torch.tensor(value) for value in (radius, middle, bulge)],
-    )
-    back = unwrap(*wrap(*place, *pillar), *pillar)
-    torch.testing.assert_close(back, place, atol=1e-3, rtol=0)
+def test_unwrap_is_the_inverse_of_wrap(a, b, radius, middle, bulge):
+    point = torch.tensor(a), torch.tensor(b)
+    pillar = [torch.tensor(value) for value in (radius, middle, bulge)]
+    back = unwrap(*wrap(*point, *pillar), *pillar)
+    torch.testing.assert_close(back, point, atol=1e-3, rtol=0)
 
 
-def test_seeing_is_taken_back():
+def test_projections_are_undone_by_the_inverse_homography():
     drawn = torch.rand(50, 5, generator=torch.Generator().manual_seed(0)) - 0.5
     to_canvas = homography(*drawn.unbind(1))
     points = torch.rand(2, 50, 1, 9, generator=torch.Generator().manual_seed(1)) - 0.5
@@ -260,7 +263,7 @@ def test_seeing_is_taken_back():
 
 @pytest.mark.parametrize("main", MAINS)
 def test_long_text_stays_level(main):
-    """A bar forty times as long as high still fills most of its image's height, whatever is done to it."""
+    """A bar forty times as long as high fills most of its image's height after any transform."""
     bar = torch.full((20, 1, 64, 40 * 32), 255, dtype=torch.uint8)
     bar[:, :, :16] = bar[:, :, 48:] = 0
     boxes = torch.tensor([[16, 48, 40 * 32]]).expand(20, -1)
@@ -279,7 +282,7 @@ def test_no_character_becomes_narrower_than_the_pitch():
 
 
 def bars(*lengths: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks (N, 1, 64, W) of bars 32 rows high and as many times as long, and their boxes."""
+    """Draw masks (N, 1, 64, W) of bars 32 rows high and so many times as long, and their boxes."""
     widths = [round(32 * length) for length in lengths]
     masks = torch.zeros(len(widths), 1, 64, max(widths), dtype=torch.uint8)
     for mask, width in zip(masks, widths, strict=True):
@@ -290,7 +293,10 @@ def bars(*lengths: float) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("main", ["oblique", "ring"])
 @pytest.mark.parametrize("seed", range(3))
 def test_far_turned_and_bent_text_keeps_its_pixels(main, seed):
-    """No image is more than `reach` times as high as its ink, but for what recedes; the shorter, the further turned."""
+    """No image is more than `reach` times as high as its ink, except where text recedes.
+
+    The shorter the text, the farther it is turned.
+    """
     masks, boxes = bars(1, 2, 3, 4, 6, 8, 12, 20, 40)
     count = len(masks)
     config = only(main, padding=(0.0, 0.0), tilt=0.0, reach=3.0)
@@ -328,10 +334,9 @@ def test_letters_on_a_pillar_narrow_towards_its_edges():
     ratios = []
     for ink, width in zip(placed.ink[:, 0], placed.widths.tolist(), strict=True):
         row = (ink[32, :width] > 0.5).int()
-        starts, ends = (
-            (row.diff(prepend=row[:1] * 0, append=row[:1] * 0) == way).nonzero()[:, 0]
-            for way in (1, -1)
-        )
+        changes = row.diff(prepend=row[:1] * 0, append=row[:1] * 0)
+        starts = (changes == 1).nonzero()[:, 0]
+        ends = (changes == -1).nonzero()[:, 0]
         shown = ends - starts
         assert len(shown) == 7
         ratios.append(int(shown.max()) / int(shown.min()))
@@ -388,9 +393,9 @@ def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
             masks, boxes, lengths, plain, keys
         )
 
-    without, some, every = place(0.0), place(0.3), place(1.0)
+    without = place(0.0)
     changed = []
-    for placed in (some, every):
+    for placed in (place(0.3), place(1.0)):
         if effect in ("behind", "tiled"):
             changed.append(len(placed.behind_rows if effect == "behind" else placed.tile_rows))
         else:
@@ -421,7 +426,7 @@ PAINT = ColourConfig(
 def painted(
     config: ColourConfig, seed: int = 0, plain: torch.Tensor = NONE, ground: float | None = 0.5
 ):
-    """Images, ink, and what is around it, of text on a flat background, or on a busy one."""
+    """Paint text on a flat or a busy background; return images, ink and the edge around the ink."""
     placed = Geometry(only("plain", behind=0.0), Scaling(32, 8), 1, "cpu")(
         MASKS, BOXES, LENGTHS, NONE, keys_of(seed)
     )
@@ -524,12 +529,12 @@ def test_agreement_is_high_for_uneven_light_and_low_for_noise_whatever_stands_in
     torch.testing.assert_close(agreement(padded, ink, within), seen)
 
 
-def test_a_sample_that_drowns_gets_back_what_it_was():
+def test_a_sample_that_drowns_gets_back_a_part_of_its_state_before():
     harsh = DegradeConfig(clean=0, blur=Chance(1.0, 8.0, 8.0), noise=Chance(1.0, 0.5, 0.5))
     scene = replace(SCENE, clean=0.0)
     styled = [
-        Stylist(StyleConfig((look,)), 32, "cpu")(MASKS, BOXES, keys_of(14), LENGTHS)[0].float()
-        for look in (
+        Stylist(StyleConfig((style,)), 32, "cpu")(MASKS, BOXES, keys_of(14), LENGTHS)[0].float()
+        for style in (
             replace(scene, degrade=DegradeConfig(clean=1)),
             replace(scene, degrade=harsh, legible=0.9),
             replace(scene, degrade=harsh, legible=0.0),
@@ -556,7 +561,7 @@ def test_clean_samples_are_sharp_text_on_flat_ground():
         assert int(image[:, :width].max()) - int(image[:, :width].min()) > 100
 
 
-def test_words_and_lines_get_the_looks_of_their_weights():
+def test_words_and_lines_get_the_styles_of_their_weights():
     words, lines = replace(SCENE, clean=1.0, lines=0.0), replace(DOCUMENT, words=0.0, lines=1.0)
     both, only_scene = StyleConfig((words, lines)), StyleConfig((replace(words, lines=1.0),))
     images, widths = Stylist(both, 32, "cpu")(MASKS, BOXES, keys_of(12), LENGTHS)
@@ -569,7 +574,7 @@ def test_words_and_lines_get_the_looks_of_their_weights():
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: GeometryConfig(rotation=40), "rotation"),
         (lambda: GeometryConfig(elastic=1.5), "elastic"),
@@ -597,6 +602,6 @@ def test_words_and_lines_get_the_looks_of_their_weights():
         (lambda: StyleConfig(pitch=0), "pitch"),
     ],
 )
-def test_unusable_settings_are_refused_by_name(make, told):
-    with pytest.raises(UsageFault, match=told):
+def test_unusable_settings_are_refused_by_name(make, message):
+    with pytest.raises(UsageFault, match=message):
         make()

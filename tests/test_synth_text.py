@@ -1,4 +1,8 @@
-"""Laws of drawn texts: of the alphabet, within the lengths, a function of the generator's state, in given shares."""
+"""Laws of drawn texts.
+
+They are of the alphabet, within the lengths, in the chosen shares, and a function of the state of
+the generator.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ def drawn(source: TextSource, count: int, seed: int = 0) -> list[str]:
 
 
 def only(kind: Kind, **settings) -> TextConfig:
-    """Texts of one kind, as they are written and without punctuation around them."""
+    """Return a config of one kind of texts, in their written case and without punctuation."""
     plain = {
         "cases": {"written": 1},
         "line_cases": {"written": 1},
@@ -87,7 +91,7 @@ def test_receipts_are_in_capitals_mostly_full_of_digits_and_put_blanks_before_co
 @settings(max_examples=15)
 @given(
     alphabet=st.sets(st.sampled_from(PRESETS["latin"]), min_size=1).filter(
-        lambda found: found != {" "}
+        lambda characters: characters != {" "}
     ),
     shortest=st.integers(1, 30),
     room=st.integers(0, 60),
@@ -108,12 +112,13 @@ def test_every_kind_can_be_drawn_alone(kind):
 
 def test_a_text_is_a_function_of_the_generators_state():
     source = SOURCES["all"]
-    again, sent = TextSource(TextConfig()), pickle.loads(pickle.dumps(source))
+    second = TextSource(TextConfig())
+    unpickled = pickle.loads(pickle.dumps(source))
     for seed in range(100):
         text = source.draw(generator(seed))
         assert source.draw(generator(seed)) == text  # whatever was drawn before
-        assert again.draw(generator(seed)) == text
-        assert sent.draw(generator(seed)) == text
+        assert second.draw(generator(seed)) == text
+        assert unpickled.draw(generator(seed)) == text
 
 
 def test_kinds_are_drawn_by_their_shares():
@@ -204,7 +209,7 @@ def test_short_texts_are_letters_digits_and_pairs():
 
 
 @pytest.mark.parametrize(
-    ("typed", "set_"),
+    ("typewritten", "printed"),
     [
         ('"So," he said', "“So,” he said"),
         ("it's the dogs' own", "it’s the dogs’ own"),
@@ -217,12 +222,12 @@ def test_short_texts_are_letters_digits_and_pairs():
         ("1914-18, 2020-01-15, --, ---", "1914–18, 2020-01-15, —, ---"),
     ],
 )
-def test_marks_are_set_as_printers_set_them(typed, set_):
-    assert set_typographic_marks(typed) == set_
+def test_marks_are_set_as_printers_set_them(typewritten, printed):
+    assert set_typographic_marks(typewritten) == printed
 
 
 @given(st.text("ab \"'-.,(12“”‘’–—…"))
-def test_what_is_printed_already_stays_so(text):
+def test_typographic_marks_stay(text):
     assert set_typographic_marks(set_typographic_marks(text)) == set_typographic_marks(text)
     plain = "".join(c for c in text if c not in "\"'-.")
     assert set_typographic_marks(plain) == plain
@@ -288,8 +293,8 @@ def test_running_text_is_cut_at_word_boundaries(tmp_path):
 
 
 def test_a_text_gives_its_words_where_there_is_no_list(tmp_path):
-    found = set(drawn(TextSource(only("word", texts=(written(tmp_path, TEXT),))), 2000))
-    assert found == {word.strip(string.punctuation) for word in TEXT.split()} - {""}
+    words = set(drawn(TextSource(only("word", texts=(written(tmp_path, TEXT),))), 2000))
+    assert words == {word.strip(string.punctuation) for word in TEXT.split()} - {""}
 
 
 def test_lines_reach_the_greatest_length_and_end_now_and_then_within_a_word():
@@ -310,8 +315,8 @@ def test_a_lower_case_english_list_has_its_pronoun_in_capitals(tmp_path):
 
 
 def test_only_english_words_get_an_english_clitic(tmp_path):
-    for name, some in {"english": "the 5\ndog 3\n", "german": "der 5\nhund 3\n"}.items():
-        config = only("line", words=(written(tmp_path, some, name),), running=0)
+    for name, word_list in {"english": "the 5\ndog 3\n", "german": "der 5\nhund 3\n"}.items():
+        config = only("line", words=(written(tmp_path, word_list, name),), running=0)
         lines = drawn(TextSource(config), 500)
         assert (
             any("dog's" in line for line in lines)
