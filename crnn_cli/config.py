@@ -7,12 +7,12 @@ the field and the values it takes. Nothing here imports torch.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
+from crnn_cli.bounds import one_of, within
 from crnn_cli.core.backbone_specs import BACKBONE_SPECS
 from crnn_cli.errors import UsageFault
 from crnn_cli.plain import from_plain
@@ -45,58 +45,11 @@ Engine = Literal["local", "ray"]  # read in this process, or on a cluster
 # cannot be written.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# The default number of recurrent layers and of their units for each backbone.
-RECURRENT: dict[str, tuple[int, int]] = {
-    "vgg": (2, 256),  # the paper's
-    "tiny": (1, 128),
-    "base": (2, 192),
-    "small": (1, 128),
-    "resnet": (2, 256),
-    "mobilenet_v3_small": (2, 128),
-    "mobilenet_v3_large": (2, 256),
-    "shufflenet_v2_x1_0": (2, 256),
-}
-
-
-def one_of(name: str, value: object, kind: object) -> None:
-    """Refuse a value that a `Literal` does not list.
-
-    Raises:
-        UsageFault: The value is not one of them.
-    """
-    if value not in get_args(kind):
-        raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, get_args(kind)))}")
-
-
-def within(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Refuse a number that is outside `least` to `most` (both included) or not finite.
-
-    Raises:
-        UsageFault: The number is outside, infinite or NaN.
-    """
-    if not (least <= value <= most and value < math.inf):
-        raise UsageFault(f"{name} is {value}: take {_bounds(least, most)}")
-
-
-def rising(name: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
-    """Refuse a pair that is not two rising numbers within `least` to `most`.
-
-    Raises:
-        UsageFault: The pair is not such a range.
-    """
-    low, high = values
-    if not least <= low <= high <= most:
-        raise UsageFault(f"{name} is {low}, {high}: take {_bounds(least, most)}, the lesser first")
-
-
-def _bounds(least: float, most: float) -> str:
-    return f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-
 
 class Scaling(NamedTuple):
     """The rule by which images are scaled for a model.
 
-    `crnn_cli.core.backbone_specs.scaled_width` applies it.
+    `crnn_cli.core.scaling.scaled_width` applies it.
 
     Attributes:
         height: The height of scaled images, in pixels.
@@ -122,10 +75,10 @@ class ModelConfig:
         minimum_width: The width to which narrower scaled images are stretched, 8 to 1024 pixels.
         widen_below: The width to which narrower scaled images are widened, at most to twice their
             width, so that CTC has enough frames for words that are as high as wide; in pixels, and
-            0 turns it off. See `crnn_cli.core.backbone_specs.widened`.
+            0 turns it off. See `crnn_cli.core.scaling.widened`.
         rnn: The kind of the recurrent layers.
         layers: The number of recurrent layers, 1 to 8; None stands for the backbone's default in
-            `RECURRENT`.
+            `crnn_cli.core.backbone_specs`.
         units: The number of units of each recurrent layer, 1 to 4096; None likewise.
         dropout: The dropout probability before each recurrent layer and the head.
         normalization: The Unicode form of texts; see `crnn_cli.core.codec.Codec`.

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli import checkpoint, runners
+from crnn_cli.bounds import within
 from crnn_cli.checkpoint import Header
-from crnn_cli.config import ModelConfig, within
+from crnn_cli.config import ModelConfig
 from crnn_cli.core.codec import minimum_frames, normalize
 from crnn_cli.core.scaling import scaled
 from crnn_cli.errors import ImageError

@@ -14,7 +14,8 @@ ROOT = Path(crnn_cli.__file__).parent
 LEVELS = [
     "errors signals",
     "core.backbone_specs",
-    "config plain",
+    "bounds plain",
+    "config",
     "core",
     "files locks sources prefetch",
     "checkpoint devices weights",

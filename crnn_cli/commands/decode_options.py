@@ -25,7 +25,7 @@ _MAX_NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How images are read, and on which device."""
+    """The way in which images are read, and the device."""
 
     device: options.Device = "auto"
     fast: Annotated[

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where the rows go, and which images they are of."""
+    """The place and the form of the rows, and the share of the inputs that is read."""
 
     output: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from crnn_cli.config import rising, within
+from crnn_cli.bounds import rising, within
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.random_draws import Keys, RandomDraws
 

@@ -25,7 +25,7 @@ import cv2
 import torch
 
 from crnn_cli import devices
-from crnn_cli.config import within
+from crnn_cli.bounds import within
 from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.errors import Interrupted, StoreError, SynthesisError, UsageFault
 from crnn_cli.prefetch import in_order

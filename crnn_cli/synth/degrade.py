@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crnn_cli.config import within
+from crnn_cli.bounds import within
 from crnn_cli.data.keyed_random import mix, uniforms
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import filters

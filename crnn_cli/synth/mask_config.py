@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from crnn_cli.config import Preset, rising, within
+from crnn_cli.bounds import rising, within
+from crnn_cli.config import Preset
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.legibility import Kind
 

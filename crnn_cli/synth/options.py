@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crnn_cli.config import Preset, one_of, within
+from crnn_cli.bounds import one_of, within
+from crnn_cli.config import Preset
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.plain import from_plain
 from crnn_cli.synth.style import STYLE_PRESETS, StyleConfig

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crnn_cli.config import Preset, Scaling, within
+from crnn_cli.bounds import within
+from crnn_cli.config import Preset, Scaling
 from crnn_cli.data.keyed_random import mix
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth.backgrounds import BACKGROUND_PRESETS, BackgroundConfig, Backgrounds

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from crnn_cli.config import Preset, within
+from crnn_cli.bounds import within
+from crnn_cli.config import Preset
 from crnn_cli.core.codec import PRESETS, Alphabet, show
 from crnn_cli.errors import UsageFault
 
