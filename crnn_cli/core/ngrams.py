@@ -106,7 +106,7 @@ class _Counts:
 
 
 def estimate(texts: Iterable[str], order: int = 6, prune: float = 0.0) -> NgramModel:
-    """Return the model of `texts`, each with its own beginning and end; empty texts are left out.
+    """Return the model of `texts`, each with a beginning and an end; empty texts are left out.
 
     Args:
         texts: The texts to learn from.

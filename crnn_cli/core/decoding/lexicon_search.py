@@ -231,19 +231,19 @@ class LexiconSearch:
 
     def _ranked(self, log_probs: Floats, words: Words) -> list[Hypothesis]:
         """Return all spellings of some words that one image, (T, K), may show, best first."""
-        by_word = [self._spellings.of(tuple(word)) for word in words]
+        by_word = map(self._spellings.of, map(tuple, words))
         spellings = list(dict.fromkeys(chain.from_iterable(by_word)))
         states = 2 * max(map(len, spellings), default=0) + 1
         size = max(1, _MAX_CELLS_AT_ONCE // (max(1, len(log_probs)) * states))
-        hypotheses = []
+        hypotheses: list[Hypothesis] = []
         for start in range(0, len(spellings), size):
             texts = spellings[start : start + size]
             rows = np.broadcast_to(log_probs, (len(texts), *log_probs.shape))
             scores = score(rows, np.full(len(texts), len(log_probs)), texts)
             weights = self._grammar.weigh_all(texts)
-            for row in np.flatnonzero(scores + weights > -np.inf).tolist():
-                weight = float(weights[row])
-                hypotheses.append(Hypothesis(texts[row], float(scores[row]) + weight, weight))
+            totals = (scores + weights).tolist()
+            candidates = map(Hypothesis, texts, totals, weights.tolist())
+            hypotheses += [one for one in candidates if one.score > -np.inf]
         return sorted(hypotheses, key=_negative_score)
 
 
