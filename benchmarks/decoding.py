@@ -381,9 +381,14 @@ def measure(
 
 
 def our_keys(options: argparse.Namespace) -> list[Key]:
-    keys = [Key("none", name, beam) for beam in (GREEDY, *options.widths) for name in (OURS, BARE)]
-    keys += [Key("none", ONE_BY_ONE, beam) for beam in (GREEDY, options.beam)]
-    keys += [Key(limits, name, options.beam) for limits in LIMITS[1:] for name in (OURS, BARE)]
+    """Return the identities of our decoders in the order in which they run."""
+    keys = []
+    for beam in (GREEDY, *options.widths):
+        keys += [Key("none", OURS, beam), Key("none", BARE, beam)]
+    for beam in (GREEDY, options.beam):
+        keys.append(Key("none", ONE_BY_ONE, beam))
+    for limits in LIMITS[1:]:
+        keys += [Key(limits, OURS, options.beam), Key(limits, BARE, options.beam)]
     return keys
 
 

@@ -94,9 +94,9 @@ def side_by_side(systems: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[st
         rounds: The number of rounds, after one that does not count.
     """
     with ExitStack() as stack:
-        running = {
-            name: stack.enter_context(System(*arguments)) for name, arguments in systems.items()
-        }
+        running: dict[str, System] = {}
+        for name, arguments in systems.items():
+            running[name] = stack.enter_context(System(*arguments))
         turns: dict[str, Callable[[], float]] = {}
         for name, system in running.items():
             if system.error:

@@ -33,8 +33,8 @@ start takes most of the time, and the remainder without it is noise.
 Scores are those of `crnn_cli.core.metrics`, with their 95 % bootstrap intervals over samples.
 "alnum" is the share of readings that equal their label after lower-casing and dropping everything
 except 0-9 and a-z; samples whose label is empty then are left out of it, and counted. "exact" and
-"CER" take the text as it stands, "CERi" lower-cases both sides, all three over every sample. White
-space is treated alike in labels and readings: runs of it are one space, and none is at the ends.
+"CER" take the text as it stands, "CERi" lower-cases both sides, all three over every sample. In
+labels and readings a run of white space counts as one space, and white space at the ends is dropped.
 """
 
 from __future__ import annotations
@@ -249,10 +249,11 @@ def measure(
                 remainder = reading.seconds - read(reader, images[:1], lines).seconds
                 seconds_per_image[reader.name].append(remainder / (len(images) - 1))
     labels = [sample.text for sample in samples]
-    return [
-        score_reader(name, labels, texts[name], seconds[name], seconds_per_image[name])
-        for name in texts
-    ]
+    rows = []
+    for name in texts:
+        row = score_reader(name, labels, texts[name], seconds[name], seconds_per_image[name])
+        rows.append(row)
+    return rows
 
 
 def score_reader(

@@ -92,11 +92,14 @@ def read(folder: Path, model: str) -> dict[Way, Claims]:
     return claims
 
 
-def pooled(claims: Sequence[Claims]) -> Claims:
-    return Claims(
-        np.concatenate([set_claims.claimed for set_claims in claims]),
-        np.concatenate([set_claims.right for set_claims in claims]),
-    )
+def pool(sets: Sequence[Mapping[Way, Claims]]) -> dict[Way, Claims]:
+    """Join the claims of all sets in each way."""
+    pooled = {}
+    for way in WAYS:
+        claimed = np.concatenate([claims[way].claimed for claims in sets])
+        right = np.concatenate([claims[way].right for claims in sets])
+        pooled[way] = Claims(claimed, right)
+    return pooled
 
 
 def print_rows(name: str, claims: Mapping[Way, Claims]) -> None:
@@ -150,7 +153,7 @@ def main() -> None:
     for name in options.sets:
         sets[name] = read(options.data / name, options.model)
         print_rows(name, sets[name])
-    print_rows("all", {way: pooled([claims[way] for claims in sets.values()]) for way in WAYS})
+    print_rows("all", pool(list(sets.values())))
     if options.plot:
         plot(sets, options.plot)
 

@@ -104,9 +104,11 @@ class PlainDataset(Dataset[tuple[Tensor, list[int]]]):
 
 def collate(rows: list[tuple[Tensor, list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
     pixels = torch.stack([image for image, _ in rows])
-    labels = torch.tensor([k for _, label in rows for k in label])
+    labels: list[int] = []
+    for _, label in rows:
+        labels += label
     lengths = torch.tensor([len(label) for _, label in rows])
-    return pixels, labels, lengths
+    return pixels, torch.tensor(labels), lengths
 
 
 def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, steps: int) -> Work:

@@ -555,7 +555,7 @@ def test_a_list_in_utf_16(folder, crnn, monkeypatch):
     assert (code, "error: -: the list on stdin is UTF-16: expected UTF-8" in err) == (1, True)
 
 
-# The beginning of a row, and the test of it in another module or further up.
+# The beginning of a row, and the name of its test in another module or above.
 TESTS = {
     "what": "bad_input.test_every_row_of_the_page_is_tried",  # the heads of the tables
     "a full disk": "bad_input.test_a_full_disk",

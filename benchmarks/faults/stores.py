@@ -1,4 +1,4 @@
-"""Checks of datasets against their promises, which read them with nothing but LMDB."""
+"""Checks of datasets that read them with LMDB alone."""
 
 from __future__ import annotations
 
