@@ -34,7 +34,7 @@ Scores are those of `crnn_cli.core.metrics`, with their 95 % bootstrap intervals
 "alnum" is the share of readings that equal their label after lower-casing and dropping everything
 except 0-9 and a-z; samples whose label is empty then are left out of it, and counted. "exact" and
 "CER" take the text as it stands, "CERi" lower-cases both sides, all three over every sample. In
-labels and readings a run of white space counts as one space, and white space at the ends is dropped.
+labels and readings a run of white space counts as one space, and that at the ends is dropped.
 """
 
 from __future__ import annotations
