@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
@@ -89,17 +90,34 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def planned_parts(options: argparse.Namespace) -> list[tuple[str, RunPart, int]]:
-    """Return the name, the function and the number of cases of each part to run."""
-    parts: list[tuple[str, RunPart, int]] = []
+class PlannedPart(NamedTuple):
+    """A part to run.
+
+    Attributes:
+        name: The name in the table.
+        command: The words that choose the part on the command line.
+        run: The function that runs the part.
+        cases: The number of cases.
+    """
+
+    name: str
+    command: str
+    run: RunPart
+    cases: int
+
+
+def planned_parts(options: argparse.Namespace) -> list[PlannedPart]:
+    """Return the parts that the command line asks for."""
+    parts = []
     for name in options.parts:
         if name == "kills":
             for verb in options.verb or VERBS:
+                run = partial(run_kills, verb)
                 count = options.count or VERBS[verb]
-                parts.append((f"kills --verb {verb}", partial(run_kills, verb), count))
+                parts.append(PlannedPart(f"kills {verb}", f"kills --verb {verb}", run, count))
         else:
             count = options.count or DEFAULT_COUNTS.get(name, DEFAULT_COUNT)
-            parts.append((name, PARTS[name], count))
+            parts.append(PlannedPart(name, name, PARTS[name], count))
     return parts
 
 
@@ -113,16 +131,16 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="faults") as folder:
             sources = Sources.make(Path(folder, "sources"))
-            for command, run_part, count in planned_parts(options):
-                name = command.replace("--verb ", "")
-                tally = Tally(name, options.keep)
+            for part in planned_parts(options):
+                tally = Tally(part.name, options.keep)
                 tallies.append(tally)
-                work = Path(folder, name.replace(" ", "-"))
+                work = Path(folder, part.name.replace(" ", "-"))
                 work.mkdir()
-                run_part(Trials(command, sources, work, tally, count, options.seed, options.start))
+                limits = (part.cases, options.seed, options.start)
+                part.run(Trials(part.command, sources, work, tally, *limits))
                 shutil.rmtree(work)
                 broken = tally.broken_promises.total()
-                print(f"{name}: {broken} broken promises", file=sys.stderr, flush=True)
+                print(f"{part.name}: {broken} broken promises", file=sys.stderr, flush=True)
     finally:  # also where the campaign is stopped
         print(markdown(HEADS, [tally.row() for tally in tallies]), end="", flush=True)
     return int(any(tally.broken_promises for tally in tallies))
