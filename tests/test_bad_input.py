@@ -18,7 +18,7 @@ from crnn_cli.data.store import LmdbWriter
 from crnn_cli.reading import pipeline
 from tests.conftest import png, render
 from tests.models import save_stripes_onnx, save_untrained, stripes
-from tests.test_read_road import WITHOUT_TORCH, python
+from tests.test_reading_processes import WITHOUT_TORCH, python
 
 TABLE = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text(encoding="utf-8")
 ROWS = [line.split(" | ")[0].strip("| ") for line in TABLE.splitlines() if line.startswith("| ")]
