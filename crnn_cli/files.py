@@ -116,7 +116,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 class Output:
-    """An open output; `write` flushes every piece, and an error of it names the output."""
+    """An open output that flushes every piece and is named in errors."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file

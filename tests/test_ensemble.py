@@ -177,9 +177,9 @@ def test_a_text_that_one_model_bars_is_not_read():
 
 def test_a_tall_image_is_also_read_turned():
     line = stripes("aabbaba")
-    assert [degrees for degrees, _ in views.turns(line)] == [0]
+    assert [degrees for degrees, _ in views.rotations(line)] == [0]
     tall = np.ascontiguousarray(np.rot90(line))
-    turned = dict(views.turns(tall))
+    turned = dict(views.rotations(tall))
     assert sorted(turned) == [0, 90, 270]
     assert (turned[270] == line).all()
     members = [ModelWithDecoder(StripesRunner())]

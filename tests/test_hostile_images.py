@@ -132,12 +132,14 @@ def test_a_jpeg_may_be_too_large_except_when_it_is_reduced(monkeypatch):
 )
 def test_threads_share_the_room_for_decoding(size, together):
     """As many threads hold memory at once as there is room for, and no more."""
-    room, lock, holding = limits.Room(2**25), threading.Lock(), 0
+    budget = limits.MemoryBudget(2**25)
+    lock = threading.Lock()
+    holding = 0
     full, crowded = threading.Barrier(together), threading.Event()
 
     def work():
         nonlocal holding
-        with room.taken(size):
+        with budget.reserve(size):
             with lock:
                 holding += 1
                 if holding > together:

@@ -107,7 +107,7 @@ class Draw(NamedTuple):
 
 
 class NoiseSource:
-    """Normal noise that is cut from one long stored line of it.
+    """A source of normal noise, which is cut from one long stored line.
 
     It is drawn once: fresh noise for each image would cost more than the convolutions.
     """
@@ -328,8 +328,8 @@ class Augmenter:
     ) -> Tensor:
         """Return the new widths, each wide enough for its label."""
         factors = torch.from_numpy(stretch_factors(keys, strength.stretch))
-        least = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
-        return torch.maximum((widths * factors).round().long(), least)
+        min_widths = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
+        return torch.maximum((widths * factors).round().long(), min_widths)
 
     def _warp(
         self,

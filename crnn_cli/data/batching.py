@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Pixels of a padded batch, at most: some hundred MB in the widest layer of the widest backbone.
+# The greatest number of pixels in a padded batch, which take some hundred MB in the widest layer.
 AREA = 2**20
 _MIN_FILLED_SHARE = 0.8  # of the columns of a batch, which belong to an image and not to padding
 

@@ -101,7 +101,7 @@ def _upper_eight(image: Samples) -> Pixels:
     return cast(Pixels, image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
 
 
-def on_ground(image: Samples, multiplied: bool = False) -> Pixels:
+def without_alpha(image: Samples, multiplied: bool = False) -> Pixels:
     """Convert (H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha.
 
     The ground is white, or black where the ink is visible only on black.
@@ -144,7 +144,7 @@ def _in_strips(image: Pixels, convert: Callable[[Pixels], Pixels]) -> Pixels:
     return np.concatenate([convert(image[top : top + rows]) for top in range(0, len(image), rows)])
 
 
-def converted(image: Pixels, channels: int) -> Pixels:
+def from_bgr(image: Pixels, channels: int) -> Pixels:
     """Convert (H, W) or BGR (H, W, 3) to grey (H, W) or RGB (H, W, 3).
 
     Args:

@@ -78,10 +78,10 @@ class EncodedImage:
         """
         return self.read(channels, reduction)
 
-    def room(self, reduction: int = 1) -> AbstractContextManager[None]:
+    def reserve_memory(self, reduction: int = 1) -> AbstractContextManager[None]:
         """Reserve the memory for decoding and scaling the image until the context ends."""
         decoded_bytes = (self.stored_bytes + self.width * self.height) // reduction**2
-        return limits.room.taken(self.buffered_bytes + _COPIES * decoded_bytes)
+        return limits.decoding_memory.reserve(self.buffered_bytes + _COPIES * decoded_bytes)
 
 
 def open_png(data: bytes, where: str) -> EncodedImage:
@@ -107,7 +107,7 @@ def _read_png(header: png.PngHeader, where: str, channels: int, _reduction: int)
         is_transparent = image == transparent_value
         alpha = np.where(is_transparent, 0, np.iinfo(image.dtype).max).astype(image.dtype)
         image = np.dstack([image, image, image, alpha])
-    return upright(contrast.converted(contrast.on_ground(image), channels), header.orientation)
+    return upright(contrast.from_bgr(contrast.without_alpha(image), channels), header.orientation)
 
 
 def open_bmp(data: bytes, where: str) -> EncodedImage:
@@ -128,8 +128,8 @@ def open_webp(data: bytes, where: str) -> EncodedImage:
     def read(channels: int, _reduction: int) -> Pixels:
         if not header.transparent:
             return _decode_opaque(data, channels, where, cv2.IMREAD_COLOR)
-        image = contrast.on_ground(_imdecode(data, cv2.IMREAD_UNCHANGED, where))
-        return upright(contrast.converted(image, channels), header.orientation)
+        image = contrast.without_alpha(_imdecode(data, cv2.IMREAD_UNCHANGED, where))
+        return upright(contrast.from_bgr(image, channels), header.orientation)
 
     stored_bytes = limits.check(header.width, header.height, 4, where)
     return EncodedImage(where, header.width, header.height, stored_bytes, read)
@@ -182,11 +182,13 @@ def _open_page(
 
     def read(channels: int, _reduction: int) -> Pixels:
         if (samples, bits) == (2, 8):
-            return contrast.converted(contrast.on_ground(_grey_with_alpha(data, where)), channels)
+            return contrast.from_bgr(
+                contrast.without_alpha(_grey_with_alpha(data, where)), channels
+            )
         image = _imdecode(data, cv2.IMREAD_UNCHANGED, where)
         if white_is_zero and image.dtype == np.uint16:  # cv2 itself inverts images of 8 bits
             image = ~image
-        return contrast.converted(contrast.on_ground(image, multiplied=True), channels)
+        return contrast.from_bgr(contrast.without_alpha(image, multiplied=True), channels)
 
     return EncodedImage(where, width, height, stored_bytes, read, page)
 

@@ -71,7 +71,7 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
     first = next(pages(data, where))
     if isinstance(first, ImageError):
         raise first
-    with first.room(reduction):
+    with first.reserve_memory(reduction):
         return first.decode(channels, reduction)
 
 

@@ -45,7 +45,7 @@ def check_file(size: int, where: str) -> None:
         )
 
 
-class Room:
+class MemoryBudget:
     """A budget of bytes that threads share.
 
     A request for more than the whole budget waits until no other thread holds any of it.
@@ -56,14 +56,14 @@ class Room:
         self._free = size
         self._changed = threading.Condition()
 
-    def taken(self, size: int) -> AbstractContextManager[None]:
+    def reserve(self, size: int) -> AbstractContextManager[None]:
         """Wait until `size` bytes are free, and hold them until the context ends."""
         if size <= _NEGLIGIBLE_BYTES:
             return _NO_RESERVATION
-        return self._taken(min(size, self._size))
+        return self._reserved(min(size, self._size))
 
     @contextmanager
-    def _taken(self, size: int) -> Iterator[None]:
+    def _reserved(self, size: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._free >= size)
             self._free -= size
@@ -75,4 +75,4 @@ class Room:
                 self._changed.notify_all()
 
 
-room = Room(_DECODING_BYTES)
+decoding_memory = MemoryBudget(_DECODING_BYTES)

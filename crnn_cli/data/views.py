@@ -15,7 +15,7 @@ _SHIFT = 0.05  # of the height
 _MIN_SIDE = 4  # pixels that remain after a margin is cut off
 
 
-def turns(image: Pixels) -> list[tuple[int, Pixels]]:
+def rotations(image: Pixels) -> list[tuple[int, Pixels]]:
     """Return an image unchanged, and, if it is tall, also turned.
 
     Args:
@@ -51,7 +51,7 @@ def with_margin(image: Pixels, share: float) -> tuple[Pixels, int]:
     return image[margin : height - margin, margin : width - margin], margin
 
 
-def lower(image: Pixels, height: int) -> Pixels:
+def limit_height(image: Pixels, height: int) -> Pixels:
     """Scale an image (H, W) or (H, W, C) down to `height` rows if it has more."""
     rows, columns = image.shape[:2]
     if rows <= height:

@@ -168,7 +168,7 @@ class Preparation:
             self._check_shape(name, image.width, image.height)
             channels = max(config.channels for config in self.configs)
             reduction = image.reduction(_MIN_DECODED_HEIGHTS * self._max_height())
-            with image.room(reduction):
+            with image.reserve_memory(reduction):
                 return self._prepare(name, image.decode(channels, reduction), reduction)
         except Exception as fault:
             return _unreadable(name, fault)
@@ -191,7 +191,7 @@ class Preparation:
         from crnn_cli.data import views
 
         height, width = image.shape[:2]
-        rotated = views.turns(image) if self.turn else [(0, image)]
+        rotated = views.rotations(image) if self.turn else [(0, image)]
         orientations = tuple(
             self._orientation(pixels, rotation, reduction)
             for rotation, pixels in rotated
@@ -214,7 +214,7 @@ class Preparation:
         width = reduction * image.shape[1]
         if not self.keep:
             return Orientation(rotation, width, scaled)
-        kept = views.lower(image, _MAX_KEPT_HEIGHTS * self._max_height())
+        kept = views.limit_height(image, _MAX_KEPT_HEIGHTS * self._max_height())
         return Orientation(rotation, width, scaled, kept)
 
     def _max_height(self) -> int:

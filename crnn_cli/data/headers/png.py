@@ -180,14 +180,15 @@ def _read_chunks(data: bytes, where: str) -> _Chunks:
             length, kind = _CHUNK.unpack_from(data, offset)
             end = offset + 12 + length
             (checksum,) = _CHECKSUM.unpack_from(data, end - 4)
+            content = view[offset + 8 : end - 4]
             if kind in _PIXEL_CHUNKS:
                 if zlib.crc32(view[offset + 4 : end - 4]) != checksum:
                     raise ImageError(f"{where}: damaged: a checksum of the PNG is wrong")
                 if length or kind != b"IDAT":
-                    contents.setdefault(kind, view[offset + 8 : end - 4])
+                    contents.setdefault(kind, content)
             elif kind == _EXIF:
-                contents[kind] = view[offset + 8 : end - 4]
-            elif not kind[0] & 0x20:
+                contents[kind] = content
+            elif not kind[0] & 0x20:  # a critical chunk
                 raise ImageError(f"{where}: damaged, or no plain PNG: it has a chunk {kind!r}")
             if kind != b"IDAT":
                 order.append(kind)
@@ -205,7 +206,12 @@ def _read_chunks(data: bytes, where: str) -> _Chunks:
             )
     except struct.error:
         raise ImageError(f"{where}: truncated: the end of the PNG is missing") from None
-    order = order[1:]
-    if order[0] != b"IHDR" or order.count(b"IHDR") > 1 or len(contents[b"IHDR"]) != 13:
+    return _with_checked_header(_Chunks(contents, pixel_ranges, order[1:]), where)
+
+
+def _with_checked_header(chunks: _Chunks, where: str) -> _Chunks:
+    """Return the chunks if the first of them, and no other, is a header."""
+    order = chunks.order
+    if order[0] != b"IHDR" or order.count(b"IHDR") > 1 or len(chunks.contents[b"IHDR"]) != 13:
         raise ImageError(f"{where}: damaged: the header of the PNG is missing")
-    return _Chunks(contents, pixel_ranges, order)
+    return chunks

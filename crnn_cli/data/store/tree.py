@@ -252,8 +252,8 @@ class _PageFile:
         count = (lower - _HEADER.size) // 2
         if stored_number != number or flags & ~_DIRTY != kind:
             raise _Damage(f"page {number:,} is another")
-        least = 2 if kind == _BRANCH else 1
-        if count < least or not lower <= upper <= self.page_size:
+        min_count = 2 if kind == _BRANCH else 1
+        if count < min_count or not lower <= upper <= self.page_size:
             raise _Damage(f"page {number:,}: its bounds")
         return _Page(data, unpack_from(f"<{count}H", data, _HEADER.size))
 

@@ -210,8 +210,7 @@ class LmdbWriter:
         replaced = self._locked_data_file() if (self._folder / DATA).is_file() else None
         sync_folder(self._partial)
         if self._folder.is_dir():
-            # The data file alone is replaced, so that at any moment one of the two datasets is
-            # there.
+            # Only the data file is replaced, so that one of the two datasets exists at any moment.
             (self._partial / DATA).replace(self._folder / DATA)
             sync_folder(self._folder)
         else:
@@ -311,7 +310,7 @@ class LmdbWriter:
                 raise self._unwritable(OSError(number, f"{os.strerror(number)}: {folder}"))
 
     def _unwritable(self, fault: Exception) -> StoreError:
-        """Return the error that says why the dataset cannot be written, and what is left of it."""
+        """Return the error with the reason why the dataset cannot be written, and its state."""
         reason = fault.strerror if isinstance(fault, OSError) else f"{fault}: is the disk full?"
         kept = "the dataset there is as it was" if self.path.exists() else "nothing was left there"
         return StoreError(
