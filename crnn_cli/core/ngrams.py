@@ -137,18 +137,21 @@ def estimate(texts: Iterable[str], order: int = 6, prune: float = 0.0) -> NgramM
     if prune:
         levels, probabilities, weights = _prune(levels, probabilities, weights, prune)
     weights.append(np.ones(len(probabilities[-1])))
-    model = []
-    for index, level in enumerate(levels):
-        contexts = len(probabilities[index])
-        model.append(
-            NgramLevel(
-                level.tokens,
-                np.searchsorted(level.context, np.arange(contexts + 1)),
-                _log10(probabilities[index + 1]),
-                _log10(weights[index + 1]),
-            )
-        )
-    return NgramModel(tuple(SPACE if token == " " else token for token in vocabulary), tuple(model))
+    tokens = tuple(SPACE if token == " " else token for token in vocabulary)
+    return NgramModel(tokens, _levels(levels, probabilities, weights))
+
+
+def _levels(
+    levels: Sequence[_Counts], probabilities: Sequence[Floats], weights: Sequence[Floats]
+) -> tuple[NgramLevel, ...]:
+    """Return the levels of a model; probabilities and weights begin with the length 0."""
+    result = []
+    for length, counts in enumerate(levels, start=1):
+        contexts = len(probabilities[length - 1])
+        first = np.searchsorted(counts.context, np.arange(contexts + 1))
+        probability = _log10(probabilities[length])
+        result.append(NgramLevel(counts.tokens, first, probability, _log10(weights[length])))
+    return tuple(result)
 
 
 def _token_sequence(lines: Sequence[str], vocabulary: Sequence[str]) -> Integers:

@@ -195,49 +195,29 @@ def _step(
     """Process one frame: keep the best of all prefixes as they are and with another label."""
     n, width = beams.last.shape
     rows = np.arange(n)[:, None]
-    sums = np.logaddexp(beams.blank, beams.label)
-    stay_blank = sums + log_probs[:, BLANK, None]
-    is_empty = beams.last == BLANK
-    stay_label = np.where(is_empty, _IMPOSSIBLE, beams.label + log_probs[rows, beams.last])
-
-    # A prefix that is a beam also gets the paths by which its parent, if that is a beam, grows
-    # into it.
-    image, child, parent = _families(beams)
-    label = beams.last[image, child]
-    repeats = beams.last[image, parent] == label
-    paths = np.where(repeats, beams.blank[image, parent], sums[image, parent])
-    growth = paths + log_probs[image, label]
-    stay_label[image, child] = np.logaddexp(stay_label[image, child], growth)
-
-    # (N, B, C): the prefixes with another label, without those that are beams already
-    labels = np.broadcast_to(choice[:, None, :], (n, width, choice.shape[1]))
-    grown = np.where(labels == beams.last[:, :, None], beams.blank[:, :, None], sums[:, :, None])
-    grown = grown + np.take_along_axis(log_probs, choice, 1)[:, None, :]
-    weights = beams.weight[:, :, None] + grammar.weights[beams.state[:, :, None], labels]
-    is_beam = np.zeros(labels.shape, dtype=bool)
-    matches = choice[image] == label[:, None]
-    chosen = matches.any(1)
-    is_beam[image[chosen], parent[chosen], matches.argmax(1)[chosen]] = True
-    scores = np.where(is_beam, _IMPOSSIBLE, grown + weights)
+    families = _families(beams)
+    sums: NDArray[np.float64] = np.logaddexp(beams.blank, beams.label)
+    stay_blank, stay_label = _unextended(beams, sums, log_probs, families)
+    extended = _extended(beams, sums, log_probs, choice, grammar, families)
 
     stay_scores = np.logaddexp(stay_blank, stay_label) + beams.weight
-    all_scores = np.concatenate((stay_scores, scores.reshape(n, -1)), axis=1)
+    all_scores = np.concatenate((stay_scores, extended.scores), axis=1)
     kept = np.argpartition(all_scores, -width, axis=1)[:, -width:]
+    exists = np.take_along_axis(all_scores, kept, 1) > _IMPOSSIBLE
     is_new = kept >= width
     index = np.where(is_new, kept - width, 0)
-    source = np.where(is_new, index // labels.shape[2], kept)
-    joined = np.where(is_new, np.take_along_axis(labels.reshape(n, -1), index, 1), BLANK)
-    exists = np.take_along_axis(all_scores, kept, 1) > _IMPOSSIBLE
-    grown = np.take_along_axis(grown.reshape(n, -1), index, 1)
-    weights = np.take_along_axis(weights.reshape(n, -1), index, 1)
+    source = np.where(is_new, index // choice.shape[1], kept)
+    joined = np.where(is_new, np.take_along_axis(extended.labels, index, 1), BLANK)
+    new_label = np.take_along_axis(extended.label, index, 1)
+    new_weight = np.take_along_axis(extended.weights, index, 1)
     hashes = beams.hash[rows, source]
     state = beams.state[rows, source]
     follows = is_new & exists
     state[follows] = grammar.follow(state[follows], joined[follows])
-    weight = np.where(is_new, weights, beams.weight[rows, source])
+    weight = np.where(is_new, new_weight, beams.weight[rows, source])
     new_beams = _Beams(
         blank=np.where(is_new, _IMPOSSIBLE, stay_blank[rows, source]),
-        label=np.where(is_new, grown, stay_label[rows, source]),
+        label=np.where(is_new, new_label, stay_label[rows, source]),
         last=np.where(is_new, joined, beams.last[rows, source]),
         hash=np.where(is_new, _hash(hashes, joined), hashes),
         parent=np.where(is_new, hashes, beams.parent[rows, source]),
@@ -247,13 +227,84 @@ def _step(
     return new_beams, _Origins(source, joined)
 
 
-def _families(beams: _Beams) -> tuple[Integers, Integers, Integers]:
-    """Return the image, child and parent of each beam whose parent is a beam, too."""
+class _Families(NamedTuple):
+    """The image, the child and the parent of each beam whose parent is a beam, too."""
+
+    image: Integers
+    child: Integers
+    parent: Integers
+
+
+class _Extended(NamedTuple):
+    """The prefixes with another label, (N, B * C) each.
+
+    Attributes:
+        labels: The label that joins.
+        label: The log-probability of the paths that end in it.
+        weights: The weight of the grammar.
+        scores: The sum of both; -inf where the prefix is a beam already.
+    """
+
+    labels: Integers
+    label: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
+def _unextended(
+    beams: _Beams, sums: NDArray[np.float64], log_probs: Floats, families: _Families
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (N, B) log-probabilities of prefixes that end in a blank, and in their last label.
+
+    A prefix that is a beam also gets the paths by which its parent, if that is a beam, grows into
+    it.
+    """
+    image, child, parent = families
+    rows = np.arange(len(log_probs))[:, None]
+    stay_blank: NDArray[np.float64] = sums + log_probs[:, BLANK, None]
+    is_empty = beams.last == BLANK
+    stay_label = np.where(is_empty, _IMPOSSIBLE, beams.label + log_probs[rows, beams.last])
+    label = beams.last[image, child]
+    repeats = beams.last[image, parent] == label
+    paths = np.where(repeats, beams.blank[image, parent], sums[image, parent])
+    growth = paths + log_probs[image, label]
+    stay_label[image, child] = np.logaddexp(stay_label[image, child], growth)
+    return stay_blank, stay_label
+
+
+def _extended(
+    beams: _Beams,
+    sums: NDArray[np.float64],
+    log_probs: Floats,
+    choice: Integers,
+    grammar: Grammar,
+    families: _Families,
+) -> _Extended:
+    """Return the prefixes with each of the (N, C) labels of `choice`."""
+    n, width = beams.last.shape
+    labels = np.broadcast_to(choice[:, None, :], (n, width, choice.shape[1]))
+    repeats = labels == beams.last[:, :, None]
+    paths = np.where(repeats, beams.blank[:, :, None], sums[:, :, None])
+    label: NDArray[np.float64] = paths + np.take_along_axis(log_probs, choice, 1)[:, None, :]
+    weights = beams.weight[:, :, None] + grammar.weights[beams.state[:, :, None], labels]
+    image, child, parent = families
+    is_beam = np.zeros(labels.shape, dtype=bool)
+    matches = choice[image] == beams.last[image, child][:, None]
+    chosen = matches.any(1)
+    is_beam[image[chosen], parent[chosen], matches.argmax(1)[chosen]] = True
+    scores = np.where(is_beam, _IMPOSSIBLE, label + weights)
+    shape = (n, -1)
+    return _Extended(
+        labels.reshape(shape), label.reshape(shape), weights.reshape(shape), scores.reshape(shape)
+    )
+
+
+def _families(beams: _Beams) -> _Families:
+    """Return the pairs of beams of which one grows into the other."""
     exists = beams.weight > _IMPOSSIBLE
     can_be_child = exists & (beams.last != BLANK)
     related = beams.parent[:, :, None] == beams.hash[:, None, :]
-    image, child, parent = np.nonzero(related & can_be_child[:, :, None] & exists[:, None, :])
-    return image, child, parent
+    return _Families(*np.nonzero(related & can_be_child[:, :, None] & exists[:, None, :]))
 
 
 def _hash(prefix: NDArray[np.uint64], label: Integers) -> NDArray[np.uint64]:
