@@ -60,8 +60,8 @@ class BackboneSpec:
         channels: The channels C' of the feature map.
         vertical: The windows along the height, from input to feature map.
         horizontal: The windows along the width, from input to feature map.
-        recurrent_layers: The number of recurrent layers after it, by default.
-        recurrent_units: The units of each recurrent layer in one direction, by default.
+        recurrent_layers: The default number of recurrent layers that follow.
+        recurrent_units: The default units of each recurrent layer in one direction.
         layers: The layers in order. Empty for a network that torchvision has under the same name.
     """
 
@@ -121,7 +121,7 @@ def _residual(channels: int, stride: Pair = (1, 1)) -> LayerSpec:
 
 
 def _row_pair(channels: int) -> LayerSpec:
-    """Return a last convolution that combines each two neighbouring rows, such as the last two."""
+    """Return a convolution of neighbouring rows, which makes one row of the last two."""
     return LayerSpec("conv_batch_norm", channels, kernel=(2, 1), padding=(0, 0))
 
 
@@ -132,7 +132,7 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
     # The paper's network (Shi, Bai and Yao, arXiv 1507.05717, table 1). The poolings that keep the
     # width pad it by one, as the authors' code does. Batch norm follows the third, fifth and
     # seventh convolution, which then need no bias.
-    "vgg": _stack(2, 256, [
+    "vgg": _stack(recurrent_layers=2, recurrent_units=256, layers=[
         LayerSpec("conv", 64), _POOL,
         LayerSpec("conv", 128), _POOL,
         _batch_norm(256), LayerSpec("conv", 256), _POOL_HEIGHT,
@@ -140,14 +140,14 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
         LayerSpec("conv_batch_norm", 512, kernel=(2, 2), padding=(0, 0)),
     ]),
     # Dense 3x3 convolutions of 24 to 160 channels, which a CPU runs well. No pooling.
-    "tiny": _stack(1, 128, [
+    "tiny": _stack(recurrent_layers=1, recurrent_units=128, layers=[
         _batch_norm(24, _WIDTH_AND_HEIGHT), _batch_norm(24),
         _batch_norm(64, _WIDTH_AND_HEIGHT), _batch_norm(64),
         _batch_norm(112, _HEIGHT), _batch_norm(112),
         _batch_norm(160, _HEIGHT), _row_pair(160),
     ]),
     # A larger `tiny`: 32 to 256 channels, and another convolution at each size except the first.
-    "base": _stack(2, 192, [
+    "base": _stack(recurrent_layers=2, recurrent_units=192, layers=[
         _batch_norm(32, _WIDTH_AND_HEIGHT), _batch_norm(32),
         _batch_norm(80, _WIDTH_AND_HEIGHT), _batch_norm(80), _batch_norm(80),
         _batch_norm(144, _HEIGHT), _batch_norm(144), _batch_norm(144),
@@ -155,21 +155,21 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
         _row_pair(256),
     ]),
     # For digits and other plain print: instance norm, 64 channels, H/8 rows (64x4 at height 32).
-    "small": _stack(1, 128, [
+    "small": _stack(recurrent_layers=1, recurrent_units=128, layers=[
         _instance_norm(32, _WIDTH_AND_HEIGHT), _instance_norm(64, _WIDTH_AND_HEIGHT),
         _instance_norm(64), _instance_norm(64, _HEIGHT),
     ]),
     # Residual blocks of 48 to 320 channels, for hard images where time allows.
-    "resnet": _stack(2, 256, [
+    "resnet": _stack(recurrent_layers=2, recurrent_units=256, layers=[
         _batch_norm(48, _WIDTH_AND_HEIGHT), _residual(48),
         _residual(96, _WIDTH_AND_HEIGHT), _residual(96),
         _residual(192, _HEIGHT), _residual(192), _residual(192),
         _residual(320, _HEIGHT), _residual(320),
         _row_pair(320),
     ]),
-    "mobilenet_v3_small": _torchvision(2, 128, channels=576),
-    "mobilenet_v3_large": _torchvision(2, 256, channels=960),
-    "shufflenet_v2_x1_0": _torchvision(2, 256, channels=1024),
+    "mobilenet_v3_small": _torchvision(recurrent_layers=2, recurrent_units=128, channels=576),
+    "mobilenet_v3_large": _torchvision(recurrent_layers=2, recurrent_units=256, channels=960),
+    "shufflenet_v2_x1_0": _torchvision(recurrent_layers=2, recurrent_units=256, channels=1024),
 }  # fmt: skip
 
 

@@ -20,6 +20,8 @@ BLANK = 0
 
 _MIRRORED = dict(zip("()[]{}<>«»", ")(][}{><»«", strict=True))
 
+_ASCII = "".join(map(chr, range(0x20, 0x7F)))
+
 _LATIN_LETTERS = [*range(0xA1, 0xAD), *range(0xAE, 0x180), *range(0x218, 0x21C), 0x1E9E]
 _LATIN_PRINT_SIGNS = "–—‘’‚“”„†‡•…‰‹›€™"
 
@@ -31,13 +33,11 @@ _EUROPEAN_LETTERS = (
 PRESETS: dict[str, str] = {
     "digits": string.digits,
     "alnum": string.digits + string.ascii_lowercase,
-    "ascii": "".join(map(chr, range(0x20, 0x7F))),
+    "ascii": _ASCII,
     # It begins with ASCII, so that a model of ASCII keeps its classes. ‚ is left out, because it
     # looks like a comma.
-    "european": "".join(map(chr, range(0x20, 0x7F))) + _PRINT_SIGNS + _EUROPEAN_LETTERS,
-    "latin": "".join(map(chr, range(0x20, 0x7F)))
-    + "".join(map(chr, _LATIN_LETTERS))
-    + _LATIN_PRINT_SIGNS,
+    "european": _ASCII + _PRINT_SIGNS + _EUROPEAN_LETTERS,
+    "latin": _ASCII + "".join(map(chr, _LATIN_LETTERS)) + _LATIN_PRINT_SIGNS,
 }
 
 

@@ -171,7 +171,7 @@ def _count(sequence: Integers, size: int, order: int) -> Iterator[_Counts]:
     Below the greatest length they count as Kneser and Ney count them.
     """
     starts = np.arange(len(sequence))
-    ids = np.zeros(len(sequence) + 1, np.int64)  # of the n-gram one shorter that starts there
+    ids = np.zeros(len(sequence) + 1, np.int64)  # the shorter n-gram at each start
     pending: _Counts | None = None
     for length in range(1, order + 1):
         starts = starts[starts + length <= len(sequence)]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.trie import Integers, Trie
 
-MAX_AUTOMATA = 4  # of a grammar
-_VERSION = 2  # of `_native.c`
+MAX_AUTOMATA = 4  # the automata of a grammar
+_VERSION = 2  # the version of `_native.c`
 _MAX_LABELS_AT_ONCE = 1 << 22  # labels of all hypotheses of the images in one call
 NGRAMS, LEXICON, TABLE = range(3)  # the kinds of automata
 

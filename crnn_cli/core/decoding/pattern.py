@@ -131,7 +131,7 @@ class Pattern:
 
     def _labels_by_targets(self, state: int) -> dict[tuple[int, ...], list[int]]:
         """Return the labels that may follow a state, grouped by the states that they lead to."""
-        targets: dict[int, list[int]] = {}  # of each label
+        targets: dict[int, list[int]] = {}  # by label
         for labels, target in self._edges_of(state):
             for label in labels:
                 targets.setdefault(label, []).append(target)
