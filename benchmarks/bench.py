@@ -157,7 +157,7 @@ def equal_share(pairs: Iterable[tuple[str, str]]) -> float:
 
 def markdown(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """Format a table as Markdown."""
-    return "".join(markdown_row(row) for row in (heads, ["---"] * len(heads), *cells))
+    return "".join(map(markdown_row, (heads, ["---"] * len(heads), *cells)))
 
 
 def markdown_row(cells: Sequence[str]) -> str:

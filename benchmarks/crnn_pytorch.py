@@ -25,7 +25,7 @@ from typing import Any
 
 import lmdb
 import torch
-from peers import Work, module
+from peers import Work, module, repeated
 from torch import nn
 
 
@@ -98,4 +98,4 @@ def training(
         mean_loss.add(loss)
         return len(images)
 
-    return lambda: sum(step() for _ in range(steps))
+    return repeated(step, steps)

@@ -285,7 +285,7 @@ def prepare(samples: Sequence[Sample], runner: Runner, lexicon: Path, pattern: s
         batches,
         log_probs,
         single_log_probs,
-        [codec.encode(word) for word in dict.fromkeys([*words, *readable_labels])],
+        list(map(codec.encode, dict.fromkeys([*words, *readable_labels]))),
         ngrams.estimate(words),
         pattern,
     )
@@ -296,7 +296,7 @@ def cased_words(path: Path, alphabetic: AlphabetFilter) -> list[str]:
     forms: dict[str, None] = {}
     for word in read_words(path, alphabetic)[0]:
         forms.update(dict.fromkeys((word, word.capitalize(), word.upper())))
-    return [form for form in forms if alphabetic.has(form)]
+    return list(filter(alphabetic.has, forms))
 
 
 def grammar(task: Task, limits: str) -> Grammar:
@@ -397,7 +397,7 @@ def score_texts(task: Task, limits: Grammar, texts: Sequence[str]) -> list[tuple
     scores: list[tuple[float, float]] = []
     for log_probs, frames in task.log_probs:
         batch_texts = texts[len(scores) : len(scores) + len(frames)]
-        labels = [task.codec.encode(text) for text in batch_texts]
+        labels = list(map(task.codec.encode, batch_texts))
         for log_p, label in zip(score(log_probs, frames, labels).tolist(), labels, strict=True):
             scores.append((log_p, log_p + limits.weigh(label)))
     return scores
@@ -413,7 +413,7 @@ def row(
 ) -> Row:
     """Compute the figures of a decoder, with `Decoder` under the same limits as the reference."""
     reference = key._replace(name=OURS)
-    row_texts = [tidy(text) for text in texts[key]]
+    row_texts = list(map(tidy, texts[key]))
     alnum_pairs = zip(map(alphanumeric, labels), map(alphanumeric, row_texts), strict=True)
     likelier = 0
     less = 0
@@ -584,7 +584,7 @@ def compare(name: str, runner: Runner, options: argparse.Namespace) -> dict[str,
 def write_peers_task(task: Task, options: argparse.Namespace, folder: Path) -> None:
     """Write the files that `peers_ctc.py` reads."""
     frames = [log_probs[0] for log_probs, _ in task.single_log_probs]
-    lengths = [len(image_frames) for image_frames in frames]
+    lengths = list(map(len, frames))
     np.savez(folder / "log_probs.npz", frames=np.concatenate(frames), lengths=lengths)
     settings = {
         "alphabet": task.codec.alphabet.characters,
@@ -625,7 +625,7 @@ def write_report(
 ) -> None:
     plain_sets = []
     for figures in sets:
-        rows = [asdict(row) for row in figures["rows"]]
+        rows = list(map(asdict, figures["rows"]))
         plain_sets.append(figures | {"rows": rows})
     report = {
         "machine": machine,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peers import Work, module
+from peers import Work, module, repeated
 from torch import nn
 
 
@@ -97,4 +97,4 @@ def training(
         mean_loss.add(loss)
         return len(images)
 
-    return lambda: sum(step() for _ in range(steps))
+    return repeated(step, steps)

@@ -108,7 +108,7 @@ def openvino_engine(path: Path, name: str, cores: int) -> Engine:
         "NUM_STREAMS": cores,
     }
     compiled = core.compile_model(core.read_model(path), "CPU", settings)
-    outputs = [compiled.output(name) for name in ("log_probs", "frames")]
+    outputs = list(map(compiled.output, ("log_probs", "frames")))
 
     def network(pixels: NDArray[np.uint8], widths: NDArray[np.int64]) -> Outputs:
         results = compiled.create_infer_request().infer({"images": pixels, "widths": widths})
@@ -219,7 +219,7 @@ def accuracies(codec: Codec, labels: Sequence[str], outputs: Sequence[Outputs]) 
     texts = []
     for log_probs, frames in outputs:
         texts += [tidy(codec.decode(label)) for label in best_labels(log_probs, frames)]
-    labels = [tidy(label) for label in labels]
+    labels = list(map(tidy, labels))
     plain_pairs = zip(map(alphanumeric, labels), map(alphanumeric, texts), strict=True)
     exact = equal_share(zip(labels, texts, strict=True))
     return f"{exact:.2%}", f"{equal_share(plain_pairs):.2%}"

@@ -130,7 +130,7 @@ def searches(
     if lexicons is not None:
         labels = {}
         for name, lexicon in lexicons.items():
-            labels[name] = [codec.encode(word) for word in lexicon]
+            labels[name] = list(map(codec.encode, lexicon))
     for delta in (None, *deltas):
         options = DecodeOptions(ignore_case=True, delta=delta)
         name = "strict" if delta is None else f"delta {delta}"
@@ -191,12 +191,18 @@ def plot(sets: Mapping[str, Sequence[Row]], path: Path) -> None:
         1, 2, figsize=(9, 3.5), layout="constrained"
     )
     for name, rows in sets.items():
-        rows = [row for row in rows if row.lexicon == rows[-1].lexicon]
-        delta_rows = [row for row in rows if row.search != "strict"]
-        deltas = [int(row.search.removeprefix("delta ")) for row in delta_rows]
-        (strict,) = [row for row in rows if row.search == "strict"]
-        shares = [100 * row.right for row in delta_rows]
-        times = [row.milliseconds for row in delta_rows]
+        deltas = []
+        shares = []
+        times = []
+        for row in rows:
+            if row.lexicon != rows[-1].lexicon:
+                continue
+            if row.search == "strict":
+                strict = row
+            else:
+                deltas.append(int(row.search.removeprefix("delta ")))
+                shares.append(100 * row.right)
+                times.append(row.milliseconds)
         (line,) = accuracy_panel.plot(deltas, shares, marker="o", label=name)
         color = line.get_color()
         accuracy_panel.axhline(100 * strict.right, color=color, linestyle=":")

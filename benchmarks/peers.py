@@ -65,6 +65,18 @@ class System:
             raise SystemExit("a process ended before its turn did: see above") from None
 
 
+def repeated(step: Work, steps: int) -> Work:
+    """Return work that does `steps` steps and returns the number of all their images."""
+
+    def work() -> int:
+        images = 0
+        for _ in range(steps):
+            images += step()
+        return images
+
+    return work
+
+
 def _serve(connection: Connection, set_up: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     set_start_method("fork", force=True)  # workers of a system start as if it ran alone
     warnings.simplefilter("ignore")

@@ -48,7 +48,7 @@ class Peers:
         self.lm_weight: float = task["weight"] * math.log(10)
         stored = np.load(folder / "log_probs.npz")
         ends = np.cumsum(stored["lengths"])[:-1]
-        self.images = [np.ascontiguousarray(rows) for rows in np.split(stored["frames"], ends)]
+        self.images = list(map(np.ascontiguousarray, np.split(stored["frames"], ends)))
         self.versions: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.decoders: dict[tuple[str, str, int], tuple[Decode, Sequence[Any]]] = {}
@@ -84,7 +84,7 @@ class Peers:
         from fast_ctc_decode import beam_search, viterbi_search
 
         symbols = "-" + self.alphabet
-        images = [np.exp(rows) for rows in self.images]
+        images = list(map(np.exp, self.images))
         cut = min(math.exp(-5), 0.9 / self.classes)
 
         def search(width: int) -> Decode:
@@ -130,7 +130,7 @@ class Peers:
             self._add("none", name, width, decode, self.images)
         decode = without_lexicon(beam, self.classes, 50.0, False, zero, 0.0)
         self._add("none", f"{name}, defaults", beam, decode, self.images)
-        ended_images = [self._with_end_of_word(rows) for rows in self.images]
+        ended_images = list(map(self._with_end_of_word, self.images))
         self._add("lexicon", name, beam, with_lexicon(zero, 0.0, False), ended_images)
 
         lm = self._kenlm()

@@ -225,7 +225,7 @@ def read(reader: Reader, images: Sequence[Path], lines: bool) -> Reading:
             f"{reader.name}: {len(texts):,} readings of {len(images):,} images: "
             "is one of several pages?"
         )
-    return Reading([tidy(text) for text in texts], seconds, after_start)
+    return Reading(list(map(tidy, texts)), seconds, after_start)
 
 
 def measure(
@@ -289,15 +289,17 @@ def score_table(rows: Sequence[Row], count: int) -> str:
     cells = []
     for row in rows:
         after_start = "" if row.after_start is None else f"{row.after_start:.1f}"
-        scores = [percent(figure) for figure in (row.alnum, row.exact, row.cer, row.ceri)]
+        scores = map(percent, (row.alnum, row.exact, row.cer, row.ceri))
         cells.append([row.reader, f"{count:,}", f"{row.rate:.1f}", after_start, *scores])
     return markdown(heads, cells)
 
 
 def ratio_table(rows: Sequence[Row]) -> str:
     """Format the ratios of our rates to those of the peers as Markdown; empty without peers."""
-    peers = [row for row in rows if row.reader in PEERS]
-    models = [row for row in rows if row.reader not in PEERS]
+    peers: list[Row] = []
+    models: list[Row] = []
+    for row in rows:
+        (peers if row.reader in PEERS else models).append(row)
     if not peers or not models:
         return ""
     cells = []
@@ -360,7 +362,7 @@ def main() -> None:
     options = parse_arguments()
     threads = confine(options.threads)
     peers = options.peer or PEERS
-    readers = [crnn(model) for model in options.model or [None]]
+    readers = list(map(crnn, options.model or [None]))
     if "tesseract" in peers:
         readers.append(tesseract(options.tesseract_threads or threads))
     if "rapidocr" in peers:
@@ -401,7 +403,7 @@ def compare(name: str, readers: Sequence[Reader], options: argparse.Namespace) -
         "lines": lines,
         "images": len(samples),
         "left_out": left_out,
-        "readers": [asdict(row) for row in rows],
+        "readers": list(map(asdict, rows)),
     }
 
 

@@ -83,8 +83,8 @@ def read(folder: Path, model: str) -> dict[Way, Claims]:
     claims = {}
     for lm in dict.fromkeys(lm for lm, _ in WAYS):
         output = crnn("predict", folder / "images", "--model", model, "--lm", lm, "--json")
-        rows = [json.loads(line) for line in output.splitlines()]
-        rows = [row for row in rows if row["path"] in labels]
+        readings = map(json.loads, output.splitlines())
+        rows = [row for row in readings if row["path"] in labels]
         right = np.array([row["text"] == labels[row["path"]] for row in rows])
         for way_lm, claim in WAYS:
             if way_lm == lm:

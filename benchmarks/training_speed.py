@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from bench import Parser, confine, existing_folder, markdown, positive
 from build_lmdb import build_command, render, run_quietly
-from peers import Work, rate_table, side_by_side, software
+from peers import Work, rate_table, repeated, side_by_side, software
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -139,7 +139,7 @@ def plain_loop(path: Path, config: ModelConfig, width: int, batch_size: int, ste
         optimizer.step()
         return len(images)
 
-    return lambda: sum(step() for _ in range(steps))
+    return repeated(step, steps)
 
 
 def crnn_run(path: Path, config: ModelConfig, batch_size: int, folder: str) -> training.Run:
@@ -170,7 +170,7 @@ def crnn_loop(path: Path, config: ModelConfig, batch_size: int, steps: int, fold
         run.train_step(batch)
         return len(batch)
 
-    return lambda: sum(step() for _ in range(steps))
+    return repeated(step, steps)
 
 
 def processor_seconds(work: Callable[[], object], repeats: int) -> float:

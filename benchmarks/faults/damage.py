@@ -87,12 +87,12 @@ def _output_faults(folder: Path, output: str) -> Iterator[Fault]:
 
 def first_images(sources: Sources, count: int) -> list[str]:
     """Return the paths of some good images."""
-    return [str(path) for path in sorted(sources.words.glob("*.png"))[:count]]
+    return list(map(str, sorted(sources.words.glob("*.png"))[:count]))
 
 
 def damaged_labels(rng: Random, sources: Sources, folder: Path) -> Inputs:
     """Damage the bytes, lines or encoding of a label file of any format."""
-    images = [Path(path) for path in first_images(sources, len(_LABELS))]
+    images = list(map(Path, first_images(sources, len(_LABELS))))
     (folder / "images").mkdir()
     for image in images:
         (folder / "images" / image.name).hardlink_to(image)
@@ -242,7 +242,7 @@ def _damaged_packed_lm(rng: Random, path: Path) -> bytes:
         array[:0],
     ]
     if array.dtype.kind in "uf":
-        replacements += [array.astype(dtype) for dtype in ("i8", "f8", "u8", "c16", "S3", "?")]
+        replacements += map(array.astype, ("i8", "f8", "u8", "c16", "S3", "?"))
         extreme = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
         replacements += [np.full_like(array, extreme), array * 0]
     arrays[name] = rng.choice(replacements)

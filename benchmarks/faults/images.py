@@ -117,7 +117,7 @@ def row_faults(
 ) -> Iterator[Fault]:
     """Yield what is wrong with the rows, and count the outcomes of the damaged images."""
     try:
-        rows = [json.loads(line) for line in ended.out.decode("utf-8").splitlines()]
+        rows = list(map(json.loads, ended.out.decode("utf-8").splitlines()))
     except ValueError as error:
         yield Fault("rows", f"stdout is no JSON lines: {error}")
         return

@@ -310,7 +310,7 @@ def _run_odd_names(case: Case) -> None:
     model = str(case.trials.sources.onnx)
     read = Command(["predict", "words", "--model", model, "--json"], "")
     ended = Child(read.line, case.folder, fresh=True).wait(_MAX_SECONDS)
-    rows = [json.loads(line) for line in ended.out.splitlines()]
+    rows = list(map(json.loads, ended.out.splitlines()))
     errors = [row for row in rows if row["error"]]
     count = len(_LABELLED_NAMES) + len(_UNLABELLED_NAMES)
     found = [*faults(ended)]

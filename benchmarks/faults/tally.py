@@ -65,7 +65,7 @@ def faults(ended: Ended, culprit: str = "", statuses: Sequence[int] = STATUSES) 
         yield Fault("other", f"the message does not name {culprit}: {last_lines}")
     if "Traceback (most recent call last)" in ended.err:
         yield Fault("traceback", last_lines)
-    if noise := [line for line in ended.err.splitlines() if _is_noise(line)]:
+    if noise := list(filter(_is_noise, ended.err.splitlines())):
         yield Fault("noise", f"{len(noise)} line(s) of a library on stderr: {noise[0][:200]}")
     if ended.memory > MAX_MEMORY:
         yield Fault("memory", f"{ended.memory >> 20:,} MB: {last_lines}")
