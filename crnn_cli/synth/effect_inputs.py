@@ -128,5 +128,5 @@ class EffectInputs:
     def line_noise(self, size: int, step: Tensor) -> Tensor:
         """Return standard normal noise (n, size) along a line, a new value every (n,) pixels."""
         _, start, row, *_ = self.draws
-        place = torch.arange(size, device=step.device) / step[:, None] + start[:, None] * SIDE
-        return self.noise.grain[1, (row * SIDE).long()[:, None], place.long() % SIDE]
+        position = torch.arange(size, device=step.device) / step[:, None] + start[:, None] * SIDE
+        return self.noise.grain[1, (row * SIDE).long()[:, None], position.long() % SIDE]

@@ -119,13 +119,13 @@ def _box_means(x: Tensor, centres: Tensor, box: Tensor, margin: int) -> Tensor:
     padded = F.pad(x, (margin, margin, 0, 0), mode="replicate") - 0.5
     sums = F.pad(padded.cumsum(dim=3), (1, 0))
 
-    def sum_up_to(place: Tensor) -> Tensor:
-        """Return the sum of the columns before a place."""
-        place = (place + margin).clamp(0, padded.shape[3])
-        before = place.floor().clamp(max=padded.shape[3] - 1)
-        share = (place - before)[:, None, None]
+    def sum_up_to(position: Tensor) -> Tensor:
+        """Return the sum of the columns before a position."""
+        position = (position + margin).clamp(0, padded.shape[3])
+        before = position.floor().clamp(max=padded.shape[3] - 1)
+        weight = (position - before)[:, None, None]
         index = before.long()[:, None, None].expand(-1, 1, x.shape[2], -1)
-        return torch.lerp(sums.gather(3, index), sums.gather(3, index + 1), share)
+        return torch.lerp(sums.gather(3, index), sums.gather(3, index + 1), weight)
 
     totals = sum_up_to(centres + box / 2) - sum_up_to(centres - box / 2)
     return totals / box[:, None, None] + 0.5
@@ -184,7 +184,7 @@ def jpeg(x: Tensor, quality: Tensor, top: Tensor, left: Tensor) -> Tensor:
 def _dct(device: torch.device) -> Tensor:
     """Return the orthonormal cosine transform of T.81, A.3.3: (8, 8), a row for each frequency."""
     frequency = torch.arange(8.0)[:, None]
-    place = torch.arange(8.0)[None, :]
-    matrix = torch.cos((2 * place + 1) * frequency * math.pi / 16) / 2
+    position = torch.arange(8.0)[None, :]
+    matrix = torch.cos((2 * position + 1) * frequency * math.pi / 16) / 2
     matrix[0] /= math.sqrt(2)
     return matrix.to(device)

@@ -1,7 +1,7 @@
-"""The fitness of a font, judged by its drawn glyphs: its legibility, its case and its kind.
+"""The legibility, the case and the kind of a font, judged by its drawn glyphs.
 
 Fonts are judged by their Latin letters and digits; a font without any is not refused. The bounds
-were set by looking at some fifteen hundred fonts of Debian, drawn in the order of each measure.
+were set by looking at about 1,500 fonts of Debian, drawn in the order of each measure.
 """
 
 from __future__ import annotations
@@ -142,10 +142,10 @@ def _repeated_others(glyphs: Glyphs) -> set[str]:
     """
     lost: set[str] = set()
     for characters in _same_drawings(glyphs):
-        others = [c for c in characters if not c.isascii()]
-        lost.update(c for c in others if unicodedata.category(c)[0] in "PS")
-        if len(others) < len(characters):
-            lost.update(c for c in others if unicodedata.name(c, "").startswith("LATIN "))
+        non_ascii = [c for c in characters if not c.isascii()]
+        lost.update(c for c in non_ascii if unicodedata.category(c)[0] in "PS")
+        if len(non_ascii) < len(characters):
+            lost.update(c for c in non_ascii if unicodedata.name(c, "").startswith("LATIN "))
     return lost
 
 

@@ -188,10 +188,10 @@ class TextSource:
     def _weigh_characters(self, shares: Mapping[Kind, float]) -> WeightedChoice[str]:
         """Weigh the alphabet's characters except the space by their rarity in the other kinds."""
         counts = Counter(self._characters * _SEEN_BEFOREHAND)
-        others = {**shares, "rare": 0.0}
-        if any(others.values()) and self.config.shares.get("rare"):
+        weights = {**shares, "rare": 0.0}
+        if any(weights.values()) and self.config.shares.get("rare"):
             rng = np.random.default_rng(0)
-            for kind in WeightedChoice(others).draw_many(rng, _COUNTED_TEXTS):
+            for kind in WeightedChoice(weights).draw_many(rng, _COUNTED_TEXTS):
                 counts.update(self._draw_kind(rng, kind))
         return WeightedChoice({c: 1 / counts[c] for c in self._characters})
 

@@ -86,9 +86,9 @@ def _draw_strokes(random: np.random.Generator, size: float) -> NDArray[np.uint8]
         for x in np.arange(-size, SIDE, size * 0.7):
             if random.random() < 0.15:
                 continue  # the gap between two words
-            place = np.array([x, y])
+            corner = np.array([x, y])
             for _ in range(int(random.integers(1, 4))):
-                start, end = (place + size * random.random((2, 2)) * (0.6, 1)).astype(int).tolist()
+                start, end = (corner + size * random.random((2, 2)) * (0.6, 1)).astype(int).tolist()
                 if random.random() < 0.5:
                     cv2.line(image, start, end, ink, thickness, cv2.LINE_AA)
                 else:
@@ -201,15 +201,15 @@ def sample_windows(
     y = torch.arange(height, device=affine.device)[:, None]
     x = torch.arange(width, device=affine.device)
     offset = affine[:, :, 2:, None]
-    place = affine[:, :, :1, None] * x + affine[:, :, 1:2, None] * y + offset  # (N, 2, H, W)
+    position = affine[:, :, :1, None] * x + affine[:, :, 1:2, None] * y + offset  # (N, 2, H, W)
     last = SIDE - 1
-    place = last - ((place % (2 * last)) - last).abs_()
-    corner = place.floor().clamp_(max=last - 1)
-    share = place.sub_(corner)
+    position = last - ((position % (2 * last)) - last).abs_()
+    corner = position.floor().clamp_(max=last - 1)
+    weight = position.sub_(corner)
     corner = corner.long()
     index = corner[:, 1].mul_(SIDE).add_(corner[:, 0]).add_(chosen[:, None, None] * (SIDE * SIDE))
     pixels = textures.view(-1)
-    above = torch.lerp(pixels[index].float(), pixels[index + 1].float(), share[:, 0])
+    above = torch.lerp(pixels[index].float(), pixels[index + 1].float(), weight[:, 0])
     index += SIDE
-    below = torch.lerp(pixels[index].float(), pixels[index + 1].float(), share[:, 0])
-    return above.lerp_(below, share[:, 1]).div_(127.5).sub_(1)[:, None]
+    below = torch.lerp(pixels[index].float(), pixels[index + 1].float(), weight[:, 0])
+    return above.lerp_(below, weight[:, 1]).div_(127.5).sub_(1)[:, None]
