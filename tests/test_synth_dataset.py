@@ -162,7 +162,8 @@ def test_a_preview_and_a_dataset_from_the_command_line(crnn, tmp_path, options):
 
 
 def test_training_renders_for_itself(crnn, tmp_path, options):
-    model, fonts = tmp_path / "m.safetensors", ("--fonts", options.fonts[0])
+    model = tmp_path / "m.safetensors"
+    fonts = ("--fonts", options.fonts[0])
     arguments = (
         "--synth",
         "document",

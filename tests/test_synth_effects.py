@@ -81,7 +81,8 @@ def test_kinds_come_in_their_shares() -> None:
 
 def test_backgrounds_grow_with_the_height() -> None:
     draw = Backgrounds(only_kind("leaves"), "cpu")
-    small, large = draw(32, 100, keys(6)), draw(64, 200, keys(6))
+    small = draw(32, 100, keys(6))
+    large = draw(64, 200, keys(6))
     torch.testing.assert_close(
         F.avg_pool2d(large, 2).mean(dim=(2, 3)), small.mean(dim=(2, 3)), atol=0.02, rtol=0
     )
@@ -154,7 +155,8 @@ def _alone_and_together(degrade: Degrader, seed: int) -> Iterator[tuple[Tensor, 
     Half of them end within a letter.
     """
     x, widths = batch("one", "two words", "three times as long")
-    x, widths = torch.cat((x, x.flip(2), 1 - x)).repeat(2, 1, 1, 1), widths.repeat(6)
+    x = torch.cat((x, x.flip(2), 1 - x)).repeat(2, 1, 1, 1)
+    widths = widths.repeat(6)
     widths[9:] -= 7
     batch_keys = keys(len(widths), seed)
     together = degrade(x, widths, batch_keys)

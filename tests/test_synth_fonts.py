@@ -161,7 +161,8 @@ def dotted(c: str) -> list[Box]:
 
 
 def outlined(c: str) -> list[Box]:
-    right, top = 300 + ord(c), 400 + 2 * ord(c)
+    right = 300 + ord(c)
+    top = 400 + 2 * ord(c)
     return [
         (0, 0, right, 40),
         (0, top, right, top + 40),

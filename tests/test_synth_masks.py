@@ -143,7 +143,8 @@ def test_letters_stand_on_the_baseline(faces, text):
 
 def test_ink_too_tall_is_made_smaller(faces):
     deep = [faces[2]]
-    usual, shrunk = draw(PLAIN, deep, "HH"), draw(PLAIN, deep, "HHj")
+    usual = draw(PLAIN, deep, "HH")
+    shrunk = draw(PLAIN, deep, "HHj")
     check(shrunk)
     assert shrunk.bottom == MASK_HEIGHT
     assert BASELINE - shrunk.top < 0.7 * (BASELINE - usual.top)

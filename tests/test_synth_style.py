@@ -132,7 +132,8 @@ ALIKE = {**STYLE_PRESETS, "cut": StyleConfig((CUT,)), "rare": StyleConfig((RARE,
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sample_is_the_same_alone_and_in_any_batch(name, seed):
     styles = tuple(replace(style, degrade=DegradeConfig(clean=1)) for style in ALIKE[name].styles)
-    stylist, keys = Stylist(StyleConfig(styles), 32, "cpu"), keys_of(seed)
+    stylist = Stylist(StyleConfig(styles), 32, "cpu")
+    keys = keys_of(seed)
     images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
     for row in range(len(TEXTS)):
         styled = alone(stylist, row, keys)
@@ -163,7 +164,8 @@ def test_a_degraded_sample_is_the_same_alone_and_in_any_batch(name, seed):
 @pytest.mark.parametrize("name", STYLE_PRESETS)
 def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(name):
     """If a sample depended on its batch, whole columns would differ, not single blocks."""
-    stylist, blocks = Stylist(STYLE_PRESETS[name], 32, "cpu"), []
+    stylist = Stylist(STYLE_PRESETS[name], 32, "cpu")
+    blocks = []
     for seed in range(3, 11):
         images, _ = stylist(MASKS, BOXES, keys_of(seed), LENGTHS)
         for row in range(len(TEXTS)):
@@ -175,7 +177,8 @@ def test_with_jpeg_a_samples_batch_may_change_few_of_its_blocks(name):
 
 
 def test_order_and_batch_mates_do_not_matter():
-    stylist, keys = Stylist(STYLE_PRESETS["all"], 32, "cpu"), keys_of(4)
+    stylist = Stylist(STYLE_PRESETS["all"], 32, "cpu")
+    keys = keys_of(4)
     images, widths = stylist(MASKS, BOXES, keys, LENGTHS)
     order = torch.arange(len(TEXTS) - 1, -1, -1)
     turned, turned_widths = stylist(MASKS[order], BOXES[order], keys[order.numpy()], LENGTHS[order])
@@ -200,7 +203,8 @@ def test_faint_ink_is_placed_by_its_box():
         only("plain", padding=(0.0, 0.0), squeeze=1.0, tilt=0.0), Scaling(32, 8), 1, "cpu"
     )
     masks = torch.zeros(2, 1, 64, 300, dtype=torch.uint8)
-    masks[0, :, :, :200], masks[1, :, :, :200] = 255, 30
+    masks[0, :, :, :200] = 255
+    masks[1, :, :, :200] = 30
     placed = geometry(
         masks, torch.tensor([[0, 64, 200]] * 2), LENGTHS[:2], NONE[:2], keys_of(15, 2)
     )
@@ -210,7 +214,8 @@ def test_faint_ink_is_placed_by_its_box():
 
 def test_another_key_is_another_image():
     stylist = Stylist(STYLE_PRESETS["scene"], 32, "cpu")
-    masks, boxes = MASKS[:1].expand(40, -1, -1, -1), BOXES[:1].expand(40, -1)
+    masks = MASKS[:1].expand(40, -1, -1, -1)
+    boxes = BOXES[:1].expand(40, -1)
     images, widths = stylist(masks, boxes, keys_of(6, 40))
     assert len(set(widths.tolist())) > 10
     assert len({image.numpy().tobytes() for image in images}) == 40
@@ -225,7 +230,8 @@ def test_the_crop_is_that_of_the_ink(main):
         )
         placed = geometry(MASKS, BOXES, LENGTHS, NONE, keys_of(7))
         for text, ink, width in zip(TEXTS, placed.ink[:, 0], placed.widths.tolist(), strict=True):
-            image, depth = ink[:, :width], 5 if touches else 1
+            image = ink[:, :width]
+            depth = 5 if touches else 1
             edges = image[:depth], image[-depth:], image[:, :depth], image[:, -depth:]
             if text != "-":
                 assert all((edge.max() > 0.3) == touches for edge in edges)
@@ -328,7 +334,8 @@ def test_letters_on_a_pillar_narrow_towards_its_edges():
     mask = torch.zeros(1, 1, 64, 260, dtype=torch.uint8)
     for start in range(0, 260, 40):
         mask[:, :, 16:48, start : start + 20] = 255
-    masks, boxes = mask.expand(20, -1, -1, -1), torch.tensor([[16, 48, 260]]).expand(20, -1)
+    masks = mask.expand(20, -1, -1, -1)
+    boxes = torch.tensor([[16, 48, 260]]).expand(20, -1)
     geometry = Geometry(only("pillar", padding=(0.05, 0.05), tilt=0.0), Scaling(64, 8), 12, "cpu")
     placed = geometry(masks, boxes, torch.full((20,), 7), NONE[:1].expand(20), keys_of(17, 20))
     ratios = []
@@ -385,8 +392,11 @@ def test_each_letter_has_its_tile():
 
 @pytest.mark.parametrize("effect", ["elastic", "neighbour", "behind", "tiled"])
 def test_geometry_touches_only_the_samples_that_drew_an_effect(effect):
-    masks, boxes, keys = MASKS.repeat(8, 1, 1, 1), BOXES.repeat(8, 1), keys_of(10, 64)
-    plain, lengths = NONE.repeat(8), LENGTHS.repeat(8)
+    masks = MASKS.repeat(8, 1, 1, 1)
+    boxes = BOXES.repeat(8, 1)
+    keys = keys_of(10, 64)
+    plain = NONE.repeat(8)
+    lengths = LENGTHS.repeat(8)
 
     def place(probability: float):
         return Geometry(only("rotate", **{effect: probability}), Scaling(32, 8), 1, "cpu")(
@@ -563,7 +573,8 @@ def test_clean_samples_are_sharp_text_on_flat_ground():
 
 def test_words_and_lines_get_the_styles_of_their_weights():
     words, lines = replace(SCENE, clean=1.0, lines=0.0), replace(DOCUMENT, words=0.0, lines=1.0)
-    both, only_scene = StyleConfig((words, lines)), StyleConfig((replace(words, lines=1.0),))
+    both = StyleConfig((words, lines))
+    only_scene = StyleConfig((replace(words, lines=1.0),))
     images, widths = Stylist(both, 32, "cpu")(MASKS, BOXES, keys_of(12), LENGTHS)
     scene, scene_widths = Stylist(only_scene, 32, "cpu")(MASKS, BOXES, keys_of(12), LENGTHS)
     same = [

@@ -188,7 +188,8 @@ def test_strings_of_letters_are_alike_in_case(case, test):
 
 
 def test_letters_of_a_chain_follow_each_other_as_in_words():
-    chain, rng = MarkovChain(["abc", "bca", "cde"]), generator()
+    chain = MarkovChain(["abc", "bca", "cde"])
+    rng = generator()
     strings = [chain.draw(rng, 8) for _ in range(200)]
     assert all(len(string) == 8 for string in strings)
     pairs = {string[k : k + 2] for string in strings for k in range(7)}
