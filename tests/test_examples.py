@@ -64,8 +64,8 @@ def test_rendered_words_show_ink_on_paper(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_every_face_draws_the_whole_word(index: int) -> None:
-    draw = load("render_words").find_faces(None)[index]
+def test_every_font_draws_the_whole_word(index: int) -> None:
+    draw = load("render_words").find_fonts(None)[index]
     short, long = draw("il"), draw("ililil")
     assert short.max() == long.max() == 255
     assert long.shape[1] > 2 * short.shape[1]
@@ -173,11 +173,11 @@ def test_the_demo_fails_below_its_required_accuracy(
     )
     check = load("check_demo")
     if passes:
-        report = check.learned(tmp_path, 0.95)
+        report = check.trained_model_report(tmp_path, 0.95)
         assert "2 images; exact: 100.0% by the model, 100.0% by its export" in report
     else:
         with pytest.raises(SystemExit, match="expected at least 95%"):
-            check.learned(tmp_path, 0.95)
+            check.trained_model_report(tmp_path, 0.95)
 
 
 def test_the_examples_are_scored_by_their_labels(tmp_path: Path) -> None:
@@ -194,6 +194,7 @@ def test_the_examples_are_scored_by_their_labels(tmp_path: Path) -> None:
         "".join(f"{path}\t{text}\t0.9\n".replace("\\", "\\\\") for path, text in written)
     )
     check = load("check_demo")
-    assert "2 words, 50.0% exact; 2 lines, CER 0.0%" in check.bundled(tmp_path, readings, 0.5)
+    report = check.bundled_model_report(tmp_path, readings, 0.5)
+    assert "2 words, 50.0% exact; 2 lines, CER 0.0%" in report
     with pytest.raises(SystemExit, match="expected at least 60%"):
-        check.bundled(tmp_path, readings, 0.6)
+        check.bundled_model_report(tmp_path, readings, 0.6)
