@@ -565,11 +565,11 @@ TESTS = {
     "a JPEG that lost": "hostile_images.test_a_jpeg_that_lost_pixels_is_refused_everywhere",
     "a PNG whose pixels": "hostile_images.test_images_of_any_bytes_are_read_or_named",
     "an image of more than 2^26":
-        "hostile_images.test_an_image_of_the_largest_size_is_read_and_no_larger_one",
+        "hostile_images.test_an_image_of_the_greatest_size_is_read_and_no_larger_one",
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
     "a pipe, a socket or a device": "inputs.test_pipes_sockets_and_devices_are_refused",
-    "a label of over 65,536": "build.test_a_label_that_no_line_of_text_has_is_rejected",
+    "a label of over 65,536": "build.test_a_label_too_long_for_a_line_of_text_is_rejected",
     "half a surrogate pair": "hostile_datasets.test_any_label_file_gives_rows_or_a_message",
     "blanks before a text": "labels.test_blanks_before_a_csv_text_count_within_quotes_alone",
     "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_its_place",
@@ -581,7 +581,7 @@ TESTS = {
     "a Parquet table": "inputs.test_large_row_groups_are_refused_and_large_values_come_one_by_one",
     "a dataset that another build":
         "hostile_datasets.test_a_reader_keeps_its_samples_while_another_process_adds_to_them",
-    "`build-lmdb --overwrite` of what": "store.test_only_datasets_are_replaced_be_they_damaged",
+    "`build-lmdb --overwrite` of what": "store.test_only_datasets_are_replaced_even_damaged_ones",
     "a label with a control":
         "hostile_datasets.test_training_leaves_out_and_names_labels_with_control_characters",
     "a model whose description asks":
@@ -592,17 +592,17 @@ TESTS = {
     "a packed language model":
         "hostile_models.test_sizes_that_a_packed_model_declares_take_no_memory",
     "a model whose description names": "no_code.test_a_model_does_not_choose_what_is_opened_here",
-    "a confidence that is no number": "hostile_outputs.test_no_row_has_a_number_that_is_none",
+    "a confidence that is no number": "hostile_outputs.test_no_row_has_a_missing_number",
     "a number out of bounds": "hostile_outputs.test_no_number_is_a_fault_of_crnn",
-    "a settings file": "hostile_outputs.test_settings_that_cannot_be_taken_are_named",
+    "a settings file": "hostile_outputs.test_unusable_settings_are_named",
     "`OMP_NUM_THREADS`": "devices.test_no_more_threads_than_cores_are_taken",
     "an output that is an input": "hostile_outputs.test_an_input_is_never_replaced",
-    "`-o` with `-`": "hostile_outputs.test_stdout_by_a_name_goes_on_where_it_is",
+    "`-o` with `-`": "hostile_outputs.test_stdout_by_a_name_is_continued_at_its_position",
     "a closed or full stderr": "hostile_outputs.test_the_work_goes_on_without_stderr",
-    "a reader of stdout": "hostile_outputs.test_a_reader_that_goes_away_ends_the_work_quietly",
-    "`predict --resume` on": "hostile_outputs.test_what_is_not_proven_to_be_rows_is_left_as_it_is",
-    "`predict --resume` with": "hostile_outputs.test_rows_of_other_inputs_stay_and_are_told",
-    "an output that another command": "hostile_outputs.test_a_file_made_meanwhile_is_not_replaced",
+    "a reader of stdout": "hostile_outputs.test_a_closed_pipe_ends_the_work_quietly",
+    "`predict --resume` on": "hostile_outputs.test_files_that_may_not_be_rows_stay_unchanged",
+    "`predict --resume` with": "hostile_outputs.test_rows_of_other_inputs_stay_and_are_reported",
+    "an output that another command": "hostile_outputs.test_a_file_that_appears_meanwhile_is_not_replaced",
     "hidden files of writers": "hostile_outputs.test_leftovers_of_killed_writers_go_and_rows_stay",
     "Ctrl-C or SIGTERM at any":
         "signals.test_the_first_signal_raises_and_a_later_one_ends_the_process",
