@@ -602,7 +602,7 @@ TESTS = {
     "a reader of stdout": "hostile_outputs.test_a_closed_pipe_ends_the_work_quietly",
     "`predict --resume` on": "hostile_outputs.test_files_that_may_not_be_rows_stay_unchanged",
     "`predict --resume` with": "hostile_outputs.test_rows_of_other_inputs_stay_and_are_reported",
-    "an output that another command": "hostile_outputs.test_a_file_that_appears_meanwhile_is_not_replaced",
+    "an output that another": "hostile_outputs.test_a_file_that_appears_meanwhile_is_not_replaced",
     "hidden files of writers": "hostile_outputs.test_leftovers_of_killed_writers_go_and_rows_stay",
     "Ctrl-C or SIGTERM at any":
         "signals.test_the_first_signal_raises_and_a_later_one_ends_the_process",
