@@ -98,13 +98,13 @@ from crnn_cli.core.decoding import (
     Grammar,
     Integers,
     LanguageModel,
-    LexiconAutomaton,
-    Pattern,
     Scaled,
     beam_search,
     best_labels,
     score,
 )
+from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
+from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.data import batching, images
 from crnn_cli.reading.pipeline import ReadOptions

@@ -15,8 +15,6 @@ from crnn_cli.core.codec import BLANK, Alphabet
 from crnn_cli.core.decoding import (
     Grammar,
     LanguageModel,
-    LexiconAutomaton,
-    Pattern,
     Scaled,
     align,
     beam,
@@ -26,6 +24,8 @@ from crnn_cli.core.decoding import (
     score,
 )
 from crnn_cli.core.decoding.beam import without_silence
+from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
+from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.errors import UsageFault
 

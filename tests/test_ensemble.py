@@ -11,15 +11,8 @@ import pytest
 import crnn_cli
 from crnn_cli.config import ModelConfig
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import (
-    DecodeOptions,
-    Decoder,
-    HypothesisSet,
-    Proposals,
-    read_ensemble,
-    score,
-    temper,
-)
+from crnn_cli.core.decoding import DecodeOptions, Decoder, Proposals, score, temper
+from crnn_cli.core.decoding.ensemble import HypothesisSet, read_ensemble
 from crnn_cli.data import views
 from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
 from tests.conftest import png

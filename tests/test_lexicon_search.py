@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 import crnn_cli
 from crnn_cli.core import tsv
 from crnn_cli.core.codec import Alphabet, Codec
-from crnn_cli.core.decoding import (
-    DecodeOptions,
-    Decoder,
-    EditDistanceCandidates,
-    HypothesisSet,
-    LanguageModel,
-    best_labels,
-    read_ensemble,
-    score,
-)
+from crnn_cli.core.decoding import DecodeOptions, Decoder, LanguageModel, best_labels, score
+from crnn_cli.core.decoding.edit_distance import EditDistanceCandidates
+from crnn_cli.core.decoding.ensemble import HypothesisSet, read_ensemble
 from crnn_cli.core.decoding.grammar import Grammar
 from crnn_cli.core.decoding.lexicon_search import LexiconSearch
 from crnn_cli.core.decoding.spellings import Spellings

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crnn_cli.core.codec import Codec
-    from crnn_cli.core.decoding import Decoded, Floats, HypothesisSet, Integers
+    from crnn_cli.core.decoding import Decoded, Floats, Integers
+    from crnn_cli.core.decoding.ensemble import HypothesisSet
     from crnn_cli.reading.models import ModelWithDecoder
     from crnn_cli.reading.preprocess import Orientation
 
@@ -139,7 +140,8 @@ class EnsembleBatches(ViewBatches):
 
     def add(self, batch: Batch, log_probs: Floats, frames: Integers) -> None:
         """Decode the output of a batch, log-probabilities (N, T, K) and lengths (N,)."""
-        from crnn_cli.core.decoding import Decoder, HypothesisSet
+        from crnn_cli.core.decoding import Decoder
+        from crnn_cli.core.decoding.ensemble import HypothesisSet
 
         decoder = self.models[batch.model].decoder
         assert isinstance(decoder, Decoder)  # `ParallelDecoders` takes no part in an ensemble
@@ -162,7 +164,8 @@ class EnsembleBatches(ViewBatches):
 def _ensemble_recognition(
     name: str, orientation: Orientation, hypotheses: Sequence[HypothesisSet]
 ) -> Recognition:
-    from crnn_cli.core.decoding import combined_remark, read_ensemble
+    from crnn_cli.core.decoding import combined_remark
+    from crnn_cli.core.decoding.ensemble import read_ensemble
 
     n_best = read_ensemble(hypotheses, hypotheses[0].decoder.options.nbest)
     if not n_best:

@@ -13,6 +13,9 @@ alignment           the spans of the labels of a text
 result              the result of a decoder
 trie                words or n-grams by their beginnings, as arrays
 native              the inner loops of these modules in C, where they were built
+
+Lexicons, patterns and ensembles are imported from their modules, where they are needed: most runs
+have none, and start faster without them.
 """
 
 from crnn_cli.config import DecodeOptions
@@ -20,13 +23,9 @@ from crnn_cli.core.decoding.alignment import align
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search
 from crnn_cli.core.decoding.ctc_forward import Floats, Integers, score, temper
 from crnn_cli.core.decoding.decoder import Decoder, ParallelDecoders, Proposals
-from crnn_cli.core.decoding.edit_distance import EditDistanceCandidates
-from crnn_cli.core.decoding.ensemble import EnsembleReading, HypothesisSet, read_ensemble
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
-from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.decoding.result import Decoded, LexiconRemark, combined_remark, describe
 
 __all__ = [
@@ -34,18 +33,13 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Decoder",
-    "EditDistanceCandidates",
-    "EnsembleReading",
     "Floats",
     "Grammar",
     "Hypothesis",
-    "HypothesisSet",
     "Integers",
     "LanguageModel",
-    "LexiconAutomaton",
     "LexiconRemark",
     "ParallelDecoders",
-    "Pattern",
     "Proposals",
     "Scaled",
     "align",
@@ -54,7 +48,6 @@ __all__ = [
     "combined_remark",
     "describe",
     "greedy",
-    "read_ensemble",
     "score",
     "temper",
 ]

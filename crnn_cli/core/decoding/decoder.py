@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
-from crnn_cli.core.decoding.character_set import CharacterSet
 from crnn_cli.core.decoding.ctc_forward import LOG_HALF, Floats, Integers, score
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
-from crnn_cli.core.decoding.lexicon_search import LexiconMatches, LexiconSearch, Words
-from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.decoding.result import Decoded, LexiconRemark, describe, shared
-from crnn_cli.core.decoding.spellings import Spellings, folded_labels
 from crnn_cli.errors import UsageFault
+
+if TYPE_CHECKING:
+    from crnn_cli.core.decoding.lexicon_search import LexiconMatches, LexiconSearch, Words
+    from crnn_cli.core.decoding.spellings import Spellings
 
 _MIN_PROPOSALS = 4  # texts of each hypothesis set, where several are read together
 
@@ -99,6 +98,8 @@ class Decoder:
         self._grammar = Grammar(codec.classes, automata, bonus)
         self._lexicon_search: LexiconSearch | None = None
         if has_list or image_words is not None:
+            from crnn_cli.core.decoding.lexicon_search import LexiconSearch
+
             self._lexicon_search = LexiconSearch(
                 words,
                 self.image_words,
@@ -109,6 +110,9 @@ class Decoder:
                 bounded=language is None,
             )
         elif words is not None:
+            from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
+            from crnn_cli.core.decoding.spellings import folded_labels
+
             outside = -math.inf if options.outside is None else -options.outside
             fold = folded_labels(codec) if options.ignore_case else None
             lexicon = LexiconAutomaton(words, codec.classes, outside, fold)
@@ -292,12 +296,16 @@ def _automata(
     """Return the automata of everything except a lexicon."""
     automata: list[Automaton] = []
     if options.allow is not None or options.deny:
+        from crnn_cli.core.decoding.character_set import CharacterSet
+
         automata.append(CharacterSet(codec, options.allow, options.deny))
     if options.pattern is not None:
         if codec.direction != "ltr":
             raise UsageFault(
                 "pattern: this model reads right to left, and patterns are for left to right"
             )
+        from crnn_cli.core.decoding.pattern import Pattern
+
         automata.append(Pattern(options.pattern, codec.alphabet.characters))
     if language is not None:
         if codec.direction != "ltr":
@@ -332,6 +340,8 @@ def _searched(
 
 
 def _spellings(codec: Codec, options: DecodeOptions) -> Spellings:
+    from crnn_cli.core.decoding.spellings import Spellings
+
     if options.ignore_case:
         return Spellings.ignoring_case(codec)
     return Spellings.exact(codec.classes)
