@@ -1,4 +1,4 @@
-"""Reading of the alphabet that an option names."""
+"""Reading of alphabets: a preset by its name, or the characters of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crnn_cli.sources import read_bytes
 def read_alphabet(name: str) -> str:
     """Return the characters of a preset, or of a UTF-8 file.
 
-    Every character of the file counts, also the space, except line ends.
+    Every character of the file counts, including spaces, except line ends.
 
     Args:
         name: The name of a preset or the path of a file.

@@ -92,8 +92,8 @@ _NOISE_LENGTH = 1 << 20  # stored numbers at which a piece of noise can start
 _MAX_WIDTH = 1 << 17  # pixels of a line
 
 
-class Draw(NamedTuple):
-    """One random number for each sample.
+class RandomColumn(NamedTuple):
+    """A column of random numbers, one for each sample.
 
     Attributes:
         host: (N,) in [0, 1), on the CPU.
@@ -107,9 +107,9 @@ class Draw(NamedTuple):
 
 
 class NoiseSource:
-    """A source of normal noise, which is cut from one long stored line.
+    """A source of Gaussian noise, which is cut from one long stored line of numbers.
 
-    It is drawn once: fresh noise for each image would cost more than the convolutions.
+    The line is drawn once: fresh noise for each image would cost more than the convolutions.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -176,28 +176,28 @@ class Warp:
     y_from: Tensor
 
 
-def _shrink(warp: Warp, amount: Draw) -> None:
+def _shrink(warp: Warp, amount: RandomColumn) -> None:
     warp.y_from = warp.y_from * torch.exp(amount.unit * math.log(warp.strength.shrink))
 
 
-def _rotate(warp: Warp, angle: Draw) -> None:
+def _rotate(warp: Warp, angle: RandomColumn) -> None:
     """Rotate by a shift of rows; long lines turn less, so that their ends stay within the image."""
     radians = angle.signed * math.radians(warp.strength.rotation)
     radians = radians * (3 * warp.height / warp.old_widths).clamp(max=1)
     warp.y_from = warp.y_from + warp.x * torch.tan(radians)
 
 
-def _shear(warp: Warp, slant: Draw) -> None:
+def _shear(warp: Warp, slant: RandomColumn) -> None:
     warp.x_from = warp.x_from + warp.y * (slant.signed * warp.strength.shear)
 
 
-def _shift(warp: Warp, vertical: Draw, horizontal: Draw) -> None:
+def _shift(warp: Warp, vertical: RandomColumn, horizontal: RandomColumn) -> None:
     bound = warp.strength.shift * warp.height
     warp.y_from = warp.y_from + vertical.signed * bound
     warp.x_from = warp.x_from + horizontal.signed * bound
 
 
-def _bend(warp: Warp, position: Draw, amount: Draw) -> None:
+def _bend(warp: Warp, position: RandomColumn, amount: RandomColumn) -> None:
     field = warp.noise.smooth_field(warp.height, warp.out_width, position.host)
     field = field * (amount.unit[..., None] * (warp.strength.bend * warp.height))
     warp.y_from = warp.y_from + field[:, 1]
@@ -219,25 +219,25 @@ class Canvas:
     pixels: Tensor
 
 
-def _blur(canvas: Canvas, amount: Draw) -> None:
+def _blur(canvas: Canvas, amount: RandomColumn) -> None:
     """Mix in a blurred copy; half of the samples stay sharp."""
     share = canvas.strength.blur * amount.signed.clamp(min=0)
     blurred = transforms.gaussian_blur(canvas.pixels, [3, 3], [1.0, 1.0])
     canvas.pixels = torch.lerp(canvas.pixels, blurred, share)
 
 
-def _change_tone(canvas: Canvas, contrast: Draw, brightness: Draw) -> None:
+def _change_tone(canvas: Canvas, contrast: RandomColumn, brightness: RandomColumn) -> None:
     factor = 1 - (1 - canvas.strength.contrast) * contrast.unit
     added = 255 * canvas.strength.brightness * brightness.signed
     canvas.pixels = (canvas.pixels - 127.5).mul_(factor).add_(127.5 + added)
 
 
-def _invert(canvas: Canvas, chance: Draw) -> None:
+def _invert(canvas: Canvas, chance: RandomColumn) -> None:
     inverted = chance.unit < canvas.strength.invert
     canvas.pixels = torch.where(inverted, 255 - canvas.pixels, canvas.pixels)
 
 
-def _add_noise(canvas: Canvas, position: Draw, amount: Draw) -> None:
+def _add_noise(canvas: Canvas, position: RandomColumn, amount: RandomColumn) -> None:
     noise = canvas.noise.sample(canvas.pixels.shape[1:], position.host)
     deviation = 255 * canvas.strength.noise * amount.unit**2
     canvas.pixels = canvas.pixels.addcmul_(noise, deviation)
@@ -248,10 +248,10 @@ class Step(NamedTuple):
 
     Attributes:
         name: Its name.
-        columns: The columns of random numbers that it draws. A column keeps its number for ever:
-            otherwise the same seed would give other images.
-        apply: The function that applies it to a `Warp` or a `Canvas`, with a `Draw` for each
-            column.
+        columns: The indices of its columns of random numbers. An index never changes: otherwise the
+            same seed would give other images.
+        apply: The function that applies it to a `Warp` or a `Canvas`, with a `RandomColumn` for
+            each index.
     """
 
     name: str
@@ -280,7 +280,7 @@ class Augmenter:
     """Augmentation of batches of images.
 
     Args:
-        kind: The name of the strength; "none" leaves images unchanged.
+        kind: The name of the augmentation in `STRENGTHS`; "none" leaves images unchanged.
         backbone: The backbone whose frames decide how far a sample may be narrowed before its label
             no longer fits.
         device: The device of the images.
@@ -326,7 +326,7 @@ class Augmenter:
         needed: NDArray[np.int64],
         keys: NDArray[np.uint64],
     ) -> Tensor:
-        """Return the new widths, each wide enough for its label."""
+        """Return the new widths, each large enough for the label."""
         factors = torch.from_numpy(stretch_factors(keys, strength.stretch))
         min_widths = torch.from_numpy(np.maximum(8, minimum_width(needed, self.backbone)))
         return torch.maximum((widths * factors).round().long(), min_widths)
@@ -374,5 +374,5 @@ class Augmenter:
         unit = numbers.to(self.device).view(*numbers.shape, *trailing)
         signed = 2 * unit - 1
         for step in steps:
-            draws = [Draw(numbers[:, c], unit[:, c], signed[:, c]) for c in step.columns]
-            step.apply(target, *draws)
+            columns = [RandomColumn(numbers[:, c], unit[:, c], signed[:, c]) for c in step.columns]
+            step.apply(target, *columns)

@@ -1,4 +1,4 @@
-"""Batches of images of like widths, padded on the right, for training and reading. Numpy only."""
+"""Batches of images of similar widths, padded on the right, for training and reading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def collate(images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDA
 
 
 def plan(widths: Sequence[int], height: int, batch_size: int, area: int = AREA) -> list[list[int]]:
-    """Cut images into batches of like widths, so that little of a batch is padding.
+    """Group images into batches of similar widths, so that little of a batch is padding.
 
     Args:
         widths: The width of each image in pixels.

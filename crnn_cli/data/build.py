@@ -58,7 +58,7 @@ class BuildOptions:
         backbone: The backbone of the model to be trained.
         strict: Whether a rejected row is an error, and nothing is written.
         overwrite: Whether to replace an existing dataset.
-        append: Whether to add to an existing dataset.
+        append: Whether to append to an existing dataset.
         workers: The number of threads that read and verify images. None: one for each core.
     """
 
@@ -70,7 +70,7 @@ class BuildOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        self.model()  # raises an error for values that no model can have
+        self.model()  # to raise an error for values that no model can have
         if self.overwrite and self.append:
             raise UsageFault("--overwrite and --append exclude each other: take one")
         if self.workers is not None and self.workers < 1:
@@ -119,9 +119,9 @@ class _VerifiedImage(NamedTuple):
 class Build:
     """The building of a dataset; iterating over it does the work.
 
-    Beside the dataset, `NAME.rejected.tsv` and `NAME.infeasible.tsv` list the rows of the
-    attributes with these names; they do not exist where there are none. A build that appends adds
-    to the lists of earlier builds.
+    Beside the dataset, `NAME.rejected.tsv` and `NAME.infeasible.tsv` list the rejected and the
+    infeasible rows; a list without rows is not written. A build that appends adds to the lists of
+    earlier builds.
 
     Args:
         labels: The labels and the images.
@@ -160,7 +160,7 @@ class Build:
 
     @property
     def leftovers(self) -> list[Path]:
-        """Return the folders that killed builds of the same output left, which were removed."""
+        """Return the folders that killed builds of the same output left behind; they are gone."""
         return self._writer.leftovers
 
     def __len__(self) -> int:
@@ -187,7 +187,7 @@ class Build:
         return Counter(rejected.cause for rejected in self.rejected)
 
     def _candidates(self) -> Iterator[tuple[Row, str | Rejected]]:
-        """Yield each row with the file to verify, or with the rejection that spares this."""
+        """Yield each row with the file to verify, or with a rejection that needs no look at it."""
         seen: set[str] = set()
         for row, file in zip(self._labels.rows, self._labels.files, strict=True):
             if file is None:

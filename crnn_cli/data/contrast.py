@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
+AnyDepthPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
-# Below this standard deviation, of 255, ink may have vanished: base still reads words of 4.
+# Below this standard deviation (of values from 0 to 255), ink may have vanished: the model `base`
+# still reads words with 4.
 _MIN_CONTRAST = 5
-# Another channel is taken if it has so many times the contrast of grey: noise and shades have less.
+# Another channel is taken if it has at least this many times the contrast of grey: noise and shades
+# have less.
 _MIN_CONTRAST_RATIO = 3
 _BORDER_SHARE = 0.2  # of each side, which frames and margins may take
-# Pixels of the shorter side of what is compared, at most, so that noise is averaged out.
+# The greatest shorter side, in pixels, of images that are compared, so that noise is averaged out.
 _MAX_COMPARED_SIDE = 32
 _STRIP_PIXELS = 2**20  # converted at once where each takes many bytes
 
@@ -43,7 +45,7 @@ def with_channels(image: Pixels, channels: int) -> Pixels:
 
 
 def is_flat(plane: Pixels) -> bool:
-    """Tell whether a plane has so little contrast that ink may have vanished from it."""
+    """Return whether a plane has so little contrast that ink may have vanished from it."""
     return _is_below_contrast(plane) or _is_below_contrast(_inner(plane))
 
 
@@ -67,7 +69,7 @@ def planes(image: Pixels) -> list[Pixels]:
 
 
 def clearer(image: Pixels, alternatives: Sequence[Pixels]) -> Pixels:
-    """Return the alternative of most contrast if it has far more than `image`, else `image`."""
+    """Return the alternative of highest contrast if far above that of `image`, else `image`."""
     for crop in (np.asarray, _inner):
         contrasts = [_contrast(crop(alternative)) for alternative in alternatives]
         best = max(contrasts)
@@ -77,7 +79,7 @@ def clearer(image: Pixels, alternatives: Sequence[Pixels]) -> Pixels:
 
 
 def _contrast(image: Pixels) -> float:
-    """Return the standard deviation, without fine noise, of the channel with the greatest."""
+    """Return the greatest standard deviation of a channel, without fine noise."""
     rows, columns = image.shape[:2]
     scale = _MAX_COMPARED_SIDE / min(rows, columns)
     if scale < 1:
@@ -86,8 +88,8 @@ def _contrast(image: Pixels) -> float:
     return float(cv2.meanStdDev(cv2.blur(image, (3, 3)))[1].max())
 
 
-def in_eight_bits(image: Samples) -> Pixels:
-    """Convert samples to 8 bits: the upper bits of 16, or, if flat, of the bits in use."""
+def in_eight_bits(image: AnyDepthPixels) -> Pixels:
+    """Convert samples to 8 bits: the upper 8 of 16, or, if these are flat, of the bits in use."""
     if image.dtype == np.uint8:
         return cast(Pixels, image)
     upper = _upper_eight(image)
@@ -97,19 +99,19 @@ def in_eight_bits(image: Samples) -> Pixels:
     return clearer(upper, [(image >> spare_bits).astype(np.uint8)])
 
 
-def _upper_eight(image: Samples) -> Pixels:
+def _upper_eight(image: AnyDepthPixels) -> Pixels:
     return cast(Pixels, image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
 
 
-def without_alpha(image: Samples, multiplied: bool = False) -> Pixels:
+def without_alpha(image: AnyDepthPixels, multiplied: bool = False) -> Pixels:
     """Convert (H, W), (H, W, 3) or (H, W, 4) in 8 or 16 bits to 8 bits without alpha.
 
-    The ground is white, or black where the ink is visible only on black.
+    The background is white, or black where the ink is visible only on black.
 
     Args:
         image: The samples.
-        multiplied: Whether the colours of an 8-bit image are multiplied by alpha already, as by
-            libtiff.
+        multiplied: Whether the colours of an 8-bit image are premultiplied by alpha, as libtiff
+            returns them.
     """
     multiplied &= image.dtype == np.uint8
     if image.ndim == 2 or image.shape[2] < 4:
@@ -128,7 +130,7 @@ def without_alpha(image: Samples, multiplied: bool = False) -> Pixels:
 
 
 def _compose(image: Pixels, ground: int, multiplied: bool) -> Pixels:
-    """Compose an image (H, W, 4) with a ground of 255 or 0."""
+    """Compose an image (H, W, 4) with a background of 255 or 0."""
     color = image[..., :3].astype(np.uint16)
     alpha = image[..., 3:].astype(np.uint16)
     if not multiplied:

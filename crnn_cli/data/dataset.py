@@ -22,12 +22,12 @@ from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 
 # Prepared images are cached up to this size, so that small sets are decoded once.
 _CACHE_BYTES = 2 * 1024**3
-# Images; more would cost time and say little more.
+# More images would cost time and tell little more.
 _MAX_VALIDATION_SAMPLES = 5000
 
 
 class _Cache:
-    """A cache of prepared images by (store, row) that stops growing at a size."""
+    """A cache of prepared images by (store, row) that stops growing at `_CACHE_BYTES`."""
 
     def __init__(self) -> None:
         self._images: dict[tuple[int, int], NDArray[np.uint8]] = {}
@@ -54,13 +54,13 @@ class Samples:
         config: The configuration of the model.
 
     Attributes:
-        widths: (n,) widths in pixels at the model's height; about so many for masks.
+        widths: (n,) widths in pixels at the model's height; estimates for masks.
         sources: (n,) numbers of the stores that the samples come from.
         rows: (n,) rows of the samples in their stores, counted from 0.
         needed: (n,) frames that each label needs.
         labels: The encoded label of each sample.
-        rendered: For each store, whether its images were rendered from their labels, so that an
-            empty label is meant.
+        rendered: For each store, whether its images were rendered from their labels, so that empty
+            labels are intended.
         masks: For each store, the options of `crnn synth` if it holds masks, else None.
     """
 
@@ -94,7 +94,7 @@ class Samples:
         return store.label(int(self.rows[index]))
 
     def is_mask(self, index: int) -> bool:
-        """Tell whether `image` returns a mask that has to be styled."""
+        """Return whether `image` returns a mask that has to be styled."""
         return self.masks[self.sources[index]] is not None and self._key(index) not in self._styled
 
     def set_image(self, index: int, image: NDArray[np.uint8]) -> None:
@@ -208,7 +208,7 @@ def _learned_texts(stores: Sequence[LmdbReader], config: ModelConfig) -> Iterabl
 def encode(
     stores: Sequence[LmdbReader], config: ModelConfig, drop_unknown: bool
 ) -> tuple[Samples, Skipped]:
-    """Return the samples that can be learned from, and those left out.
+    """Return the samples that a model can learn from, and those left out.
 
     Args:
         stores: The opened stores.
@@ -230,7 +230,7 @@ class _Encoder:
     """The encoding of labels, store by store.
 
     Attributes:
-        samples: The samples that can be learned from.
+        samples: The samples that a model can learn from.
         skipped: The samples left out.
         unknown: For each character outside the alphabet, the number of rows with it, and the first.
     """
@@ -307,14 +307,14 @@ def split(samples: Samples, fraction: float) -> tuple[Samples, Samples]:
     Raises:
         StoreError: There are too few different images to split.
     """
-    wanted = min(max(1, round(fraction * len(samples))), _MAX_VALIDATION_SAMPLES)
+    count = min(max(1, round(fraction * len(samples))), _MAX_VALIDATION_SAMPLES)
     hashes = samples.hashes()
     distinct = np.unique(hashes)
     if len(distinct) < 2:
         raise StoreError(
             "too few different images to split off a validation part: give one with --val"
         )
-    bound = np.sort(hashes)[wanted - 1]
+    bound = np.sort(hashes)[count - 1]
     bound = min(bound, distinct[-2])  # something is left to train on
     is_validation = hashes <= bound
     return samples.take(~is_validation), samples.take(is_validation)

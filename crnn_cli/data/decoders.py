@@ -15,19 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_cli.data import contrast, limits
-from crnn_cli.data.contrast import Pixels, Samples
+from crnn_cli.data.contrast import AnyDepthPixels, Pixels
 from crnn_cli.data.headers import bmp, png, tiff, webp
 from crnn_cli.errors import ImageError
 
-# Decoding takes so many times the bytes of the stored samples and of the pixels that result from
-# them.
+# Decoding takes this many times the bytes of the stored samples and of the resulting pixels.
 _COPIES = 3
 
 # The caller reports damaged files, not OpenCV; before OpenCV 5 the function was cv2.setLogLevel.
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)
 
 
-@dataclass(eq=False)  # if frozen, it would take as long to make as a small image's header to read
+@dataclass(eq=False)  # making a frozen one would take as long as reading a small image's header
 class EncodedImage:
     """An image whose header has been read.
 
@@ -71,7 +70,7 @@ class EncodedImage:
         Args:
             channels: 1 for grey (or for the colour channel that shows ink where grey does not), 3
                 for RGB.
-            reduction: The factor by which the image becomes narrower and lower.
+            reduction: The factor by which both sides of the image are divided.
 
         Raises:
             ImageError: The image is truncated, damaged or too large.
@@ -217,7 +216,7 @@ def _decode_opaque(data: bytes | bytearray, channels: int, where: str, flags: in
         data: The bytes of the file.
         channels: 1 for grey, 3 for RGB.
         where: The name in messages.
-        flags: The flags with which it is decoded again where grey is flat, beside `IMREAD_COLOR`.
+        flags: The flags, besides `IMREAD_COLOR`, for decoding again where grey is flat.
     """
     if channels == 3:
         image = _imdecode(data, cv2.IMREAD_COLOR, where)
@@ -229,7 +228,7 @@ def _decode_opaque(data: bytes | bytearray, channels: int, where: str, flags: in
     return contrast.clearer(grey, contrast.planes(color))
 
 
-def _imdecode(data: bytes | bytearray, flags: int, where: str) -> Samples:
+def _imdecode(data: bytes | bytearray, flags: int, where: str) -> AnyDepthPixels:
     """Decode an image by cv2 to samples of 8 or 16 bits."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -240,12 +239,12 @@ def _imdecode(data: bytes | bytearray, flags: int, where: str) -> Samples:
     return _with_known_depth(image, where)
 
 
-def _with_known_depth(image: NDArray[np.generic], where: str) -> Samples:
+def _with_known_depth(image: NDArray[np.generic], where: str) -> AnyDepthPixels:
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"{where}: samples of type {image.dtype} are not supported: convert it to 8 or 16 bits"
         )
-    return cast(Samples, image)
+    return cast(AnyDepthPixels, image)
 
 
 def upright(image: Pixels, orientation: int) -> Pixels:

@@ -37,7 +37,7 @@ def pages(data: bytes, where: str) -> Iterator[EncodedImage | ImageError]:
 
     Args:
         data: The bytes of the file.
-        where: The name of the file, with which messages start.
+        where: The name of the file, for the start of messages.
 
     Raises:
         ImageError: The file is empty, truncated, damaged, of another kind, or too large.
@@ -62,8 +62,8 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
     Args:
         data: The bytes of the file.
         channels: 1 for grey, 3 for RGB.
-        where: The name of the file, with which messages start.
-        reduction: The factor by which the image becomes narrower and lower.
+        where: The name of the file, for the start of messages.
+        reduction: The factor by which both sides of the image are divided.
 
     Raises:
         ImageError: The file is empty, truncated, damaged, of another kind, or too large.
@@ -76,15 +76,15 @@ def decode(data: bytes, channels: int, where: str, reduction: int = 1) -> Pixels
 
 
 def may_have_pages(data: bytes) -> bool:
-    """Tell whether these are the bytes of a TIFF."""
+    """Return whether these are the bytes of a TIFF."""
     return data.startswith(signatures.TIFFS)
 
 
 def verified_size(data: bytes, where: str) -> tuple[int, int]:
     """Return the `size` of an image after a check of its pixels.
 
-    A PNG is checked by its header and the checksums of its pixels, any other file by decoding it. A
-    PNG whose pixels were compressed wrongly, under right checksums, is found by `decode` alone.
+    A PNG is checked by its header and the checksums of its pixels, any other file by decoding it.
+    Only `decode` finds a PNG whose pixels were compressed wrongly but have correct checksums.
 
     Raises:
         ImageError: See `decode`.

@@ -1,4 +1,4 @@
-"""Random numbers that are pure functions of a key, whatever the batch, the worker or the run."""
+"""Random numbers that are pure functions of a key, independent of batch, worker and run."""
 
 from __future__ import annotations
 

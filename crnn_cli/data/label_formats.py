@@ -155,7 +155,7 @@ def _csv(separator: str) -> Parser:
 
 
 def _is_trimmed(label: str, source: str, separator: str, column: int) -> bool:
-    """Tell whether a label lost the blanks that stand before it in its record, the `source`."""
+    """Return whether a label lost the leading blanks that it has in its record, the `source`."""
     if f"{separator} " not in source and not source.startswith(" "):
         return False
     exact = next(csv.reader(io.StringIO(source, newline=""), delimiter=separator))
@@ -188,15 +188,15 @@ def find_columns(names: Sequence[str]) -> tuple[int, int] | None:
     return None if path is None or text is None else (path, text)
 
 
-def _index_of_any(wanted: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the index of the first of the wanted names that is among `names`."""
-    for name in wanted:
+def _index_of_any(candidates: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return the index in `names` of the first candidate that is among them."""
+    for name in candidates:
         if name in names:
             return names.index(name)
     return None
 
 
-# Where several formats read a file alike, the first of them is reported.
+# Where several formats give the same reading of a file, the first of them is reported.
 FORMATS: tuple[tuple[Format, Parser], ...] = (
     ("tab", _linewise(_parse_tab)),
     ("jsonl", _linewise(_parse_json)),

@@ -14,7 +14,7 @@ def read_label_text(path: Path, encoding: str) -> str:
     """Return the text of a file, with line feeds at the ends of its lines instead of CRLF or CR.
 
     Raises:
-        LabelError: The file has bytes that are not of `encoding`, or half a surrogate pair.
+        LabelError: The file has bytes that are not valid in `encoding`, or half a surrogate pair.
         UsageFault: The encoding is unknown.
     """
     data = read_bytes(path)
@@ -23,7 +23,7 @@ def read_label_text(path: Path, encoding: str) -> str:
             text = data.decode(encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as fault:
             raise _wrong_encoding(path, data, encoding, fault.start) from None
-    except (LookupError, UnicodeError):  # UnicodeError: of codecs for other purposes
+    except (LookupError, UnicodeError):  # UnicodeError: from codecs that are not for text
         raise UsageFault(
             f"unknown encoding {encoding!r}: name one such as utf-8, utf-16, latin-1, cp1252"
         ) from None

@@ -41,9 +41,9 @@ class ParsedLabels(NamedTuple):
         rows: The lines that have this format.
         files: The file of each row's image, or None where it does not exist.
         faults: Complaints about the other lines.
-        unlabelled: Images without a text, in the format pairs; `where` is the file that would have
-            it.
-        trimmed: The number of texts that lost the blanks before them, as in CSV without quotes.
+        unlabelled: Images without a text, in the format "pairs"; `where` is the file that would
+            hold it.
+        trimmed: The number of texts that lost their leading blanks, as in CSV without quotes.
     """
 
     format: Format
@@ -73,16 +73,16 @@ def read(
     """Read a label file, or the `.gt.txt` files under a folder of images.
 
     Args:
-        labels: The label file. None: the format is pairs.
+        labels: The label file. None: the format is "pairs".
         images: The folder under which paths are looked up, before the folder of the label file.
-        format: The format. None: the format that finds most images.
+        format: The format. None: the format that finds the most images.
         encoding: The encoding of the file.
 
     Raises:
-        LabelError: The file has no rows, a line that is not of its format, or bytes that are not of
-            `encoding`; or it finds no image. Without a `format` also: it finds fewer than half of
-            the images, or two formats find as many but read them differently.
-        UsageFault: The encoding is unknown, or the format does not go with `labels`.
+        LabelError: The file has no rows, a line that is not in its format, or bytes that are not
+            valid in `encoding`; or it finds no image. Without a `format` also: it finds fewer than
+            half of the images, or two formats find equally many but read them differently.
+        UsageFault: The encoding is unknown, or the format contradicts `labels`.
     """
     if not images.is_dir():
         raise LabelError(f"{images}: no such folder of images")
@@ -125,7 +125,7 @@ def _parse_all(
 def _choose(
     candidates: Sequence[ParsedLabels], labels: Path, images: Path, is_named: bool
 ) -> ParsedLabels:
-    """Return the candidate that finds most images; of equal ones, the first without faults."""
+    """Return the candidate that finds the most images; of equal ones, the first without faults."""
     empty = [not parsed.rows and not parsed.faults for parsed in candidates]
     if any(empty):
         raise LabelError(f"{labels}: the file has {'no' if all(empty) else 'a header and no'} rows")
@@ -179,7 +179,7 @@ def _parse(
 
 
 def _locate(path: str, folders: Sequence[str]) -> str | None:
-    """Return the file that `path` names, or else that it names without the blanks around it."""
+    """Return the file that `path` names, or else the one that it names without its outer blanks."""
     if len(path) > _MAX_PATH_LENGTH:
         return None
     for name in dict.fromkeys((path, path.strip())):

@@ -1,4 +1,4 @@
-"""Lexicons: the words that may be read, from a file or as a Python user lists them."""
+"""Lexicons: the words that a reading may be, from a file or from a Python object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def word_list(words: Words, name: str = "lexicon") -> list[str]:
         name: The name of the words in errors.
 
     Raises:
-        UsageFault: `words` is no list of texts and no readable UTF-8 file.
+        UsageFault: `words` is neither a list of strings nor a readable UTF-8 file.
     """
     if isinstance(words, os.PathLike):
         return _lines(read_text(Path(words), "give a file with a word a line").splitlines())
@@ -49,8 +49,8 @@ def read_lexicon(words: Words, codec: Codec) -> tuple[list[list[int]], list[str]
         codec: The codec of the model; words with characters outside its alphabet are left out.
 
     Raises:
-        UsageFault: `words` is no list of texts and no readable UTF-8 file, or the model can read
-            none of them.
+        UsageFault: `words` is neither a list of strings nor a readable UTF-8 file, or the model can
+            read none of the words.
     """
     name = str(words) if isinstance(words, os.PathLike) else "lexicon"
     listed = word_list(words, name)
@@ -70,12 +70,12 @@ def read_lexicons(lists: WordLists, codec: Codec) -> tuple[dict[str, list[list[i
 
     Args:
         lists: The words by the paths of images, or a UTF-8 file whose rows are an image's path and
-            its words, with tabs between; in both, a tab, newline, carriage return or backslash is
-            written as `crnn predict` writes it. Rows of one path add up.
+            its words, separated by tabs; in a file, a tab, newline, carriage return or backslash is
+            written as `crnn predict` writes it. Rows with the same path add up.
         codec: The codec of the model; words with characters outside its alphabet are left out.
 
     Raises:
-        UsageFault: `lists` is neither of the two, a row has no word, or the model can read none of
+        UsageFault: `lists` is neither of these, a row has no word, or the model can read none of
             the words.
     """
     if isinstance(lists, os.PathLike):

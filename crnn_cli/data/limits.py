@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from crnn_cli.errors import ImageError
 
-PIXELS = 2**26  # of an image: those of an A4 page at 800 dots an inch
-SAMPLE_BYTES = 2**28  # of an image as it is stored: four bytes for each of so many pixels
+PIXELS = 2**26  # of an image: an A4 page at 800 dpi
+SAMPLE_BYTES = 2**28  # of an image as it is stored: four bytes for each of these pixels
 FILE_BYTES = 2**29  # of an image file
 
 _DECODING_BYTES = 2**30  # that all threads together may take for decoding

@@ -1,6 +1,6 @@
 """Loading of training batches, which threads read and decode ahead of the training step.
 
-LMDB and OpenCV release Python's global lock.
+Threads suffice, as LMDB and OpenCV release the GIL.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Loader:
 
     Args:
         samples: The training samples.
-        rank: The number of this process, which takes each `size`-th sample of a draw from `rank`
-            on.
+        rank: The number of this process, which takes every `size`-th sample of a draw, starting
+            with number `rank`.
         size: The number of processes.
         workers: The number of threads. None: half of the cores, at most 8.
     """
@@ -97,14 +97,14 @@ class Loader:
         self._named_unreadable: set[int] = set()
 
     def load(self, draws: Sequence[Draw]) -> Generator[Batch, None, None]:
-        """Yield the batches of draws in order; empty if none of their samples can be read."""
+        """Yield the batch of each draw in order; it is empty if no sample of it can be read."""
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             yield from in_order(lambda draw: pool.submit(self.make, draw), draws, 2 * self.workers)
 
     def make(self, draw: Draw) -> Batch:
         """Return this process's share of a draw.
 
-        Samples that cannot be read are left out, and named the first time.
+        Samples that cannot be read are left out; `unreadable` names each of them once in a run.
         """
         images: list[NDArray[np.uint8]] = []
         masks: list[NDArray[np.uint8]] = []
@@ -143,7 +143,7 @@ class Loader:
 
 
 def _collate(images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images as one batch with their widths, also where there are none."""
+    """Return images as one batch with their widths; without images, an empty batch."""
     if images:
         return collate(images)
     return np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64)

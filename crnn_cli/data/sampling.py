@@ -12,10 +12,11 @@ from crnn_cli.data.keyed_random import generator, mix, stretch_factors
 
 Integers = NDArray[np.int64]
 
-# Batches that are sorted by width together: like widths meet, yet no two epochs batch alike.
+# The number of batches that are sorted by width together: enough for similar widths to meet, and
+# few enough for no two epochs to form the same batches.
 _WINDOW = 64
-# Samples are sorted as if they were stretched at least so far; otherwise epochs with few different
-# widths would batch alike.
+# Samples are sorted as if they were stretched by at least this factor; otherwise epochs with few
+# different widths would form the same batches.
 _MIN_STRETCH = 1.1
 
 
@@ -34,7 +35,7 @@ class Draw:
 
 
 class Sampler:
-    """A sampler of full batches of like widths.
+    """A sampler of full batches of similar widths.
 
     Each source is an endless stream of permutations of its samples. An epoch takes the next piece
     of each stream, rounded up so that the last batch is full, too. A set smaller than a batch fills
@@ -48,7 +49,7 @@ class Sampler:
         batch_size: The number of samples in a batch.
         seed: The seed of the order and of the keys.
         stretch: The greatest factor by which the augmentation will stretch samples, as for
-            `stretch_factors`: samples of like widths after it are batched together.
+            `stretch_factors`: samples that have similar widths after it are batched together.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ def _draw_counts(weights: Sequence[float], draw_count: int) -> list[int]:
 
 
 def _occurrence(samples: Integers) -> NDArray[np.uint64]:
-    """Return for each entry how often the same value has occurred before it."""
+    """Return, for each entry, how often the same value occurs before it."""
     order = np.argsort(samples, kind="stable")
     ordered = samples[order]
     first = np.searchsorted(ordered, ordered)

@@ -11,7 +11,7 @@ from crnn_cli.core.codec import show
 
 @dataclass
 class Skipped:
-    """The samples that are left out, named by cause, and the characters that are not learned."""
+    """The names of the samples left out, by cause, and the characters that are not learned."""
 
     unreadable: list[str] = field(default_factory=list)
     too_wide: list[str] = field(default_factory=list)

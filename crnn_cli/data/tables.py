@@ -38,7 +38,7 @@ class Table:
 
     Raises:
         StoreError: The file is missing, damaged, not Parquet, or without such a column. `rows`
-            raises it, too.
+            also raises it.
         UsageFault: pyarrow is not installed.
     """
 
@@ -64,7 +64,7 @@ class Table:
     def rows(self, group: int) -> Iterator[tuple[str, bytes | None]]:
         """Yield the name and the image of each row of a row group; None where there is no image.
 
-        The name is that of a column `path` or `name`, or of the struct, or else `file:row`, with
+        The name comes from a column `path` or `name`, or from the struct, or is `file:row`, with
         rows counted from 1.
         """
         number = sum(self.groups[:group])
@@ -136,7 +136,7 @@ def _name_column(schema: Any) -> list[str]:
 
 
 def _holds_bytes(column_type: Any) -> bool:
-    """Tell whether a column holds bytes, or structs with a field `bytes` of bytes."""
+    """Return whether a column holds bytes, or structs with a field `bytes` of bytes."""
     from pyarrow import types
 
     if not types.is_struct(column_type):

@@ -9,14 +9,14 @@ import numpy as np
 
 from crnn_cli.data.contrast import Pixels
 
-_MIN_TALL_RATIO = 1.5  # height by width, above which an image may be a line that is turned
+_MIN_TALL_RATIO = 1.5  # height by width, above which an image may be a rotated line
 _STRETCHES = (0.9, 1.1)
 _SHIFT = 0.05  # of the height
 _MIN_SIDE = 4  # pixels that remain after a margin is cut off
 
 
 def rotations(image: Pixels) -> list[tuple[int, Pixels]]:
-    """Return an image unchanged, and, if it is tall, also turned.
+    """Return an image as it is, and, if it is tall, also rotated both ways.
 
     Args:
         image: (H, W) or (H, W, C).
@@ -26,11 +26,11 @@ def rotations(image: Pixels) -> list[tuple[int, Pixels]]:
     """
     height, width = image.shape[:2]
     degrees = (0, 90, 270) if height > _MIN_TALL_RATIO * width else (0,)
-    return [(turned, np.ascontiguousarray(np.rot90(image, turned // 90))) for turned in degrees]
+    return [(angle, np.ascontiguousarray(np.rot90(image, angle // 90))) for angle in degrees]
 
 
 def with_margin(image: Pixels, share: float) -> tuple[Pixels, int]:
-    """Cut a margin off on all sides of an image, or add one.
+    """Cut off a margin on all sides of an image, or add one.
 
     Args:
         image: (H, W) or (H, W, C).
@@ -61,7 +61,7 @@ def limit_height(image: Pixels, height: int) -> Pixels:
 
 
 def tta_views(image: Pixels) -> list[Pixels]:
-    """Return an image unchanged, narrower, wider, moved up and moved down.
+    """Return an image as it is, narrower, wider, moved up and moved down.
 
     Border rows are repeated where the image is moved.
     """

@@ -1,5 +1,5 @@
-"""Headers of image files, as far as decoding needs them: sizes, segments, chunks, directories.
+"""Headers of image files: the sizes, segments, chunks and directories that decoding needs.
 
-The size in a header is the one that the decoder would allocate memory for, so that images that are
-too large are never decoded.
+The size in a header is the one for which the decoder would allocate memory, so images that are too
+large are refused before they are decoded.
 """

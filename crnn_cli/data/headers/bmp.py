@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from crnn_cli.errors import ImageError
 
-_OLD_HEADER_SIZE = 12  # bytes: that of OS/2, with shorter numbers
+_OLD_HEADER_SIZE = 12  # bytes of an OS/2 header, which has shorter numbers
 
 
 class BmpHeader(NamedTuple):
-    """The header of a BMP: its size in pixels, and the bits of a pixel."""
+    """The header of a BMP: its size in pixels, and the bits per pixel."""
 
     width: int
     height: int

@@ -14,9 +14,7 @@ EXIF_PREFIX = b"Exif\0\0"
 
 _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 _SEQUENTIAL = (0xFFC0, 0xFFC1)  # frames that are decoded as they are read, if they have one scan
-_WITHOUT_LENGTH = frozenset(
-    (0xFF01, *range(0xFFD0, 0xFFD8))
-)  # markers of segments without a length
+_WITHOUT_LENGTH = frozenset((0xFF01, *range(0xFFD0, 0xFFD8)))  # markers that stand alone
 _START_OF_SCAN = 0xFFDA
 _FILL = 0xFFFF
 _EXIF_MARKER = 0xFFE1
@@ -108,7 +106,7 @@ def _segments(data: bytes, where: str) -> Iterator[tuple[int, int]]:
             offset = fills.end() - 1
         elif marker in _WITHOUT_LENGTH:
             offset += 2
-        elif marker < 0xFF00 or length < 2:  # libjpeg would look for a marker farther on
+        elif marker < 0xFF00 or length < 2:  # libjpeg would look for a marker further on
             return
         else:
             yield marker, offset

@@ -12,17 +12,17 @@ from crnn_cli.errors import ImageError
 
 _CHUNK = struct.Struct(">I4s")
 _CHECKSUM = struct.Struct(">I")
-_DEPTHS = {  # bits of a sample, by colour type
+_DEPTHS = {  # bits per sample, by colour type
     0: (1, 2, 4, 8, 16),
     2: (8, 16),
     3: (1, 2, 4, 8),
     4: (8, 16),
     6: (8, 16),
 }
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples of a pixel, by colour type
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel, by colour type
 _PALETTE = 3  # colour type
 _KEY_SIZES = {0: 2, 2: 6}  # bytes of the one transparent colour, by colour type
-# The chunks that make the pixels, and the one that turns them.
+# The chunks that define the pixels, and the one that gives their orientation.
 _PIXEL_CHUNKS = (b"IDAT", b"IEND", b"IHDR", b"PLTE", b"tRNS")
 _EXIF = b"eXIf"
 _MAX_CHUNKS = 2**18  # libpng writes 2**16 of them into the largest file that is read
@@ -35,12 +35,12 @@ class PngHeader(NamedTuple):
     Attributes:
         width: The width in pixels, before `orientation`.
         height: The height in pixels, before `orientation`.
-        depth: The bits of a sample.
+        depth: The bits per sample.
         color: The colour type.
-        key: The content of the chunk of transparency, empty where there is none.
+        key: The content of the tRNS chunk (transparency), empty where there is none.
         orientation: The orientation in the EXIF block, 1 to 8.
-        plain: The file without the chunks that make no pixels, of which libpng might complain on
-            stderr.
+        plain: The file without the chunks that define no pixels, about which libpng might complain
+            on stderr.
     """
 
     width: int
@@ -53,12 +53,12 @@ class PngHeader(NamedTuple):
 
     @property
     def transparent(self) -> bool:
-        """Tell whether pixels can be transparent."""
+        """Return whether pixels can be transparent."""
         return bool(self.color & 4 or self.key)
 
     @property
     def pixel_bytes(self) -> int:
-        """Return the bytes of a pixel once it is decoded with all that is stored."""
+        """Return the bytes per pixel of the decoded image, with all of its stored samples."""
         samples = 4 if self.color == _PALETTE or self.transparent else _SAMPLES[self.color]
         return samples * (2 if self.depth == 16 else 1)
 
@@ -67,8 +67,8 @@ class _Chunks(NamedTuple):
     """The chunks of a PNG.
 
     Attributes:
-        contents: The content of the first chunk of each kind that counts; of pixels, the first that
-            has some.
+        contents: The content of the first chunk of each kind that counts; for IDAT, of the first
+            that is not empty.
         pixel_ranges: The start and the end of each run of consecutive chunks of pixels.
         order: The kinds of all chunks in order, with consecutive chunks of pixels counted once.
     """
@@ -81,8 +81,8 @@ class _Chunks(NamedTuple):
 def read_header(data: bytes, where: str) -> PngHeader:
     """Return the header of a PNG.
 
-    It checks everything that libpng would complain of on stderr, except pixels that were compressed
-    wrongly under right checksums.
+    It checks everything about which libpng would complain on stderr, except pixels that were
+    compressed wrongly but have correct checksums.
 
     Raises:
         ImageError: The file is truncated or damaged.
@@ -118,7 +118,7 @@ def read_header(data: bytes, where: str) -> PngHeader:
 def _color_chunks(
     contents: dict[bytes, memoryview], depth: int, color: int, where: str
 ) -> dict[bytes, memoryview]:
-    """Return the chunks of the palette and of transparency, as far as they fit the header.
+    """Return the chunks of the palette and of transparency, cut to what the header allows.
 
     Raises:
         ImageError: The palette is missing or damaged.
@@ -139,14 +139,14 @@ def _color_chunks(
 
 
 def _needs_rewriting(chunks: _Chunks, color_chunks: dict[bytes, memoryview]) -> bool:
-    """Tell whether the file has chunks that make no pixels, or colour chunks that had to be cut."""
+    """Return whether the file has chunks that define no pixels, or colour chunks that were cut."""
     if chunks.order != [b"IHDR", *color_chunks, b"IDAT", b"IEND"]:
         return True
     return any(len(content) < len(chunks.contents[kind]) for kind, content in color_chunks.items())
 
 
 def _rewritten(data: bytes, chunks: _Chunks, color_chunks: dict[bytes, memoryview]) -> bytearray:
-    """Return the PNG with only the chunks that make its pixels."""
+    """Return the PNG with only the chunks that define its pixels."""
     header = chunks.contents[b"IHDR"]
     plain = bytearray(PNG)
     _append_chunk(plain, b"IHDR", header)

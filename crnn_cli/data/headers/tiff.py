@@ -1,4 +1,4 @@
-"""Headers of TIFFs (TIFF 6.0, section 2, and BigTIFF), and of EXIF blocks, which are TIFFs, too."""
+"""Headers of TIFFs (TIFF 6.0, section 2, and BigTIFF), and of EXIF blocks, which are TIFFs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-# Tags, and values of them.
+# Tags, and one value of a tag.
 WIDTH = 256
 HEIGHT = 257
 BITS = 258

@@ -1,4 +1,4 @@
-"""Datasets: LMDBs in the layout that text recognition programs share.
+"""Datasets: LMDBs in the layout that most text recognition programs share.
 
 `image-%09d` holds the bytes of an image file and `label-%09d` its text in UTF-8, both counted from
 1; `num-samples` holds their number in decimal. Datasets of this package have further keys, which a

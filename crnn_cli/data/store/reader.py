@@ -1,4 +1,4 @@
-"""Reading of datasets, which are opened lazily, can be pickled, and name every fault."""
+"""Reading of datasets by picklable readers, which open the LMDB lazily and name every fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = b"crnn-sizes"
 HASHES = b"crnn-hashes"
 META = b"crnn-meta"
 DATA = "data.mdb"
-MAX_LABEL_BYTES = 2**18  # no image is wide enough for so many characters
+MAX_LABEL_BYTES = 2**18  # no image is wide enough for that many characters
 _CHUNK = 1000  # labels read together
 
 
@@ -136,7 +136,7 @@ class LmdbReader:
         return self._hashes
 
     def marks(self) -> dict[int, str]:
-        """Return the remarks on single samples that `LmdbWriter.add` stored, by index."""
+        """Return the remarks on single samples, by index, as `LmdbWriter.add` stored them."""
         marks: list[tuple[int, str]] = self._meta().get("marks", [])
         return {index: mark for index, mark in marks if index < self._count}
 
@@ -221,7 +221,7 @@ class LmdbReader:
 
 
 def data_file(path: Path) -> Path:
-    """Return the data file of a dataset, which is given by its folder or by that file.
+    """Return the data file of a dataset, given the dataset's folder or that file itself.
 
     Raises:
         StoreError: There is no data file, or it may not be accessed.
@@ -242,7 +242,7 @@ def data_file(path: Path) -> Path:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Tell whether there is a dataset in `folder`, even a damaged one."""
+    """Return whether there is a dataset in `folder`, even a damaged one."""
     file = folder / DATA
     if not file.is_file() or not begins_as_lmdb(file):
         return False
@@ -258,7 +258,7 @@ def _as_number(value: bytes) -> int:
 
 
 def _is_meta(meta: Any) -> bool:
-    """Tell whether `meta` has the structure that `LmdbWriter` and `crnn synth` give it."""
+    """Return whether `meta` has the structure that `LmdbWriter` and `crnn synth` give it."""
     if not isinstance(meta, dict) or not isinstance(meta.get("about", {}), dict):
         return False
     if not isinstance(meta.get("about", {}).get("synthetic", {}), dict):

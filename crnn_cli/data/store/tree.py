@@ -87,7 +87,7 @@ class _Page(NamedTuple):
         return data[node + 8 : node + 8 + data[node + 6] + 256 * data[node + 7]]
 
     def has(self, index: int, key: bytes) -> bool:
-        """Tell whether there is a node at `index` and it has this key."""
+        """Return whether there is a node at `index` and it has this key."""
         return index < len(self.nodes) and self.key(self.nodes[index]) == key
 
 
@@ -104,7 +104,7 @@ class BTree:
 
     Raises:
         StoreError: The file cannot be read, is damaged or truncated, or is not an LMDB. The methods
-            raise it, too.
+            also raise it.
     """
 
     def __init__(self, file: Path, name: str) -> None:
@@ -237,10 +237,7 @@ class _PageFile:
         The `transaction` keeps the branches of different states apart in a cache.
         """
         page = self.page(number, _BRANCH)
-        keys = [
-            b"",
-            *map(page.key, page.nodes[1:]),
-        ]  # like LMDB, which takes the first key for empty
+        keys = [b"", *map(page.key, page.nodes[1:])]  # like LMDB, which takes the first for empty
         if keys != sorted(keys):
             raise _Damage(f"page {number:,} after transaction {transaction:,}: keys out of order")
         return keys, [_child(page.data, node) for node in page.nodes]
@@ -333,7 +330,7 @@ class _PageFile:
 
 
 def begins_as_lmdb(file: Path) -> bool:
-    """Tell whether the first page of `file` is that of an LMDB."""
+    """Return whether the first page of `file` is that of an LMDB."""
     with file.open("rb") as opened:
         head = opened.read(_META.size)
     return len(head) == _META.size and _META.unpack(head)[1] == _MAGIC

@@ -96,7 +96,7 @@ class LmdbWriter:
         return len(self._hashes)
 
     def has(self, digest: int, path: str) -> bool:
-        """Tell whether the dataset that is appended to already has this image from this path.
+        """Return whether the dataset that is appended to already has this image from this path.
 
         Args:
             digest: The `content_hash` of the image.
@@ -181,7 +181,7 @@ class LmdbWriter:
         )
 
     def _finish(self) -> None:
-        """Commit what is left and the data about all samples, and publish the dataset."""
+        """Commit the last samples and the data about all samples, and publish the dataset."""
         if len(self) == self._initial_count:
             raise StoreError(f"{self.path}: nothing to store: no sample is usable")
         self._flush()
@@ -220,7 +220,7 @@ class LmdbWriter:
             replaced.release()
 
     def _check_not_replaced(self) -> None:
-        """Raise an error if a program has replaced the dataset meanwhile."""
+        """Raise an error if another program has replaced the dataset in the meantime."""
         if self._lock is not None and not self._lock.is_on(data_file(self._folder)):
             raise StoreError(f"{self.path}: replaced by another program meanwhile: run it again")
 
@@ -246,7 +246,7 @@ class LmdbWriter:
             raise self._unwritable(fault) from None
 
     def _load(self) -> None:
-        """Lock the dataset that is appended to, and load what it says of its samples."""
+        """Lock the dataset that is appended to, and load the data about its samples."""
         if not self.path.exists():
             raise StoreError(
                 f"{self.path}: no dataset to append to: leave out --append to make one"
@@ -331,8 +331,8 @@ def _remove_leftovers(path: Path) -> list[Path]:
     """Remove the folders that killed builds of `path` left; those of running builds are locked."""
     removed = []
     for entry in path.parent.iterdir():
-        is_named_so = re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name)
-        if is_named_so and entry.is_dir() and {file.name for file in entry.iterdir()} <= {DATA}:
+        is_partial = re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.partial", entry.name)
+        if is_partial and entry.is_dir() and {file.name for file in entry.iterdir()} <= {DATA}:
             try:
                 lock = PathLock(entry)
             except BlockingIOError:
