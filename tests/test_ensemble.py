@@ -14,7 +14,8 @@ from crnn_cli.core.codec import Alphabet, Codec
 from crnn_cli.core.decoding import DecodeOptions, Decoder, Proposals, score, temper
 from crnn_cli.core.decoding.ensemble import HypothesisSet, read_ensemble
 from crnn_cli.data import views
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from tests.conftest import png
 from tests.models import StripesRunner, save_stripes_onnx, stripes
 from tests.test_beam import noise

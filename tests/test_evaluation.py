@@ -22,7 +22,8 @@ from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
 from crnn_cli.data.store import LmdbReader, LmdbWriter
 from crnn_cli.reading.evaluation import EvaluateOptions, Sample, read, report
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions
 from crnn_cli.reading.recognizer import Recognizer
 from tests.conftest import Result, png
 

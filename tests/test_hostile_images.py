@@ -24,9 +24,10 @@ from crnn_cli.data.build import Build, BuildOptions
 from crnn_cli.data.headers import tiff
 from crnn_cli.errors import ImageError
 from crnn_cli.reading.inputs import Remaining
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from crnn_cli.reading.preprocess import Preparation, PreparedImage
-from crnn_cli.reading.tta import View
+from crnn_cli.reading.second_look import View
 from tests.conftest import png
 from tests.hostile import bombs, chunk, saved, with_size
 from tests.models import StripesRunner, stripes

@@ -20,7 +20,8 @@ from crnn_cli.config import Scaling
 from crnn_cli.core.scaling import scaled_width
 from crnn_cli.data import contrast, images
 from crnn_cli.errors import ImageError
-from crnn_cli.reading.pipeline import ModelWithDecoder, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import recognize
 from tests.conftest import png
 from tests.models import StripesRunner, stripes
 

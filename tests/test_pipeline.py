@@ -27,7 +27,8 @@ from crnn_cli.data import images
 from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ImageError, ModelError, UsageFault
 from crnn_cli.reading import pipeline, recognizer
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from crnn_cli.reading.recognizer import Recognizer
 from tests.conftest import png, render
 from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes

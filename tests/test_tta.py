@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.data import views
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from crnn_cli.reading.preprocess import Orientation
 from crnn_cli.reading.results import Recognition
-from crnn_cli.reading.tta import View, ViewReadings
+from crnn_cli.reading.second_look import View, ViewReadings
 from tests.conftest import png
 from tests.models import STRIPES, StripesRunner, stripes
 

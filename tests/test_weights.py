@@ -13,7 +13,7 @@ from crnn_cli import language_models, runners, weights
 from crnn_cli.core import metrics
 from crnn_cli.core.codec import PRESETS
 from crnn_cli.export.proof import TOLERANCES, largest_difference, proof_batches
-from crnn_cli.reading.pipeline import ModelWithDecoder
+from crnn_cli.reading.models import ModelWithDecoder
 from crnn_cli.reading.recognizer import Input, Recognizer
 from crnn_cli.runners import Runner
 

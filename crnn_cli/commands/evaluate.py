@@ -153,7 +153,7 @@ def _tune(
     from crnn_cli import console
     from crnn_cli.core import metrics
     from crnn_cli.reading import evaluation
-    from crnn_cli.reading.pipeline import ModelWithDecoder
+    from crnn_cli.reading.models import ModelWithDecoder
 
     searches = [
         {**search, "lm_weight": weight, "lm_bonus": bonus}

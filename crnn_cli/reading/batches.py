@@ -69,9 +69,9 @@ class ViewBatches:
 
         runner = self.models[model].runner
         views = self._views[model]
-        # batches that are read at the same time share the caches
+        # batches that are read at the same time share the CPU's caches
         max_area = batching.AREA if runner.parallel == 1 else batching.AREA // 4
-        # smaller batches where a core would have no work otherwise
+        # smaller batches where a core would otherwise be idle
         max_size = min(batch_size, -(-len(views) // runner.parallel))
         widths = [view.shape[2] for view in views]
         plans = batching.plan(widths, runner.config.height, max_size, max_area)
@@ -93,7 +93,7 @@ class ViewBatches:
         raise NotImplementedError
 
     def readings(self) -> Iterator[Recognition]:
-        """Yield the reading of each image, once the outputs of all batches were added."""
+        """Yield the reading of each image, once the outputs of all batches have been added."""
         raise NotImplementedError
 
 
@@ -121,7 +121,7 @@ class SingleViewBatches(ViewBatches):
             self._readings[index] = _recognition(name, orientation, readings, length)
 
     def readings(self) -> Iterator[Recognition]:
-        """Yield the reading of each image, once the outputs of all batches were added."""
+        """Yield the reading of each image, once the outputs of all batches have been added."""
         for index in range(len(self.orientations)):
             yield self._readings[index]
 
@@ -153,7 +153,7 @@ class EnsembleBatches(ViewBatches):
             self._hypotheses[batch.model, index] = hypotheses
 
     def readings(self) -> Iterator[Recognition]:
-        """Yield the reading of each image, once the outputs of all batches were added."""
+        """Yield the reading of each image, once the outputs of all batches have been added."""
         hypotheses_of_image: list[list[HypothesisSet]] = [[] for _ in self.orientations]
         for model, view in sorted(self._hypotheses):
             hypotheses_of_image[self._image_of_view[view]].append(self._hypotheses[model, view])

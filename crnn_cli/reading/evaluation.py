@@ -1,9 +1,9 @@
 """Evaluation on labelled datasets: records are read, compared with their labels and reported.
 
-Labels are compared after `Codec.clean` of the model (the Unicode form, and the case if the model
-has only one), so that a model is measured against what it was taught. Every sample counts: a label
-with characters that the alphabet lacks, or too long for its image, is scored like any other, and an
-image that cannot be read counts as read empty.
+Labels are compared after the model's `Codec.clean` (the Unicode form, and the case if the model has
+only one), so that a model is measured against what it was taught. Every sample counts: a label with
+characters that the alphabet lacks, or too long for its image, is scored like any other, and an
+image that cannot be read counts as an empty reading.
 
 numpy is imported where it is used, so that a command can show the defaults of this module without
 it.
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from crnn_cli.core.codec import Codec
 from crnn_cli.reading.inputs import Item
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from crnn_cli.reading.recognizer import Recognizer
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Sample:
         unknown: The characters of the reference that the alphabet lacks, each once.
         error: The reason why the image cannot be read, or None.
         looks: The number of views in which the image was read.
-        lexicon: The part that a list of words had in the reading; see `Recognition`.
+        lexicon: The role that a list of words had in the reading; see `Recognition`.
     """
 
     name: str
@@ -129,8 +130,8 @@ def read(
 ) -> Iterator[Sample]:
     """Read the records of a dataset and yield them in order with their labels.
 
-    Of an image with several pages, the first page is read. With several models, the codec of the
-    first one cleans the labels, and a character is unknown if the alphabets of all models lack it.
+    Only the first page of a TIFF is read. With several models, the codec of the first one cleans
+    the labels, and a character is unknown if the alphabets of all models lack it.
 
     Raises:
         StoreError: A label is missing or is not text.
@@ -156,10 +157,10 @@ def read(
 
 def _unknown(reference: str, codecs: Sequence[Codec]) -> str:
     """Return the characters that all codecs lack, each once."""
-    characters, *others = [codec.unknown(reference) for codec in codecs]
-    for other in others:
-        characters = "".join(character for character in characters if character in other)
-    return characters
+    unknown, *unknown_to_others = [codec.unknown(reference) for codec in codecs]
+    for characters in unknown_to_others:
+        unknown = "".join(character for character in unknown if character in characters)
+    return unknown
 
 
 def names_by_path(readers: Iterable[LmdbReader]) -> dict[str, list[str]]:

@@ -1,8 +1,8 @@
 """Inputs that a user names: files, folders, patterns, datasets and lists on stdin.
 
-Each input becomes a name and a source of bytes, which nothing reads before its turn, so that a
-million inputs start at once and stay out of memory. Inputs come in shards; a shard can be sent to
-another process and read there.
+Each input becomes a name and a source of bytes, which is not read before its turn, so that reading
+starts at once and a million inputs stay out of memory. Inputs come in shards; a shard can be sent
+to another process and read there.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def shards(
 
 
 def _read_names(stdin: BinaryIO, null: bool) -> Iterator[str]:
-    """Yield the names of a list as soon as each of them is complete."""
+    """Yield the names of a list, each as soon as it is complete."""
     separator = b"\0" if null else b"\n"
     rest = b""
     count = 0

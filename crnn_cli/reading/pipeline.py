@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from crnn_cli.core.decoding import Floats, Integers
     from crnn_cli.reading.batches import Batch
 
-__all__ = ["ModelWithDecoder", "ReadOptions", "recognize"]
-
 # The limit for the pixels of a window, and for those decoded ahead of it, as a thousand very wide
 # lines would take too much memory.
 _MAX_WINDOW_PIXELS = 2**26
@@ -51,8 +49,8 @@ class ReadOptions:
         tta: Test-time augmentation: whether every image is read in five views, which are slightly
             shifted and stretched.
         second_look: Whether an image with a doubtful reading is read again in further views, see
-            `crnn_cli.reading.tta`. It has no effect with `tta`, which reads every image in several
-            views, or under a lexicon with a `delta`.
+            `crnn_cli.reading.second_look`. It has no effect with `tta`, which reads every image in
+            several views, or under a lexicon with a `delta`.
     """
 
     batch_size: int = 64
@@ -99,8 +97,8 @@ def recognize(
 def _have_delta(models: Sequence[ModelWithDecoder]) -> bool:
     """Return whether a decoder has a `delta`.
 
-    With a `delta`, a view without a similar word is read freely, and its reading would win over
-    that of a view with a similar word.
+    With a `delta`, a view without a similar word is read without the lexicon, and its reading would
+    win over that of a view with a similar word.
     """
     from crnn_cli.core.decoding import Decoder
 

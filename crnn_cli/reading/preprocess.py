@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from crnn_cli.config import ModelConfig
     from crnn_cli.data.decoders import EncodedImage
-    from crnn_cli.reading.tta import View
+    from crnn_cli.reading.second_look import View
 
 # A JPEG is decoded at this multiple of the height of the network, or larger, and then scaled down.
 _MIN_DECODED_HEIGHTS = 2
@@ -40,7 +40,7 @@ class Orientation:
         width: The width of the turned image in pixels of the original.
         views: The views for each model, uint8 (C, H, w) each.
         image: The pixels (h, w) or (h, w, 3), possibly scaled down, from which further views are
-            made; None if no further views are wanted.
+            made; None if no further views are needed.
         margin: The margin in pixels of the original that the views leave out on the left and on
             the right; a negative margin is added instead.
     """
@@ -63,9 +63,9 @@ class Orientation:
         return min(max(0.0, column), self.width)
 
     def in_view(self, view: View, configs: Sequence[ModelConfig]) -> Orientation | None:
-        """Return the same image in another view.
+        """Return the same image in another view, or None.
 
-        None if the view would show nothing new, or if it cannot be made.
+        None stands for a view that would show nothing new, or that cannot be made.
         """
         try:
             return self._in_view(view, configs)
@@ -180,7 +180,7 @@ class Preparation:
             ImageError: One side is far too long for the other side.
         """
         if not self._may_be_line(max(width, height), min(width, height)):
-            raise ImageError(_no_line(name, width, height))
+            raise ImageError(_not_a_line(name, width, height))
 
     def _prepare(self, name: str, image: NDArray[np.uint8], reduction: int = 1) -> PreparedImage:
         """Prepare an image that is `reduction` times smaller than its original.
@@ -198,7 +198,7 @@ class Preparation:
             if self._may_be_line(pixels.shape[1], pixels.shape[0])
         )
         if not orientations:
-            raise ImageError(_no_line(name, reduction * width, reduction * height))
+            raise ImageError(_not_a_line(name, reduction * width, reduction * height))
         return PreparedImage(name, orientations)
 
     def _may_be_line(self, width: int, height: int) -> bool:
@@ -235,7 +235,7 @@ def _scale(view: NDArray[np.uint8], config: ModelConfig, stretch: float) -> NDAr
     return images.to_height(pixels, config.scaling, stretch)
 
 
-def _no_line(name: str, width: int, height: int) -> str:
+def _not_a_line(name: str, width: int, height: int) -> str:
     return f"{name}: {width} x {height} pixels are no line of text: cut it into lines"
 
 
@@ -247,7 +247,7 @@ def _unreadable(name: str, fault: Exception) -> Recognition:
 
 
 def _check_pixels(image: object, name: str) -> NDArray[np.uint8]:
-    """Return an array that a caller gave as an image, once it is known to hold pixels.
+    """Return the array that a caller passed as an image, after a check that it holds pixels.
 
     Raises:
         ImageError: The array has another type or shape.

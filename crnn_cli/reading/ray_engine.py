@@ -26,9 +26,9 @@ from crnn_cli.reading.results import Recognition
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The rows of the Ray dataset are bundles of consecutive shards with at least so many images.
+# The rows of the Ray dataset are bundles of consecutive shards with at least this many images.
 _MIN_IMAGES_PER_BUNDLE = 64
-# Blocks of bundles are what actors receive. Each block has about so many bundles or fewer.
+# Actors receive blocks of bundles. Each block has about this many bundles, or fewer.
 _MAX_BUNDLES_PER_BLOCK = 64
 # Each actor receives several blocks, so that all actors finish at about the same time.
 _MIN_BLOCKS_PER_ACTOR = 4
@@ -180,7 +180,7 @@ def _connected() -> Iterator[Any]:
         import ray.data
     except ModuleNotFoundError as fault:
         raise UsageFault(f"--engine ray needs {fault.name}: pip install 'crnn-cli[ray]'") from None
-    for name in ("ray", "ray.data"):  # errors are raised, so that nothing needs to be logged
+    for name in ("ray", "ray.data"):  # errors are raised, so nothing needs to be logged
         logging.getLogger(name).setLevel(logging.CRITICAL)
     started_here = not ray.is_initialized()
     try:

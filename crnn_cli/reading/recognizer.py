@@ -1,7 +1,6 @@
-"""Recognisers: models that are found, loaded and joined with their decoders.
+"""Recognisers: models that are found, loaded and combined with their decoders.
 
-`load_models` and `assemble` are the only place where a recogniser is made: the command line, the
-Python API and the export use them alike.
+The command line, the Python API and the export all make their recognisers and decoders here.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from crnn_cli import weights
 from crnn_cli.config import DecodeOptions, ModelConfig, common_language_model
 from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.reading.inputs import Item, expand
-from crnn_cli.reading.pipeline import ModelWithDecoder, ReadOptions, recognize
+from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.pipeline import ReadOptions, recognize
 from crnn_cli.reading.results import Recognition
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _BYTES = (bytes, bytearray, memoryview)
 _MAX_SHOWN = 5  # words that a remark names
 
-# What a Python user may give: a name that `crnn predict` takes, the bytes of a file, or pixels
-# (H, W) or RGB (H, W, 3).
+# An input from Python: a name as for `crnn predict`, the bytes of a file, or pixels (H, W) or RGB
+# (H, W, 3).
 Input = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "NDArray[np.uint8]"]
 
 
@@ -41,8 +41,9 @@ class Recognizer:
 
     Attributes:
         models: The models, each with the decoder of its log-probabilities; several read together.
-        remarks: Sentences about what of the lexicons or the models' settings does not take effect.
-        tta, second_look: The fields of `ReadOptions` that `read` uses.
+        remarks: A sentence for each part of the lexicons or the models' settings without effect.
+        tta: The field of `ReadOptions` that `read` uses.
+        second_look: The field of `ReadOptions` that `read` uses.
     """
 
     def __init__(
@@ -96,13 +97,13 @@ class Recognizer:
 
 @dataclass(frozen=True)
 class DecodingAssets:
-    """The texts that may be read, as the user gives them.
+    """The lexicons of a recogniser, as the user gives them.
 
     Attributes:
         lexicon: The words that every image may have, or a file of them.
         lexicons: The words that each image may have, by its path, or a file of them.
-        names: The names under which an image is read, by its path in `lexicons`, where they are
-            others than the path.
+        names: The names under which an image is read, by its path in `lexicons`, where they differ
+            from the path.
     """
 
     lexicon: Words | None = None
@@ -119,7 +120,10 @@ class LoadedModel:
     """A model file that was found and loaded.
 
     Attributes:
-        source: The reason why it is this file: the option, the environment variable or the place.
+        path: The path of the file.
+        source: The reason for the choice of this file: the option, the environment variable or the
+            place where it was found.
+        runner: The loaded model.
     """
 
     path: str
@@ -140,11 +144,11 @@ def load(
     """Return the recogniser of a model file, or of a model that comes with this package, by name.
 
     Args:
-        model: The model; several read together. Without one, `find_model` finds it.
+        model: The model; several read together. None: the one that `find_model` finds.
         device: The device to read on; see `crnn_cli.devices.resolve`.
-        decode: The options of decoding. None stands for those that the model's file names, which
-            leave out its language model where there is a lexicon.
-        lexicon: The words that may be read: a list, or a file of one word a line, open or as a
+        decode: The options of decoding. None: those in the model's file, without its language model
+            if there is a lexicon.
+        lexicon: The words that may be read: a list, or a file with one word a line, open or as a
             Path. Words with characters that the model lacks are left out with a warning.
         tta: Whether every image is read in five views, slightly shifted and stretched, which takes
             five times as long.
@@ -155,17 +159,19 @@ def load(
     Raises:
         ModelError: A model or a language model cannot be found or used.
         DeviceError: This machine lacks the device.
-        UsageFault: A lexicon is no list of texts or the model can read none of its words, or an
-            option of `decode` is about a lexicon or a language model that is not there.
+        UsageFault: A lexicon is not a list of strings or the model can read none of its words, or
+            an option of `decode` needs a lexicon or a language model that is not there.
     """
     from crnn_cli.data.lexicon_file import word_list
 
-    several = [model] if model is None or isinstance(model, str | os.PathLike) else list(model)
-    paths = [None if path is None else os.fspath(path) for path in several]
+    models = [model] if model is None or isinstance(model, str | os.PathLike) else list(model)
+    paths = [None if path is None else os.fspath(path) for path in models]
     words = None if lexicon is None else word_list(lexicon)
     lists: WordLists | None = lexicons
     if isinstance(lexicons, Mapping):
-        lists = {name: word_list(own, f"lexicons[{name!r}]") for name, own in lexicons.items()}
+        lists = {}
+        for name, words_of_image in lexicons.items():
+            lists[name] = word_list(words_of_image, f"lexicons[{name!r}]")
     assets = DecodingAssets(words, lists)
     recognizer = load_and_assemble(paths, decode or {}, assets, fast, device)
     recognizer.tta = tta
@@ -176,11 +182,11 @@ def load(
 
 
 def find_model(model: str | None, device: str = "auto") -> tuple[str, str]:
-    """Return the path of the model to use on `device`, and the reason why it is this one.
+    """Return the path of the model to use on `device`, and the reason for this choice.
 
     Raises:
         DeviceError: This machine lacks the device.
-        ModelError: No model was given, and there is none in the places looked at.
+        ModelError: No model was given, and none was found in the places searched.
     """
     suffixes = weights.suffixes_for(device)
     if model is not None:
@@ -201,7 +207,7 @@ def find_model(model: str | None, device: str = "auto") -> tuple[str, str]:
 def load_models(
     models: Sequence[str | None], device: str = "auto", fast: bool = False
 ) -> list[LoadedModel]:
-    """Find and load the models to read with; without any, the one that `find_model` finds.
+    """Find and load the given models, or without any, the one that `find_model` finds.
 
     Raises:
         ModelError: A model cannot be found or used; see `crnn_cli.runners.load`.
@@ -209,8 +215,10 @@ def load_models(
     """
     from crnn_cli import runners
 
-    found = [find_model(model, device) for model in models or [None]]
-    return [LoadedModel(path, why, runners.load(path, device, fast)) for path, why in found]
+    loaded = []
+    for path, source in [find_model(model, device) for model in models or [None]]:
+        loaded.append(LoadedModel(path, source, runners.load(path, device, fast)))
+    return loaded
 
 
 def assemble(
@@ -218,12 +226,12 @@ def assemble(
     decode: DecodeOptions | Mapping[str, Any],
     assets: DecodingAssets | None = None,
 ) -> Recognizer:
-    """Join each runner with its decoder, and return the recogniser that they make together.
+    """Combine each runner with its decoder, and return the recogniser made of them.
 
     Args:
         runners: The models, ready to run.
-        decode: The options of decoding: all of them, or those that differ from what the model's
-            file says, by name.
+        decode: The options of decoding: all of them, or those that differ from the options in the
+            model's file, by name.
         assets: The lexicons, if any.
 
     Raises:
@@ -232,15 +240,15 @@ def assemble(
     """
     assets = assets or DecodingAssets()
     saved = [runner.header.decode for runner in runners]
-    agreed = common_language_model(saved)
+    shared = common_language_model(saved)
     remarks: list[str] = []
-    if agreed != saved and isinstance(decode, Mapping) and "lm" not in decode:
+    if shared != saved and isinstance(decode, Mapping) and "lm" not in decode:
         remarks.append(
             "the models do not all name the same language model: they read without, unless --lm is "
             "given"
         )
     models = []
-    for runner, defaults in zip(runners, agreed, strict=True):
+    for runner, defaults in zip(runners, shared, strict=True):
         decoders, left_out = build_decoders(runner.config, defaults, [decode], assets)
         models.append(ModelWithDecoder(runner, decoders[0]))
         remarks += left_out
@@ -268,15 +276,14 @@ def build_decoders(
     """Return a decoder for each of `searches`, and remarks on the words that were left out.
 
     Args:
-        config: The model whose log-probabilities are decoded.
-        defaults: The options that the model's file names.
-        searches: The options of each decoder; see `assemble`. They differ neither in the language
-            model nor in the lexicon.
+        config: The settings of the model whose log-probabilities are decoded.
+        defaults: The options in the model's file.
+        searches: The options of each decoder; see `assemble`. All have the same language model.
         assets: The lexicons, if any.
 
     Raises:
-        UsageFault: An option is about a lexicon or a language model that is not there, or a lexicon
-            or another option cannot be used; see `crnn_cli.core.decoding.Decoder`.
+        UsageFault: An option needs a lexicon or a language model that is not there, or a lexicon or
+            another option cannot be used; see `crnn_cli.core.decoding.Decoder`.
         ModelError: The language model cannot be read.
     """
     from crnn_cli import language_models
@@ -318,17 +325,18 @@ def build_decoders(
 
 
 def _resolve(
-    defaults: DecodeOptions, search: DecodeOptions | Mapping[str, Any], lexical: bool
+    defaults: DecodeOptions, search: DecodeOptions | Mapping[str, Any], has_lexicon: bool
 ) -> DecodeOptions:
     if isinstance(search, DecodeOptions):
         return search
-    return defaults.resolved(search, lexical)
+    return defaults.resolved(search, has_lexicon)
 
 
 def _chosen(search: DecodeOptions | Mapping[str, Any], defaults: DecodeOptions) -> set[str]:
     """Return the names of the options that the user has chosen.
 
-    Of complete options, these are the ones that neither the model's file nor the package has so.
+    In complete options, these are the ones that differ both from the package's default and from the
+    value in the model's file.
     """
     if not isinstance(search, DecodeOptions):
         return set(search)
@@ -349,7 +357,7 @@ def _left_out(source: object, name: str, words: Sequence[str]) -> list[str]:
 
 
 def _items(inputs: Iterable[Input]) -> Iterator[Item]:
-    """Yield the items that `Recognizer.read` reads; what has no name is numbered from 1."""
+    """Yield the items that `Recognizer.read` reads; inputs without a name are numbered from 1."""
     for number, image in enumerate(inputs, start=1):
         if isinstance(image, str | os.PathLike):
             yield from expand([os.fsdecode(image)])

@@ -29,7 +29,7 @@ class Character:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of an image; the fields mean the same as those of `Recognition`."""
+    """Another reading of an image; its fields mean the same as in `Recognition`."""
 
     text: str
     confidence: float
@@ -44,10 +44,10 @@ class Recognition:
         name: The name of the input; `path#page` for the pages of a TIFF with several pages, and
             `path:index` for the records of a dataset.
         text: The text in logical order.
-        confidence: P(text | image), 0 to 1, including the probability that a language model
-            shifts; see `crnn_cli.core.decoding`.
-        posterior: The share of the text among the readings with which a search under a lexicon, a
-            pattern or a choice of characters ended, 0 to 1; 1 without a search.
+        confidence: P(text | image), 0 to 1, after a language model, if any, has shifted probability
+            between the texts; see `crnn_cli.core.decoding.result`.
+        posterior: The share of the text among the final readings of a search under a lexicon, a
+            pattern or a choice of characters, 0 to 1; 1 without a search.
         characters: The characters from left to right in the image.
         turned: The angle in degrees counter-clockwise by which the image was turned before it was
             read: 0, 90, 180 or 270.
@@ -55,7 +55,7 @@ class Recognition:
         error: The reason why the image could not be read, or None.
         looks: The number of views in which the image was read: 1, or more if the first reading was
             doubtful; 0 with an error.
-        lexicon: The part that a list of words had in the readings of the image: "held", "absent" or
+        lexicon: The role that a list of words had in the readings of the image: "held", "absent" or
             "unproven", see `crnn_cli.core.decoding.result`; None if no list was searched.
     """
 

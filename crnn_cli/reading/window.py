@@ -1,4 +1,4 @@
-"""A window: pages that are read together, first in each orientation, then again where in doubt."""
+"""Windows: pages that are read together, first in each orientation, then again where in doubt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crnn_cli.reading.batches import (
 )
 from crnn_cli.reading.preprocess import Orientation, Page, PreparedImage
 from crnn_cli.reading.results import Recognition
-from crnn_cli.reading.tta import ViewReadings
+from crnn_cli.reading.second_look import ViewReadings
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import Floats, Integers
