@@ -22,7 +22,7 @@ _STYLE_BATCH_SIZE = 64  # validation masks that are styled together
 
 
 class BatchTransform:
-    """A function from a batch to images on the device.
+    """A function from a loaded batch to images on the device.
 
     It augments the images of the batch and gives each mask a new style.
 
@@ -73,7 +73,7 @@ class BatchTransform:
     def _style(
         self, batch: Batch, source: int, mask_rows: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor]:
-        """Give the masks in `mask_rows` of a batch, which come from one dataset, a style each."""
+        """Give each of the masks in `mask_rows`, which come from one dataset, a style."""
         rows = len(batch.images) + mask_rows
         masks = batch.masks[mask_rows]
         boxes = np.column_stack((*_ink_rows(masks), batch.widths[rows]))
@@ -85,7 +85,7 @@ class BatchTransform:
         )
 
     def style_validation_masks(self, val: Samples) -> None:
-        """Give every mask among the validation samples a style that stays.
+        """Give every mask among the validation samples a permanent style.
 
         Raises:
             StoreError: A mask cannot be decoded.
@@ -106,7 +106,7 @@ class BatchTransform:
 
 
 def _ink_rows(masks: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first row of each mask that has ink, (N,), and the row after its last, (N,)."""
+    """Return the first row with ink of each mask, (N,), and the row after the last one, (N,)."""
     inked: NDArray[np.bool_] = masks.max((1, 3)) > 0
     first = inked.argmax(1)
     end = inked.shape[1] - inked[:, ::-1].argmax(1)

@@ -27,7 +27,7 @@ def is_main_process() -> bool:
 class World:
     """The processes of a run.
 
-    Gradients are summed over the processes, and each process has batch statistics of its own.
+    Gradients are summed over the processes, but each process keeps its own batch statistics.
 
     Attributes:
         rank: The number of this process, counted from 0.
@@ -78,7 +78,7 @@ class World:
 
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did, and give each a GPU by its local rank.
+    """Join the processes that torchrun started, if any, and give each a GPU by its local rank.
 
     Raises:
         DeviceError: There are more processes than GPUs, or the device does not allow several.
@@ -97,7 +97,7 @@ def join_processes(device: torch.device) -> Iterator[World]:
     try:
         yield World(dist.get_rank(), size, device)
     except Interrupted:
-        # It ends all processes alike. After any other error the others may wait for ever.
+        # It ends all processes alike. After any other error the others may wait forever.
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
@@ -116,7 +116,7 @@ def _local_gpu() -> torch.device:
 
 
 def _stop_with_launcher(launcher: int) -> None:
-    """Stop this process as soon as the torchrun that started it has gone, even if it was killed.
+    """Stop this process as soon as the torchrun that started it has ended, even if it was killed.
 
     Otherwise the process would train on and keep the lock of its output.
     """

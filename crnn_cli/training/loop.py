@@ -1,4 +1,4 @@
-"""The training loop: `for event in fit(run)` trains, and whoever iterates shows the events."""
+"""The training loop: `for event in fit(run)` trains, and the caller shows the events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crnn_cli.training.run import Run
 from crnn_cli.training.setup import explain_out_of_memory
 from crnn_cli.training.validation import ValidationResult
 
-_MAX_BAD_STEPS = 10  # in a row: more steps would not mend what is wrong
+_MAX_BAD_STEPS = 10  # in a row: further steps would not cure the cause
 _MIN_SECONDS_BETWEEN_STATES = 60
 
 
@@ -31,7 +31,7 @@ class Step:
         step: The number of steps of the run so far.
         epoch: The number of the epoch, counted from 1.
         fraction: The share of the run that is done, 0 to 1.
-        loss: The mean loss of a sample in nats.
+        loss: The mean loss of a sample in nats, or NaN if the step was skipped.
         lr: The learning rate of the step.
         images_per_second: The speed, smoothed over the last steps.
     """
@@ -54,7 +54,7 @@ class Validated:
         seconds: The time that the run has taken so far.
         loss: The mean training loss since the previous validation in nats, or NaN.
         result: The figures over the validation samples.
-        best: Whether these weights were kept as the model.
+        best: Whether these weights were saved as the model.
     """
 
     step: int
@@ -214,8 +214,8 @@ def _update_best(run: Run, cer: float, result: ValidationResult | None) -> bool:
     best = run.best is None or cer <= run.best
     if not best and run.fraction >= 1 and result is not None:
         best = _is_within_error(run, result)
-    nothing_is_read = cer >= 1  # a model at the very beginning does not exhaust the patience
-    if run.best is None or cer < run.best or nothing_is_read:
+    reads_nothing = cer >= 1  # a model at the very beginning does not exhaust the patience
+    if run.best is None or cer < run.best or reads_nothing:
         run.stale_validations = 0
     else:
         run.stale_validations += 1
@@ -227,8 +227,8 @@ def _update_best(run: Run, cer: float, result: ValidationResult | None) -> bool:
 def _is_within_error(run: Run, result: ValidationResult) -> bool:
     """Return whether the model at the end of a run is as good as the best one before it.
 
-    The learning rate of the last steps is annealed, so the last model is taken for the better one
-    unless the few validation samples say otherwise by two standard errors.
+    The learning rate of the last steps is annealed, so the last model is considered the better one
+    unless its CER on the few validation samples is higher by more than two standard errors.
     """
     return run.best is not None and result.cer <= run.best + 2 * result.cer_error
 

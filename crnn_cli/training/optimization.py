@@ -19,8 +19,8 @@ DEFAULT_LEARNING_RATES: dict[Optimizer, float] = {"adamw": 2e-3, "adadelta": 1.0
 def resolve_config(config: TrainConfig, device: torch.device) -> TrainConfig:
     """Return `config` with its learning rate and precision filled in.
 
-    The learning rate defaults to the optimizer's. The precision "auto" becomes the one that is
-    fast on `device`.
+    The default of the learning rate depends on the optimizer. The precision "auto" becomes the one
+    that is fast on `device`.
     """
     fast: Precision = "bf16" if supports_bf16(device) else "fp32"
     precision = fast if config.precision == "auto" else config.precision
@@ -35,7 +35,7 @@ def peak_learning_rate(config: TrainConfig) -> float:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimizer of `config`.
 
-    Weight decay applies neither to biases and norms nor to the recurrent weights.
+    Biases, norms and the recurrent weights are not decayed.
     """
     decayed: list[nn.Parameter] = []
     not_decayed: list[nn.Parameter] = []
@@ -62,9 +62,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 def lr_scale(fraction: float, warmup: float, schedule: Schedule) -> float:
     """Return the share of the peak learning rate when `fraction` (0 to 1) of the run is done.
 
-    The rate rises linearly over the first `warmup` of the run. Then it stays ("constant") or falls
-    to 0 as half a cosine ("cosine"). "onecycle" does the latter after a rise that takes a third of
-    the run whatever `warmup` is (Smith and Topin, arXiv 1708.07120).
+    The rate rises linearly over the share `warmup` of the run. Then it stays constant ("constant")
+    or falls to 0 as half a cosine ("cosine"). "onecycle" is like "cosine", except that the rise
+    takes a third of the run, whatever `warmup` is (Smith and Topin, arXiv 1708.07120).
     """
     if schedule == "onecycle":
         warmup = 1 / 3
@@ -89,7 +89,7 @@ class ModelEma:
     forgets the initial weights.
 
     Attributes:
-        model: The averaged copy. A decay of 0 makes it the model itself.
+        model: The averaged copy. With a decay of 0 it equals the model.
         updates: The number of updates so far.
     """
 
@@ -100,7 +100,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: CRNN) -> None:
-        """Average the weights of `model` in, and copy what is not a floating point number."""
+        """Average in the weights of `model`, and copy its integer buffers."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
         averages: list[Tensor] = []

@@ -31,7 +31,7 @@ from crnn_cli.training.setup import PreparedRun, RunSettings, explain_out_of_mem
 from crnn_cli.training.state import check_state
 from crnn_cli.training.validation import ValidationResult, steps_between_validations, validate
 
-_FLAT_START_FRACTION = 0.2  # the share of a run after which its flat start is over at the latest
+_FLAT_START_FRACTION = 0.2  # the share of a run by which its flat start is over at the latest
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTERS = {  # the key in a saved state, and the attribute of `Run`
     "step": "step",
@@ -45,7 +45,7 @@ _COUNTERS = {  # the key in a saved state, and the attribute of `Run`
 
 
 class Run:
-    """A run under way, which can take a step, validate, save its state and go on from a saved one.
+    """A run under way, which can take a step, validate, save its state and resume from it.
 
     Args:
         settings: The settings of the run.
@@ -195,7 +195,7 @@ class Run:
 
         Returns:
             The mean loss of the batch, or NaN if the step was skipped or this process has no
-            sample; and the names of the samples that are to blame for a skipped step.
+            sample; and, for a skipped step, the names of the samples that may have caused it.
         """
         scale_lr(self.optimizer, lr_scale(self.fraction, self.config.warmup, self.config.schedule))
         self._seed_dropout()
@@ -207,7 +207,7 @@ class Run:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trained_parameters, self.config.clip)
         self.step += 1
-        # An infinite loss makes the norm infinite too, in every process alike.
+        # A loss that is not finite makes the norm so too, in every process alike.
         if bool(norm.isfinite()):
             self.bad_steps = 0
             self.scaler.step(self.optimizer)
@@ -229,7 +229,7 @@ class Run:
         torch.manual_seed(int(key[0] >> np.uint64(1)))
 
     def _set_buffers(self, values: list[Tensor]) -> None:
-        """Restore the batch statistics from before a step that does not count."""
+        """Restore the batch statistics from before a step that is skipped or repeated."""
         for buffer, value in zip(self.model.buffers(), values, strict=True):
             buffer.copy_(value)
 
@@ -318,7 +318,7 @@ class Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Take over a saved state.
+        """Restore a saved state.
 
         Raises:
             TrainingError: The state is damaged, or is that of a run with other settings.
@@ -347,7 +347,7 @@ class Run:
             setattr(self, attribute, state[key])
 
     def _check_settings(self, saved: dict[str, Any], current: dict[str, Any]) -> None:
-        """Refuse to resume with other settings. A state from before they were saved has none."""
+        """Refuse to resume with other settings. Old states, which lack them, are not checked."""
         changed = []
         for name, value in current.items():
             if name in saved and short(saved[name]) != short(value):
@@ -359,7 +359,7 @@ class Run:
             )
 
     def validate(self) -> ValidationResult | None:
-        """Validate the averaged weights, and return None if a signal came meanwhile."""
+        """Validate the averaged weights, and return None if a signal arrives in the meantime."""
         return validate(
             self.ema.model,
             self.val,

@@ -145,7 +145,7 @@ class RunFolder:
         return paths
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the saved state. A kill at any moment leaves the old or the new one whole."""
+        """Replace the saved state; if the process is killed, the old or the new one is whole."""
         buffer = io.BytesIO()
         torch.save({"format": _STATE_FORMAT, **state}, buffer)
         write_atomic(self.state, buffer.getvalue())
@@ -187,11 +187,11 @@ class RunFolder:
         return state
 
     def damaged_state(self, finding: str) -> TrainingError:
-        """Make the error that says why the state cannot be resumed and what to do instead."""
+        """Return the error that says why the state cannot be resumed and what to do instead."""
         return TrainingError(f"{self.state}: damaged ({finding}): {self._remedy()}")
 
     def _remedy(self) -> str:
-        """Say how to go on without a usable state."""
+        """Return the advice for a run without a usable state."""
         if self.model.is_file():
             return (
                 f"begin another run with the weights so far, by --init {self.model} and another -o"
@@ -199,9 +199,9 @@ class RunFolder:
         return "begin again with --overwrite"
 
     def truncate_log(self, step: int) -> None:
-        """Remove the lines of the log after `step`, whose steps are taken again.
+        """Remove the lines of the log after `step`, as their steps will be repeated.
 
-        A last line that a kill cut short is removed too.
+        A last line that is incomplete because the process was killed is removed, too.
 
         Raises:
             TrainingError: A line is not one of a run's log.
@@ -268,7 +268,7 @@ class RunFolder:
 
 
 def _not_writable(path: Path, fault: OSError) -> OutputError:
-    """Make the error that says that a file of a run under way cannot be written."""
+    """Return the error that says that a file of a run under way cannot be written."""
     return OutputError(
         f"{path}: cannot be written ({fault.strerror or fault}): free space, then --resume"
     )

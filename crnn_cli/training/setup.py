@@ -27,7 +27,7 @@ class RunSettings:
         data: The training and validation sets.
         train: The optimisation and the length of the run.
         init: A model file, or the name of a bundled model, whose weights the run starts from.
-            None starts from random weights.
+            None stands for random weights.
     """
 
     model: ModelConfig
@@ -51,7 +51,7 @@ class PreparedRun:
         model: The model, with its initial weights.
         train: The samples to train on.
         val: The samples to validate on.
-        notes: One sentence for each fact about the data and the weights that the user should know.
+        notes: Sentences about the data and the weights that the user should see.
     """
 
     model: CRNN
@@ -62,7 +62,7 @@ class PreparedRun:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Turn a lack of memory, of the machine or the device, into a TrainingError with its remedy."""
+    """Turn an out-of-memory error, of the CPU or the GPU, into a TrainingError with a remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as fault:
@@ -80,7 +80,7 @@ def prepare_run(settings: RunSettings, state: Mapping[str, Any] | None = None) -
 
     Args:
         settings: The settings of the run.
-        state: The saved state of a run to resume, which says what its model is. None for a new run.
+        state: The saved state of a run to resume, which describes its model. None for a new run.
 
     Raises:
         CrnnError: The settings, the data or the initial model cannot be used.

@@ -1,4 +1,4 @@
-"""The check of a saved state before a run takes it over, as a file may say anything."""
+"""Checks of a saved state before a run resumes from it, as a file may contain anything."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _check_alike(value: Any, expected: Any, name: str) -> None:
     """Check that a value has the keys, the type and the shape of the expected one.
 
     Raises:
-        ValueError: It has not. The message calls the value `name`.
+        ValueError: It does not. The message calls the value `name`.
     """
     if isinstance(expected, Mapping):
         if not isinstance(value, Mapping) or value.keys() != expected.keys():

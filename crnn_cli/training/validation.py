@@ -21,7 +21,7 @@ from crnn_cli.data.dataset import Samples
 from crnn_cli.errors import ImageError
 
 _MAX_EXAMPLES = 3
-_TRAINING_STEPS_PER_VALIDATION_BATCH = 8  # where an epoch has so many steps
+_TRAINING_STEPS_PER_VALIDATION_BATCH = 8  # if an epoch is long enough
 _MIN_STEPS_BETWEEN_VALIDATIONS = 8  # however short an epoch is
 _MAX_STEPS_BETWEEN_VALIDATIONS = 2000  # in a long epoch, unless the validation set is large
 
@@ -55,11 +55,13 @@ class ValidationResult:
 def steps_between_validations(epoch_batches: int, val_batches: int) -> int:
     """Return the number of training steps from one validation to the next.
 
-    It is an epoch, or a part of a long epoch. It never is less than the number of batches in the
+    It is an epoch, or a part of a long epoch. It is never less than the number of batches in the
     validation set, so that most of the time goes into training.
     """
-    most = max(_TRAINING_STEPS_PER_VALIDATION_BATCH * val_batches, _MAX_STEPS_BETWEEN_VALIDATIONS)
-    return max(_MIN_STEPS_BETWEEN_VALIDATIONS, val_batches, min(epoch_batches, most))
+    max_steps = max(
+        _TRAINING_STEPS_PER_VALIDATION_BATCH * val_batches, _MAX_STEPS_BETWEEN_VALIDATIONS
+    )
+    return max(_MIN_STEPS_BETWEEN_VALIDATIONS, val_batches, min(epoch_batches, max_steps))
 
 
 def validate(
@@ -67,17 +69,17 @@ def validate(
 ) -> ValidationResult | None:
     """Read the validation samples greedily and compare the readings with their labels.
 
-    An image that cannot be decoded counts as read empty.
+    An image that cannot be decoded counts as an empty reading.
 
     Args:
         model: The model.
         val: The validation samples.
         dtype: The type in which the forward pass computes. torch.float32 turns autocast off.
         batch_size: The largest number of images in a batch.
-        stop: A function that says, before each batch, whether to stop.
+        stop: A function that is called before each batch and returns whether to stop.
 
     Returns:
-        The figures, or None if `stop` said so.
+        The figures, or None if `stop` returned True.
     """
     codec = Codec.of(model.config)
     readings = [""] * len(val)
