@@ -1,1 +1,1 @@
-"""Export of trained models: traced, quantised, proved to agree with torch, and written."""
+"""Export of trained models, which are traced, quantised, compared with torch, and written."""

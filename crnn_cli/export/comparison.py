@@ -1,4 +1,4 @@
-"""The comparison of networks of different precisions by the datasets that they read."""
+"""The comparison of networks of different precisions on datasets: accuracy and speed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class PrecisionResult:
         size: The size of the file in bytes.
         rate: The number of images read per second, from datasets to text.
         scores: The scores over all samples.
-        unreadable: The name of each image that cannot be decoded, and why. It counts as read empty.
+        unreadable: The name of each image that cannot be decoded, and the reason. Such an image
+            counts as an empty reading.
     """
 
     precision: Precision
@@ -41,7 +42,7 @@ class PrecisionResult:
 def compare(
     networks: Mapping[Precision, bytes], data: Sequence[LmdbReader]
 ) -> tuple[PrecisionResult, ...]:
-    """Let each ONNX network read all datasets twice, in turn, and count its faster time.
+    """Let each ONNX network read all datasets twice, in turn, and report the faster time.
 
     Raises:
         UsageFault: None of the images can be read.

@@ -1,17 +1,17 @@
 """Export of a trained model as ONNX, as torch.export's .pt2, or as a model file in float16.
 
 An ONNX or .pt2 file is a function `(images, widths) -> (log_probs, frames)` for any batch size and
-width. It is complete: beside the network it carries the model's description (alphabet, height,
+width. It is complete: besides the network it contains the model's description (alphabet, height,
 normalisation, decoder settings), under the key `crnn` in ONNX's metadata and as the extra file
-`crnn.json` in a .pt2. A file is written only after it was read back and gave what torch gives on
-batches unlike the traced one. A .pt2 is for users' programs that use torch. crnn itself reads none,
-as loading one can run code.
+`crnn.json` in a .pt2. A file is written only after it has been read back and has given the outputs
+of torch on batches unlike the traced one. A .pt2 is for users' own programs with torch. crnn itself
+does not read it, as loading one can run code.
 
 A model file (.safetensors) has its weights in float16, which halves its size. Where float16 is too
 coarse for a model, they stay in float32.
 
-ONNX may have fewer bits (`crnn_cli.export.quantize`). Then the accuracy that its readings lose and
-the time that they take are measured.
+An ONNX file may have a lower precision (`crnn_cli.export.quantize`). Then its loss of accuracy and
+its speed are measured.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Exported:
         batches: The number of batches in the proof.
         images: The number of images in the proof.
         torch: The version of torch that wrote the file.
-        remark: A sentence on what differs from what was asked for and why, or "".
-        comparison: The results in float32 and in fewer bits. Empty without datasets to read.
+        remark: A sentence that says how the file differs from the request and why, or "".
+        comparison: The results in float32 and in the lower precision. Empty without datasets.
     """
 
     path: Path
@@ -82,11 +82,11 @@ def export(
         overwrite: Whether an existing file may be replaced.
         decode: Fields of `DecodeOptions` that replace those in the model file.
         precision: The precision of an ONNX file.
-        data: The datasets that are read to compare precisions. "int8" needs them to calibrate, too.
+        data: The datasets that are read to compare precisions, and to calibrate "int8".
 
     Raises:
-        UsageFault: The suffix is unknown, another format than ONNX is to have fewer bits, int8 is
-            asked for without data, or the model cannot decode as `decode` says (see
+        UsageFault: The suffix is unknown, a format other than ONNX has a lower precision, "int8"
+            has no data, or the model cannot decode as `decode` says (see
             `crnn_cli.core.decoding.Decoder`).
         OutputError: The output exists or has no folder.
         ExportError: The exporter is missing or fails, or the file does not agree with torch.
@@ -150,7 +150,7 @@ def _target(
 
 
 def _with_decoding(header: Header, decode: Mapping[str, Any]) -> Header:
-    """Return the header with the decoder settings that the exported file is to carry.
+    """Return the header with the decoder settings that the exported file is to have.
 
     Raises:
         UsageFault: The model cannot decode with these settings.
@@ -216,7 +216,7 @@ def _prove_half(
 
 
 def _not_written(target: Path, precision: Precision, fault: ExportError) -> ExportError:
-    """Make the error that says why a file was not written and what to do instead."""
+    """Return the error that says why a file was not written and what to do instead."""
     remedy = trace.VERSION_HINT
     if precision == "fp16":
         remedy = "leave out --fp16, or give --data DATASET to see what its readings lose"

@@ -1,4 +1,4 @@
-"""The proof that an exported file gives what torch gives, on batches unlike the traced one."""
+"""The proof that an exported file gives the outputs of torch on batches unlike the traced one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crnn_cli.files import write_atomic
 TOLERANCES: dict[Precision, float] = {
     "fp32": 5e-4,
     "fp16": 0.25,
-    "int8": math.inf,  # it is not fitted to noise, so its readings are measured instead
+    "int8": math.inf,  # it is not calibrated on noise, so its readings are measured instead
 }
 HALF_TOLERANCE = 0.1  # where only the weights were rounded to float16
 _MIN_PROBABILITY = 0.01  # no text is read from smaller ones, so their differences count for less
@@ -38,7 +38,7 @@ def prove(
     batches: Sequence[Batch],
     tolerance: float,
 ) -> float:
-    """Return the largest difference of an exported network from its source.
+    """Return the largest difference between an exported network and its source.
 
     Args:
         reference: The network that was exported.
@@ -85,8 +85,8 @@ def proof_batches(config: ModelConfig) -> list[Batch]:
 def largest_difference(reference: Forward, candidate: Forward, batches: Sequence[Batch]) -> float:
     """Return the largest relative difference of two probabilities over the true frames, 0 to 1.
 
-    The difference is relative to the larger of both, or to 0.01 where both are smaller, as the
-    logarithms of classes that are never read differ widely by rounding alone. It is NaN if a
+    The difference is relative to the larger of the two, or to 0.01 where both are smaller, as the
+    logarithms of classes that are never read differ widely by rounding alone. It is NaN if any
     probability is.
 
     Raises:
@@ -111,7 +111,7 @@ def largest_difference(reference: Forward, candidate: Forward, batches: Sequence
 
 
 def _open(content: bytes, suffix: str) -> Forward:
-    """Open a file that this process has just made as its users will open it."""
+    """Open a file that this process has just made in the way in which users will open it."""
     if suffix == ".pt2":
         return _load_pt2(content)
     with TemporaryDirectory() as folder:

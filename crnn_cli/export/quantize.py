@@ -1,8 +1,8 @@
-"""ONNX networks in fewer bits: float16 for GPUs, and int8 for CPUs that multiply integers fast.
+"""ONNX networks of lower precision: float16 for GPUs, int8 for CPUs that multiply integers fast.
 
 In int8 only the convolutions are quantised, with a scale for each channel of their weights and one
-for their activations, which is fitted to sample images. The recurrent layers and the output stay in
-float32, so that an image's text does not depend on the images beside it.
+for their activations, which is calibrated on sample images. The recurrent layers and the output
+stay in float32, so that the text of an image does not depend on the other images of its batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def file_suffix(precision: Precision) -> str:
 
 
 def to_fp16(data: bytes) -> bytes:
-    """Convert an ONNX network to float16, with inputs and outputs as they were."""
+    """Convert an ONNX network to float16, except for its inputs and outputs."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -53,7 +53,7 @@ def to_int8(data: bytes, batches: Sequence[Batch]) -> bytes:
 
     Args:
         data: The bytes of the network in float32.
-        batches: The batches that show the range of activations.
+        batches: The batches from which the range of activations is estimated.
     """
     import onnx
     from onnxruntime.quantization import (

@@ -99,7 +99,7 @@ SUFFIXES = (*_WRITERS, MODEL_SUFFIX)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the exporter's warnings about its own workings, as the proof says what matters."""
+    """Silence the exporter's warnings about its internals, as the proof shows what matters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -153,5 +153,5 @@ def _lstm_shapes(x: Tensor, states: Sequence[Tensor], *_: object) -> tuple[Tenso
 
 
 def _gru_shapes(x: Tensor, hidden: Tensor, *_: object) -> tuple[Tensor, ...]:
-    """Return empty tensors of a GRU's output shapes, as `_lstm_shapes` does of an LSTM's."""
+    """Return empty tensors of a GRU's output shapes, as `_lstm_shapes` does for an LSTM."""
     return x.new_empty((x.shape[0], x.shape[1], hidden.shape[2])), torch.empty_like(hidden)

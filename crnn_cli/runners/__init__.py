@@ -1,6 +1,6 @@
-"""Runners, which turn a batch of images into log-probabilities with the engine of a model file.
+"""Runners, which turn a batch of images into log-probabilities: one for each kind of model file.
 
-All runners have the same protocol, so that the code that reads images knows no engine.
+All runners have the same protocol, so that the code that reads images depends on no engine.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Runner(Protocol):
     Attributes:
         header: The description in the model file.
         config: The model settings of the header, which define the codec and the preprocessing.
-        device: The name of the device, for people: "cpu", "cuda:0".
-        parallel: The number of batches that are best run at once, each in a thread of the caller.
+        device: The name of the device, for messages: "cpu", "cuda:0".
+        parallel: The best number of batches to run at once, each in a thread of the caller.
         fast: Whether the model computes in bfloat16, see `load`.
     """
 
@@ -44,7 +44,7 @@ class Runner(Protocol):
             widths: (N,) the width of each image in pixels.
 
         Returns:
-            log_probs: (N, T, K) natural logarithms, meaningless beyond an image's frames.
+            log_probs: (N, T, K) natural logarithms, undefined beyond the frames of an image.
             frames: (N,) the true number of frames of each image.
         """
         ...
@@ -109,7 +109,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", fast: bool = False)
         device: The name of the device, see `crnn_cli.devices.resolve`. "auto" falls back to the CPU
             where the engine cannot use a GPU.
         fast: Whether to run a .safetensors file in bfloat16, where the device computes fast in it.
-            An image's numbers then depend, by rounding, on the images beside it.
+            The outputs for an image then depend, by rounding, on the other images of its batch.
 
     Raises:
         ModelError: The file is missing, not a model file, a .pt2, damaged or truncated.

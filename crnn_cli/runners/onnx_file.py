@@ -1,7 +1,7 @@
 """The check of ONNX files before ONNX Runtime opens them, on the wire format of protocol buffers.
 
-ONNX Runtime obeys a file. It opens the files in which tensors say their data is, runs loops that
-may never end, and allocates the sizes that are declared. So a file may contain only what
+ONNX Runtime trusts a file. It opens other files that tensors name as the place of their data, runs
+loops that may never end, and allocates the sizes that are declared. So a file may contain only what
 `crnn export` writes.
 """
 
@@ -120,7 +120,7 @@ def check(data: bytes) -> None:
     """Refuse an ONNX model that contains anything except a plain network.
 
     Raises:
-        ValueError: It does, or it is not a whole message. The error names what was found.
+        ValueError: It contains something else, which the error names, or it is not a whole message.
     """
     # A file in ONNX Runtime's own format may be a valid message at the same time.
     if data[4:8] == b"ORTM":
@@ -166,8 +166,8 @@ def _check_message(kind: str, message: memoryview) -> None:
 def _check_field(kind: str, number: int, wire_type: int, seen: set[int]) -> str:
     """Check the number and the wire type of a field, and return the name of its content.
 
-    Parsers skip fields of another wire type, and join repeated ones or take the last, so that what
-    runs would not be what is checked here.
+    Parsers skip fields of another wire type, and merge repeated ones or take the last, so that they
+    would run something other than what is checked here.
 
     Raises:
         ValueError: The field is unknown, of another wire type, or repeated.
@@ -240,7 +240,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
 
 
 def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
-    """Read an integer of seven bits a byte, lowest bits first, and return it and its end.
+    """Return the integer at `offset`, of seven bits a byte, lowest first, and its end.
 
     Raises:
         ValueError: It is cut short, or has more than 64 bits.

@@ -53,7 +53,7 @@ class OnnxRunner:
         resolved = _resolve_device(device)
         session, metadata = _open_session(path, resolved)
         if resolved != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
-            # The libraries of CUDA would not load.
+            # The CUDA libraries could not be loaded.
             if device != "auto":
                 raise DeviceError(
                     f"device {device}: ONNX Runtime cannot load its CUDA part: use --device cpu"
@@ -97,7 +97,7 @@ def _resolve_device(device: str) -> str:
 def _parallel_batches(device: str) -> int:
     """Return the number of batches to run at once.
 
-    On a CPU it is faster to run a batch on each core than to run one after the other on all cores.
+    On a CPU it is faster to run one batch on each core than each batch on all cores.
     """
     return min(_MAX_PARALLEL_BATCHES, devices.threads()) if device == "cpu" else 1
 

@@ -56,9 +56,9 @@ def default(suffixes: Sequence[str] = (".safetensors",)) -> Path | None:
 
 
 def suffixes_for(device: str) -> tuple[str, ...]:
-    """Return the suffixes of the files that are read fastest on `device`, in order of preference.
+    """Return the suffixes of the files that run fastest on `device`, in order of preference.
 
-    These are ONNX files on a CPU, for which torch need not be loaded, and 8-bit ones first if the
+    On a CPU these are ONNX files, for which torch need not be loaded, and 8-bit ones first if the
     CPU multiplies 8-bit integers fast.
 
     Raises:
