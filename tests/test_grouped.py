@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from crnn_cli.commands.grouped import build, given, grouped
+from crnn_cli.commands.grouped import build, grouped, is_given
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run(*args: str) -> tuple[int, str, list[object]]:
         outer: Outer,
         kind_given: Annotated[bool, typer.Option("--ask", help="Ask.")] = False,
     ) -> None:
-        calls.extend((name, outer, given(context, "kind"), kind_given))
+        calls.extend((name, outer, is_given(context, "kind"), kind_given))
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(command)

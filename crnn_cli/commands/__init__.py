@@ -1,1 +1,1 @@
-"""The verbs of `crnn`: a module each, with a function of the verb's name."""
+"""The verbs of `crnn`, each a module with a function of the same name."""

@@ -1,4 +1,4 @@
-"""`crnn build-lmdb`."""
+"""The command `crnn build-lmdb`."""
 
 from __future__ import annotations
 
@@ -82,17 +82,17 @@ def build_lmdb(
         append=append,
         workers=workers,
     )
-    reading = read(labels, images, format, encoding)
+    parsed = read(labels, images, format, encoding)
     console.note(
-        f"{labels or images}: read as {reading.format}, {reading.found:,} of {len(reading.rows):,}"
+        f"{labels or images}: read as {parsed.format}, {parsed.found:,} of {len(parsed.rows):,}"
         " images found"
     )
-    if reading.trimmed:
+    if parsed.trimmed:
         console.warn(
-            f"{labels}: {reading.trimmed:,} texts lost the blanks before them: "
+            f"{labels}: {parsed.trimmed:,} texts lost the blanks before them: "
             "set quotes around a text to keep them"
         )
-    building = build.Build(reading, output, options)
+    building = build.Build(parsed, output, options)
     for _ in console.progress(building, "building", len(building)):
         pass
     for leftover in building.leftovers:
@@ -135,7 +135,7 @@ def _infeasible(rows: list[Infeasible], path: Path) -> str:
 
 
 def _remedy(rows: list[Infeasible]) -> str:
-    """Return the heights that half of the rows or all need, and the backbone that most can have."""
+    """Return the heights that suffice for half of the rows and for all, and the best backbone."""
     heights = sorted(row.height for row in rows)
     median = heights[(len(rows) - 1) // 2]
     highest = heights[-1]

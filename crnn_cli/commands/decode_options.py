@@ -1,4 +1,4 @@
-"""Options of reading and decoding, which `predict`, `evaluate` and `export` share."""
+"""The options of reading and decoding that `predict`, `evaluate` and `export` share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from crnn_cli import console
 from crnn_cli.commands import options
-from crnn_cli.commands.grouped import given
+from crnn_cli.commands.grouped import is_given
 from crnn_cli.config import DecodeOptions, DecodingMethod
 from crnn_cli.reading.pipeline import ReadOptions
 from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
@@ -69,7 +69,7 @@ class ReadingOptions:
     ] = ReadOptions.second_look
 
     def read_options(self) -> ReadOptions:
-        """Return the options as the pipeline takes them."""
+        """Return the options for the reading loop."""
         return ReadOptions(
             self.batch_size, turn=self.turn, tta=self.tta, second_look=self.second_look
         )
@@ -191,15 +191,17 @@ class LexiconOptions:
 
 def chosen(context: typer.Context, *groups: DecodingOptions | LexiconOptions) -> dict[str, Any]:
     """Return the fields of `DecodeOptions` that the user gave, by name."""
-    values = {name: value for group in groups for name, value in vars(group).items()}
-    known = {option.name for option in fields(DecodeOptions)}
-    return {name: value for name, value in values.items() if name in known and given(context, name)}
+    names = {option.name for option in fields(DecodeOptions)}
+    values: dict[str, Any] = {}
+    for group in groups:
+        values |= vars(group)
+    return {name: values[name] for name in values if name in names and is_given(context, name)}
 
 
 def sources(
     models: Sequence[str], decoding: DecodingOptions, lexicons: LexiconOptions
 ) -> list[str]:
-    """Return the paths that a command reads models and texts from; no output may replace them."""
+    """Return the paths of the models and texts that a command reads; no output may replace them."""
     paths: list[str | Path | None] = [
         *(models or [os.environ.get("CRNN_MODEL") or "model.safetensors"]),
         lexicons.lexicon,
@@ -210,7 +212,7 @@ def sources(
 
 
 def announce(models: Sequence[LoadedModel], fast: bool) -> None:
-    """Tell the user which models are read with, and where `--fast` has no effect."""
+    """Tell the user which models read the images, and where `--fast` has no effect."""
     for model in models:
         runner = model.runner
         precision = ", in bfloat16" if runner.fast else ""
@@ -223,7 +225,7 @@ def announce(models: Sequence[LoadedModel], fast: bool) -> None:
 
 
 def warn_of_remarks(recognizer: Recognizer) -> None:
-    """Tell the user what of the lexicons or of the models' settings does not take effect."""
+    """Warn about the parts of the lexicons or of the models' settings that have no effect."""
     for remark in recognizer.remarks:
         console.warn(remark)
 
@@ -232,7 +234,7 @@ class LexiconRemarks:
     """The remarks about lexicons on the images of a run, by their names.
 
     Args:
-        recognizer: The recogniser with whose decoders the images are read.
+        recognizer: The recogniser that reads the images.
     """
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -255,7 +257,7 @@ class LexiconRemarks:
             self._absent.add(name)
 
     def show(self) -> None:
-        """Tell the user where no lexicon decided, and which lists are of no image."""
+        """Tell the user where no lexicon decided, and which lists belong to no image."""
         if self._unproven:
             console.note(
                 f"{len(self._unproven):,} images are unlike every word of the lexicon: theirs is"

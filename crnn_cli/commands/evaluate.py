@@ -1,4 +1,4 @@
-"""`crnn evaluate`."""
+"""The command `crnn evaluate`."""
 
 from __future__ import annotations
 
@@ -97,15 +97,15 @@ def evaluate(
     from crnn_cli.reading import evaluation
 
     read_options = reading.read_options()
-    search = decode_options.chosen(context, decoding, lexicons)
+    decode = decode_options.chosen(context, decoding, lexicons)
     datasets = data or [DataConfig.sources[0][0]]
     if predictions is not None:
         sources = decode_options.sources(model, decoding, lexicons)
         files.check_output(predictions, overwrite, [*datasets, *sources])
     readers = {reader.name: reader for reader in map(LmdbReader, datasets)}
-    models = load_models(model, reading.device, reading.fast)
-    decode_options.announce(models, reading.fast)
-    runners = [each.runner for each in models]
+    loaded = load_models(model, reading.device, reading.fast)
+    decode_options.announce(loaded, reading.fast)
+    runners = [loaded_model.runner for loaded_model in loaded]
     assets = lexicons.assets(
         evaluation.names_by_path(readers.values()) if lexicons.lexicons else {}
     )
@@ -114,9 +114,9 @@ def evaluate(
             "--tune is for one model that looks once: leave --tta out, and give one --model"
         )
     if tune:
-        recognizer = _tune(list(readers.values()), runners[0], search, assets, read_options)
+        recognizer = _tune(list(readers.values()), runners[0], decode, assets, read_options)
     else:
-        recognizer = assemble(runners, search, assets)
+        recognizer = assemble(runners, decode, assets)
     decode_options.warn_of_remarks(recognizer)
     samples: dict[str, list[Sample]] = {}
     for name, reader in readers.items():
@@ -136,7 +136,8 @@ def evaluate(
                 out.write(b"".join(rows))
     finally:  # the report is written even where the predictions cannot be
         if as_json:
-            values = {"models": [each.path for each in models], **asdict(report)}
+            paths = [loaded_model.path for loaded_model in loaded]
+            values = {"models": paths, **asdict(report)}
             files.write_stdout(row_formats.json_line(values, "the report"))
         else:
             files.write_stdout("\n".join(_lines(report)))
@@ -145,18 +146,18 @@ def evaluate(
 def _tune(
     readers: Sequence[LmdbReader],
     runner: Runner,
-    search: Mapping[str, Any],
+    decode: Mapping[str, Any],
     assets: DecodingAssets,
     read_options: ReadOptions,
 ) -> Recognizer:
-    """Return the recogniser whose language model has the weight and the bonus of least CER."""
+    """Return the recogniser whose language model has the weight and bonus with the lowest CER."""
     from crnn_cli import console
     from crnn_cli.core import metrics
     from crnn_cli.reading import evaluation
     from crnn_cli.reading.models import ModelWithDecoder
 
     searches = [
-        {**search, "lm_weight": weight, "lm_bonus": bonus}
+        {**decode, "lm_weight": weight, "lm_bonus": bonus}
         for weight in TUNED_WEIGHTS
         for bonus in TUNED_BONUSES
     ]
@@ -169,7 +170,7 @@ def _tune(
         for collected, more in zip(pairs, readings, strict=True):
             collected += more
     rates = [metrics.score(collected, resamples=1).cer.value for collected in pairs]
-    # of equal rates the first is taken, which leans least on the language model
+    # of equal rates the first is taken, which relies least on the language model
     best = decoders[rates.index(min(rates))]
     rows = [("CER, percent", *(f"bonus {bonus:g}" for bonus in TUNED_BONUSES))]
     for row, weight in enumerate(TUNED_WEIGHTS):
@@ -189,7 +190,7 @@ def _row(sample: Sample) -> bytes:
 
 
 def _warn_of_figures(report: SetReport) -> None:
-    """Tell the user what the figures of a dataset count that a reader may not expect."""
+    """Warn about samples that a reader of the figures may not expect to count."""
     from crnn_cli import console
     from crnn_cli.core.codec import show
 
@@ -216,14 +217,15 @@ def _warn_of_figures(report: SetReport) -> None:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    parts = [
-        (part.name, part.scores, part.calibration_error, part.looked_again) for part in report.sets
-    ]
-    if len(parts) > 1:
-        read_again = sum(part.looked_again * part.scores.samples for part in report.sets)
+    figures: list[tuple[str, Scores, float, float]] = []
+    read_again = 0.0
+    for part in report.sets:
+        figures.append((part.name, part.scores, part.calibration_error, part.looked_again))
+        read_again += part.looked_again * part.scores.samples
+    if len(figures) > 1:
         share = read_again / report.overall.samples
-        parts.append(("overall", report.overall, report.calibration_error, share))
-    yield from _table(parts)
+        figures.append(("overall", report.overall, report.calibration_error, share))
+    yield from _table(figures)
     if report.confusions:
         yield ""
         yield "most frequent confusions (∅: nothing)"
@@ -250,10 +252,10 @@ def _character(text: str) -> str:
     return show(text) if text else "∅"
 
 
-def _table(parts: Sequence[tuple[str, Scores, float, float]]) -> Iterator[str]:
+def _table(figures: Sequence[tuple[str, Scores, float, float]]) -> Iterator[str]:
     """Return a line of figures for each dataset, in percent, and a line of intervals below it."""
     rows = [("percent", "samples", *FIGURES.values(), "ECE", "again")]
-    for name, scores, calibration_error, looked_again in parts:
+    for name, scores, calibration_error, looked_again in figures:
         estimates = [getattr(scores, figure) for figure in FIGURES]
         values = [f"{100 * estimate.value:.2f}" for estimate in estimates]
         intervals = [

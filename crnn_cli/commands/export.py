@@ -1,4 +1,4 @@
-"""`crnn export`."""
+"""The command `crnn export`."""
 
 from __future__ import annotations
 
@@ -110,26 +110,26 @@ def export(
         output = output or Path(f"{model}{quantize.file_suffix(precision)}")
         model = source
     readers = [LmdbReader(path) for path in data]
-    search = decode_options.chosen(context, decoding)
-    exported = exporter.export(model, output, overwrite, search, precision, readers)
-    agrees = (
+    decode = decode_options.chosen(context, decoding)
+    exported = exporter.export(model, output, overwrite, decode, precision, readers)
+    agreement = (
         f"agrees with {model}: probabilities differ by at most {100 * exported.difference:.1g} %"
         " over"
     )
     if precision == "int8":
-        agrees = f"gives the frames that {model} gives for"
+        agreement = f"gives the frames that {model} gives for"
     console.note(
         f"{exported.path}: {exported.size / 1e6:.1f} MB, written by torch {exported.torch} (the"
-        f" export works with {trace.TESTED_TORCH}); {agrees} {exported.images} images in"
+        f" export works with {trace.TESTED_TORCH}); {agreement} {exported.images} images in"
         f" {exported.batches} batches of mixed widths"
     )
     if exported.remark:
         console.warn(f"{exported.path}: {exported.remark}")
     if exported.comparison:
-        _show(exported.comparison)
+        _show_comparison(exported.comparison)
 
 
-def _show(results: Sequence[PrecisionResult]) -> None:
+def _show_comparison(results: Sequence[PrecisionResult]) -> None:
     from crnn_cli.commands.columns import columns
 
     rows: list[tuple[str, ...]] = [("", "MB", "images/s", "exact %", "CER %")]

@@ -1,4 +1,4 @@
-"""Options in groups: a dataclass parameter of a command stands for an option for each field."""
+"""Groups of options: a dataclass parameter of a command stands for one option per field."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def grouped(command: Command) -> Command:
 
 
 def build(group: type[Group], values: Mapping[str, Any]) -> Group:
-    """Return the dataclass `group`, and those within it, with their fields' values by name."""
+    """Make the dataclass `group`, and the dataclasses in its fields, from values by field name."""
     hints = get_type_hints(group)
     arguments: dict[str, Any] = {}
     for option in _fields(group):
@@ -54,7 +54,7 @@ def build(group: type[Group], values: Mapping[str, Any]) -> Group:
     return group(**arguments)
 
 
-def given(context: typer.Context, name: str) -> bool:
+def is_given(context: typer.Context, name: str) -> bool:
     """Return whether the user gave the option, on the command line or in a settings file."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"

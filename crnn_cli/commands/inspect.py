@@ -1,4 +1,4 @@
-"""`crnn inspect`."""
+"""The command `crnn inspect`."""
 
 from __future__ import annotations
 
@@ -171,15 +171,15 @@ def _alphabet(characters: Iterable[str]) -> str:
     its neighbour.
     """
     shown = [_visible(character) for character in characters]
-    together = ""
-    apart = []
+    joined = ""
+    separate = []
     for text in shown:
         if len(text) > 1 or bidirectional(text) in ("R", "AL"):
-            apart.append(text)
+            separate.append(text)
         else:
-            together += text
-    apart.sort(key=len)
-    return f"{len(shown):,} characters: {' '.join(filter(None, [together, *apart]))}"
+            joined += text
+    separate.sort(key=len)
+    return f"{len(shown):,} characters: {' '.join(filter(None, [joined, *separate]))}"
 
 
 def _visible(character: str) -> str:
@@ -191,7 +191,7 @@ def _visible(character: str) -> str:
 
 
 def _printable(value: object) -> str:
-    """Return `value` as text without control characters, as a file may be a stranger's."""
+    """Return `value` as text without control characters, as files may come from anyone."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value))
 
 

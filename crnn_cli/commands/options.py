@@ -1,4 +1,4 @@
-"""Options that several verbs have, described once."""
+"""Single options that several verbs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crnn predict`."""
+"""The command `crnn predict`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import typer
 from crnn_cli import files
 from crnn_cli.commands import decode_options, options, row_formats
 from crnn_cli.commands.decode_options import DecodingOptions, LexiconOptions, ReadingOptions
-from crnn_cli.commands.grouped import given, grouped
+from crnn_cli.commands.grouped import grouped, is_given
 from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
 from crnn_cli.reading.inputs import Shard, shards
@@ -134,26 +134,29 @@ def predict(
     if rows.output is not None:
         sources = decode_options.sources(model, decoding, lexicons)
         files.check_output(
-            rows.output, rows.overwrite or rows.resume, chain(_named(inputs, rows.output), sources)
+            rows.output,
+            rows.overwrite or rows.resume,
+            chain(_input_paths(inputs, rows.output), sources),
         )
     skipped: Counter[str] = Counter()
     with (
         _opened(rows) as (out, written),
         row_format.writer(out) as write,
     ):
-        search = decode_options.chosen(context, decoding, lexicons)
-        if given(context, "nbest"):
-            search["nbest"] = nbest
-        found = shards(inputs, _stdin() if "-" in inputs else None, null, skipped)
+        decode = decode_options.chosen(context, decoding, lexicons)
+        if is_given(context, "nbest"):
+            decode["nbest"] = nbest
+        input_shards = shards(inputs, _stdin() if "-" in inputs else None, null, skipped)
         if rows.engine == "ray":
-            recognizer, recognitions = _on_cluster(
-                found, model, search, lexicons.assets(), reading, read_options
+            recognizer, recognitions = _read_on_cluster(
+                input_shards, model, decode, lexicons.assets(), reading, read_options
             )
         else:
             loaded = load_models(model, reading.device, reading.fast)
             decode_options.announce(loaded, reading.fast)
-            recognizer = assemble([each.runner for each in loaded], search, lexicons.assets())
-            items = written.rest(islice(chain.from_iterable(found), first, None, step))
+            runners = [loaded_model.runner for loaded_model in loaded]
+            recognizer = assemble(runners, decode, lexicons.assets())
+            items = written.rest(islice(chain.from_iterable(input_shards), first, None, step))
             recognitions = recognizer.recognize(items, read_options)
         decode_options.warn_of_remarks(recognizer)
         summary = _Summary(recognizer, written)
@@ -172,10 +175,10 @@ def predict(
         raise typer.Exit(1)
 
 
-def _on_cluster(
-    found: Iterable[Shard],
+def _read_on_cluster(
+    input_shards: Iterable[Shard],
     models: Sequence[str],
-    search: Mapping[str, Any],
+    decode: Mapping[str, Any],
     assets: DecodingAssets,
     reading: ReadingOptions,
     read_options: ReadOptions,
@@ -185,18 +188,18 @@ def _on_cluster(
 
     loaded = load_models(models, "cpu")
     decode_options.announce(loaded, fast=False)
-    recognizer = assemble([each.runner for each in loaded], search, assets)
-    variable = os.environ.get("CRNN_MODEL")  # which the other machines do not know
-    named = models or ([variable] if variable else [])
-    build = partial(load_and_assemble, named, search, assets, reading.fast)
-    return recognizer, ray_engine.recognize(found, build, read_options, reading.device)
+    recognizer = assemble([loaded_model.runner for loaded_model in loaded], decode, assets)
+    variable = os.environ.get("CRNN_MODEL")  # which is not set on the other machines
+    paths = models or ([variable] if variable else [])
+    build = partial(load_and_assemble, paths, decode, assets, reading.fast)
+    return recognizer, ray_engine.recognize(input_shards, build, read_options, reading.device)
 
 
 class _Summary:
-    """The counts of a run that the user is told at its end.
+    """The counts of a run that are shown at its end.
 
     Attributes:
-        count: The number of rows, with those of the run that is resumed.
+        count: The number of rows, including those of the run that is resumed.
         failed: The number of rows whose images could not be read.
     """
 
@@ -219,7 +222,7 @@ class _Summary:
             console.warn(recognition.error)
 
     def show(self, output: Path | None) -> None:
-        """Tell the user of lexicons that did not decide, rows that stay, and doubtful images."""
+        """Tell the user where no lexicon decided, which rows are kept, and what was read again."""
         from crnn_cli import console
 
         self._remarks.show()
@@ -239,7 +242,7 @@ class _Summary:
 def _stdin() -> BinaryIO:
     """Return stdin without its buffer.
 
-    Lines are seen as they come, and no lock is held if the program ends while it waits.
+    Lines are seen as they come, and no lock is held if the program ends while it waits for one.
     """
     if sys.stdin is None:
         raise ImageError("-: stdin is closed: expected paths of images")
@@ -260,8 +263,8 @@ def _parse_shard(shard: str | None) -> tuple[int, int]:
     return int(parsed[1]) - 1, int(parsed[2])
 
 
-def _named(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
-    """Yield the paths that the inputs name or match, and `output` where it would be read, too."""
+def _input_paths(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
+    """Yield the paths that the inputs name or match, and `output` if it would be read, too."""
     from crnn_cli.data.images import SUFFIXES
 
     is_input = output.suffix.lower() in {*SUFFIXES, ".parquet"}
@@ -276,10 +279,10 @@ def _named(inputs: Iterable[str], output: Path) -> Iterator[str | Path]:
 
 @contextmanager
 def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.WrittenRows]]:
-    """Open the place for rows, and read the rows that it has.
+    """Open the output for rows, and read the rows that it already has.
 
-    The place is a stream, a file that appears once it is complete, or with `--resume` a file that
-    is continued.
+    The output is stdout, a file that appears once it is complete, or with `--resume` a file that is
+    continued.
     """
     from crnn_cli import console
 
@@ -293,12 +296,12 @@ def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.Wri
     elif rows.resume:
         row_format = row_formats.row_format(output, rows.as_json, rows.resume)
 
-        def whole(file: BinaryIO) -> int:
+        def measure(file: BinaryIO) -> int:
             nonlocal written
             written = row_formats.read_rows(file, output, row_format)
             return written.size
 
-        with files.open_append(output, whole) as stream:
+        with files.open_append(output, measure) as stream:
             if written.rows or written.torn:
                 torn = (
                     "; what follows them is read again, as it may be unfinished"

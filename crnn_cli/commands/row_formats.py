@@ -1,6 +1,6 @@
-"""Formats of the rows of `predict`: how they are written, and read again by a run that resumes.
+"""Formats of the rows of `predict`, which a resumed run can read again.
 
-A new format is an entry of `FORMATS`.
+To add a format, add an entry to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crnn_cli.files import Output
 from crnn_cli.reading.inputs import Item, Remaining
 from crnn_cli.reading.results import Recognition
 
-_PARQUET_ROWS = 2**16  # rows of Parquet that are written at once
+_PARQUET_ROWS = 2**16  # rows of a Parquet file that are written at once
 _MAX_ROW_SIZE = 2**28  # bytes, far more than any row has
 _BROKEN = "the model's weights may be damaged: look at it with crnn inspect, or take another"
 
@@ -37,12 +37,12 @@ class RowFormat:
     """A format of rows.
 
     Attributes:
-        shape: The look of a row, for errors.
-        suffix: The suffix of output names that stands for the format, if any does.
+        shape: A description of a row, for errors.
         writer: A function that returns a context in which rows are written to an output.
-        parse: A function that returns the name of a row, without its newline, and whether its image
-            could not be read; it raises ValueError, KeyError or TypeError where the row is not one
-            of `predict`. None: a run cannot resume behind such rows.
+        suffix: The suffix of output names that stands for the format, if any.
+        parse: A function that returns the name in a row, given without its newline, and whether its
+            image could not be read; it raises ValueError, KeyError or TypeError if the row is not
+            one of `predict`. None: a run cannot be resumed in this format.
     """
 
     shape: str
@@ -52,19 +52,19 @@ class RowFormat:
 
 
 def row_format(output: Path | None, as_json: bool, resume: bool) -> RowFormat:
-    """Return the format that the options of `predict` ask for.
+    """Return the format that the options of `predict` request.
 
     Raises:
         UsageFault: The name of the output stands for a format that the other options exclude.
     """
-    for named in FORMATS.values():
-        if output is not None and named.suffix == output.suffix.lower():
+    for candidate in FORMATS.values():
+        if output is not None and candidate.suffix == output.suffix.lower():
             if as_json or resume:
                 raise UsageFault(
-                    f"{output}: {named.shape}, which neither has JSON lines nor can be gone on"
+                    f"{output}: {candidate.shape}, which neither has JSON lines nor can be gone on"
                     " with: leave the option"
                 )
-            return named
+            return candidate
     return FORMATS["json" if as_json else "tsv"]
 
 
@@ -80,7 +80,7 @@ def confidence(name: str, value: float, error: str | None) -> str:
 
 
 def json_line(values: Mapping[str, Any], name: str) -> str:
-    """Return JSON on one line; `name` is what an error calls the values.
+    """Return JSON on one line; errors call the values `name`.
 
     Raises:
         ModelError: A number is infinite or NaN, for which JSON has no form.
@@ -110,7 +110,7 @@ def _from_tsv(row: bytes) -> tuple[str, bool]:
 def to_json(recognition: Recognition) -> bytes:
     """Return the row of JSON lines."""
     values: dict[str, Any] = asdict(recognition)
-    del values["lexicon"]  # a remark for the end of the run, no part of the row
+    del values["lexicon"]  # a remark for the end of the run, not a part of the row
     row = {"path": values.pop("name"), **values}
     # bytes of a path that are no text become \udcXX, which JSON can carry
     return (json_line(row, recognition.name) + "\n").encode("utf-8", "backslashreplace")
@@ -134,7 +134,7 @@ def _line_writer(to_line: Callable[[Recognition], bytes], output: Output) -> Ite
 
 @contextmanager
 def _parquet_writer(output: Output) -> Iterator[Write]:
-    """Write rows by the thousand; `output` is a whole file when this ends, however it does.
+    """Write rows by the thousand; `output` is a whole file at the end, even after an exception.
 
     Raises:
         UsageFault: pyarrow is not installed.
@@ -171,14 +171,14 @@ class _ParquetTable:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, recognition: Recognition) -> None:
-        """Add a row; it is written with others."""
+        """Add a row, which is written together with others."""
         values = {**vars(recognition), "path": recognition.name}
         self._rows.append({name: _storable(values[name]) for name in self._schema.names})
         if len(self._rows) == _PARQUET_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that there are; without any, a table without rows."""
+        """Write the pending rows; if there are none at all, a table without rows."""
         import pyarrow
 
         if self._file is None:
@@ -196,22 +196,22 @@ class _ParquetTable:
 
 
 def _storable(value: object) -> object:
-    """Return text with the bytes of paths that are no text escaped, as in JSON."""
+    """Return text with undecodable bytes of paths escaped, as in JSON, and other values as is."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 class _Sink(io.RawIOBase):
-    """An output as a file that Parquet is written to."""
+    """An output as a file object for pyarrow."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
 
     def writable(self) -> bool:
-        """Return True, as pyarrow asks."""
+        """Return True, which pyarrow requires."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write the bytes, and return how many there are."""
+        """Write the bytes, and return their number."""
         whole = bytes(data)
         self._output.write(whole)
         return len(whole)
@@ -228,16 +228,16 @@ FORMATS = {
 
 @dataclass
 class WrittenRows:
-    """The rows that an output has already.
+    """The rows that an output already has.
 
     Attributes:
-        size: The size of its whole rows in bytes.
-        torn: Whether more follows, which a stopped run may have left unfinished.
+        size: The size of the whole rows in bytes.
+        torn: Whether an incomplete row follows them, as a stopped run may leave it.
         rows: The number of rows.
         failed: The number of rows whose images could not be read.
-        names: The names of the rows, with the number of rows of each.
-        last: The name of the last row, or "" without any.
-        left: The `names` that `rest` did not meet, once all its items are taken.
+        names: The names in the rows, with the number of rows for each.
+        last: The name in the last row, or "" without any row.
+        left: The `names` for which `rest` has met no item, once it has taken all items.
     """
 
     size: int = 0
@@ -270,10 +270,10 @@ class WrittenRows:
 
 
 def read_rows(file: BinaryIO, path: Path, row_format: RowFormat) -> WrittenRows:
-    """Read the rows of `file`, whose name is `path`, that a resumed run keeps.
+    """Read the whole rows of `file`, which a resumed run keeps; errors call it `path`.
 
     Raises:
-        UsageFault: The file has something other than such rows, or no whole row.
+        UsageFault: The file contains something else, or no whole row.
     """
     parse = cast(Parse, row_format.parse)
     written = WrittenRows()

@@ -1,4 +1,4 @@
-"""Settings of training runs: from the command line and `--config`, and of runs that are resumed."""
+"""Settings of training runs, from the command line, `--config`, or the run that is resumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from crnn_cli.commands.grouped import given
+from crnn_cli.commands.grouped import is_given
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
 from crnn_cli.files import write_atomic
@@ -34,7 +34,7 @@ _MAX_NAMED_KEYS = 5
 
 
 def take(context: typer.Context, path: Path | None) -> Path | None:
-    """Let the file's values stand in for options that the command line does not give.
+    """Use the values of the file for options that are not on the command line.
 
     This is the callback of `--config`.
 
@@ -50,8 +50,8 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     """Return the values of a TOML file by parameter name: `max-minutes = 8` is `--max-minutes 8`.
 
     Raises:
-        ConfigError: The file is missing or no TOML, or it has a key that is no option of the verb,
-            or a value that its option cannot take.
+        ConfigError: The file is missing or not TOML, or it has a key that is not an option of the
+            verb, or a value that its option cannot take.
     """
     table = _parse(path)
     parameters = {
@@ -136,7 +136,7 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def resolved(values: Mapping[str, Any], *configs: ModelConfig | TrainConfig) -> dict[str, Any]:
-    """Return the options for a run's settings file, as the run's configs have them."""
+    """Return the options for the settings file of a run, with the values of the run's configs."""
     kept = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
@@ -168,7 +168,7 @@ def for_resumed_run(path: Path, context: typer.Context) -> dict[str, Any]:
     saved = read(path, context)
     values = dict(context.params)
     for name, value in context.params.items():
-        chosen = given(context, name)
+        chosen = is_given(context, name)
         if name in _NO_SETTINGS or (chosen and name in _FREE_ON_RESUME):
             continue
         if chosen and value != saved.get(name, "none"):
@@ -182,13 +182,13 @@ def for_resumed_run(path: Path, context: typer.Context) -> dict[str, Any]:
 
 
 def for_new_run(context: typer.Context) -> dict[str, Any]:
-    """Return the option values of a new run, so that its settings file leaves nothing open.
+    """Return the option values of a new run, with every option resolved for its settings file.
 
     Raises:
         UsageFault: A path cannot stand in a settings file.
     """
     values = dict(context.params)
-    if values["synth"] and not given(context, "data"):
+    if values["synth"] and not is_given(context, "data"):
         values["data"] = []  # the rendered text is all the data
     for name, value in values.items():
         items = list(value) if isinstance(value, list | tuple) else [value]
@@ -218,13 +218,14 @@ def run_settings(
 ) -> training.RunSettings:
     """Return the settings that the options describe.
 
-    With `--init`, the model is as the initial model has it except where the user says otherwise.
+    With `--init`, the model settings are those of the initial model, except where the user chooses
+    others.
 
     Args:
-        context: The context of the command, which tells what the user gave.
+        context: The context of the command, which knows the options that the user gave.
         options: The options of the run.
         values: The same options by name.
-        state: The state of the run that is resumed, whose model counts; None for a new run.
+        state: The state of the run that is resumed, which determines the model; None for a new run.
         masks: The dataset of texts that is a further source with `--synth`.
     """
     from crnn_cli import checkpoint, training, weights
@@ -234,7 +235,7 @@ def run_settings(
     if state is not None:
         model = ModelConfig.from_dict(state["config"])
     elif init:
-        names = [option.name for option in fields(ModelConfig) if given(context, option.name)]
+        names = [option.name for option in fields(ModelConfig) if is_given(context, option.name)]
         chosen = {name: values[name] for name in names} | {"alphabet": ""}
         model = replace(checkpoint.read_header(weights.path(init)).config, **chosen)
     else:
@@ -245,18 +246,18 @@ def run_settings(
     if options.synthetic.synth:
         sources.append((str(masks), None))
     data = _pick(DataConfig, values, sources=tuple(sources), val=tuple(options.samples.val))
-    learning = _pick(TrainConfig, values)
-    return training.RunSettings(model, data, learning, str(init) if init else None)
+    train = _pick(TrainConfig, values)
+    return training.RunSettings(model, data, train, str(init) if init else None)
 
 
 def _pick(kind: type[Config], values: Mapping[str, Any], **settings: Any) -> Config:
-    """Return the dataclass with the values that bear its fields' names, and `settings`."""
+    """Make a config from those of `values` that are named like its fields, and `settings`."""
     picked = {name: values[name] for name in kind.__dataclass_fields__ if name in values}
     return kind(**{**picked, **settings})
 
 
 def _source(text: str) -> tuple[str, float | None]:
-    """Return path and weight of `a.lmdb:3`; a path that exists is a path."""
+    """Return the path and the weight in `a.lmdb:3`; a text that exists as a path has no weight."""
     path, colon, weight = text.rpartition(":")
     if Path(text).exists() or not colon:
         return text, None

@@ -1,4 +1,4 @@
-"""Options and progress of rendering that `crnn synth` and `crnn train --synth` share."""
+"""The options and the progress of rendering, which `crnn synth` and `crnn train --synth` share."""
 
 from __future__ import annotations
 

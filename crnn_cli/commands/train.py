@@ -1,4 +1,4 @@
-"""`crnn train`."""
+"""The command `crnn train`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _train(
     folder: training.RunFolder,
     state: dict[str, Any] | None,
 ) -> None:
-    """Train the run of the option values; those of a resumed run are its own."""
+    """Train the run that the option values describe."""
     from crnn_cli import console, training
     from crnn_cli.devices import torch_device
 
@@ -71,7 +71,7 @@ def _train(
     with training.join_processes(torch_device(options.run.device)) as world:
         if options.synthetic.synth and world.is_main:
             _render(options, folder)
-        world.broadcast(0.0)  # the others wait
+        world.broadcast(0.0)  # the other processes wait for the dataset
         prepared = training.prepare_run(run_settings, state)
         run = training.Run(run_settings, prepared, folder, world, state)
         if world.is_main and state is None:
@@ -83,7 +83,7 @@ def _train(
             console.note(_outlook(run))
         if run.ended:
             return
-        _draw(run)
+        _fit_with_progress(run)
     if world.is_main:
         console.note(f"done: {folder.model}, validation CER {run.best:.2%}")
 
@@ -104,7 +104,7 @@ def _outlook(run: training.Run) -> str:
 
 
 def _render(options: TrainOptions, folder: training.RunFolder) -> None:
-    """Draw the texts of `--synth` beside the model, unless an earlier run like it has done so."""
+    """Render the texts of `--synth` beside the model, or complete what an earlier run rendered."""
     dataset = synth_options.load()
     synthetic = options.synthetic
     assert synthetic.synth is not None
@@ -123,8 +123,8 @@ def _render(options: TrainOptions, folder: training.RunFolder) -> None:
         )
 
 
-def _draw(run: training.Run) -> None:
-    """Run the training, and show its progress."""
+def _fit_with_progress(run: training.Run) -> None:
+    """Train the run to its end, and show its progress."""
     from crnn_cli import console
     from crnn_cli.training import Note, Step, Validated, fit
 

@@ -1,4 +1,4 @@
-"""The options of `crnn train`, in groups."""
+"""The options of `crnn train`, as groups."""
 
 from __future__ import annotations
 
