@@ -2,7 +2,7 @@
 
 import crnn_cli
 for line in crnn_cli.load("model.safetensors").read(["a.png", "scans/"]):
-    print(line.name, line.text, line.confidence, line.error)
+print(line.name, line.text, line.confidence, line.error)
 """
 
 from __future__ import annotations

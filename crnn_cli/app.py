@@ -31,7 +31,7 @@ def _help(text: str) -> str:
     return re.sub(r"(?m)^(?= +\S)", "\b\n", cleandoc(text))
 
 
-_VERBS = {  # each with whether it shows its help when called without arguments
+_VERBS = {  # each verb, and whether it shows its help when called without arguments
     "build-lmdb": True,
     "synth": True,
     "train": False,

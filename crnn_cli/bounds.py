@@ -8,36 +8,41 @@ from typing import get_args
 from crnn_cli.errors import UsageFault
 
 
-def one_of(name: str, value: object, kind: object) -> None:
-    """Refuse a value that a `Literal` does not list.
+def one_of(name: str, value: object, choices: object) -> None:
+    """Refuse a value that the `Literal` type `choices` does not list.
 
     Raises:
         UsageFault: The value is not one of them.
     """
-    if value not in get_args(kind):
-        raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, get_args(kind)))}")
+    values = get_args(choices)
+    if value not in values:
+        raise UsageFault(f"{name} is {value!r}: take one of {', '.join(map(str, values))}")
 
 
-def within(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Refuse a number that is outside `least` to `most` (both included) or not finite.
+def within(name: str, value: float, minimum: float, maximum: float = math.inf) -> None:
+    """Refuse a number that is not between `minimum` and `maximum` (both included) or not finite.
 
     Raises:
         UsageFault: The number is outside, infinite or NaN.
     """
-    if not (least <= value <= most and value < math.inf):
-        raise UsageFault(f"{name} is {value}: take {_bounds(least, most)}")
+    if not (minimum <= value <= maximum and value < math.inf):
+        raise UsageFault(f"{name} is {value}: take {_bounds(minimum, maximum)}")
 
 
-def rising(name: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
-    """Refuse a pair that is not two rising numbers within `least` to `most`.
+def rising(
+    name: str, values: tuple[float, float], minimum: float, maximum: float = math.inf
+) -> None:
+    """Refuse a pair of numbers that is not a range between `minimum` and `maximum`.
 
     Raises:
-        UsageFault: The pair is not such a range.
+        UsageFault: The first number is greater than the second, or one of them is outside.
     """
     low, high = values
-    if not least <= low <= high <= most:
-        raise UsageFault(f"{name} is {low}, {high}: take {_bounds(least, most)}, the lesser first")
+    if not minimum <= low <= high <= maximum:
+        raise UsageFault(
+            f"{name} is {low}, {high}: take {_bounds(minimum, maximum)}, the lesser first"
+        )
 
 
-def _bounds(least: float, most: float) -> str:
-    return f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+def _bounds(minimum: float, maximum: float) -> str:
+    return f"{minimum:g} to {maximum:g}" if math.isfinite(maximum) else f"at least {minimum:g}"

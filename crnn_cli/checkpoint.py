@@ -1,8 +1,8 @@
 """Model files: one complete safetensors file each, which is read without executing anything in it.
 
-The tensors are the model's state. The header's metadata carries, under the key `crnn`, JSON with
-the format number, the `ModelConfig`, the training record and the decoder settings. A file that is
-something else, damaged or of a later format is refused by name.
+The tensors are the model's state. The header's metadata holds, under the key `crnn`, JSON with the
+format number, the `ModelConfig`, the training record and the decoder settings. A file that is
+something else, damaged or of a later format is refused with an error that says so.
 
 Nothing in a file is trusted. Every type and bound is checked, and the tensors are compared with the
 network that the description needs before memory is allocated for either.
@@ -56,8 +56,8 @@ class Header:
 
     Attributes:
         config: The settings from which the model is built.
-        record: The training record: settings, data, steps and validation figures. It is for people,
-            and nothing depends on it.
+        record: The training record: settings, data, steps and validation figures. It informs
+            people, and nothing depends on it.
         decode: The decoder settings, which users may override.
     """
 
@@ -66,7 +66,7 @@ class Header:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
 
     def to_json(self) -> str:
-        """Return the JSON text that model files and exported files carry."""
+        """Return the JSON text that model files and exported files contain."""
         values = {"format": FORMAT, "config": self.config.to_dict(), "record": self.record}
         if self.decode != DecodeOptions():
             values["decode"] = asdict(self.decode)
@@ -78,10 +78,10 @@ class Header:
 
         Args:
             text: The text.
-            where: The path of the file that carries it, for messages.
+            where: The path of the file that contains it, for messages.
 
         Raises:
-            ModelError: The text is not such a text, or is of a later format.
+            ModelError: The text is not a header, or is of a later format.
         """
         try:
             return cls._from_values(_parse_json(text), where)
@@ -100,7 +100,7 @@ class Header:
 
     @classmethod
     def _from_values(cls, values: dict[str, Any], where: str | os.PathLike[str]) -> Header:
-        """Make a header of a JSON object. `from_json` turns all errors into ModelErrors."""
+        """Make a header from a JSON object; `from_json` turns all errors into ModelErrors."""
         version = values["format"]
         if type(version) is not int or version != FORMAT:
             raise ModelError(
@@ -118,8 +118,8 @@ class Header:
 def _check_decoding(config: ModelConfig, decode: DecodeOptions) -> None:
     """Refuse an alphabet or decoder settings with which no text can be read.
 
-    A language model must be named and not be a path, so that a stranger's file cannot choose which
-    file is opened here.
+    A language model must be a name and not a path, so that a model file from someone else cannot
+    choose which file is opened here.
 
     Raises:
         UsageFault: The alphabet or a setting is unusable.
@@ -166,7 +166,7 @@ def check_regular(path: Path) -> None:
 
 
 def check_model_file(path: Path) -> None:
-    """Refuse a path that cannot be a model file's.
+    """Refuse a path that cannot be that of a model file.
 
     Raises:
         ModelError: The path does not exist or is not a regular file.
@@ -180,7 +180,7 @@ def check_model_file(path: Path) -> None:
 
 
 def _unreadable(path: Path, fault: OSError) -> ModelError:
-    """Make the error that says why a model file cannot be read."""
+    """Return the error that says why a model file cannot be read."""
     return ModelError(f"{path}: {fault.strerror}: give a model file that can be read")
 
 
@@ -231,8 +231,7 @@ def _parse_tensor_entries(entries: Mapping[str, Any]) -> tuple[dict[str, TensorE
     """Return the descriptions of the tensors in a header, and the bytes that they take together.
 
     Raises:
-        ValueError, KeyError, TypeError: An entry is malformed, or the tensors do not lie one behind
-            the other.
+        ValueError, KeyError, TypeError: An entry is malformed, or the tensors are not contiguous.
     """
     tensors: dict[str, TensorEntry] = {}
     offset = 0
@@ -284,7 +283,7 @@ def _is_nested_within(value: object, levels: int) -> bool:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dict of a JSON object's pairs, and raise ValueError if a key is there twice."""
+    """Return the pairs of a JSON object as a dict, and raise ValueError if a key occurs twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a name stands there twice")

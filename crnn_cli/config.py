@@ -79,12 +79,13 @@ class ModelConfig:
         rnn: The kind of the recurrent layers.
         layers: The number of recurrent layers, 1 to 8; None stands for the backbone's default in
             `crnn_cli.core.backbone_specs`.
-        units: The number of units of each recurrent layer, 1 to 4096; None likewise.
+        units: The number of units of each recurrent layer, 1 to 4096; None as for `layers`.
         dropout: The dropout probability before each recurrent layer and the head.
         normalization: The Unicode form of texts; see `crnn_cli.core.codec.Codec`.
         direction: The base direction of texts; see `crnn_cli.core.codec.Codec`.
         case: "lower" if texts are lower-cased; see `crnn_cli.core.codec.Codec`.
-        mean, std: Pixels enter the network as (pixel / 255 - mean) / std.
+        mean: The mean of pixels: they enter the network as (pixel / 255 - mean) / std.
+        std: The standard deviation of pixels.
         temperature: The divisor of log-probabilities before a confidence is computed.
     """
 
@@ -142,14 +143,14 @@ class ModelConfig:
         return Scaling(self.height, self.minimum_width, self.widen_below)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it is kept in a model file."""
+        """Return the settings as plain data, as a model file stores them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Return the configuration of which `to_dict` gave the values.
+        """Return the configuration for values from `to_dict`.
 
-        Files from before `widen_below` existed do not have it; images are not widened for them.
+        Old files lack `widen_below`; images are not widened for their models.
 
         Raises:
             UsageFault: A setting is unknown or cannot be used.
@@ -157,7 +158,7 @@ class ModelConfig:
         settings = {"widen_below": 0, **values}
         alphabet = settings.get("alphabet")
         if isinstance(alphabet, str) and (found := _UNPRINTABLE.search(alphabet)):
-            # whoever reads a file cannot change its alphabet, so there is no remedy to name
+            # the reader of a file cannot change its alphabet, so the message has no remedy
             raise UsageFault(f"its alphabet has U+{ord(found[0]):04X}, which no image shows")
         return from_plain(cls, settings, "model settings")
 
@@ -167,9 +168,9 @@ class DataConfig:
     """The data that a model learns from.
 
     Attributes:
-        sources: The path and the weight of each training set. Where any set has a weight, draws are
-            shared out by weight (None counts as 1) whatever the sizes of the sets; where none has,
-            every sample is drawn equally often.
+        sources: The path and the weight of each training set. If any set has a weight, samples are
+            drawn in proportion to the weights (None counts as 1) whatever the sizes of the sets; if
+            none has, every sample is drawn equally often.
         val: The paths of the validation sets; without any, a part of the training sets is split off
             by a hash of the images.
         val_fraction: The share that is split off, 0 to 0.5.
@@ -211,22 +212,24 @@ class TrainConfig:
     always annealed at the end.
 
     Attributes:
-        epochs, steps, max_minutes: The limits of the run; None sets no limit.
+        epochs: The greatest number of passes over the data; None sets no limit.
+        steps: The greatest number of steps; None sets no limit.
+        max_minutes: The greatest duration in minutes; None sets no limit.
         batch_size: The number of images of a step, over all processes and micro-batches.
         optimizer: The optimizer.
         lr: The highest learning rate; None stands for the optimizer's default.
         weight_decay: The weight decay of the convolutions and the head.
-        clip: The bound of the gradient's norm.
+        clip: The greatest norm of the gradient.
         schedule: The shape of the learning rate after the warm-up.
         warmup: The fraction of the run in which the rate rises linearly, 0 to 1.
-        ema: The decay of the running mean of the weights, which is validated and saved; 0 turns it
-            off.
-        shortcut: The weight of a second CTC loss, on classes read off the convolutional features
-            without the recurrent layers, which keeps characters where they stand in the image
-            (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
-        flat_start: The number of steps, at most a fifth of the run, in which a third and waning
+        ema: The decay of the moving average of the weights, which is validated and saved; 0 turns
+            it off.
+        shortcut: The weight of a second CTC loss, on classes predicted from the convolutional
+            features without the recurrent layers, which aligns characters with their places in the
+            image (Retsinas et al., arXiv 2404.11339, the "CTC shortcut").
+        flat_start: The number of steps, at most a fifth of the run, in which a third, decreasing
             loss spreads the labels evenly over the image
-            (`crnn_cli.core.ctc.flat_start_loss`); 0 turns it off, as `--init` does by itself.
+            (`crnn_cli.core.ctc.flat_start_loss`); 0 turns it off, as `--init` does by default.
         loss: "ctc", or "focal": loss * (1 - exp(-loss))^2.
         precision: The precision of the forward pass; "auto" is bf16 where the device supports it,
             else fp32.
@@ -294,8 +297,8 @@ class DecodeOptions:
     """The way in which log-probabilities become text.
 
     Attributes:
-        decoder: Greedy decoding or beam search; None is greedy, or beam search where anything below
-            needs it.
+        decoder: Greedy decoding or beam search; None stands for greedy decoding, or for beam search
+            where another option needs it.
         beam: The number of prefixes kept for each image, 1 to 10,000.
         nbest: The number of readings of each image, best first; at most `beam`.
         allow: The only characters that may be read; None allows all.
@@ -305,18 +308,18 @@ class DecodeOptions:
         outside: The cost of a text that is not in the lexicon, in natural logarithms, 0 or more;
             None allows no such text. It needs a lexicon.
         delta: The largest number of edits between a word of the lexicon and the reading without
-            one, 0 or more. Only such words are considered, and where there is none the reading
-            stays; None considers every word. It needs a lexicon.
+            one, 0 or more. Only such words are considered, and if there is none, the reading is
+            kept; None considers every word. It needs a lexicon.
         ignore_case: Whether the words of the lexicon may be read in capitals and small letters
             alike. It needs a lexicon.
-        lm: The language model: a file, or the name of one that comes with this package; None is
-            none.
+        lm: The language model: a file, or the name of one that comes with this package; None for
+            no language model.
         lm_weight: The weight of its log-probabilities relative to those of the image, 0 or more.
         lm_bonus: The bonus for every character, in natural logarithms, as language models favour
             short texts.
-        lm_sure: The confidence, 0 to 1, from which a greedy reading stays without the language
-            model, as an empty one does. It holds where nothing else limits the text and neither
-            beam search nor several readings are asked for.
+        lm_sure: The confidence, 0 to 1, from which a greedy reading is kept without the language
+            model, as an empty reading is. It has an effect only where nothing else limits the text
+            and neither beam search nor several readings are requested.
     """
 
     decoder: DecodingMethod | None = None
@@ -352,18 +355,18 @@ class DecodeOptions:
                 " beam"
             )
 
-    def resolved(self, chosen: Mapping[str, Any], lexical: bool = False) -> DecodeOptions:
-        """Return these options of a model's file with those that the user has chosen instead.
+    def resolved(self, chosen: Mapping[str, Any], has_lexicon: bool = False) -> DecodeOptions:
+        """Return these options of a model's file, replaced by those that the user has chosen.
 
-        A language model that the file names is for readings that nothing else limits. It is left
-        out where a lexicon, characters, a pattern or a decoder are chosen, unless it is, too.
+        The language model of the file is for readings that nothing else limits. It is left out if
+        the user has chosen a lexicon, characters, a pattern or a decoder, but no language model.
 
         Args:
             chosen: The user's options by name.
-            lexical: Whether there is a lexicon.
+            has_lexicon: Whether there is a lexicon.
         """
         options = self
-        if lexical or not chosen.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
+        if has_lexicon or not chosen.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
             options = replace(options, lm=None)
         if options.decoder == "greedy" and chosen:
             options = replace(options, decoder=None)

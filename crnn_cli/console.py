@@ -1,6 +1,6 @@
 """Output for people, on stderr: notes, warnings, errors, tables and progress bars.
 
-This is the only module that uses rich and tqdm. Data goes to stdout and does not pass here.
+This is the only module that uses rich and tqdm. Data goes to stdout, and not through this module.
 Progress bars are hidden where stderr is not a terminal.
 """
 
@@ -34,7 +34,7 @@ def warn(message: str) -> None:
 
 
 def error(message: str) -> None:
-    """Print the error for which the command ends."""
+    """Print the error that ends the command."""
     _print(message, "error: ", "bold red")
 
 
@@ -53,9 +53,9 @@ def _print(message: str, prefix: str = "", style: str = "") -> None:
 
 
 def _write(text: str) -> None:
-    """Write a line above a progress bar that may be shown.
+    """Write a line, above the progress bar if one is shown.
 
-    No work stops because stderr is full or closed.
+    The program does not stop if stderr is full or closed.
     """
     from tqdm import tqdm
 
@@ -71,7 +71,7 @@ _console: Console | None = None
 
 
 def _stderr() -> Console:
-    """Return rich's console for the present stderr."""
+    """Return rich's console for the current stderr."""
     global _console
     if _console is None or _console.file is not sys.stderr:
         from rich.console import Console
@@ -130,7 +130,7 @@ class Meter:
 
     Args:
         description: The text in front of the bar.
-        shown: Whether this process shows the bar. Of several processes, one does.
+        shown: Whether this process shows the bar, as only one of several processes does.
     """
 
     def __init__(self, description: str, shown: bool = True) -> None:

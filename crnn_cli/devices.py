@@ -1,4 +1,4 @@
-"""Devices of this machine by name, and their number; CUDA is found by its driver, without torch."""
+"""The devices of this machine and their names; CUDA is found by its driver, without torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def threads() -> int:
 def limit_threads() -> None:
     """Lower the numbers of threads in the environment to one for each core.
 
-    Libraries obey these variables, however great the numbers are, from the moment they are loaded.
+    Libraries read these variables when they are loaded, and obey even numbers far too great.
     """
     for name in _THREAD_VARIABLES:
         requested = _thread_count(os.environ.get(name, ""))
@@ -63,9 +63,10 @@ def _thread_count(value: str) -> int | None:
 
 @cache
 def multiplies_int8() -> bool:
-    """Tell whether the CPU multiplies 8-bit integers fast and without saturation.
+    """Return whether the CPU multiplies 8-bit integers fast and without saturation.
 
-    It does by VNNI on x86, and by dot products on ARM. Windows and Intel Macs do not say: False.
+    It does so with VNNI on x86, and with dot products on ARM. The result is False on Windows and on
+    Intel Macs, which do not report it.
     """
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
@@ -91,7 +92,7 @@ def cuda_devices() -> int:
 
 
 def has_mps() -> bool:
-    """Tell whether this is a Mac with an Apple GPU."""
+    """Return whether this is a Mac with an Apple GPU."""
     return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
@@ -160,9 +161,9 @@ def torch_device(device: str = "auto") -> torch.device:
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Tell whether bfloat16 is fast on a device.
+    """Return whether bfloat16 is fast on a device.
 
-    It is with AVX-512 BF16 or AMX on a CPU, and on NVIDIA's GPUs since Ampere.
+    It is fast on CPUs with AVX-512 BF16 or AMX, and on NVIDIA's GPUs since Ampere.
     """
     import torch
 

@@ -1,19 +1,19 @@
-"""Errors that a user can cause and mend, as a tree.
+"""Errors that a user can cause and fix, as a tree.
 
-    CrnnError                 base of all; the boundary in `main` prints it on stderr and exits with
-    `exit_code` ├── UsageFault            an option's value cannot be used here (exit 2)
+    CrnnError                 base of all; `main` prints it on stderr and exits with its `exit_code`
+    ├── UsageFault            an option's value cannot be used here (exit 2)
     │   └── DeviceError       a device that this machine lacks
-    ├── ConfigError           a configuration file that cannot be taken
-    ├── LabelError            a label file or a label that cannot be taken
+    ├── ConfigError           a configuration file that cannot be used
+    ├── LabelError            a label file or a label that cannot be used
     │   └── AlphabetError     characters that the alphabet lacks
     ├── ImageError            an image that cannot be decoded
     ├── StoreError            a dataset that is missing, damaged, empty or in the way
     ├── ModelError            a model file that is missing, damaged, foreign or in the way
-    ├── TrainingError         training that cannot start or go on
-    ├── SynthesisError        rendering that cannot go on
+    ├── TrainingError         training that cannot start or continue
+    ├── SynthesisError        rendering that cannot continue
     ├── ExportError           an export that failed or does not agree with its source
     ├── OutputError           an output file or stdout that is in the way or cannot be written
-    └── Interrupted           a signal asked the run to end; the state is saved (exit 128 + signal)
+    └── Interrupted           a signal that ends the run; the state is saved (exit 128 + signal)
 
 A message says what is wrong, where, and what to do next:
 `labels.tsv:12: expected path<TAB>text, got 1 field`.
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 
 class CrnnError(Exception):
-    """The base of every error that a user can cause and mend."""
+    """The base of every error that a user can cause and fix."""
 
     exit_code = 1
 

@@ -79,7 +79,7 @@ def _check_unlocked(path: Path) -> None:
 
 
 def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
-    """Tell whether `path` is the file `source`, or the data or lock file of that dataset."""
+    """Return whether `path` is the file `source`, or the data or lock file of that dataset."""
     for file in (source, os.path.join(source, "data.mdb"), os.path.join(source, "lock.mdb")):  # noqa: PTH118
         with suppress(OSError, ValueError):
             # Path.samefile would make a Path of every input.
@@ -89,7 +89,7 @@ def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    """Tell whether `path` is a device, a pipe, or an open file that is named by its descriptor."""
+    """Return whether `path` is a device, a pipe, or an open file named by its descriptor."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # a missing or impossible path is no stream either
@@ -185,7 +185,7 @@ def open_atomic(
         path: The name of the file.
         on_partial: If given, what was written before an exception is kept in a hidden file beside
             `path`, and this function is called with that file; otherwise nothing is kept.
-        overwrite: Whether to replace a file that another program has made meanwhile.
+        overwrite: Whether to replace a file that another program has made in the meantime.
 
     Raises:
         OutputError: The file cannot be written.
@@ -266,7 +266,7 @@ def _remove_leftovers(target: Path) -> None:
 def open_append(
     path: str | os.PathLike[str], measure: Callable[[BinaryIO], int]
 ) -> Iterator[Output]:
-    """Open a file to append behind its first bytes; a missing file is created.
+    """Open a file to append after its first bytes; a missing file is created.
 
     Args:
         path: The name of the file.

@@ -101,7 +101,7 @@ class DatasetSummary:
         path: The path of the dataset.
         samples: The number of samples.
         empty: The number of samples with an empty label.
-        characters: The number of times each character is in the labels, in the default
+        characters: The number of times each character occurs in the labels, in the default
             normalisation.
         lengths: (n,) the number of characters of each label.
         widths: (n,) the width in pixels of each image at the default height.
@@ -131,7 +131,7 @@ class DatasetSummary:
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:
-    """Return whether `path` has the suffix of a model file. If not, it is taken for a dataset."""
+    """Return whether `path` has the suffix of a model file; if not, it is a dataset."""
     return Path(path).suffix in MODEL_SUFFIXES
 
 
@@ -242,7 +242,7 @@ def summarize_dataset(reader: LmdbReader) -> DatasetSummary:
 
 
 def _value_counts(numbers: NDArray[np.int64]) -> dict[int, int]:
-    """Return the number of times each value is in an array."""
+    """Return the number of times each value occurs in an array."""
     values, counts = np.unique(numbers, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 

@@ -67,7 +67,7 @@ def build(
     Args:
         sources: UTF-8 text files, in which each line is a text, and datasets, in which each label
             is one.
-        output: The file to write. It is packed if its name ends in .npz, and in ARPA form if not.
+        output: The file to write. It is packed if its name ends in .npz, else it has the ARPA form.
         order: The length of the longest n-grams. See `ngrams.estimate`.
         prune: The threshold below which n-grams are left out. See `ngrams.estimate`.
         overwrite: Whether an existing file may be replaced.
@@ -91,7 +91,7 @@ def build(
 
 
 def read(path: str | os.PathLike[str]) -> NgramModel:
-    """Read a language model from a file in either form, or one of this package by its name.
+    """Read a language model from a file of either form, or one of this package by its name.
 
     Raises:
         ModelError: The file cannot be read, is not a language model, or is damaged.
@@ -160,7 +160,7 @@ def _unpack(data: bytes, path: Path) -> NgramModel:
     """Read the bytes of a packed file.
 
     Raises:
-        ModelError: They are not such a file's, or it is damaged.
+        ModelError: They are not those of a packed file, or it is damaged.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -262,7 +262,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
 
 
 def _lines(source: Path) -> list[str]:
-    """Return the texts of a source that are not empty, with white space reduced to single spaces.
+    """Return the texts of a source that are not empty, with runs of white space as single spaces.
 
     Raises:
         UsageFault: The source is not a text.

@@ -79,13 +79,13 @@ class PathLock:
     def release(self) -> None:
         """Release the lock if it is held."""
         descriptor = self._descriptor
-        # Forgotten first: after a signal between the two steps, it would be closed a second time.
+        # Reset first, because a signal between the two steps would lead to a second closing.
         self._descriptor = None
         if descriptor is not None:
             os.close(descriptor)
 
     def is_on(self, path: Path) -> bool:
-        """Tell whether `path` still names the locked file; True where nothing could be locked."""
+        """Return whether `path` still names the locked file; True where nothing could be locked."""
         if self._descriptor is None:
             return True
         return os.path.samestat(os.fstat(self._descriptor), path.stat())

@@ -13,27 +13,27 @@ T = TypeVar("T")
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
-# A short form of any value of a file: nested lists may repeat one another without end.
+# A short form of any value for messages, as a file may nest lists without end.
 short = _brief.repr
 
 
-def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
+def from_plain(kind: type[T], values: Mapping[str, Any], noun: str) -> T:
     """Make a dataclass from plain data such as JSON, without ignoring or converting anything.
 
     Args:
         kind: The dataclass.
         values: The values of its fields by name.
-        what: The name of the fields in messages, in the plural.
+        noun: The word for the fields in messages, in the plural.
 
     Raises:
         UsageFault: A field is unknown, has another type than its annotation, or an unusable value.
     """
     if not isinstance(values, Mapping):
-        raise UsageFault(f"the {what} are {short(values)}, not names and values")
+        raise UsageFault(f"the {noun} are {short(values)}, not names and values")
     hints = get_type_hints(kind)
     unknown = set(values) - set(hints)
     if unknown:
-        raise UsageFault(f"unknown {what}: {', '.join(map(short, sorted(unknown)[:5]))}")
+        raise UsageFault(f"unknown {noun}: {', '.join(map(short, sorted(unknown)[:5]))}")
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise UsageFault(
@@ -46,9 +46,9 @@ def from_plain(kind: type[T], values: Mapping[str, Any], what: str) -> T:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Tell whether a value is of an annotated type.
+    """Return whether a value is of an annotated type.
 
-    An integer also is a floating-point number; `true` is neither.
+    An integer is a floating-point number, too; a boolean is neither.
     """
     arguments = get_args(hint)
     if get_origin(hint) in (Union, UnionType):

@@ -96,7 +96,7 @@ def prefetch(
         ended.set()
         budget.give_back(1, 2**60)
         pool.shutdown(wait=False, cancel_futures=True)
-        while not futures.empty():  # so that the feeder can go on and notice the end
+        while not futures.empty():  # so that the feeder can continue and notice the end
             futures.get()
 
 
@@ -115,7 +115,7 @@ def _feed(
             if ended.is_set():
                 return
         futures.put(None)
-    except BaseException as fault:  # of any kind: it is the consumer's to handle
+    except BaseException as fault:  # of any kind, as the consumer handles it
         failed: Future[Result] = Future()
         failed.set_exception(fault)
         futures.put(failed)

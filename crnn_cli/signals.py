@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM. The first one unwinds the work in progress, and a later one ends at once."""
+"""SIGINT and SIGTERM: the first one unwinds the work in progress, a later one ends it at once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-# A terminal and a launcher may both send a signal for one request of the user.
+# A terminal and a launcher may both send a signal when the user stops a run once.
 SAME_REQUEST_SECONDS = 1.0
 
 
 class SignalHandler:
     """The handler of both signals.
 
-    It raises KeyboardInterrupt or SystemExit, so that outputs are completed, named or removed. In
-    an import, where an exception would be lost or turned into another one, it ends the process
-    instead, as no work is in progress there that a kill would harm.
+    It raises KeyboardInterrupt or SystemExit, so that outputs are completed, named or removed.
+    During an import, where an exception could be lost or turned into another one, it ends the
+    process instead, as no work is in progress that could be harmed.
 
     Attributes:
         signum: The number of the signal that came first, or 0.

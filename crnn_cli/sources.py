@@ -16,8 +16,8 @@ _MAX_PIPE_BYTES = 1_000_000_000
 def stat_regular(path: str | os.PathLike[str]) -> os.stat_result:
     """Return the status of a file that is to be read.
 
-    A pipe, a socket or a device is refused, because reading it might block, except one that was
-    opened for this process: /dev/stdin, or /dev/fd/63, which the shell makes of <(...).
+    A pipe, a socket or a device is refused, because reading it might block, unless it was opened
+    for this process: /dev/stdin, or /dev/fd/63, which the shell makes from <(...).
 
     Raises:
         OSError: The file cannot be accessed or is refused.
@@ -30,7 +30,7 @@ def stat_regular(path: str | os.PathLike[str]) -> os.stat_result:
 
 
 def _is_inherited(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path, however it is spelled, names a file that was opened for this process."""
+    """Return whether a path, in any spelling, names a file that was opened for this process."""
     # pathlib would keep ".." and two slashes at the start.
     name = "/" + os.path.abspath(path).lstrip("/")  # noqa: PTH100
     return name == "/dev/stdin" or name.startswith(("/dev/fd/", "/proc/self/fd/"))

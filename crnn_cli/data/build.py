@@ -1,7 +1,7 @@
 """Building of datasets: images are verified and stored with their labels, or rejected with a cause.
 
 build = Build(labels, Path("dataset.lmdb"), BuildOptions())
-for row in build: ...             # does the work; afterwards the dataset is complete
+for row in build: ...         # does the work; afterwards the dataset is complete
 build.stored, build.rejected, build.infeasible
 """
 
