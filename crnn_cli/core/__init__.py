@@ -1,1 +1,1 @@
-"""The core: the model, its codec, its losses and its decoders. It knows no files and no clock."""
+"""The core: the model, its codec, its losses and its decoders. It uses no files and no clock."""

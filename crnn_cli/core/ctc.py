@@ -28,8 +28,9 @@ def ctc_loss(
     Returns:
         (N,) losses in nats; inf where the frames are fewer than `minimum_frames(labels)`.
     """
-    if log_probs.device.type == "mps":  # not every torch has the loss there
-        log_probs, labels = log_probs.cpu(), labels.cpu()
+    if log_probs.device.type == "mps":  # not every version of torch has the loss there
+        log_probs = log_probs.cpu()
+        labels = labels.cpu()
     steps = log_probs.float().transpose(0, 1)  # (T, N, K)
     loss = F.ctc_loss(steps, labels, frames, lengths, blank=BLANK, reduction="none")
     return loss * (1 - (-loss).exp()).square() if focal else loss
@@ -38,10 +39,11 @@ def ctc_loss(
 def flat_start_loss(log_probs: Tensor, frames: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
     """Return the cross-entropy with labels that are spread evenly over the frames of each image.
 
-    The frames between the labels are blank. CTC starts slowly: every alignment counts alike, and a
-    recurrence learns the order of the labels long before the features learn their shapes. Evenly
-    spread labels are wrong by a little and right on average, which is how hidden Markov models are
-    started too (uniform segmentation, the "flat start"). The arguments are those of `ctc_loss`.
+    The frames between the labels are blank. CTC starts slowly: every alignment counts equally, and
+    the recurrent layers learn the order of the labels long before the features learn their shapes.
+    Evenly spread labels are a little wrong but right on average; hidden Markov models are started
+    in this way, too (uniform segmentation, the "flat start"). The arguments are those of
+    `ctc_loss`.
 
     Returns:
         (N,) sums over the frames of each image, in nats.

@@ -70,9 +70,9 @@ def _columns(pattern: Sequence[Hashable], text: Sequence[Hashable]) -> Iterator[
 
     Bit i tells whether the distance rises (first set) or falls (second set) by one from row i to
     row i + 1; row 0 of column j is j. Myers, "A fast bit-vector algorithm for approximate string
-    matching based on dynamic programming", JACM 46 (1999), as put by Hyyrö, "A bit-vector algorithm
-    for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing 10 (2003), on
-    Python's integers of any length.
+    matching based on dynamic programming", JACM 46 (1999), in the form of Hyyrö, "A bit-vector
+    algorithm for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing 10
+    (2003), on Python's integers of any length.
     """
     positions: dict[Hashable, int] = {}
     for i, item in enumerate(pattern):
@@ -143,7 +143,7 @@ def score(pairs: Iterable[tuple[str, str]], resamples: int = 1000, seed: int = 0
 
 
 def _counts(reference: str, reading: str) -> tuple[float, ...]:
-    """Return what a sample adds to each sum.
+    """Return the contribution of a sample to each sum.
 
     The sums are samples, exact, alphanumeric, distance, characters, word distance, words, and
     normalised distance.

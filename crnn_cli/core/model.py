@@ -17,8 +17,8 @@ from crnn_cli.core.backbone_specs import feature_height, frames
 class CRNN(nn.Module):
     """The network from images of text lines to the log-probabilities of the classes of each frame.
 
-    The output for an image does not depend on the images beside it: see `crnn_cli.core.padding` for
-    the convolutions, and `Recurrent` for the direction that reads from the right.
+    The output for an image does not depend on the other images of its batch: see
+    `crnn_cli.core.padding` for the convolutions, and `Recurrent` for the backward direction.
 
     Attributes:
         feature_size: The length F of the vector of a frame before the recurrent layers.
@@ -50,7 +50,7 @@ class CRNN(nn.Module):
             widths: (N,) int64, the width of each image in pixels, 1 to W.
 
         Returns:
-            log_probs: (N, T, K) float32, natural logarithms; meaningless beyond an image's frames.
+            log_probs: (N, T, K) float32, natural logarithms; undefined beyond an image's frames.
             frames: (N,) int64, the true length of each image.
         """
         return self.sequence(*self.features(images, widths))

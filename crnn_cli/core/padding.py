@@ -4,9 +4,9 @@ The convention of the whole network is that columns beyond the width of an image
 an image meets the zero padding of a convolution there. So a layer that keeps these columns zero,
 and keeps them out of its statistics, gives an image the same features whatever stands beside it.
 
-`run` has a rule for each kind of layer that keeps this up, and refuses other kinds. A convolution
-without bias is followed by its norm, which sets the padding to zero again for both. A max pooling
-follows a ReLU, so that zero is as good as the minus infinity with which it pads.
+`run` has a rule for each kind of layer that maintains this convention, and refuses other kinds. A
+convolution without bias is followed by its norm, which sets the padding to zero again for both. A
+max pooling follows a ReLU, so that zero is as good as the minus infinity with which it pads.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crnn_cli.config import ModelConfig, Scaling
 from crnn_cli.core.backbone_specs import Length, frames
 
-_MAX_WIDENING = 2  # the most times its natural width that a narrow image is widened to
+_MAX_WIDENING = 2  # the greatest factor by which a narrow image is widened
 
 
 def scaled_width(width: Length, height: Length, scaling: Scaling) -> Length:
@@ -22,8 +22,8 @@ def widened(width: Length, scaling: Scaling) -> Length:
 
     Crops of words that are about as wide as high would give CTC hardly more frames than they have
     characters, so an image narrower than `widen_below` is widened to it, but never to more than
-    twice its width, which would make single letters unrecognisable. What is then still narrower
-    than `minimum_width` is stretched to that.
+    twice its width, which would make single letters unrecognisable. An image that is then still
+    narrower than `minimum_width` is stretched to that.
     """
     for target in (_at_most(_MAX_WIDENING * width, scaling.widen_below), scaling.minimum_width):
         width = width + (target - width) * (width < target)
@@ -46,7 +46,8 @@ def _at_most(width: Length, limit: int) -> Length:
 def scaled(width: Length, height: Length, config: ModelConfig) -> tuple[Length, Length]:
     """Return the width in pixels of an image scaled for a model, and the frames that it gives.
 
-    Takes ints or arrays. A height of 0, of an image that cannot be decoded, counts as 1.
+    The arguments are ints or arrays. A height of 0, of an image that cannot be decoded, counts as
+    1.
     """
     new_width = scaled_width(width, height + (height == 0), config.scaling)
     return new_width, frames(new_width, config.backbone)

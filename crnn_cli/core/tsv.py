@@ -19,5 +19,5 @@ def unescape(field: str) -> str:
 
 
 def row(*fields: str) -> bytes:
-    """Return a line of escaped fields in UTF-8; bytes of paths that are not text stay."""
+    """Return a line of escaped fields in UTF-8; undecodable bytes of paths are kept."""
     return ("\t".join(map(escape, fields)) + "\n").encode("utf-8", "surrogateescape")

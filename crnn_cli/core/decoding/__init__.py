@@ -6,8 +6,12 @@ beam                prefix beam search under a grammar
 ensemble            several models, or several views of an image, read together
 lexicon_search      the likeliest words of a list, for all images or for each image
 edit_distance       the words within an edit distance of a text
+spellings           the spellings in capitals and small letters that count as a word
 grammar             several automata as one
-lexicon_automaton, language, pattern   automata of words, n-grams and patterns
+character_set       an automaton of allowed characters
+lexicon_automaton   an automaton of words
+language            an automaton of n-grams
+pattern             an automaton of a pattern
 ctc_forward         P(text | image), the confidence that every decoder reports
 alignment           the spans of the labels of a text
 result              the result of a decoder

@@ -80,7 +80,7 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return the likeliest labellings of each image under a grammar, best first.
 
-    There are at most `width`, and none where the grammar allows nothing that the search met.
+    There are at most `width`, and none where the grammar allows none that the search reached.
 
     Args:
         log_probs: (N, T, K) natural logarithms.
@@ -116,7 +116,7 @@ def beam_search(
 def _search(
     log_probs: Floats, frames: Integers, grammar: Grammar, width: int, classes: int
 ) -> list[list[Hypothesis]]:
-    """Do the work of `beam_search` in numpy, with all beams of all images in each step together."""
+    """Do the work of `beam_search` in numpy; each step handles all beams of all images together."""
     grammar.begin()
     n, steps, _ = log_probs.shape
     # Long images come first, so that those still under way are the first rows.
@@ -145,8 +145,8 @@ def without_silence(log_probs: Floats, frames: Integers) -> tuple[Floats, Intege
     """Return the frames that a search needs, with one frame for each run of silent ones.
 
     A silent frame is all but certainly blank, as half the frames of a trained network are. Nothing
-    is lost except paths with a label at a frame that gives all labels together less than a
-    two-hundredth.
+    is lost except paths with a label at a frame that gives all labels together a probability below
+    1/200.
 
     Args:
         log_probs: (N, T, K) natural logarithms.

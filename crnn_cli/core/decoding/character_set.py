@@ -1,4 +1,4 @@
-"""An automaton that bars characters wherever they stand."""
+"""An automaton that excludes characters at every position."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 The one confidence of this package is P(text | image): the probability of a labelling summed over
 all CTC paths that collapse to it (Graves et al. 2006, eq. 3). The forward algorithm (eqs. 5-8)
-computes it after the log-probabilities were divided by the temperature of the model and normalised
-again. Every decoder reports it, so that confidences compare. `result.shared` says how weights
-beside the image, such as those of a language model, change it.
+computes it after the log-probabilities have been divided by the temperature of the model and
+normalised again. Every decoder reports it, so that confidences are comparable.
+`result.posteriors_and_gains` says how weights beside the image, such as those of a language model,
+change it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Lattice(NamedTuple):
 
     @property
     def minimum_frames(self) -> Integers:
-        """The (N,) frames without which there is no path: one a label, and a blank in repeats."""
+        """The (N,) least frames for a path: one for each label, and a blank in each repeat."""
         is_inner = np.arange(1, self.skip.shape[1] // 2)[None] < self.lengths[:, None]
         repeats = ~self.skip[:, 3::2] & is_inner
         minimum: Integers = self.lengths + repeats.sum(1)

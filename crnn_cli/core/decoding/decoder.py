@@ -17,7 +17,7 @@ from crnn_cli.core.decoding.ctc_forward import LOG_HALF, Floats, Integers, score
 from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
-from crnn_cli.core.decoding.result import Decoded, LexiconRemark, describe, shared
+from crnn_cli.core.decoding.result import Decoded, LexiconRemark, describe, posteriors_and_gains
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 _MIN_PROPOSALS = 4  # texts of each hypothesis set, where several are read together
 
 # Which images are searched; all others keep their greedy reading.
-_Searched = Literal["none", "unproven", "doubtful", "all"]
+_SearchScope = Literal["none", "unproven", "doubtful", "all"]
 
 
 class Proposals(NamedTuple):
     """The likely texts of an image.
 
     Attributes:
-        weights: What is added to the log-probability of each text, by its labels.
-        lexicon: The part that a list of words had in them; see `Decoded`.
+        weights: The weight that is added to the log-probability of each text, by its labels.
+        lexicon: The role that a list of words had in them; see `Decoded`.
     """
 
     weights: dict[tuple[int, ...], float]
@@ -90,7 +90,7 @@ class Decoder:
             )
         automata = _automata(codec, options, language)
         has_lexicon = words is not None or image_words is not None
-        self._searched = _searched(options, automata, has_lexicon, language is not None)
+        self._scope = _search_scope(options, automata, has_lexicon, language is not None)
         bonus = 0.0 if language is None else options.lm_bonus
         self._has_language_model = language is not None
         # a language model alone bars nothing
@@ -130,13 +130,13 @@ class Decoder:
             frames: (N,) true lengths.
             names: The N names of the images, which choose their lexicons; may be empty.
         """
-        if self._searched == "all":
+        if self._scope == "all":
             return self._search(log_probs, frames, names)
         plain = greedy(log_probs, frames, self.temperature)
-        if self._searched == "unproven":
+        if self._scope == "unproven":
             plain = self._with_posteriors(plain, log_probs, frames)
         readings = [[reading] for reading in plain]
-        rows = np.flatnonzero(~self._stays(plain))
+        rows = np.flatnonzero(~self._kept_as_is(plain))
         if len(rows):
             searched = self._search(log_probs[rows], frames[rows])
             for row, better in zip(rows.tolist(), searched, strict=True):
@@ -155,14 +155,14 @@ class Decoder:
             replace(reading, posterior=share) for reading, share in zip(plain, shares, strict=True)
         ]
 
-    def _stays(self, plain: Sequence[Decoded]) -> NDArray[np.bool_]:
-        """Return (N,) which greedy readings stay as they are."""
-        stays = np.full(len(plain), self._searched == "none")
+    def _kept_as_is(self, plain: Sequence[Decoded]) -> NDArray[np.bool_]:
+        """Return (N,) booleans that are True for the greedy readings that need no search."""
+        stays = np.full(len(plain), self._scope == "none")
         for row, reading in enumerate(plain):
-            if self._searched == "doubtful":
+            if self._scope == "doubtful":
                 # An empty text stays, because texts do not tell how likely it is.
                 stays[row] = not reading.labels or reading.confidence >= self.options.lm_sure
-            elif self._searched == "unproven":
+            elif self._scope == "unproven":
                 # A text with more than half of the probability is the likeliest.
                 stays[row] = reading.posterior > 0.5
         return stays
@@ -176,18 +176,19 @@ class Decoder:
         labels: list[tuple[int, ...]] = []
         posteriors: list[float] = []
         gains: list[float] = []
-        for row, found in enumerate(hypotheses):
-            row_posteriors, row_gains = _shares(found)
-            rows += [row] * len(found[:nbest])
-            labels += [hypothesis.labels for hypothesis in found[:nbest]]
+        for row, row_hypotheses in enumerate(hypotheses):
+            row_posteriors, row_gains = _shares(row_hypotheses)
+            best = row_hypotheses[:nbest]
+            rows += [row] * len(best)
+            labels += [hypothesis.labels for hypothesis in best]
             posteriors += row_posteriors[:nbest].tolist()
             gains += row_gains[:nbest].tolist()
         described = iter(
             describe(log_probs[rows], frames[rows], labels, posteriors, self.temperature, gains)
         )
         readings = []
-        for found, remark in zip(hypotheses, remarks, strict=True):
-            decoded = [replace(next(described), lexicon=remark) for _ in found[:nbest]]
+        for row_hypotheses, remark in zip(hypotheses, remarks, strict=True):
+            decoded = [replace(next(described), lexicon=remark) for _ in row_hypotheses[:nbest]]
             readings.append(decoded or [Decoded((), (), (), 0.0, 0.0, remark)])
         return readings
 
@@ -196,19 +197,19 @@ class Decoder:
     ) -> list[Proposals]:
         """Return the likely texts of each of N images, for `read_ensemble`.
 
-        They are `nbest` and at least four, or the one of greedy decoding if the options ask for it.
-        The arguments are those of a call.
+        There are `nbest` texts, and at least four; greedy decoding gives one. The arguments are
+        those of `__call__`.
         """
         if self.options.decoder == "greedy":
             return [Proposals({labels: 0.0}) for labels in best_labels(log_probs, frames)]
-        if self._searched == "doubtful":
+        if self._scope == "doubtful":
             return self._propose_doubtful(log_probs, frames)
         hypotheses, remarks = self._hypotheses(log_probs, frames, names, best_only=False)
         return list(map(self._proposals, hypotheses, remarks))
 
     def _propose_doubtful(self, log_probs: Floats, frames: Integers) -> list[Proposals]:
         plain = greedy(log_probs, frames, self.temperature)
-        stays = self._stays(plain)
+        stays = self._kept_as_is(plain)
         searched = iter(() if stays.all() else self._beam(log_probs[~stays], frames[~stays]))
         proposals = []
         for reading, stay in zip(plain, stays.tolist(), strict=True):
@@ -220,7 +221,7 @@ class Decoder:
         return proposals
 
     def allows(self, labels: Sequence[int]) -> bool:
-        """Return whether a text may be read, as far as that does not depend on the image."""
+        """Return whether the limits that are the same for every image allow a text."""
         return not self._can_bar or self._grammar.weigh(labels) > -math.inf
 
     def _proposals(
@@ -233,9 +234,9 @@ class Decoder:
     def _hypotheses(
         self, log_probs: Floats, frames: Integers, names: Sequence[str], best_only: bool = True
     ) -> tuple[list[list[Hypothesis]], Sequence[LexiconRemark | None]]:
-        """Return the hypotheses of each image, best first, and the part that its list had.
+        """Return the hypotheses of each image, best first, and the remark on its list.
 
-        `best_only` says that the best is enough where it is proven, without others.
+        With `best_only`, a hypothesis that is proven to be the best is returned alone.
         """
         if self._lexicon_search is None:
             return self._beam(log_probs, frames), [None] * len(frames)
@@ -316,27 +317,27 @@ def _automata(
     return automata
 
 
-def _searched(
+def _search_scope(
     options: DecodeOptions,
     automata: Sequence[Automaton],
     has_lexicon: bool,
     has_language_model: bool,
-) -> _Searched:
-    """Return which images must be searched."""
+) -> _SearchScope:
+    """Return the rule for which images must be searched."""
     if has_lexicon or options.nbest > 1:
-        searched: _Searched = "all"
+        scope: _SearchScope = "all"
     elif not automata:
-        searched = "unproven" if options.decoder == "beam" else "none"
+        scope = "unproven" if options.decoder == "beam" else "none"
     elif has_language_model and len(automata) == 1 and options.decoder is None:
-        searched = "doubtful"
+        scope = "doubtful"
     else:
-        searched = "all"
-    if options.decoder == "greedy" and searched != "none":
+        scope = "all"
+    if options.decoder == "greedy" and scope != "none":
         raise UsageFault(
             "decoder is greedy, which takes no lexicon, language model, pattern or characters: "
             "take beam"
         )
-    return searched
+    return scope
 
 
 def _spellings(codec: Codec, options: DecodeOptions) -> Spellings:
@@ -360,4 +361,4 @@ def _shares(hypotheses: Sequence[Hypothesis]) -> tuple[NDArray[np.float64], NDAr
     """Return the (n,) posteriors and (n,) gains of all hypotheses of an image."""
     scores = np.array([hypothesis.score for hypothesis in hypotheses])
     weights = np.array([hypothesis.weight for hypothesis in hypotheses])
-    return shared(scores, weights)
+    return posteriors_and_gains(scores, weights)

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.ctc_forward import Floats, score, temper
 from crnn_cli.core.decoding.decoder import Decoder, Proposals
-from crnn_cli.core.decoding.result import Decoded, Doubles, combined_remark, describe, shared
+from crnn_cli.core.decoding.result import (
+    Decoded,
+    Doubles,
+    combined_remark,
+    describe,
+    posteriors_and_gains,
+)
 
 _MIN_OTHER = 1e-6  # the least probability that a text is none of those proposed
 
@@ -55,16 +61,16 @@ def read_ensemble(
     """Return the `count` best of the proposed texts, best first; none where none was proposed.
 
     Models of one alphabet average the logarithms of P(text | image), so that a text that one of
-    them holds impossible is not read. Models of different alphabets average the probabilities,
+    them considers impossible is not read. Models of different alphabets average the probabilities,
     because one may lack a character that another reads. The weights of a lexicon or a language
     model count as in each decoder, and a text that one decoder bars is not read. Hypothesis sets
     without a word of their lexicon propose nothing where others have one. The confidence is the
-    average of P(text | image); an average of logarithms is made a probability again over the
-    proposed texts and "any other". The weights give a text its share, see `shared`.
+    average of P(text | image); an average of logarithms is normalised to a probability over the
+    proposed texts and "any other". The weights give a text its share, see `posteriors_and_gains`.
     """
-    remark = combined_remark(one.proposals.lexicon for one in hypothesis_sets)
+    remark = combined_remark(hypothesis_set.proposals.lexicon for hypothesis_set in hypothesis_sets)
     hypothesis_sets = _within_lexicon(hypothesis_sets)
-    codecs = [one.decoder.codec for one in hypothesis_sets]
+    codecs = [hypothesis_set.decoder.codec for hypothesis_set in hypothesis_sets]
     same_labels = all(codec.equivalent(codecs[0]) for codec in codecs)
     labels = _by_labels(hypothesis_sets) if same_labels else _by_text(hypothesis_sets)
     if not labels[0]:
@@ -72,7 +78,9 @@ def read_ensemble(
     scores = _Scores(hypothesis_sets, labels, same_labels)
     order = scores.order
     weighted = scores.weighted[order]
-    posteriors, gains = shared(weighted, weighted - _average(scores.plain[:, order], same_labels))
+    posteriors, gains = posteriors_and_gains(
+        weighted, weighted - _average(scores.plain[:, order], same_labels)
+    )
     confidences = np.minimum(np.exp(scores.log_confidences[order]) * gains, 1.0)
     readings = []
     for rank, text in enumerate(order[:count].tolist()):
@@ -120,18 +128,22 @@ class _Scores:
 
 def _within_lexicon(hypothesis_sets: Sequence[HypothesisSet]) -> Sequence[HypothesisSet]:
     """Return the sets without the proposals of those that lack a lexicon, if another has one."""
-    if all(one.proposals.lexicon == "absent" for one in hypothesis_sets):
+    if all(hypothesis_set.proposals.lexicon == "absent" for hypothesis_set in hypothesis_sets):
         return hypothesis_sets
     kept = []
-    for one in hypothesis_sets:
-        is_absent = one.proposals.lexicon == "absent"
-        kept.append(replace(one, proposals=Proposals({})) if is_absent else one)
+    for hypothesis_set in hypothesis_sets:
+        if hypothesis_set.proposals.lexicon == "absent":
+            kept.append(replace(hypothesis_set, proposals=Proposals({})))
+        else:
+            kept.append(hypothesis_set)
     return kept
 
 
 def _by_labels(hypothesis_sets: Sequence[HypothesisSet]) -> list[_Labels]:
     """Return all proposed texts for each set, as the same labels."""
-    proposed = chain.from_iterable(one.proposals.weights for one in hypothesis_sets)
+    proposed = chain.from_iterable(
+        hypothesis_set.proposals.weights for hypothesis_set in hypothesis_sets
+    )
     labels: _Labels = list(dict.fromkeys(proposed))
     return [labels for _ in hypothesis_sets]
 
@@ -139,13 +151,13 @@ def _by_labels(hypothesis_sets: Sequence[HypothesisSet]) -> list[_Labels]:
 def _by_text(hypothesis_sets: Sequence[HypothesisSet]) -> list[_Labels]:
     """Return all proposed texts for each set, in the labels of its model."""
     proposed = []
-    for one in hypothesis_sets:
-        decode = one.decoder.codec.decode
-        proposed.append({decode(labels): labels for labels in one.proposals.weights})
+    for hypothesis_set in hypothesis_sets:
+        decode = hypothesis_set.decoder.codec.decode
+        proposed.append({decode(labels): labels for labels in hypothesis_set.proposals.weights})
     texts = list(dict.fromkeys(chain.from_iterable(proposed)))
     labels = []
-    for one, by_text in zip(hypothesis_sets, proposed, strict=True):
-        labels.append([by_text.get(text) or _encode(text, one) for text in texts])
+    for hypothesis_set, by_text in zip(hypothesis_sets, proposed, strict=True):
+        labels.append([by_text.get(text) or _encode(text, hypothesis_set) for text in texts])
     return labels
 
 
@@ -161,9 +173,9 @@ def _weights(hypothesis_sets: Sequence[HypothesisSet], labels: Sequence[_Labels]
     """Return the (texts,) weights of the first set that proposed each text."""
     weights = np.zeros(len(labels[0]))
     for index, column in enumerate(zip(*labels, strict=True)):
-        for one, text in zip(hypothesis_sets, column, strict=True):
-            if text is not None and text in one.proposals.weights:
-                weights[index] = one.proposals.weights[text]
+        for hypothesis_set, text in zip(hypothesis_sets, column, strict=True):
+            if text is not None and text in hypothesis_set.proposals.weights:
+                weights[index] = hypothesis_set.proposals.weights[text]
                 break
     return weights
 
@@ -173,8 +185,8 @@ def _allowed(
 ) -> NDArray[np.bool_]:
     """Return (texts,) whether every decoder allows a text that its model can write."""
     by_decoder = {}  # views of one model share a decoder
-    for one, texts in zip(hypothesis_sets, labels, strict=True):
-        by_decoder[id(one.decoder)] = (one.decoder, texts)
+    for hypothesis_set, texts in zip(hypothesis_sets, labels, strict=True):
+        by_decoder[id(hypothesis_set.decoder)] = (hypothesis_set.decoder, texts)
     allowed = np.ones(len(labels[0]), dtype=bool)
     for decoder, texts in by_decoder.values():
         allowed &= np.array([text is None or decoder.allows(text) for text in texts], dtype=bool)

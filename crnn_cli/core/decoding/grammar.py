@@ -3,7 +3,7 @@
 An automaton reads a text label by label. Lexicons, language models and patterns are automata; they
 differ only in their states. A `Grammar` is any number of them together: the weight of a text is the
 sum of their weights, and a text that one of them bars is barred. The states of a grammar are made
-when the search first comes to them, and kept.
+when the search first reaches them, and kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_KEPT_WEIGHTS = 1 << 22  # of all states, 32 MB
 class Automaton(Protocol):
     """A reader of texts, label by label and n texts at once.
 
-    A state is the number of what the automaton remembers of the labels so far.
+    A state is a number that stands for what the automaton remembers of the labels so far.
     """
 
     @property
@@ -93,8 +93,8 @@ class Grammar:
         start: The state before the first label.
         bonus: The weight of every label.
         classes: The number of classes K.
-        lock: A lock to hold from `begin` on, because the searches of several threads would get in
-            each other's way.
+        lock: A lock to hold from `begin` on, because the searches of several threads would
+            interfere.
         weights: (S, K) The weights of the states so far, see `Automaton.weights`; S grows.
     """
 
@@ -119,16 +119,16 @@ class Grammar:
             return None
         compiled = []
         for automaton in self._automata:
-            one = automaton.compiled
-            if one is None:
+            compiled_automaton = automaton.compiled
+            if compiled_automaton is None:
                 return None
-            compiled.append(one)
+            compiled.append(compiled_automaton)
         return compiled
 
     def begin(self) -> None:
-        """Prepare for a search: forget all states where there are too many.
+        """Prepare for a search: forget all states if there are too many.
 
-        States from before the call mean nothing after it.
+        States from before the call are not valid after it.
         """
         if not 0 < len(self._state_ids) <= _MAX_KEPT_WEIGHTS // self.classes:
             self._state_ids = {}

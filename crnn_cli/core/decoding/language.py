@@ -66,7 +66,7 @@ class LanguageModel:
 
     @cached_property
     def _graph(self) -> _NgramGraph:
-        # It is built late, because a million n-grams take a while and many words are sure without.
+        # It is built late, because a million n-grams take a while and many images do not need them.
         return _NgramGraph(self._model)
 
     def weights(self, states: Integers) -> Weights:

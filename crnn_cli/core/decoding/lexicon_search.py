@@ -1,9 +1,9 @@
 """The search for the likeliest words of a list by their full probability.
 
-In the strict search every word is a candidate, and bounds tell which cannot be the likeliest, see
-`_WordBounds`. In the approximate search of Shi, Bai and Yao (arXiv 1507.05717, section 2.3.2) the
-candidates are the words within an edit distance of the greedy reading. An image may have a list of
-some words for itself, as in benchmarks; long lists of this kind are searched under bounds, too.
+In the strict search every word is a candidate, and bounds show which words cannot be the likeliest,
+see `_WordBounds`. In the approximate search of Shi, Bai and Yao (arXiv 1507.05717, section 2.3.2)
+the candidates are the words within an edit distance of the greedy reading. An image may have its
+own short list of words, as in benchmarks; longer lists of this kind are searched with bounds, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BOUND_TOLERANCE = 0.01  # for rounding errors of a bound
 
 
 class LexiconMatches(NamedTuple):
-    """The likeliest words for an image, best first, and the part that its list had."""
+    """The likeliest words for an image, best first, and the remark on its list."""
 
     hypotheses: list[Hypothesis]
     remark: LexiconRemark
@@ -51,10 +51,11 @@ class LexiconSearch:
         words: The labels of the words that any image may have; None if only images with a list
             have candidates.
         image_words: The words of an image by its name, in place of `words`.
-        max_edits: The most edits between a candidate and the greedy reading; None for any number.
+        max_edits: The greatest number of edits between a candidate and the greedy reading; None for
+            any number.
         spellings: The spellings that count as a word.
         grammar: All other limits and weights of a text.
-        count: The number of hypotheses wanted.
+        count: The number of hypotheses to return.
         bounded: Whether the weights of the grammar are 0 or less, so that bounds hold; otherwise
             every candidate is scored.
 
@@ -129,8 +130,8 @@ class LexiconSearch:
                 matches[row] = LexiconMatches(best, "held")
         for start in range(0, len(pending), _IMAGES_AT_ONCE):
             rows = pending[start : start + _IMAGES_AT_ONCE]
-            for row, found in zip(rows, self._strict(log_probs[rows], frames[rows]), strict=True):
-                matches[row] = found
+            for row, match in zip(rows, self._strict(log_probs[rows], frames[rows]), strict=True):
+                matches[row] = match
         return matches
 
     def _is_proven(self, labels: Word, total: float, image_words: Words | None) -> bool:
@@ -221,7 +222,8 @@ class LexiconSearch:
             batch = remaining[order[:size]]
             remaining = remaining[order[size:]]
             ranked = self._ranked(log_probs, [words[index] for index in batch.tolist()])
-            by_labels = {one.labels: one for one in (*best, *ranked)}  # words may share a spelling
+            # words may share a spelling
+            by_labels = {hypothesis.labels: hypothesis for hypothesis in (*best, *ranked)}
             best = sorted(by_labels.values(), key=_negative_score)
             best = best[: max(_FIRST_BATCH, self._count)]
             scored += size
@@ -242,8 +244,9 @@ class LexiconSearch:
             scores = score(rows, np.full(len(texts), len(log_probs)), texts)
             weights = self._grammar.weigh_all(texts)
             totals = (scores + weights).tolist()
-            candidates = map(Hypothesis, texts, totals, weights.tolist())
-            hypotheses += [one for one in candidates if one.score > -np.inf]
+            for text, total, weight in zip(texts, totals, weights.tolist(), strict=True):
+                if total > -np.inf:
+                    hypotheses.append(Hypothesis(text, total, weight))
         return sorted(hypotheses, key=_negative_score)
 
 

@@ -97,7 +97,7 @@ FoundTexts = list[tuple[tuple[int, ...], float, float]]  # labels, score, weight
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled code; None where it was not built."""
+    """Return the compiled code, or None if it was not built."""
     spec = importlib.util.find_spec("crnn_cli.core.decoding._native")
     if spec is None or spec.origin is None:
         return None
@@ -125,7 +125,7 @@ def library() -> ctypes.CDLL | None:
 def forward(
     log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int] | Integers]
 ) -> tuple[Doubles, Doubles] | None:
-    """Run the forward algorithm; see `ctc_forward`. Return None where it was not built."""
+    """Run the forward algorithm; see `ctc_forward`. Return None if the code was not built."""
     ends = np.empty(len(frames))
     log_scales = np.empty(len(frames))
     filled = _fill("crnn_forward", log_probs, frames, labels, ends, log_scales)
@@ -135,7 +135,7 @@ def forward(
 def align(
     log_probs: Floats, frames: Integers, labels: Sequence[Sequence[int]]
 ) -> list[tuple[tuple[int, int], ...]] | None:
-    """Align labels with frames; see `alignment`. Return None where it was not built."""
+    """Align labels with frames; see `alignment`. Return None if the code was not built."""
     count = sum(map(len, labels))
     starts = np.empty(count, np.int64)
     ends = np.empty(count, np.int64)
@@ -146,7 +146,7 @@ def align(
 
 
 def suffixes(trie: Trie, is_context: NDArray[np.bool_]) -> Integers | None:
-    """Return the suffixes of contexts; see `language`. Return None where it was not built."""
+    """Return the suffixes of contexts; see `language`. Return None if the code was not built."""
     code = library()
     if code is None:
         return None
@@ -227,7 +227,7 @@ def _fill(
     labels: Sequence[Sequence[int] | Integers],
     *outputs: NDArray[Any],
 ) -> bool:
-    """Fill `outputs` with the results of the C function `name`; return whether it was built."""
+    """Fill `outputs` by the C function `name`; return False if the code was not built."""
     code = library()
     if code is None:
         return False

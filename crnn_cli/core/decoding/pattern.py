@@ -1,13 +1,13 @@
 r"""An automaton for patterns of whole texts: templates such as `AA-999`, or regular expressions.
 
     AA-999-A*         A template. `A` is a capital, `a` a small letter, `9` a digit, `?` any
-                      character. `*` repeats what stands before it any number of times, also none.
+                      character. `*` repeats the element before it any number of times, or never.
                       `\` before any of these means the character itself.
     re:[A-Z]{2}-?\d+  A regular expression in the syntax of Python's `re`, with characters, `.`,
                       classes, groups, `|` and repetition.
 
-An expression becomes a non-deterministic automaton (Thompson 1968), and that one a deterministic
-one, whose states are made as the search comes to them.
+An expression becomes a non-deterministic automaton (Thompson 1968), and this becomes a
+deterministic one, whose states are made when the search reaches them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Pattern:
     def __init__(self, pattern: str, alphabet: str) -> None:
         self._alphabet = alphabet
         self._ignore_case = False
-        # Of each non-deterministic state: the states that labels lead to, and those that are
+        # For each non-deterministic state: the states that labels lead to, and those that are
         # reached without a label.
         self._edges: list[list[tuple[_Labels, int]]] = []
         self._empty_edges: list[list[int]] = []
@@ -238,7 +238,7 @@ class Pattern:
 
     def _add_node(self, kind: str, value: Any, first: int, end: int) -> None:
         """Add states for a node of the parser's tree between two states."""
-        if kind == "SUBPATTERN" and not value[1] and not value[2]:  # without flags for itself
+        if kind == "SUBPATTERN" and not value[1] and not value[2]:  # without its own flags
             self._add_tree(value[3], first, end)
         elif kind == "BRANCH":
             for branch in value[1]:

@@ -14,8 +14,8 @@ from crnn_cli.core.decoding.ctc_forward import Floats, Integers, score, temper
 
 Doubles = NDArray[np.float64]
 
-# The part that a list of words had in a reading. "held": the list decided. "absent": the image has
-# no list, or no word near enough, and was read as without one. "unproven": the image is unlike
+# The role that a list of words had in a reading. "held": the list decided. "absent": the image has
+# no list, or no word near enough, and was read as if without one. "unproven": the image is unlike
 # every word, so that not all words that could be the likeliest were scored.
 LexiconRemark = Literal["held", "absent", "unproven"]
 _GRAVEST_FIRST: tuple[LexiconRemark, ...] = ("absent", "unproven", "held")
@@ -29,12 +29,12 @@ class Decoded:
         labels: The L labels, without blanks.
         spans: The (start, end) of each label in frames, end excluded.
         confidences: The greatest probability that a frame of its span gives each label, 0 to 1.
-        confidence: P(labels | image) over all CTC paths, 0 to 1; `shared` says how a language
-            model changes it.
+        confidence: P(labels | image) over all CTC paths, 0 to 1; `posteriors_and_gains` says how a
+            language model changes it.
         posterior: The share of the sequence, with the weights of lexicon, language model and
             pattern, among the readings at the end of the search, 0 to 1. It is 1 where nothing was
             searched, because the reading was sure or proven.
-        lexicon: The part that a list of words had in it; None where no list was searched.
+        lexicon: The role that a list of words had in it; None where no list was searched.
     """
 
     labels: tuple[int, ...]
@@ -70,7 +70,7 @@ def describe(
         labels: N sequences without blanks.
         posteriors: (N,) the posterior of each sequence.
         temperature: Divides the log-probabilities before confidences are computed.
-        gains: (N,) factors of the confidences, see `shared`; None for 1.
+        gains: (N,) factors of the confidences, see `posteriors_and_gains`; None for 1.
     """
     tempered = temper(log_probs, temperature)
     confidences = np.exp(score(tempered, frames, labels))
@@ -85,11 +85,12 @@ def describe(
     return results
 
 
-def shared(scores: Doubles, weights: Doubles) -> tuple[Doubles, Doubles]:
-    """Return how weights beside the image, such as a language model's, change texts of one image.
+def posteriors_and_gains(scores: Doubles, weights: Doubles) -> tuple[Doubles, Doubles]:
+    """Return the effect on one image's texts of weights such as those of a language model.
 
-    They shift probability between the texts, whose sum stays what the image gives them: the
-    probability of each text is multiplied by its gain. All gains are 1 where all weights are alike.
+    The weights shift probability between the texts, while the sum stays what the image gives them:
+    the probability of each text is multiplied by its gain. All gains are 1 if all weights are
+    equal.
 
     Args:
         scores: (n,) log-probabilities of the texts, with their weights.
