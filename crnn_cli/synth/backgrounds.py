@@ -1,8 +1,8 @@
 """The backgrounds of text: flat, gradients, noise, shapes, patterns, strokes and photographs.
 
-A background is a function of the line's height, its key and the position relative to the left top
-alone: a sample has the same background whatever its batch, and however wide that is. Lengths are
-in line heights unless pixels are named.
+A background is a function of the line's height, its key and the position relative to the top left
+corner alone: a sample has the same background whatever its batch, and however wide that is. Lengths
+are in line heights unless pixels are named.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class BackgroundConfig:
             them; its values lie within 0.5 - c and 0.5 + c, with a standard deviation of about
             0.4 c (noise, strokes) to 0.9 c (hard stripes).
         photos: Image files and folders of them, which are searched recursively.
-        photo_limit: The greatest number of textures of 512 x 512 bytes that are kept of them.
+        photo_limit: The greatest number of textures, of 512 x 512 bytes each, made from them.
     """
 
     flat: float = 0.25
@@ -114,7 +114,7 @@ BACKGROUND_PRESETS: dict[str, BackgroundConfig] = {
 
 
 class Backgrounds:
-    """Draws backgrounds.
+    """A source of backgrounds.
 
     Args:
         config: The shares of the kinds and the contrast.
@@ -168,7 +168,7 @@ class Backgrounds:
             return torch.sin_(years * (2 + 10 * frequency))
         if kind in self._textures:
             return self._window(kind, height, width, unit, turn=0.03 if kind == "photo" else 0.5)
-        # The coordinates are turned about the left top, in line heights.
+        # The coordinates are turned about the top left corner, in line heights.
         y = torch.arange(height, device=self.device)[:, None] / height
         x = torch.arange(width, device=self.device) / height
         direction, *draws = unit[:, :, None, None].unbind(1)
@@ -182,7 +182,7 @@ class Backgrounds:
     def _window(
         self, kind: str, height: int, width: int, unit: Tensor, turn: float, along: float = 1.0
     ) -> Tensor:
-        """Return a window anywhere in a texture, with 1/2 to 4 of its pixels in a pixel.
+        """Return a window anywhere in a texture, with 1/2 to 4 texture pixels in each pixel.
 
         Args:
             kind: The kind of texture.

@@ -1,7 +1,6 @@
-"""The colours of text and its ground: luminance, polarity, shadows, borders, depth and textures.
+"""The colours of text and its background: luminance, shadows, borders, depth and textures.
 
-Images are grey and a batch is painted at a time: a colour is a luminance from 0, black, to 1,
-white.
+Images are grey, so a colour is a luminance from 0, black, to 1, white. A batch is painted at once.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from crnn_cli.synth.colour_params import ColourConfig, ColourParams, draw_colour
 from crnn_cli.synth.geometry import PlacedText
 from crnn_cli.synth.random_draws import Keys, rows_where, smooth_field
 
-# Steps of an extrusion's depth, each of which moves all of what those before have made.
+# Steps of an extrusion's depth, each of which moves the result of all steps before it.
 _EXTRUSION_STEPS = (1 / 8, 1 / 4, 1 / 2)
 
 
 class Colour:
-    """Paints the text of a batch on its backgrounds.
+    """A painter of text on backgrounds, a batch at a time.
 
     Args:
         config: The settings.
@@ -95,7 +94,7 @@ class Colour:
     def _add_border(
         self, under: Tensor, text: Tensor, around: Tensor, params: ColourParams
     ) -> Tensor:
-        """Paint seams on the ground, in place.
+        """Paint borders around letters on the ground, in place.
 
         Returns:
             The luminance of the letters within, which for outlines is the ground's.
@@ -112,10 +111,10 @@ class Colour:
         return text
 
     def _add_neon(self, under: Tensor, ink: Tensor, around: Tensor, params: ColourParams) -> Tensor:
-        """Light the ground about lit letters, in place.
+        """Light the ground around neon letters, in place.
 
         Returns:
-            The ink, some of which are tubes along the letters' edges.
+            The ink, which for tubes runs along the edges of the letters.
         """
         rows = rows_where(params.glow > 0)
         if len(rows):
@@ -182,8 +181,8 @@ def _make_visible(
 ) -> Tensor:
     """Return the letters' luminance (N, 1, 1, 1), changed if it differs too little from the edges.
 
-    The busier the surroundings, the greater the needed difference: `least` and the standard
-    deviation along the edges.
+    The needed difference is `least` plus the standard deviation along the edges, so that it is
+    greater in busy surroundings.
     """
     edge = edge * (torch.arange(under.shape[3], device=under.device) < widths[:, None, None, None])
     total = edge.sum((2, 3), keepdim=True).clamp(min=1)

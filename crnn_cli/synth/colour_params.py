@@ -1,4 +1,4 @@
-"""The settings of `crnn_cli.synth.colour`, and the parameters that are drawn by them.
+"""The settings of `crnn_cli.synth.colour`, and the parameters that are drawn from them.
 
 A colour is a luminance from 0, black, to 1, white.
 """
@@ -43,9 +43,9 @@ class ColourConfig:
         shadow: The probability of a blurred shadow. A sample has at most one of shadow, extrusion,
             border, outline and neon, whose sum is at most 1.
         extrusion: The probability of depth to one side.
-        border: The probability of a seam around the letters.
-        outline: The probability of letters of which only the seam is seen.
-        neon: The probability of lit letters or tubes in a glow on a dark ground.
+        border: The probability of a border around the letters.
+        outline: The probability of letters of which only the border is visible.
+        neon: The probability of glowing letters or tubes on a dark ground.
         depth: The least and greatest depth of an extrusion, in pixels of 32 of the height, up to 8.
         lamps: The share of dotted text that is light on a dark ground.
         see_through: The probability that the ground shows through the text a little.
@@ -99,14 +99,14 @@ class ColourParams:
     Attributes:
         text: The luminance of the letters.
         ground: The luminance behind the letters.
-        seam: The luminance of seams and shadows.
+        seam: The luminance of borders and shadows.
         side: The luminance of an extrusion.
         pattern: The contrast of the background's pattern.
         faint: The share of the text that shows through from behind.
         shadow: The strength of the shadow.
         extrusion: 1 for samples with an extrusion.
         border: The width of the border.
-        outline: Bool, true for letters that are only a seam.
+        outline: Bool, true for letters that are only a border.
         cloudy: Bool, true for a texture of clouds in place of a gradient.
         offset: (N, 2) the offset of shadow or extrusion, in pixels at height 32.
         texture: The contrast of the texture.
@@ -114,8 +114,8 @@ class ColourParams:
         hatch: The frequency of hatching, in radians a pixel at height 32.
         opacity: The opacity of the text.
         visible: The least difference along the ink's edges.
-        glow: The share of light about lit letters.
-        tube: Bool, true for lit letters that are tubes.
+        glow: The share of light around neon letters.
+        tube: Bool, true for neon letters that are tubes.
         beside: The luminance beside tiles.
     """
 
@@ -199,7 +199,7 @@ def _draw_contrast(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the darker luminance of text and ground, their difference, and whether it is small.
 
-    The last one, bool, is true for dim and matched samples.
+    The difference is small for dim and matched samples.
     """
     difference = u.between(*config.contrast)
     difference = torch.where(plain | lit, difference.clamp(min=0.5), difference)

@@ -35,7 +35,7 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
 
 
 class WeightedChoice(Generic[T]):
-    """Items and the weight of each.
+    """A random choice of items by weight.
 
     Args:
         weights: The weight of each item, 0 or more, at least one of them above 0; their sum does
@@ -79,7 +79,7 @@ class AlphabetFilter:
             self._fold = str.lower
 
     def has(self, text: str) -> bool:
-        """Tell whether all characters of the text are in the alphabet."""
+        """Return whether all characters of the text are in the alphabet."""
         return self.characters.issuperset(text)
 
     def fold(self, text: str) -> str:
@@ -88,7 +88,7 @@ class AlphabetFilter:
 
 
 class MarkovChain:
-    """Strings of letters that follow each other as in words; most of them can be pronounced.
+    """A source of strings whose letters follow each other as in words; most are pronounceable.
 
     Args:
         words: At least one word, whose pairs of letters give the transition probabilities.
@@ -158,8 +158,8 @@ class RunningText:
 def read_words(path: Path, alphabet: AlphabetFilter) -> tuple[Counter[str], int]:
     """Read a word list.
 
-    The list has a `word count` a line, or a word (or a phrase) a line, which then all count alike.
-    Words are brought to Unicode's NFC; words with a character outside the alphabet are left out.
+    Each line of the list is a `word count`, or each is a word (or a phrase), and all count equally.
+    Words are converted to NFC; words with a character outside the alphabet are left out.
 
     Returns:
         The count of each word, and the number of words that were left out.
@@ -199,7 +199,7 @@ def _read_counts(path: Path) -> list[tuple[str, int]]:
 
 
 def read_passages(path: Path, alphabet: AlphabetFilter) -> tuple[list[str], int]:
-    """Read running text as passages that are all of the alphabet.
+    """Read running text as passages within the alphabet.
 
     Line breaks count as spaces, and blank lines separate paragraphs. A word with a character
     outside the alphabet also separates passages.
@@ -238,7 +238,7 @@ def count_words(passages: Iterable[str]) -> Counter[str]:
 def word_probabilities(
     lists: Iterable[Mapping[str, int]], power: float, uniform: float
 ) -> dict[str, float]:
-    """Return the weight of each word; every list (none of them empty) has an equal part.
+    """Return the weight of each word; every list (none of them empty) has an equal share.
 
     Args:
         lists: The counts of the words of each list.

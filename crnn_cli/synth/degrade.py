@@ -49,10 +49,10 @@ class Chance:
 class DegradeConfig:
     """The chances of the effects, in the order in which they are applied.
 
-    The effects of the groups surface, light, lens, sensor and file form the paragraphs below. If k
-    effects meet a sample, each one goes only 1 / sqrt(k) of its way from mild to harsh, with
+    The effects of the groups surface, light, lens, sensor and file form the paragraphs below. If a
+    sample gets k effects, each one goes only 1 / sqrt(k) of its way from mild to harsh, with
     effects of other groups counted as a quarter: variances add up, and text that survives each
-    effect alone shall survive all of them.
+    effect alone should survive all of them.
 
     Attributes:
         clean: The probability that a sample is left as it is.
@@ -81,7 +81,7 @@ class DegradeConfig:
         low: The height in pixels to which the line is scaled down before it is scaled up again.
         smear: The same height, for lines that are also blurred as they are scaled up.
 
-        noise: The standard deviation of fine to coarse-grained normal noise, as a share of the
+        noise: The standard deviation of fine to coarse-grained Gaussian noise, as a share of the
             range.
         shot: The standard deviation of noise at white, which grows with the square root of the
             light.
@@ -237,7 +237,7 @@ DEGRADE_PRESETS: dict[str, DegradeConfig] = {
 
 
 class Degrader:
-    """Degrades batches of images.
+    """A degrader of images, a batch at a time.
 
     Args:
         config: The chances of the effects.
@@ -301,7 +301,7 @@ class Degrader:
         widths: Tensor,
         height: int,
     ) -> EffectInputs:
-        """Make an effect's inputs of numbers (n, 1 + DRAWS), of which the first is the strength."""
+        """Make the inputs of an effect from draws (n, 1 + DRAWS), the first of the strength."""
         strength = chance.mild + (chance.harsh - chance.mild) * drawn[:, 0] / divisors
         draws = torch.from_numpy(drawn[:, 1:]).to(self.device)
         return EffectInputs(

@@ -21,7 +21,7 @@ class StoredNoise:
 
     Attributes:
         fractal: (8, SIDE, SIDE) uint8 noise of many scales.
-        grain: (3, SIDE, SIDE) standard normal noise, from fine to coarse.
+        grain: (3, SIDE, SIDE) Gaussian noise of deviation 1, from fine to coarse.
     """
 
     fractal: Tensor
@@ -116,7 +116,7 @@ class EffectInputs:
         return sample_windows(self.noise.fractal, chosen, affine, *x.shape[2:])
 
     def grain(self, x: Tensor) -> Tensor:
-        """Return standard normal noise: fine in half of the samples, coarser in the others."""
+        """Return Gaussian noise of deviation 1: fine in half of the samples, coarser in others."""
         coarseness, row, column, *_ = self.draws
         kind = (4 * coarseness - 1).clamp(min=0).long()[:, None, None]
         first_row = (row * SIDE).long()[:, None]
@@ -126,7 +126,7 @@ class EffectInputs:
         return self.noise.grain[kind, down[:, :, None], right[:, None, :]][:, None]
 
     def line_noise(self, size: int, step: Tensor) -> Tensor:
-        """Return standard normal noise (n, size) along a line, a new value every (n,) pixels."""
+        """Return Gaussian noise (n, size) along a line, a new value every `step` (n,) pixels."""
         _, start, row, *_ = self.draws
         position = torch.arange(size, device=step.device) / step[:, None] + start[:, None] * SIDE
         return self.noise.grain[1, (row * SIDE).long()[:, None], position.long() % SIDE]

@@ -5,7 +5,7 @@ right, and go back in the same form except for that column and for values beyond
 caller corrects. An effect with several steps that look at neighbours, or at the whole image,
 repeats that column between them: otherwise the result of a sample would depend on its batch.
 
-A new effect is a function and a row of `EFFECTS` here, and a field of `DegradeConfig`.
+To add an effect, write its function, add its row to `EFFECTS`, and its field to `DegradeConfig`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from crnn_cli.synth import filters
 from crnn_cli.synth.effect_inputs import EffectInputs, per_image
 
-_MIN_RANGE = 0.16  # the least difference of lightest and darkest after the contrast is lowered
+_MIN_RANGE = 0.16  # the least difference between lightest and darkest in lowered contrast
 _MAX_NOISE = 0.5  # standard deviation of noise, share of the image's: more would hide the text
 _FRACTAL_DEVIATION = 0.4  # standard deviation of the fractal noise
 
@@ -51,7 +51,7 @@ def _bleed(x: Tensor, inputs: EffectInputs) -> Tensor:
 
 
 def _binarise(x: Tensor, inputs: EffectInputs) -> Tensor:
-    """Set a threshold, from a soft edge to stairs."""
+    """Apply a threshold, which leaves soft to hard edges."""
     blur, side, edge, *_ = inputs.draws
     x = filters.gaussian_blur(x, (0.3 + 0.5 * blur) * inputs.pixel, inputs.pixel)
     # The range is that of the columns within the sample's width.
@@ -87,7 +87,7 @@ def _fade(x: Tensor, inputs: EffectInputs) -> Tensor:
 
 
 def _swell(x: Tensor, inputs: EffectInputs) -> Tensor:
-    """Let ink spread, in some places farther than in others."""
+    """Let ink spread, in some places further than in others."""
     _, _, _, _, roughness, _, _ = inputs.draws
     ground, ink = inputs.ground_and_ink(x)
     sign = torch.where(ink < ground, -1.0, 1.0)
@@ -208,12 +208,12 @@ def _smear(x: Tensor, inputs: EffectInputs) -> Tensor:
 
 
 def _noise(x: Tensor, inputs: EffectInputs) -> Tensor:
-    """Add normal noise, fine to coarse-grained."""
+    """Add Gaussian noise, fine to coarse-grained."""
     return x + inputs.grain(x) * _bounded_noise(x, inputs)
 
 
 def _shot(x: Tensor, inputs: EffectInputs) -> Tensor:
-    """Add normal noise that grows with the square root of the light."""
+    """Add Gaussian noise that grows with the square root of the light."""
     return x + inputs.grain(x) * x.sqrt() * _bounded_noise(x, inputs)
 
 

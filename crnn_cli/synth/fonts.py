@@ -1,6 +1,6 @@
-"""The fonts that text is drawn with: they are found in folders or on the system, and examined once.
+"""The fonts for drawing text, which are found in folders or on the system and examined once.
 
-Fonts that are unfit are left out with a reason.
+Unsuitable fonts are left out with a reason.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from crnn_cli.synth.workers import Workers
 
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 
-_CACHE_FORMAT = 2  # a change of any rule by which fonts are judged raises it
+_CACHE_FORMAT = 2  # to be raised with any change of the rules by which fonts are judged
 _MIN_CHARACTERS = 20  # letters and digits of the alphabet that a font must have, or all if fewer
 _ACCENTED = "éüñç"
 _MIN_FILES_FOR_PROCESSES = 64
@@ -121,7 +121,7 @@ def find_faces(
 
 
 def _identity(face: Face) -> tuple[object, ...]:
-    """Return a key that copies of one font share."""
+    """Return a key that is the same for all copies of a font."""
     return face.name, face.characters, round(face.ascent, 2), round(face.descent, 2)
 
 
@@ -198,8 +198,8 @@ def examine(path: str, alphabet: str) -> list[Examined]:
                 ]
         with TTFont(path, lazy=True) as font:
             return [_examine_face(font, path, 0, alphabet)]
-    except Exception as broken:  # fontTools and FreeType raise anything on a damaged file
-        return [f"cannot be read ({type(broken).__name__}: {broken})"]
+    except Exception as fault:  # fontTools and FreeType raise anything on a damaged file
+        return [f"cannot be read ({type(fault).__name__}: {fault})"]
 
 
 def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examined:
@@ -231,7 +231,7 @@ def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examine
 def _measure(glyphs: list[Glyph]) -> tuple[float, float, float]:
     """Return ascent, descent and stem of letters and digits, in em.
 
-    One in ten glyphs may reach farther than the ascent and the descent.
+    One in ten glyphs may reach further than the ascent and the descent.
     """
     ascent = float(np.quantile([glyph.top for glyph in glyphs], 0.9))
     descent = float(np.quantile([glyph.bottom for glyph in glyphs], 0.9))
@@ -248,7 +248,7 @@ def _names(font: TTFont, path: str) -> tuple[str, str]:
 
 
 def _is_drawn_by_hand(font: TTFont) -> bool:
-    """Tell whether PANOSE (family 3) or IBM (class 10) calls the font script or handwriting."""
+    """Return whether PANOSE (family 3) or IBM (class 10) calls the font script or handwriting."""
     if "OS/2" not in font:
         return False
     table = font["OS/2"]

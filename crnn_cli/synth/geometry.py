@@ -67,7 +67,7 @@ class PlacedText:
 
 
 class Geometry:
-    """Places the text of a batch of masks in images of one height.
+    """The placement of the text of masks in images of one height, a batch at a time.
 
     Args:
         config: The settings.
@@ -288,9 +288,9 @@ def _characters(lengths: Tensor, text: TextBox) -> Tensor:
 
 
 def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tensor:
-    """Return the units from dot to dot, as near to `cell` as can be seen and read.
+    """Return the units from dot to dot, as near to `cell` as legible dots allow.
 
-    They are 0 for samples without dots, and for those on which no dots can be seen and read.
+    They are 0 for samples without dots, and for those in which dots would not be legible.
     """
     widest = text.length / _characters(lengths, text) / _DOTS_PER_CHARACTER
     seen = cell.maximum(_MIN_CELL_PIXELS / pixels).minimum(widest.clamp(max=_MAX_CELL))
@@ -300,7 +300,7 @@ def _cells(cell: Tensor, text: TextBox, pixels: Tensor, lengths: Tensor) -> Tens
 def _neighbour_positions(
     a: Tensor, b: Tensor, text: TextBox, params: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the positions in a sample's text, begun elsewhere, at which its neighbour is found."""
+    """Return the positions in a sample's text, shifted, from which its neighbour is sampled."""
     side, gap, shift, length = (
         t[rows].to(a.device)[:, None, None]
         for t in (params.side, params.gap, params.shift, text.length)
@@ -315,7 +315,7 @@ def _neighbour_positions(
 def _behind_positions(
     a: Tensor, b: Tensor, text: TextBox, params: GeometryParams, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the positions in a sample's text, repeated, at which the text behind is found."""
+    """Return the positions in a sample's text, repeated, from which the text behind is sampled."""
     scale, turn, shift, height = params.behind[:, rows].to(a.device)[:, :, None, None]
     length = text.length[rows].to(a.device)[:, None, None]
     across = (a * turn.cos() + b * turn.sin()) * scale + length * (0.5 + shift)

@@ -1,6 +1,6 @@
-"""The settings of `crnn_cli.synth.geometry`, and the parameters that are drawn by them.
+"""The settings of `crnn_cli.synth.geometry`, and the parameters that are drawn from them.
 
-They say how far text is turned, bent and cropped.
+They determine how far text is turned, bent and cropped.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class GeometryParams:
         shift: The shift of the neighbour's text, as a share of its length.
         behind: (4, N) scale, rotation in radians, shift as a share of the length, and height of
             text behind.
-        cell: The distance from dot to dot that the configuration asks for.
+        cell: The distance from dot to dot, as the configuration requests it.
         radius: The radius of a dot, as a share of the cell.
         tile: (2, N) by how much tiles exceed the letters, and the strength, 0 to 1, of every other
             tile.
@@ -216,7 +216,7 @@ def draw_geometry_params(
 
 
 class _GeometrySampler:
-    """A sampler of the parameters of N texts, whose order of draws decides what a key means."""
+    """A sampler of the parameters of N texts; the order of its draws is part of what a key means."""
 
     def __init__(self, config: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> None:
         self.config = config
@@ -229,14 +229,16 @@ class _GeometrySampler:
 
     def draw(self) -> GeometryParams:
         """Draw all parameters."""
-        config, u, transformed = self.config, self.u, self.transformed
+        config = self.config
+        u = self.u
+        transformed = self.transformed
         main = u.choice(config.mains)
         rotate, shear_x, shear_y, recede, arc, sine, oblique, ring, pillar = [
             (main == number).float() * transformed for number in range(1, 10)
         ]
         turn = self._rotation(rotate)
         skew = shear_y * u.sign() * u.between(0, config.skew).minimum(self.rise / self.length)
-        # Oblique text and rings go as far as their letters keep their pixels.
+        # Oblique text and rings are limited so that their letters keep enough pixels.
         upright = u.happens(0.5).float() * oblique
         steep = self._obliqueness(upright > 0)
         turn = turn + (oblique - upright) * steep
@@ -273,7 +275,8 @@ class _GeometrySampler:
 
     def _rotation(self, rotate: Tensor) -> Tensor:
         """Return the angle, radians, of text that is rotated (`rotate` is 1) or only tilted (0)."""
-        config, u = self.config, self.u
+        config = self.config
+        u = self.u
         tail = torch.where(u.happens(0.2), 3.0, 1.0)
         rotation = rotate * math.radians(config.rotation) * tail * u.signed()
         turn = (rotation + math.radians(config.tilt) * u.signed()) * self.transformed
@@ -310,7 +313,8 @@ class _GeometrySampler:
 
     def _arc(self) -> Tensor:
         """Return the angle that an arc spans, radians."""
-        config, u = self.config, self.u
+        config = self.config
+        u = self.u
         far = u.happens(0.2)
         tail = u.between(config.curve[1], config.curve_tail)
         angle = torch.where(far, tail, u.between(*config.curve)) * math.pi / 180
@@ -319,7 +323,8 @@ class _GeometrySampler:
 
     def _padding(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the padding (4, N), the side of a neighbour (0: none), and the gap to it."""
-        config, u = self.config, self.u
+        config = self.config
+        u = self.u
         sides = []
         for _ in range(4):
             loose = u.happens(config.loose)
@@ -330,7 +335,7 @@ class _GeometrySampler:
         side = has_neighbour * (1 + u.choice((1, 3, 1, 3)))
         beside = (side % 2).float()
         gap = u.between(0.06, 0.25) + 0.25 * beside
-        # At the left and right, so little is seen that it is no letter.
+        # At the left and right, too little of the neighbour is visible to be a letter.
         seen = gap + u.between(0.05, 0.3) * (1 - 0.6 * beside)
         padding = torch.where(torch.arange(1, 5)[:, None] == side, seen, padding)
         return padding, side, gap
@@ -344,7 +349,8 @@ class _GeometrySampler:
 
     def _elastic(self) -> Tensor:
         """Return the standard deviation of the elastic displacement."""
-        config, u = self.config, self.u
+        config = self.config
+        u = self.u
         happens = u.happens(config.elastic) * self.transformed
         return happens * u.between(0.2, 1) * config.elastic_strength
 

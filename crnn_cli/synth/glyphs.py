@@ -83,7 +83,7 @@ class Glyph:
         return small.ravel().astype(np.float32)
 
     def is_same(self, other: Glyph) -> bool:
-        """Tell whether both are one drawing of one size.
+        """Return whether both are one drawing of one size.
 
         Edges may differ by the pixel by which hinting can move them.
         """
@@ -95,7 +95,7 @@ class Glyph:
         )
 
     def is_alike(self, other: Glyph) -> bool:
-        """Tell whether both are one drawing, perhaps at two sizes."""
+        """Return whether both are one drawing, perhaps at two sizes."""
         if not 0.85 < self.aspect_ratio / other.aspect_ratio < 1.18:
             return False
         difference = float(np.abs(self.thumbnail - other.thumbnail).mean())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_MIN_INK = 0.45  # share of the ink that every letter keeps, so that no threshold removes it whole
+_MIN_INK = 0.45  # share of the ink that every letter keeps, so that no threshold removes it all
 _CLOGGING_PROBABILITY = 0.4
 _WORN_NEEDLE_PROBABILITY = 0.12
 
@@ -30,7 +30,8 @@ def typewriter(
     Args:
         pixels: The ink of the text.
         starts: The column where each letter starts, in ascending order.
-        uneven: The share, 0 to 1, of the ink that can be lost that the lightest letters lose.
+        uneven: The unevenness, 0 to 1: the share that the lightest letters lose of the ink above
+            the least.
         rng: The source of random numbers.
     """
     height, width = pixels.shape
@@ -83,9 +84,9 @@ def dot_matrix(bits: NDArray[np.bool_], pitch: int, rng: np.random.Generator) ->
 def handwriting(
     pixels: Pixels, above: int, em: int, wild: float, rng: np.random.Generator
 ) -> tuple[Pixels, int]:
-    """Let letters lean, grow, widen, leave the line and press harder by turns, as a hand does.
+    """Let letters lean, grow, widen, leave the line and press harder in places, as in handwriting.
 
-    Strokes stay whole.
+    Strokes are not broken.
 
     Args:
         pixels: The ink of the text.
@@ -103,7 +104,7 @@ def handwriting(
     base = above + room
 
     def wander(letters: float, words: float) -> NDArray[np.floating]:
-        """Return deviations of these sizes from letter to letter and from word to word."""
+        """Return deviations of these sizes between letters and between words."""
         from_letter_to_letter = letters * smooth_noise(width, 0.6 * em, rng)
         return wild * (from_letter_to_letter + words * smooth_noise(width, 3 * em, rng))
 

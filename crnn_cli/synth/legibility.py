@@ -44,7 +44,7 @@ _FULL_ROW = 0.97  # share of ink from which a row of a letter is full
 _MAX_LINED = 0.6  # share of letters that are full of ink in the same row
 _MIN_RECOGNISED = 0.3  # share of letters that must look like what they stand for
 _MIN_RECOGNISED_CASE = 0.2  # of one case: the lower case of scripts is the least like others
-_TOP = 3  # a letter is recognised if it is among so many of the most similar ones
+_TOP = 3  # a letter is recognised if it is among this many of the most similar ones
 _SERIF_FOOT = 1.4  # ratio of the ink of feet and stems
 
 _SCRIPT = re.compile(
@@ -68,7 +68,7 @@ _DISPLAY = re.compile(
 
 
 def find_fault(glyphs: Glyphs) -> str | None:
-    """Return why people could not read text in a font with these glyphs, or None if they could."""
+    """Return the reason why text in a font with these glyphs would be illegible, or None."""
     latin = _select(glyphs, LATIN)
     if not latin:
         return None
@@ -104,8 +104,8 @@ def find_fault(glyphs: Glyphs) -> str | None:
 def legible_characters(glyphs: Glyphs) -> tuple[frozenset[str], Case]:
     """Return the characters whose glyphs look like themselves, and the case of the font.
 
-    A font whose lower-case letters are capitals (or no letters at all) loses them and is for upper
-    case. A single lower-case letter drawn exactly as its capital is lost too, and so is a sign
+    A font whose lower-case letters are capitals (or not letters at all) loses them, and its case is
+    "upper". A single lower-case letter drawn exactly as its capital is lost, too, and so is a sign
     drawn exactly as another ASCII character; of these signs only the apostrophe is kept, which many
     fonts repeat as the grave accent. Beyond ASCII, signs that are drawn exactly as any other
     character and Latin letters drawn exactly as one of ASCII are lost: straight quotes, dashes as
@@ -161,10 +161,10 @@ def _same_drawings(glyphs: Glyphs) -> list[list[str]]:
 def classify(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand: bool) -> Kind:
     """Return the kind of a font.
 
-    Words in the name tell blackletter and script, and the font's tables tell script too; equal
-    advances tell mono. Display fonts are told by words in the name, by a lack of lower-case letters
-    or of accents (which text fonts have), and by very narrow, wide or heavy letters; serif fonts by
-    the feet of their stems. All others are sans.
+    Words in the name identify blackletter and script fonts, and the font's tables identify script
+    fonts, too; equal advances identify mono fonts. Display fonts are recognised by words in the
+    name, by a lack of lower-case letters or of accents (which text fonts have), and by very narrow,
+    wide or heavy letters; serif fonts by the feet of their stems. All others are sans.
 
     Args:
         glyphs: The glyphs of the font.
@@ -195,8 +195,8 @@ def classify(glyphs: Glyphs, name: str, case: Case, accents: bool, drawn_by_hand
 def recognised_share(glyphs: Glyphs, characters: str) -> float:
     """Return the share of Latin characters that look like what they stand for.
 
-    They are, whatever their case, among the three most similar ones of a plain sans font. The share
-    is 1.0 if `glyphs` has fewer than five of the characters.
+    Such a character is, whatever its case, among the three most similar ones of a plain sans font.
+    The share is 1.0 if `glyphs` has fewer than five of the characters.
     """
     present = [c for c in characters if c in glyphs]
     if len(present) < 5:
@@ -210,7 +210,7 @@ def recognised_share(glyphs: Glyphs, characters: str) -> float:
 
 
 def _is_unicase(glyphs: Glyphs) -> bool:
-    """Tell whether lower-case letters are drawn as their capitals, or have their forms."""
+    """Return whether lower-case letters are drawn as their capitals, or have their forms."""
     pairs = [(glyphs[c], glyphs[c.upper()]) for c in _LOWER if c in glyphs and c.upper() in glyphs]
     if _mean(lower.is_alike(upper) for lower, upper in pairs) > 0.7:
         return True
@@ -293,7 +293,7 @@ def _thumbnails(images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
 
 
 def _select(glyphs: Glyphs, characters: str) -> list[Glyph]:
-    """Return the glyphs of those characters that there are."""
+    """Return the glyphs of those of the characters that are present."""
     return [glyphs[c] for c in characters if c in glyphs]
 
 

@@ -1,4 +1,4 @@
-"""Tiles that single letters stand on, as far as the columns between letters are blank."""
+"""Tiles behind single letters, which are separated by blank columns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw_tiles(
 
 
 def _tile_columns(masks: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the tile of each column from `_MARGIN` before the masks to as far behind them.
+    """Find the tile of each column, from `_MARGIN` before the masks to `_MARGIN` after them.
 
     Returns:
         The number of columns by which each column lies within its tile, below 0 outside, and the

@@ -45,13 +45,13 @@ class MaskConfig:
         shares: The share of each kind of font, relative to the others; a kind without a font for a
             text leaves its share to the others.
         crowding: A folder with n fonts of a kind is drawn n ** crowding times as often as a folder
-            with one: 1 draws all fonts equally often, 0 all folders. So a large collection by one
-            hand does not crowd out the others.
+            with one: 1 draws all fonts equally often, 0 all folders. A low value keeps a large
+            collection from crowding out the others.
         bold: The probability of thicker strokes.
         weight: The range of the pixels, of 64, by which strokes are thicker.
-        stretched: The probability of another width.
+        stretched: The probability of a changed width.
         stretch: The range of the factor of the width.
-        spaced: The probability of another letter spacing. Scripts and blackletter, whose letters
+        spaced: The probability of a changed letter spacing. Scripts and blackletter, whose letters
             join, keep theirs.
         spacing: The range of the added spacing in em.
         spacing_tail: The greatest spacing of one in five spaced texts, as on signs, in em.
@@ -64,8 +64,8 @@ class MaskConfig:
         typed: The probability that mono text is typed, each letter with its own force and a little
             off the line.
         uneven: The range of the unevenness of typed letters, 0 to 1.
-        written: The probability that text of `pens` leans, grows, drifts and presses as a hand
-            does.
+        written: The probability that text of `pens` leans, grows, drifts and presses as in
+            handwriting.
         wild: The range of the strength of handwriting, 0 to 1.
         pens: The kinds of fonts that can be handwritten.
         lined: The probability of a line under or through the text, or a box around it, which the

@@ -91,7 +91,7 @@ class _Draws(NamedTuple):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> _Draws:
-        """Draw the numbers; a new one takes a reserve, which keeps the masks of every seed."""
+        """Draw the numbers; a new field takes the place of a reserve, so that seeds keep masks."""
         return cls(*rng.random(len(cls._fields)))
 
 
@@ -123,7 +123,7 @@ class _Plan:
 
 
 class MaskDrawer:
-    """Draws texts, each in a font that has all of its characters; it can be pickled.
+    """A picklable drawer of texts, each in a font that has all of its characters.
 
     Args:
         config: The settings of the masks.
@@ -164,7 +164,7 @@ class MaskDrawer:
         return _place(pixels, above)
 
     def _plan(self, face: Face, text: str, u: _Draws) -> _Plan:
-        """Decide the changes of a text."""
+        """Choose the changes of a text."""
         config = self.config
         spread = config.calm if len(text) >= config.long else 1.0
 
@@ -208,7 +208,7 @@ def _interpolate(bounds: tuple[float, float], number: float) -> float:
 
 
 def _can_be_dotted(face: Face, text: str) -> bool:
-    """Tell whether a dot-matrix printer could print a text in a font."""
+    """Return whether a dot-matrix printer could print a text in a font."""
     return face.kind in ("sans", "mono") and max(text) <= _LAST_DOTTED_CHARACTER
 
 
@@ -292,7 +292,7 @@ def _pieces(text: str, plan: _Plan) -> list[tuple[str, bool]]:
     can_split = not _is_shaped(text)
     if can_split and (plan.spacing or plan.jitter or plan.uneven):
         return list(zip(text, small, strict=True))
-    splits_at_spaces = can_split and plan.wild > 0  # words by hand stand farther apart
+    splits_at_spaces = can_split and plan.wild > 0  # handwritten words stand further apart
     styles = [
         (is_small, splits_at_spaces and character == " ")
         for character, is_small in zip(text, small, strict=True)
@@ -305,7 +305,7 @@ def _pieces(text: str, plan: _Plan) -> list[tuple[str, bool]]:
 
 
 def _is_shaped(text: str) -> bool:
-    """Tell whether letters join, combine or run from right to left."""
+    """Return whether letters join, combine or run from right to left."""
     return not text.isascii() and any(map(_is_shaped_character, text))
 
 

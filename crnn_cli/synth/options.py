@@ -61,7 +61,7 @@ class SynthOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SynthOptions:
-        """Make options of a dictionary, as `dataclasses.asdict` or JSON gives it.
+        """Make options from a dictionary, as `dataclasses.asdict` or JSON gives it.
 
         Raises:
             UsageFault: An option is unknown or unusable.

@@ -282,7 +282,7 @@ def _without_marks(words: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def _clitics(words: Mapping[str, float], line_words: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the short clitics among the words, such as 's, which English has in any case."""
+    """Return the short clitics among the words, such as 's, which English always has."""
     clitics = {word: weight for word, weight in words.items() if _is_short_clitic(word)}
     if clitics:
         return clitics

@@ -46,7 +46,7 @@ class RandomDraws:
         return torch.where(self.unit() < 0.5, -1.0, 1.0)
 
     def happens(self, probability: float) -> Tensor:
-        """Return (N,) bool, true with the probability."""
+        """Return (N,) bool, true with this probability."""
         return self.unit() < probability
 
     def choice(self, weights: tuple[float, ...]) -> Tensor:

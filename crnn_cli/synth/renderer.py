@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 class Renderer:
-    """Renders samples by number; a sample depends on the options and the fonts alone.
+    """A renderer of samples by their numbers; a sample depends on the options and fonts alone.
 
     Args:
         options: The options of synthetic text.

@@ -27,12 +27,12 @@ from crnn_cli.synth.random_draws import Keys, RandomDraws, rows_where
 
 _MIN_WIDTH = 8  # pixels of an image that keeps its own width
 _LINE_LENGTH = 12.0  # length of the ink, in its heights, from which text counts as a line
-_MIN_DEVIATION = 0.012  # standard deviation, share of the range, of letters that are hardly seen
+_MIN_DEVIATION = 0.012  # standard deviation, share of the range, of hardly visible letters
 
 
 @dataclass(frozen=True)
 class Style:
-    """One kind of picture of text.
+    """A style of images of text.
 
     Attributes:
         geometry: The settings of the transforms.
@@ -40,9 +40,9 @@ class Style:
         background: The settings of the background.
         degrade: The settings of the degradation.
         clean: The share of samples that are only cropped, in one luminance on another; 0 to 1.
-        legible: The agreement of image and letters, 0 to 1, below which a degraded sample gets back
-            a part of its state before; see `agreement`. Letters lower than the image need up to a
-            quarter more. 0 leaves all samples as they are.
+        legible: The agreement of image and letters, 0 to 1, below which a degraded sample is
+            blended with its state before; see `agreement`. Letters lower than the image need up to
+            a quarter more. 0 leaves all samples as they are.
         words: The weight of this style for text up to twelve times as long as high.
         lines: The weight of this style for longer text.
     """
@@ -128,7 +128,7 @@ CARBON = Style(
     clean=0.0,
 )
 
-# Handwritten letters are small, thin and hard to read, so that more must be left of them.
+# Handwritten letters are small, thin and hard to read, so more of them must remain visible.
 HAND = Style(
     replace(_FLAT, rotation=1.5, slant=0.3, rise=0.5, neighbour=0.15, behind=0.06),
     replace(_PRINT, dark=0.97, paper=0.45),
@@ -143,7 +143,7 @@ class StyleConfig:
     """The styles of text.
 
     Attributes:
-        styles: The kinds of pictures; each sample gets one of them.
+        styles: The styles, of which each sample gets one.
         pitch: The least width that a character keeps, at least 1, in pixels of images 32 high.
     """
 
@@ -180,7 +180,7 @@ STYLE_PRESETS: dict[Preset, StyleConfig] = {
 
 
 class Stylist:
-    """Makes images of masks.
+    """A converter of masks to images, in the styles of a config.
 
     Args:
         config: The styles.
@@ -250,7 +250,7 @@ class Stylist:
 
 
 class _StyleRenderer:
-    """Makes images of one style."""
+    """A converter of masks to images in one style."""
 
     def __init__(self, style: Style, scaling: Scaling, pitch: float, device: torch.device) -> None:
         self.style = style
@@ -290,8 +290,8 @@ class _StyleRenderer:
         return needed.to(self.device)[:, None, None, None]
 
 
-def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
-    """Return how well letters are seen, 0 to 1.
+def agreement(images: Tensor, ink: Tensor, inside: Tensor) -> Tensor:
+    """Return the visibility of letters, 0 to 1.
 
     This is the correlation of the image and the ink, or its outline, in fine detail. Uneven light
     lowers it little; noise, blur, and patterns as fine as strokes lower it much, and so does a
@@ -300,18 +300,18 @@ def agreement(images: Tensor, ink: Tensor, within: Tensor) -> Tensor:
     Args:
         images: The images (N, 1, H, W) float32.
         ink: The ink (N, 1, H, W) float32.
-        within: (N, 1, 1, W) bool, true for the columns that count.
+        inside: (N, 1, 1, W) bool, true for the columns that count.
 
     Returns:
         (N, 1, 1, 1) float32.
     """
     outline = F.max_pool2d(ink, 3, 1, 1) - ink
-    x = torch.cat((images, ink, outline, torch.ones_like(ink)), 1) * within  # (N, 4, H, W)
+    x = torch.cat((images, ink, outline, torch.ones_like(ink)), 1) * inside  # (N, 4, H, W)
     smooth = _smooth(x, ink.shape[2] // 4)
-    x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * within
+    x = (x[:, :3] - smooth[:, :3] / smooth[:, 3:].clamp(min=1e-6)) * inside
     image = x[:, :1]
     letters = x[:, 1:]
-    unseen = _MIN_DEVIATION**2 * x.shape[2] * within.sum(3, keepdim=True)
+    unseen = _MIN_DEVIATION**2 * x.shape[2] * inside.sum(3, keepdim=True)
     image_power = image.square().sum((2, 3), keepdim=True) + unseen
     power = image_power * letters.square().sum((2, 3), keepdim=True)
     covariance = (image * letters).sum((2, 3), keepdim=True).abs()

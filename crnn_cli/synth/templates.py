@@ -1,6 +1,6 @@
 """Numbers, dates, prices, codes, addresses and names, drawn by pattern as print shows them.
 
-The patterns stand in `templates.toml`. Each function draws one text; those that need words get them
+The patterns are in `templates.toml`. Each function draws one text; those that need words get them
 from the caller.
 """
 
@@ -72,7 +72,7 @@ def price(rng: Random) -> str:
 
 
 def date(rng: Random, patterns: Sequence[str] = _FIELDS["date"]) -> str:
-    """Draw years, days and months, alone or together."""
+    """Draw a date, or a part of one."""
     month = _below(rng, 12)
     year = 1890 + _below(rng, 150)
     name = WORDS["month"][month]

@@ -50,8 +50,8 @@ _COMMON_SHARE = 0.0005  # share of the letters of words above which a letter is 
 _MAX_MEANINGLESS_LENGTH = 12  # characters of a meaningless string, unless the bounds want more
 _MIN_LINE_LENGTH = 8  # characters, unless the bounds want fewer
 _MAX_TRIES = 200  # draws after which a kind counts as impossible
-# Every character counts as seen so often beforehand, so that one that is never seen does not crowd
-# out the others.
+# Every character counts as seen this often beforehand, so that one that is never seen does not
+# crowd out the others.
 _SEEN_BEFOREHAND = 10
 _COUNTED_TEXTS = 2000  # texts whose characters are counted to give the weights of "rare"
 
@@ -121,7 +121,7 @@ class TextSource:
                 return text
 
     def _fits(self, text: str) -> bool:
-        """Tell whether a text has the right length, characters and spaces."""
+        """Return whether a text has the right length, characters and spaces."""
         return (
             self.config.min_length <= len(text) <= self.config.max_length
             and self._alphabet.has(text)
@@ -178,7 +178,7 @@ class TextSource:
         return possible
 
     def _is_possible(self, kind: Kind, rng: np.random.Generator) -> bool:
-        """Tell whether a kind yields a text within a number of tries."""
+        """Return whether a kind yields a text within a number of tries."""
         generate = self._generators.get(kind)
         if generate is None:
             return False
@@ -267,21 +267,21 @@ class TextSource:
     def _short(self, rng: np.random.Generator) -> str:
         """Draw one or two letters or digits, or a short word; letters are mostly capitals."""
         form = _SHORT_FORMS.draw(rng)
-        letters = self._draw_letters(rng)
+        letters = self._letter_pool(rng)
         pools: list[Sequence[str]] = [letters if c == "a" else self._digits for c in form]
         pools = pools or [self._short_words]
         text = "".join(pick(rng, pool) for pool in pools) if all(pools) else ""
         return text.upper() if form and rng.random() < 0.8 else text
 
     def _letters(self, chain: MarkovChain | None, rng: np.random.Generator) -> str:
-        """Draw lower-case letters, in a few of the strings also those that words hardly have."""
+        """Draw lower-case letters; a few strings include letters that are rare in words."""
         length = self._meaningless_length(rng)
         if chain and rng.random() < 0.5:
             return chain.draw(rng, length)
-        pool = self._draw_letters(rng)
+        pool = self._letter_pool(rng)
         return "".join(pick(rng, pool) for _ in range(length)) if pool else ""
 
-    def _draw_letters(self, rng: np.random.Generator) -> str:
+    def _letter_pool(self, rng: np.random.Generator) -> str:
         """Return the lower-case letters to draw from: mostly those that words have."""
         return self._common_letters if rng.random() < 0.9 else self._all_letters
 
@@ -332,7 +332,7 @@ def _apply_case(rng: np.random.Generator, case: Case, text: str) -> str:
 
 
 def _common_characters(characters: str, counts: Mapping[str, int]) -> str:
-    """Remove the letters that words hardly have, and signs outside ASCII, from characters.
+    """Return the characters without letters that are rare in words, and signs outside ASCII.
 
     If nothing would be left, all characters are returned.
 
@@ -377,5 +377,5 @@ def _require_words(path: str, words: Sequence[str] | Mapping[str, int]) -> None:
 
 
 def _is_composed(text: str) -> bool:
-    """Tell whether a text is in NFC and begins with no combining mark."""
+    """Return whether a text is in NFC and begins with no combining mark."""
     return unicodedata.category(text[0])[0] != "M" and unicodedata.is_normalized("NFC", text)

@@ -146,7 +146,7 @@ class TextConfig:
 
 
 def _is_visible(character: str) -> bool:
-    """Tell whether a character is the space or can be seen in an image."""
+    """Return whether a character is the space or can be seen in an image."""
     if character == " ":
         return True
     return not (character.isspace() or unicodedata.category(character) in ("Cc", "Cs"))

@@ -73,7 +73,7 @@ def _draw_leaves(random: np.random.Generator, min_radius: float) -> NDArray[np.u
 
 @cache
 def pen_strokes(count: int, seed: int) -> Textures:
-    """Draw rows of pen strokes, like unreadable writing, of one size and thickness a texture."""
+    """Draw rows of pen strokes, like illegible writing, of one size and thickness per texture."""
     random = np.random.default_rng(seed)
     return np.stack([_draw_strokes(random, size) for size in np.linspace(14, 56, count)])
 

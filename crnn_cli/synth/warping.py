@@ -41,7 +41,7 @@ class TextBox:
 
 
 def text_box(boxes: Tensor) -> TextBox:
-    """Make a `TextBox` of boxes (N, 3): the ink's top row, bottom row (exclusive) and width."""
+    """Make a `TextBox` from boxes (N, 3): the ink's top row, bottom row (exclusive) and width."""
     top, bottom, width = boxes.float().unbind(1)
     height = bottom - top
     unit = height.clamp(min=_MIN_UNIT)

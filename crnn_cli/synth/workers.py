@@ -20,8 +20,9 @@ T = TypeVar("T")
 class Workers(ProcessPoolExecutor):
     """A pool of new processes that Ctrl-C does not reach.
 
-    The process that started them decides what it keeps. As a context, the pool ends only when its
-    processes have ended; if an exception ends it, they are terminated in the middle of their work.
+    The process that started them handles Ctrl-C and decides what to keep. As a context, the pool
+    ends only when its processes have ended; if an exception ends it, they are terminated in the
+    middle of their work.
 
     Args:
         count: The number of processes.
