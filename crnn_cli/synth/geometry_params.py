@@ -216,7 +216,7 @@ def draw_geometry_params(
 
 
 class _GeometrySampler:
-    """A sampler of the parameters of N texts; the order of its draws is part of what a key means."""
+    """A sampler of the parameters of N texts, whose order of draws determines what a key gives."""
 
     def __init__(self, config: GeometryConfig, length: Tensor, plain: Tensor, keys: Keys) -> None:
         self.config = config
