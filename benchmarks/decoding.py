@@ -107,7 +107,7 @@ from crnn_cli.core.decoding.lexicon_automaton import LexiconAutomaton
 from crnn_cli.core.decoding.pattern import Pattern
 from crnn_cli.core.metrics import alphanumeric
 from crnn_cli.data import batching, images
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.options import ReadOptions
 from crnn_cli.runners import Runner
 from crnn_cli.synth.corpus import BUILT_IN, AlphabetFilter, read_words
 

@@ -22,7 +22,7 @@ from crnn_cli.data import batching, images
 from crnn_cli.data.augment import STRENGTHS
 from crnn_cli.data.keyed_random import stretch_factors
 from crnn_cli.data.sampling import Sampler
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.options import ReadOptions
 
 _BATCH_SIZES = (16, 32, 64)
 _EPOCHS = 2

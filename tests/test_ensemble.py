@@ -15,7 +15,8 @@ from crnn_cli.core.decoding import DecodeOptions, Decoder, Proposals, score, tem
 from crnn_cli.core.decoding.ensemble import HypothesisSet, read_ensemble
 from crnn_cli.data import views
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from tests.conftest import png
 from tests.models import StripesRunner, save_stripes_onnx, stripes
 from tests.test_beam import noise

@@ -21,9 +21,9 @@ from crnn_cli.checkpoint import Header
 from crnn_cli.config import ModelConfig
 from crnn_cli.core import metrics
 from crnn_cli.data.store import LmdbReader, LmdbWriter
-from crnn_cli.reading.evaluation import EvaluateOptions, Sample, read, report
+from crnn_cli.reading.evaluation import Sample, read, report
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.options import EvaluateOptions, ReadOptions
 from crnn_cli.reading.recognizer import Recognizer
 from tests.conftest import Result, png
 

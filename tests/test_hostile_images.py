@@ -25,7 +25,8 @@ from crnn_cli.data.headers import tiff
 from crnn_cli.errors import ImageError
 from crnn_cli.reading.inputs import Remaining
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from crnn_cli.reading.preprocess import Preparation, PreparedImage
 from crnn_cli.reading.second_look import View
 from tests.conftest import png

@@ -28,7 +28,8 @@ from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ImageError, ModelError, UsageFault
 from crnn_cli.reading import pipeline, recognizer
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from crnn_cli.reading.recognizer import Recognizer
 from tests.conftest import png, render
 from tests.models import STRIPES, StripesRunner, save_stripes_onnx, save_untrained, stripes

@@ -12,7 +12,7 @@ import pytest
 from crnn_cli.data.store import LmdbWriter
 from crnn_cli.errors import ModelError
 from crnn_cli.reading import ray_engine
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.options import ReadOptions
 from tests.conftest import png
 from tests.models import save_stripes_onnx, stripes
 

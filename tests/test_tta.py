@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from crnn_cli.data import views
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from crnn_cli.reading.preprocess import Orientation
 from crnn_cli.reading.results import Recognition
 from crnn_cli.reading.second_look import View, ViewReadings

@@ -14,11 +14,11 @@ from crnn_cli import console
 from crnn_cli.commands import options
 from crnn_cli.commands.grouped import is_given
 from crnn_cli.config import DecodeOptions, DecodingMethod
-from crnn_cli.reading.pipeline import ReadOptions
-from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
+from crnn_cli.reading.options import ReadOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import LexiconRemark
+    from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
 
 _MAX_NAMES_SHOWN = 5
 
@@ -186,6 +186,8 @@ class LexiconOptions:
 
     def assets(self, names: Mapping[str, Sequence[str]] | None = None) -> DecodingAssets:
         """Return the lexicons; `names` are the names of images by the paths in `--lexicons`."""
+        from crnn_cli.reading.recognizer import DecodingAssets
+
         return DecodingAssets(self.lexicon, self.lexicons, names or {})
 
 

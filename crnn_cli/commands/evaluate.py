@@ -18,15 +18,14 @@ from crnn_cli.commands.grouped import grouped
 from crnn_cli.config import DataConfig
 from crnn_cli.core import tsv
 from crnn_cli.errors import UsageFault
-from crnn_cli.reading.evaluation import EvaluateOptions
-from crnn_cli.reading.recognizer import Recognizer, assemble, build_decoders, load_models
+from crnn_cli.reading.options import EvaluateOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import LmdbReader
     from crnn_cli.reading.evaluation import Report, Sample, SetReport
-    from crnn_cli.reading.pipeline import ReadOptions
-    from crnn_cli.reading.recognizer import DecodingAssets
+    from crnn_cli.reading.options import ReadOptions
+    from crnn_cli.reading.recognizer import DecodingAssets, Recognizer
     from crnn_cli.runners import Runner
 
 TUNED_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the language model, for --tune
@@ -95,6 +94,7 @@ def evaluate(
     from crnn_cli import console
     from crnn_cli.data.store import LmdbReader
     from crnn_cli.reading import evaluation
+    from crnn_cli.reading.recognizer import assemble, load_models
 
     read_options = reading.read_options()
     decode = decode_options.chosen(context, decoding, lexicons)
@@ -155,6 +155,7 @@ def _tune(
     from crnn_cli.core import metrics
     from crnn_cli.reading import evaluation
     from crnn_cli.reading.models import ModelWithDecoder
+    from crnn_cli.reading.recognizer import Recognizer, build_decoders
 
     searches = [
         {**decode, "lm_weight": weight, "lm_bonus": bonus}

@@ -23,17 +23,11 @@ from crnn_cli.commands.decode_options import DecodingOptions, LexiconOptions, Re
 from crnn_cli.commands.grouped import grouped, is_given
 from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
-from crnn_cli.reading.inputs import Shard, shards
-from crnn_cli.reading.recognizer import (
-    DecodingAssets,
-    Recognizer,
-    assemble,
-    load_and_assemble,
-    load_models,
-)
 
 if TYPE_CHECKING:
-    from crnn_cli.reading.pipeline import ReadOptions
+    from crnn_cli.reading.inputs import Shard
+    from crnn_cli.reading.options import ReadOptions
+    from crnn_cli.reading.recognizer import DecodingAssets, Recognizer
     from crnn_cli.reading.results import Recognition
 
 
@@ -120,6 +114,8 @@ def predict(
         crnn predict a.lmdb b.lmdb tables/ --engine ray -o words.parquet
     """
     from crnn_cli import console
+    from crnn_cli.reading.inputs import shards
+    from crnn_cli.reading.recognizer import assemble, load_models
 
     if nbest > 1 and not rows.as_json:
         raise UsageFault("--nbest: only JSON lines have room for further readings: give --json")
@@ -185,6 +181,7 @@ def _read_on_cluster(
 ) -> tuple[Recognizer, Generator[Recognition, None, None]]:
     """Return a recogniser for its remarks, and the recognitions of the cluster."""
     from crnn_cli.reading import ray_engine
+    from crnn_cli.reading.recognizer import assemble, load_and_assemble, load_models
 
     loaded = load_models(models, "cpu")
     decode_options.announce(loaded, fast=False)

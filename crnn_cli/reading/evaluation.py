@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from crnn_cli.core.codec import Codec
 from crnn_cli.reading.inputs import Item
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import EvaluateOptions, ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from crnn_cli.reading.recognizer import Recognizer
 
 if TYPE_CHECKING:
@@ -31,23 +32,6 @@ if TYPE_CHECKING:
     from crnn_cli.core.metrics import Confusion, Scores
     from crnn_cli.data.store import LmdbReader
     from crnn_cli.runners import Runner
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """The options of a report.
-
-    Attributes:
-        worst: The number of readings that are reported as the farthest from their reference.
-        confusions: The number of confusions that are reported as the most frequent.
-        resamples: The number of resamples for the bootstrap intervals.
-        seed: The seed of the bootstrap.
-    """
-
-    worst: int = 10
-    confusions: int = 10
-    resamples: int = 1000
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """The reading loop: from inputs to recognitions, in input order, as results come, in flat memory.
 
-    preprocess   item -> pages            decoded and scaled on threads, ahead of the networks
-    window       pages -> batches         windows of pages, in batches of similar widths
-    batches      batches -> recognitions  read by the networks and decoded
-
-numpy is imported where it is used, so that a command can show the defaults of this module without
-it.
+preprocess   item -> pages            decoded and scaled on threads, ahead of the networks
+window       pages -> batches         windows of pages, in batches of similar widths
+batches      batches -> recognitions  read by the networks and decoded
 """
 
 from __future__ import annotations
@@ -14,14 +11,13 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from crnn_cli import devices
-from crnn_cli.errors import UsageFault
 from crnn_cli.prefetch import prefetch
 from crnn_cli.reading.inputs import Item
 from crnn_cli.reading.models import ModelWithDecoder
+from crnn_cli.reading.options import ReadOptions
 from crnn_cli.reading.preprocess import Page, Preparation, PreparedInput, area
 from crnn_cli.reading.results import Recognition
 from crnn_cli.reading.window import Window
@@ -33,38 +29,6 @@ if TYPE_CHECKING:
 # The limit for the pixels of a window, and for those decoded ahead of it, as a thousand very wide
 # lines would take too much memory.
 _MAX_WINDOW_PIXELS = 2**26
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """The options of the reading loop; only `turn`, `tta` and `second_look` affect the results.
-
-    Attributes:
-        batch_size: The maximum number of images that the network reads at once.
-        window: The maximum number of images that are grouped by width; the first windows are
-            smaller.
-        threads: The number of threads that decode images; None derives it from the number of cores.
-        turn: Whether an image much taller than wide is also read turned to the left and to the
-            right; the reading with the highest confidence counts.
-        tta: Test-time augmentation: whether every image is read in five views, which are slightly
-            shifted and stretched.
-        second_look: Whether an image with a doubtful reading is read again in further views, see
-            `crnn_cli.reading.second_look`. It has no effect with `tta`, which reads every image in
-            several views, or under a lexicon with a `delta`.
-    """
-
-    batch_size: int = 64
-    window: int = 1024
-    threads: int | None = None
-    turn: bool = True
-    tta: bool = False
-    second_look: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "window", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageFault(f"{name.replace('_', '-')} is {value}: take at least 1")
 
 
 def recognize(

@@ -122,7 +122,7 @@ class Preparation:
 
     Attributes:
         configs: The configurations of the models.
-        turn: Whether tall images are also read turned; see `crnn_cli.reading.pipeline.ReadOptions`.
+        turn: Whether tall images are also read turned; see `crnn_cli.reading.options.ReadOptions`.
         tta: Whether images are read in the views of test-time augmentation.
         keep: Whether the pixels of images are kept for further views.
     """

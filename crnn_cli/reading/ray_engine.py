@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_cli.errors import CrnnError, DeviceError, UsageFault
 from crnn_cli.reading.inputs import Shard
-from crnn_cli.reading.pipeline import ReadOptions
+from crnn_cli.reading.options import ReadOptions
 from crnn_cli.reading.recognizer import Recognizer
 from crnn_cli.reading.results import Recognition
 

@@ -17,7 +17,8 @@ from crnn_cli.config import DecodeOptions, ModelConfig, common_language_model
 from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.reading.inputs import Item, expand
 from crnn_cli.reading.models import ModelWithDecoder
-from crnn_cli.reading.pipeline import ReadOptions, recognize
+from crnn_cli.reading.options import ReadOptions
+from crnn_cli.reading.pipeline import recognize
 from crnn_cli.reading.results import Recognition
 
 if TYPE_CHECKING:
