@@ -16,7 +16,6 @@ from crnn_cli.data.keyed_random import mix
 from crnn_cli.data.loading import Batch, Loader
 from crnn_cli.data.sampling import Sampler
 from crnn_cli.errors import TrainingError, UsageFault
-from crnn_cli.plain import short
 from crnn_cli.training.batch_transform import BatchTransform
 from crnn_cli.training.distributed import World
 from crnn_cli.training.optimization import (
@@ -28,7 +27,7 @@ from crnn_cli.training.optimization import (
 )
 from crnn_cli.training.run_folder import RunFolder
 from crnn_cli.training.setup import PreparedRun, RunSettings, explain_out_of_memory
-from crnn_cli.training.state import check_state
+from crnn_cli.training.state import changed_settings, check_state
 from crnn_cli.training.validation import ValidationResult, steps_between_validations, validate
 
 _FLAT_START_FRACTION = 0.2  # the share of a run by which its flat start is over at the latest
@@ -128,7 +127,7 @@ class Run:
         self.sampler = Sampler(
             self.train.widths,
             self.train.sources,
-            _source_weights(self.settings),
+            self.settings.source_weights,
             self.config.batch_size,
             self.config.seed,
             self.batch_transform.augmenter.stretch,
@@ -324,7 +323,11 @@ class Run:
             TrainingError: The state is damaged, or is that of a run with other settings.
         """
         fresh = self.state()
-        self._check_settings(state.get("settings", {}), fresh["settings"])
+        if changed := changed_settings(state.get("settings", {}), fresh["settings"]):
+            raise TrainingError(
+                f"{self.run_folder.config}: differs from what the run began with in "
+                f"{', '.join(changed)}: bring it back as it was, or begin another run with --init"
+            )
         parameters = []  # in the order in which the optimizer counts them
         for group in self.optimizer.param_groups:
             parameters.extend(group["params"])
@@ -345,18 +348,6 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         for key, attribute in _COUNTERS.items():
             setattr(self, attribute, state[key])
-
-    def _check_settings(self, saved: dict[str, Any], current: dict[str, Any]) -> None:
-        """Refuse to resume with other settings. Old states, which lack them, are not checked."""
-        changed = []
-        for name, value in current.items():
-            if name in saved and short(saved[name]) != short(value):
-                changed.append(name)
-        if changed:
-            raise TrainingError(
-                f"{self.run_folder.config}: differs from what the run began with in "
-                f"{', '.join(changed)}: bring it back as it was, or begin another run with --init"
-            )
 
     def validate(self) -> ValidationResult | None:
         """Validate the averaged weights, and return None if a signal arrives in the meantime."""
@@ -389,11 +380,3 @@ class Run:
         }
         config = replace(self.model.config, temperature=result.temperature)
         save(self.run_folder.model, Header(config, training_record), self.ema.model.state_dict())
-
-
-def _source_weights(settings: RunSettings) -> list[float] | None:
-    """Return the sampling weight of each training set, or None if no set has one."""
-    weights = [weight for _, weight in settings.data.sources]
-    if all(weight is None for weight in weights):
-        return None
-    return [1.0 if weight is None else weight for weight in weights]

@@ -42,6 +42,14 @@ class RunSettings:
                 "give --init MODEL"
             )
 
+    @property
+    def source_weights(self) -> list[float] | None:
+        """The sampling weight of each training set; None if no set has one."""
+        weights = [weight for _, weight in self.data.sources]
+        if all(weight is None for weight in weights):
+            return None
+        return [1.0 if weight is None else weight for weight in weights]
+
 
 @dataclass
 class PreparedRun:

@@ -43,6 +43,15 @@ def check_header(state: Mapping[str, Any]) -> None:
     ModelConfig.from_dict(state["config"])
 
 
+def changed_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings that differ; older states lack some, or all of them."""
+    changed = []
+    for name, value in current.items():
+        if name in saved and short(saved[name]) != short(value):
+            changed.append(name)
+    return changed
+
+
 def check_state(
     state: Mapping[str, Any],
     fresh: Mapping[str, Any],
