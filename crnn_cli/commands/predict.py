@@ -41,7 +41,7 @@ class OutputOptions:
             "-o",
             "--output",
             metavar="FILE",
-            help="Write to FILE, not to stdout; a name in .parquet makes a table.",
+            help=f"Write to FILE, not to stdout; a name in {row_formats.SUFFIXES} makes a table.",
             show_default=False,
         ),
     ] = None

@@ -39,10 +39,12 @@ class RowFormat:
     Attributes:
         shape: A description of a row, for errors.
         writer: A function that returns a context in which rows are written to an output.
-        suffix: The suffix of output names that stands for the format, if any.
+        suffix: The suffix of output names that stands for the format, if any. Such a format goes
+            with neither `--json` nor `--resume`.
         parse: A function that returns the name in a row, given without its newline, and whether its
             image could not be read; it raises ValueError, KeyError or TypeError if the row is not
-            one of `predict`. None: a run cannot be resumed in this format.
+            one of `predict`. None: a run cannot be resumed in this format. Only formats without a
+            suffix need one.
     """
 
     shape: str
@@ -217,13 +219,15 @@ class _Sink(io.RawIOBase):
         return len(whole)
 
 
-FORMATS = {
+FORMATS: dict[str, RowFormat] = {
     "tsv": RowFormat(
         "`path<TAB>text<TAB>confidence`", partial(_line_writer, to_tsv), parse=_from_tsv
     ),
     "json": RowFormat("JSON", partial(_line_writer, to_json), parse=_from_json),
     "parquet": RowFormat("Parquet", _parquet_writer, suffix=".parquet"),
 }
+# The suffixes that stand for a format, for the help of `predict --output`.
+SUFFIXES = " or ".join(each.suffix for each in FORMATS.values() if each.suffix)
 
 
 @dataclass
