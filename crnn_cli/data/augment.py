@@ -5,7 +5,8 @@ same way in any batch, in any worker and in a resumed run. The changes are those
 scanner and keep the text legible.
 
 `WARPS` and `RECOLOURINGS` list the augmentations. To add one, write its function, add it to a table
-with a column of random numbers that no other uses, and give it a field in `Strength`.
+with columns of random numbers that no other uses, and give it a field in `Strength` with a
+value for each of `STRENGTHS`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torchvision.transforms.v2 import functional as transforms
 from crnn_cli.config import Augmentation
 from crnn_cli.core.backbone_specs import minimum_width
 from crnn_cli.data.keyed_random import stretch_factors, uniforms
+from crnn_cli.data.noise import NoiseSource
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,6 @@ STRENGTHS: dict[Augmentation, Strength] = {
     ),
 }
 
-_NOISE_LENGTH = 1 << 20  # stored numbers at which a piece of noise can start
-_MAX_WIDTH = 1 << 17  # pixels of a line
-
 
 class RandomColumn(NamedTuple):
     """A column of random numbers, one for each sample.
@@ -104,46 +103,6 @@ class RandomColumn(NamedTuple):
     host: Tensor
     unit: Tensor
     signed: Tensor
-
-
-class NoiseSource:
-    """A source of Gaussian noise, which is cut from one long stored line of numbers.
-
-    The line is drawn once: fresh noise for each image would cost more than the convolutions.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self._stored = torch.randn(_NOISE_LENGTH + _MAX_WIDTH, generator=generator).to(device)
-
-    def sample(self, shape: Sequence[int], positions: Tensor) -> Tensor:
-        """Return noise (N, *shape) for a shape (channels, height, width).
-
-        Args:
-            shape: The shape of the noise for one sample.
-            positions: (N,) numbers in [0, 1), on the CPU, that choose the pieces of the stored
-                line.
-        """
-        channels, height, _ = shape
-        # The rows of a sample start this far apart, whatever the batch's width.
-        row_distance = 3 * _NOISE_LENGTH // (4 * channels * height)
-        strides = (height * row_distance, row_distance, 1)
-        starts = (positions * (_NOISE_LENGTH // 4)).long().tolist()
-        return torch.stack(
-            [self._stored.as_strided(tuple(shape), strides, start) for start in starts]
-        )
-
-    def smooth_field(self, height: int, width: int, positions: Tensor) -> Tensor:
-        """Return smooth displacements (N, 2, height, width) of standard deviation 1.
-
-        They are drawn at points a quarter of the height apart, and interpolated between these.
-        """
-        step = height // 4
-        columns = width // step + 2
-        coarse = self.sample((2, 5, columns), positions)
-        size = (4 * step + 1, (columns - 1) * step + 1)
-        fine = F.interpolate(coarse, size, mode="bilinear", align_corners=True)
-        return fine[:, :, :height, :width]
 
 
 @dataclass
@@ -207,6 +166,9 @@ def _bend(warp: Warp, position: RandomColumn, amount: RandomColumn) -> None:
 @dataclass
 class Canvas:
     """The pixels of a batch while they are recoloured.
+
+    The last columns of most samples are padding, and how many there are depends on the batch: no
+    change may depend on the width of `pixels`.
 
     Attributes:
         strength: The greatest changes.
