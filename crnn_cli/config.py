@@ -8,7 +8,7 @@ the field and the values it takes. Nothing here imports torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -69,7 +69,7 @@ class ModelConfig:
     Attributes:
         alphabet: The characters; the k-th, counted from 1, is class k, and class 0 is the CTC
             blank.
-        backbone: The convolutions; see `crnn_cli.core.backbones`.
+        backbone: The convolutions; see `crnn_cli.core.backbone_specs`.
         height: The height to which images are scaled, in pixels: a multiple of 16, 32 to 1024.
         channels: 1 for grey images, 3 for RGB.
         minimum_width: The width to which narrower scaled images are stretched, 8 to 1024 pixels.
@@ -290,11 +290,16 @@ class TrainConfig:
 
 
 NO_LANGUAGE = "none"  # the name that stands for no language model
+# The options beside which the language model that a model's file names is left out; so it is beside
+# a lexicon.
+_LIMITS = ("allow", "deny", "pattern", "decoder")
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
     """The way in which log-probabilities become text.
+
+    An option that limits the texts stands in `_LIMITS`, too.
 
     Attributes:
         decoder: Greedy decoding or beam search; None stands for greedy decoding, or for beam search
@@ -366,7 +371,7 @@ class DecodeOptions:
             has_lexicon: Whether there is a lexicon.
         """
         options = self
-        if has_lexicon or not chosen.keys().isdisjoint(("allow", "deny", "pattern", "decoder")):
+        if has_lexicon or not chosen.keys().isdisjoint(_LIMITS):
             options = replace(options, lm=None)
         if options.decoder == "greedy" and chosen:
             options = replace(options, decoder=None)
@@ -374,11 +379,3 @@ class DecodeOptions:
             options = replace(options, beam=max(options.beam, chosen.get("nbest", 1)))
         options = replace(options, **chosen)
         return replace(options, lm=None) if options.lm == NO_LANGUAGE else options
-
-
-def common_language_model(options: Sequence[DecodeOptions]) -> list[DecodeOptions]:
-    """Return the options of models that read together, without language models that differ."""
-    names = {model_options.lm for model_options in options}
-    if len(names) == 1:
-        return list(options)
-    return [replace(model_options, lm=None) for model_options in options]

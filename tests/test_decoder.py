@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import crnn_cli
-from crnn_cli.config import common_language_model
 from crnn_cli.core.codec import Alphabet, Codec
 from crnn_cli.core.decoding import (
     DecodeOptions,
@@ -27,6 +26,7 @@ from crnn_cli.core.decoding import (
 from crnn_cli.core.ngrams import estimate
 from crnn_cli.data.lexicon_file import read_lexicon
 from crnn_cli.errors import UsageFault
+from crnn_cli.reading.recognizer import common_language_model
 from tests.models import save_stripes_onnx, stripes
 from tests.test_beam import enumerated, noise
 

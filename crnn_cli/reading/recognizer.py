@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
 
 from crnn_cli import weights
-from crnn_cli.config import DecodeOptions, ModelConfig, common_language_model
+from crnn_cli.config import DecodeOptions, ModelConfig
 from crnn_cli.errors import ModelError, UsageFault
 from crnn_cli.reading.inputs import Item, expand
 from crnn_cli.reading.models import ModelWithDecoder
@@ -254,6 +254,14 @@ def assemble(
         models.append(ModelWithDecoder(runner, decoders[0]))
         remarks += left_out
     return Recognizer(*models, remarks=remarks)
+
+
+def common_language_model(options: Sequence[DecodeOptions]) -> list[DecodeOptions]:
+    """Return the options of models that read together, without language models that differ."""
+    names = {model_options.lm for model_options in options}
+    if len(names) == 1:
+        return list(options)
+    return [replace(model_options, lm=None) for model_options in options]
 
 
 def load_and_assemble(

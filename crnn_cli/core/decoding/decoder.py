@@ -294,7 +294,7 @@ class ParallelDecoders:
 def _automata(
     codec: Codec, options: DecodeOptions, language: LanguageModel | None
 ) -> list[Automaton]:
-    """Return the automata of everything except a lexicon."""
+    """Return the automata of everything except a lexicon; see `native.MAX_AUTOMATA`."""
     automata: list[Automaton] = []
     if options.allow is not None or options.deny:
         from crnn_cli.core.decoding.character_set import CharacterSet

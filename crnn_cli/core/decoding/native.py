@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.trie import Integers, Trie
 
-MAX_AUTOMATA = 4  # the automata of a grammar
+# The automata of a grammar: a lexicon, characters, a pattern and a language model. Where there are
+# more, numpy does the work.
+MAX_AUTOMATA = 4
 _VERSION = 2  # the version of `_native.c`
 _MAX_LABELS_AT_ONCE = 1 << 22  # labels of all hypotheses of the images in one call
 NGRAMS, LEXICON, TABLE = range(3)  # the kinds of automata
