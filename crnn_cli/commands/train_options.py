@@ -1,4 +1,8 @@
-"""The options of `crnn train`, as groups."""
+"""The options of `crnn train`, as groups.
+
+An option that bears the name of a field of `ModelConfig`, `DataConfig` or `TrainConfig` sets it.
+See `crnn_cli.commands.settings`, which also lists the options that a resumed run may have anew.
+"""
 
 from __future__ import annotations
 

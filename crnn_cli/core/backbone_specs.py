@@ -3,6 +3,8 @@
 `crnn_cli.core.backbones` builds each network from its entry. Everything that asks how many frames
 an image gives (dataset checks, training, exported models, the model itself) computes them from the
 same windows. `tests/test_backbone_specs.py` checks the table against the real networks.
+
+A new backbone is an entry of `BACKBONE_SPECS` and a name in `crnn_cli.config.Backbone`.
 """
 
 from __future__ import annotations

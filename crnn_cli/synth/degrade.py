@@ -49,6 +49,7 @@ class Chance:
 class DegradeConfig:
     """The chances of the effects, in the order in which they are applied.
 
+    The defaults are those of scenes, and hold in every preset for effects that it does not name.
     The effects of the groups surface, light, lens, sensor and file form the paragraphs below. If a
     sample gets k effects, each one goes only 1 / sqrt(k) of its way from mild to harsh, with
     effects of other groups counted as a quarter: variances add up, and text that survives each

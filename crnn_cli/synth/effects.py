@@ -6,6 +6,7 @@ caller corrects. An effect with several steps that look at neighbours, or at the
 repeats that column between them: otherwise the result of a sample would depend on its batch.
 
 To add an effect, write its function, add its row to `EFFECTS`, and its field to `DegradeConfig`.
+The effects behind it then draw other random numbers, so that the same seed gives other images.
 """
 
 from __future__ import annotations
