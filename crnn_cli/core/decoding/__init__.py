@@ -8,7 +8,7 @@ lexicon_search      the likeliest words of a list, for all images or for each im
 edit_distance       the words within an edit distance of a text
 spellings           the spellings in capitals and small letters that count as a word
 grammar             several automata as one
-character_set       an automaton of allowed characters
+text_limits         the limits that options name, as automata
 lexicon_automaton   an automaton of words
 language            an automaton of n-grams
 pattern             an automaton of a pattern

@@ -14,10 +14,11 @@ from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import Codec
 from crnn_cli.core.decoding.beam import Hypothesis, beam_search, without_silence
 from crnn_cli.core.decoding.ctc_forward import LOG_HALF, Floats, Integers, score
-from crnn_cli.core.decoding.grammar import Automaton, Grammar, Scaled
+from crnn_cli.core.decoding.grammar import Automaton, Grammar
 from crnn_cli.core.decoding.greedy import best_labels, greedy
 from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.result import Decoded, LexiconRemark, describe, posteriors_and_gains
+from crnn_cli.core.decoding.text_limits import text_limits
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Decoder:
             raise UsageFault(
                 "lm: give a lexicon for all images or one for each beside it, not both"
             )
-        automata = _automata(codec, options, language)
+        automata = text_limits(codec, options, language)
         has_lexicon = words is not None or image_words is not None
         self._scope = _search_scope(options, automata, has_lexicon, language is not None)
         bonus = 0.0 if language is None else options.lm_bonus
@@ -289,32 +290,6 @@ class ParallelDecoders:
         """Return the first reading of each decoder for each image; see `Decoder`."""
         by_decoder = [decoder(log_probs, frames, names) for decoder in self._decoders]
         return [[readings[0] for readings in image] for image in zip(*by_decoder, strict=True)]
-
-
-def _automata(
-    codec: Codec, options: DecodeOptions, language: LanguageModel | None
-) -> list[Automaton]:
-    """Return the automata of everything except a lexicon; see `native.MAX_AUTOMATA`."""
-    automata: list[Automaton] = []
-    if options.allow is not None or options.deny:
-        from crnn_cli.core.decoding.character_set import CharacterSet
-
-        automata.append(CharacterSet(codec, options.allow, options.deny))
-    if options.pattern is not None:
-        if codec.direction != "ltr":
-            raise UsageFault(
-                "pattern: this model reads right to left, and patterns are for left to right"
-            )
-        from crnn_cli.core.decoding.pattern import Pattern
-
-        automata.append(Pattern(options.pattern, codec.alphabet.characters))
-    if language is not None:
-        if codec.direction != "ltr":
-            raise UsageFault(
-                "lm: this model reads right to left, and language models are for left to right"
-            )
-        automata.append(Scaled(language, options.lm_weight))
-    return automata
 
 
 def _search_scope(

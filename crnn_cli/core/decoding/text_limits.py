@@ -1,4 +1,4 @@
-"""An automaton that excludes characters at every position."""
+"""The limits on texts that options name, as automata; a new limit is added here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,49 @@ from functools import cached_property
 
 import numpy as np
 
+from crnn_cli.config import DecodeOptions
 from crnn_cli.core.codec import BLANK, Codec, show
 from crnn_cli.core.decoding.ctc_forward import Integers
-from crnn_cli.core.decoding.grammar import Weights
+from crnn_cli.core.decoding.grammar import Automaton, Scaled, Weights
+from crnn_cli.core.decoding.language import LanguageModel
 from crnn_cli.core.decoding.native import TABLE, CompiledAutomaton
 from crnn_cli.errors import UsageFault
+
+
+def text_limits(
+    codec: Codec, options: DecodeOptions, language: LanguageModel | None
+) -> list[Automaton]:
+    """Return an automaton for each limit on texts that the options name, except a lexicon.
+
+    The compiled decoding takes at most `native.MAX_AUTOMATA`, with that of the lexicon.
+
+    Args:
+        codec: The codec of the model.
+        options: The options.
+        language: The language model, if any.
+
+    Raises:
+        UsageFault: No text can satisfy a limit, or the model reads right to left where a limit is
+            for left to right.
+    """
+    automata: list[Automaton] = []
+    if options.allow is not None or options.deny:
+        automata.append(CharacterSet(codec, options.allow, options.deny))
+    if options.pattern is not None:
+        if codec.direction != "ltr":
+            raise UsageFault(
+                "pattern: this model reads right to left, and patterns are for left to right"
+            )
+        from crnn_cli.core.decoding.pattern import Pattern
+
+        automata.append(Pattern(options.pattern, codec.alphabet.characters))
+    if language is not None:
+        if codec.direction != "ltr":
+            raise UsageFault(
+                "lm: this model reads right to left, and language models are for left to right"
+            )
+        automata.append(Scaled(language, options.lm_weight))
+    return automata
 
 
 class CharacterSet:
