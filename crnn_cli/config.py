@@ -270,7 +270,7 @@ class TrainConfig:
         within("flat-start", self.flat_start, 0, 10**12)
         within("patience", self.patience, 0, 10**9)
         within("seed", self.seed, 0, 10**18)
-        for name, most in (
+        for name, maximum in (
             ("epochs", 1e9),
             ("steps", 1e12),
             ("max_minutes", 1e9),
@@ -278,9 +278,9 @@ class TrainConfig:
             ("clip", 1e9),
         ):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= most:
+            if value is not None and not 0 < value <= maximum:
                 raise UsageFault(
-                    f"{name.replace('_', '-')} is {value}: take more than 0, at most {most:g}"
+                    f"{name.replace('_', '-')} is {value}: take more than 0, at most {maximum:g}"
                 )
         if self.epochs is None and self.steps is None and self.max_minutes is None:
             object.__setattr__(self, "epochs", EPOCHS)

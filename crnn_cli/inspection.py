@@ -206,7 +206,7 @@ def _output_shapes(
 
 
 def _positions(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Return how often a weight is used: at each pixel by a convolution, else at each frame."""
+    """Return the number of uses of a weight: one per pixel in a convolution, else one per frame."""
     import torch
 
     return int(np.prod(shape[1:])) if isinstance(module, torch.nn.Conv2d) else shape[0]

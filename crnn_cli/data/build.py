@@ -230,7 +230,7 @@ class Build:
         self.stored += 1
 
     def _check_feasibility(self, row: Row, text: str, image: _VerifiedImage) -> Infeasible | None:
-        """Return what a label with too few frames would need, or None if it has enough."""
+        """Return the needs of a label with too few frames, or None if it has enough."""
         model = self._model
         width, available = scaled(image.width, image.height, model)
         needed = minimum_frames([*map(ord, text)])

@@ -156,8 +156,8 @@ class Backgrounds:
             if name != "flat":
                 rows = torch.from_numpy(np.flatnonzero(kinds == kind)).to(self.device)
                 x[rows] = self._pattern(name, height, width, unit[rows, 1:])
-        least, greatest = self.config.contrast
-        contrast = torch.lerp(unit.new_tensor(least), unit.new_tensor(greatest), unit[:, 0])
+        minimum, maximum = self.config.contrast
+        contrast = torch.lerp(unit.new_tensor(minimum), unit.new_tensor(maximum), unit[:, 0])
         return x.mul_(contrast[:, None, None, None]).add_(0.5)
 
     def _pattern(self, kind: str, height: int, width: int, unit: Tensor) -> Tensor:

@@ -177,18 +177,18 @@ def _moved(ink: Tensor, offset: Tensor) -> Tensor:
 
 
 def _make_visible(
-    text: Tensor, under: Tensor, edge: Tensor, widths: Tensor, least: Tensor
+    text: Tensor, under: Tensor, edge: Tensor, widths: Tensor, min_difference: Tensor
 ) -> Tensor:
     """Return the letters' luminance (N, 1, 1, 1), changed if it differs too little from the edges.
 
-    The needed difference is `least` plus the standard deviation along the edges, so that it is
-    greater in busy surroundings.
+    The needed difference is `min_difference` plus the standard deviation along the edges, so that
+    it is greater in busy surroundings.
     """
     edge = edge * (torch.arange(under.shape[3], device=under.device) < widths[:, None, None, None])
     total = edge.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (edge * under).sum((2, 3), keepdim=True) / total
     square = (edge * under * under).sum((2, 3), keepdim=True) / total
-    needed = least + (square - mean * mean).clamp(min=0).sqrt()
+    needed = min_difference + (square - mean * mean).clamp(min=0).sqrt()
     difference = text - mean
     sign = torch.where(difference < 0, -1.0, 1.0)
     moved = mean + sign * torch.maximum(difference.abs(), needed)

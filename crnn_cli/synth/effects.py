@@ -82,9 +82,9 @@ def _streaks(x: Tensor, inputs: EffectInputs) -> Tensor:
 def _fade(x: Tensor, inputs: EffectInputs) -> Tensor:
     """Take ink away everywhere, in some places more than in others."""
     ground, ink = inputs.ground_and_ink(x)
-    most = 1 - (_MIN_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
+    max_loss = 1 - (_MIN_RANGE / (ground - ink).abs().clamp(min=1e-3)).clamp(max=1)
     uneven = (0.85 + 0.3 * inputs.fractal_noise(x, 2)).clamp(0, 1)
-    return torch.lerp(x, ground.expand_as(x), torch.minimum(inputs.strengths, most) * uneven)
+    return torch.lerp(x, ground.expand_as(x), torch.minimum(inputs.strengths, max_loss) * uneven)
 
 
 def _swell(x: Tensor, inputs: EffectInputs) -> Tensor:
@@ -160,8 +160,8 @@ def _contrast(x: Tensor, inputs: EffectInputs) -> Tensor:
     level, *_ = inputs.draws
     low = x.amin(dim=(2, 3), keepdim=True)
     high = x.amax(dim=(2, 3), keepdim=True)
-    least = (_MIN_RANGE / (high - low).clamp(min=1e-3)).clamp(max=1)
-    factor = torch.maximum(inputs.strengths, least)
+    min_factor = (_MIN_RANGE / (high - low).clamp(min=1e-3)).clamp(max=1)
+    factor = torch.maximum(inputs.strengths, min_factor)
     return (x - low) * factor + per_image(level) * (1 - factor * (high - low))
 
 

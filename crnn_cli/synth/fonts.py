@@ -209,9 +209,9 @@ def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examine
     truetype = ImageFont.truetype(path, EM, index=index)
     glyphs = draw_glyphs(truetype, characters_to_draw, lacking)
     letters_and_digits = {c for c in alphabet if c.isalnum()} or set(alphabet) - {" "}
-    least = max(1, min(_MIN_CHARACTERS, len(letters_and_digits)))
+    min_count = max(1, min(_MIN_CHARACTERS, len(letters_and_digits)))
     drawn = letters_and_digits.intersection(glyphs)
-    if len(drawn) < least:
+    if len(drawn) < min_count:
         return f"{len(drawn)} letters and digits of the alphabet"
     reason = find_fault(glyphs)
     if reason:
@@ -219,7 +219,7 @@ def _examine_face(font: TTFont, path: str, index: int, alphabet: str) -> Examine
     characters, case = legible_characters(glyphs)
     characters &= set(alphabet)
     legible = characters & drawn
-    if len(legible) < least:
+    if len(legible) < min_count:
         return f"{len(legible)} letters and digits of the alphabet that look like themselves"
     name, all_names = _names(font, path)
     has_accents = codes.issuperset(map(ord, _ACCENTED))

@@ -198,8 +198,9 @@ class Geometry:
     ) -> Tensor:
         """Return widths (N,) int64 by the crop's aspect ratio, wide enough for the characters."""
         across, down = (crops[:, 2:] - crops[:, :2]).unbind(1)
-        least = _characters(lengths, text) * self.pitch
-        natural = torch.maximum(across / down * self.height * params.squeeze, least).round().long()
+        min_widths = _characters(lengths, text) * self.pitch
+        natural = across / down * self.height * params.squeeze
+        natural = torch.maximum(natural, min_widths).round().long()
         return torch.from_numpy(widened(natural.numpy(), self.scaling))
 
     def _unproject(
@@ -260,9 +261,9 @@ def _crops(masks: Tensor, text: TextBox, params: GeometryParams) -> Tensor:
     b = (rows - text.down[:, None, None]) / unit
     x, y = _to_canvas(a, b, text, params)
     outside = torch.where(inked, 0.0, math.inf)[:, None]
-    least = torch.stack(((x + outside).amin((1, 2)), (y + outside).amin((1, 2))), 1)
-    most = torch.stack(((x - outside).amax((1, 2)), (y - outside).amax((1, 2))), 1)
-    return torch.cat((least - params.padding[:2].T, most + params.padding[2:].T), 1)
+    top_left = torch.stack(((x + outside).amin((1, 2)), (y + outside).amin((1, 2))), 1)
+    bottom_right = torch.stack(((x - outside).amax((1, 2)), (y - outside).amax((1, 2))), 1)
+    return torch.cat((top_left - params.padding[:2].T, bottom_right + params.padding[2:].T), 1)
 
 
 def _to_canvas(

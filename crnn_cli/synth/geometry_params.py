@@ -130,8 +130,8 @@ class GeometryConfig:
             value = getattr(self, field.name)
             if not isinstance(value, tuple):
                 default = (0, 1) if field.name in _PROBABILITIES else (0, math.inf)
-                least, most = bounds.get(field.name, default)
-                within(field.name, value, least, most)
+                minimum, maximum = bounds.get(field.name, default)
+                within(field.name, value, minimum, maximum)
         if not 0 < sum(self.mains) < math.inf:
             raise UsageFault("the weights of plain, rotate ... pillar are all 0: take one above 0")
         rising("padding", self.padding, -0.2)
@@ -289,14 +289,14 @@ class _GeometrySampler:
         """
         sheared = torch.atan((self.reach - 1) / self.length).clamp(max=math.pi / 4)
         rotated = _steepest_turn(self.length, torch.ones_like(self.length), self.reach)
-        most = torch.where(upright, sheared, rotated)
-        most = most.minimum(_MAX_TURN_OF_SHORT_TEXT * self.length)
-        return self._angle(self.config.obliqueness, most) * self.u.sign()
+        max_angle = torch.where(upright, sheared, rotated)
+        max_angle = max_angle.minimum(_MAX_TURN_OF_SHORT_TEXT * self.length)
+        return self._angle(self.config.obliqueness, max_angle) * self.u.sign()
 
     def _ring(self) -> tuple[Tensor, Tensor]:
         """Return the angle that a ring's text spans, and the rotation of the ring; radians."""
-        most = (8 * (self.reach - 1) / self.length).minimum(0.9 * self.length)
-        angle = self._angle(self.config.ring_curve, most)
+        max_angle = (8 * (self.reach - 1) / self.length).minimum(0.9 * self.length)
+        angle = self._angle(self.config.ring_curve, max_angle)
         width, height = _ring_box(self.length, angle)
         steepest = _steepest_turn(width, height, self.reach)
         return angle, self.u.signed() * steepest.clamp(max=_RING_TILT)
@@ -360,10 +360,11 @@ class _GeometrySampler:
         turn = 0.3 * u.signed() * (4 / self.length).clamp(max=1)
         return torch.stack((scale, turn, u.unit(), 0.6 * u.signed()))
 
-    def _angle(self, degrees: tuple[float, float], most: Tensor) -> Tensor:
-        """Return radians between two angles, each of which is bounded by `most` (N,)."""
-        low, high = degrees
-        return self.u.between(most.clamp(max=math.radians(low)), most.clamp(max=math.radians(high)))
+    def _angle(self, degrees: tuple[float, float], max_angle: Tensor) -> Tensor:
+        """Return radians between two angles, each of which is bounded by `max_angle` (N,)."""
+        low = max_angle.clamp(max=math.radians(degrees[0]))
+        high = max_angle.clamp(max=math.radians(degrees[1]))
+        return self.u.between(low, high)
 
 
 def _steepest_turn(width: Tensor, height: Tensor, reach: Tensor) -> Tensor:

@@ -117,8 +117,8 @@ class MaskConfig:
             )
         for name in _PROBABILITIES:
             within(name, getattr(self, name), 0, 1)
-        for name, (least, most) in _RANGES.items():
-            rising(name, getattr(self, name), least, most)
+        for name, (minimum, maximum) in _RANGES.items():
+            rising(name, getattr(self, name), minimum, maximum)
         within("spacing_tail", self.spacing_tail, 0, 1)
 
 

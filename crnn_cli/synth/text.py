@@ -251,9 +251,9 @@ class TextSource:
 
     def _line(self, prose: Prose, rng: np.random.Generator) -> str:
         """Draw a line; short lines are more frequent than long ones."""
-        most = self.config.max_length
-        least = max(self.config.min_length, min(_MIN_LINE_LENGTH, most))
-        length = least + int((most - least + 1) * rng.random() ** 1.5)
+        maximum = self.config.max_length
+        minimum = max(self.config.min_length, min(_MIN_LINE_LENGTH, maximum))
+        length = minimum + int((maximum - minimum + 1) * rng.random() ** 1.5)
         if self._passages and rng.random() < self.config.running:
             line = prose.break_line(rng, self._passages.line(rng, length), length)
         else:
@@ -313,9 +313,9 @@ class TextSource:
 
     def _meaningless_length(self, rng: np.random.Generator) -> int:
         """Draw the length of a meaningless string."""
-        least = self.config.min_length
-        most = max(least, min(_MAX_MEANINGLESS_LENGTH, self.config.max_length))
-        return least + int((most - least + 1) * rng.random())
+        minimum = self.config.min_length
+        maximum = max(minimum, min(_MAX_MEANINGLESS_LENGTH, self.config.max_length))
+        return minimum + int((maximum - minimum + 1) * rng.random())
 
 
 def _apply_case(rng: np.random.Generator, case: Case, text: str) -> str:
@@ -341,8 +341,8 @@ def _common_characters(characters: str, counts: Mapping[str, int]) -> str:
         counts: The count of each lower-case letter in words; if it is empty, all letters count as
             common.
     """
-    least = _COMMON_SHARE * sum(counts.values())
-    letters = {c for c, count in counts.items() if count > least}
+    minimum = _COMMON_SHARE * sum(counts.values())
+    letters = {c for c, count in counts.items() if count > minimum}
     if any(c.isascii() for c in letters):
         letters |= set(string.ascii_lowercase)
 
