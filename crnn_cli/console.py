@@ -80,15 +80,13 @@ def _stderr() -> Console:
     return _console
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table, with columns of numbers aligned to the right."""
     from rich.table import Table
     from rich.text import Text
 
     cells = [[str(cell) for cell in row] for row in rows]
-    rich_table = Table(
-        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    rich_table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(_is_number(row[index]) for row in cells)
         rich_table.add_column(
@@ -106,9 +104,7 @@ def _is_number(cell: str) -> bool:
     return not cell.strip() or cell.strip()[0] in "+-.0123456789"
 
 
-def progress(
-    items: Iterable[Item], description: str, total: int | None = None, unit: str = "image"
-) -> Iterator[Item]:
+def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items` and show a bar with the rate and the remaining time."""
     from tqdm import tqdm
 
@@ -117,7 +113,7 @@ def progress(
             items,
             description,
             total,
-            unit=unit,
+            unit="image",
             file=sys.stderr,
             disable=not interactive(),
             leave=False,
