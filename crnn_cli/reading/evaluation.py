@@ -5,8 +5,7 @@ only one), so that a model is measured against what it was taught. Every sample 
 characters that the alphabet lacks, or too long for its image, is scored like any other, and an
 image that cannot be read counts as an empty reading.
 
-numpy is imported where it is used, so that a command can show the defaults of this module without
-it.
+numpy is imported where it is used, so that importing this module costs little.
 """
 
 from __future__ import annotations

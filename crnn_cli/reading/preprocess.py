@@ -1,7 +1,7 @@
 """Preparation of inputs: images are decoded, turned and scaled for the networks.
 
-numpy and cv2 are imported where they are used, so that a command can show the defaults of the
-reading loop without them.
+numpy and cv2 are imported where they are used, so that importing the reading loop, and with it the
+Python API, costs little.
 """
 
 from __future__ import annotations
