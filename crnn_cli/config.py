@@ -290,8 +290,8 @@ class TrainConfig:
 
 
 NO_LANGUAGE = "none"  # the name that stands for no language model
-# The options beside which the language model that a model's file names is left out; so it is beside
-# a lexicon.
+# The options that turn off the language model of a model's file when the user chooses them, as a
+# lexicon does.
 _LIMITS = ("allow", "deny", "pattern", "decoder")
 
 
@@ -299,7 +299,7 @@ _LIMITS = ("allow", "deny", "pattern", "decoder")
 class DecodeOptions:
     """The way in which log-probabilities become text.
 
-    An option that limits the texts stands in `_LIMITS`, too.
+    An option that limits the texts must also be listed in `_LIMITS`.
 
     Attributes:
         decoder: Greedy decoding or beam search; None stands for greedy decoding, or for beam search

@@ -39,8 +39,8 @@ class RowFormat:
     Attributes:
         shape: A description of a row, for errors.
         writer: A function that returns a context in which rows are written to an output.
-        suffix: The suffix of output names that stands for the format, if any. Such a format goes
-            with neither `--json` nor `--resume`.
+        suffix: The suffix of output names that stands for the format, if any. Such a format can be
+            combined with neither `--json` nor `--resume`.
         parse: A function that returns the name in a row, given without its newline, and whether its
             image could not be read; it raises ValueError, KeyError or TypeError if the row is not
             one of `predict`. None: a run cannot be resumed in this format. Only formats without a
@@ -227,7 +227,7 @@ FORMATS: dict[str, RowFormat] = {
     "parquet": RowFormat("Parquet", _parquet_writer, suffix=".parquet"),
 }
 # The suffixes that stand for a format, for the help of `predict --output`.
-SUFFIXES = " or ".join(each.suffix for each in FORMATS.values() if each.suffix)
+SUFFIXES = " or ".join(entry.suffix for entry in FORMATS.values() if entry.suffix)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The options of `crnn train`, as groups.
 
-An option that bears the name of a field of `ModelConfig`, `DataConfig` or `TrainConfig` sets it.
-See `crnn_cli.commands.settings`, which also lists the options that a resumed run may have anew.
+An option that is named like a field of `ModelConfig`, `DataConfig` or `TrainConfig` sets that field
+(see `crnn_cli.commands.settings`, which also lists the options that may change when a run resumes).
 """
 
 from __future__ import annotations

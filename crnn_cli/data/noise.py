@@ -1,4 +1,4 @@
-"""Gaussian noise for whole batches of images, by which the augmentation changes them."""
+"""Gaussian noise for the augmentation of whole batches of images."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from crnn_cli.core.decoding.trie import Integers, Trie
 
-# The automata of a grammar: a lexicon, characters, a pattern and a language model. Where there are
-# more, numpy does the work.
+# The greatest number of automata in a grammar: a lexicon, characters, a pattern and a language
+# model. With more, numpy does the work.
 MAX_AUTOMATA = 4
 _VERSION = 2  # the version of `_native.c`
 _MAX_LABELS_AT_ONCE = 1 << 22  # labels of all hypotheses of the images in one call

@@ -20,7 +20,7 @@ def text_limits(
 ) -> list[Automaton]:
     """Return an automaton for each limit on texts that the options name, except a lexicon.
 
-    The compiled decoding takes at most `native.MAX_AUTOMATA`, with that of the lexicon.
+    Compiled decoding takes at most `native.MAX_AUTOMATA`, including that of the lexicon.
 
     Args:
         codec: The codec of the model.
@@ -28,8 +28,8 @@ def text_limits(
         language: The language model, if any.
 
     Raises:
-        UsageFault: No text can satisfy a limit, or the model reads right to left where a limit is
-            for left to right.
+        UsageFault: No text can satisfy a limit, or a limit is for text from left to right and the
+            model reads from right to left.
     """
     automata: list[Automaton] = []
     if options.allow is not None or options.deny:
