@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class Batch:
     views: tuple[int, ...]
 
 
-class ViewBatches:
+class ViewBatches(ABC):
     """The views of several images, in batches of similar widths.
 
     Args:
@@ -88,13 +89,13 @@ class ViewBatches:
         """Return the name of the image of each view in a batch."""
         return [self.orientations[self._image_of_view[view]][0] for view in batch.views]
 
+    @abstractmethod
     def add(self, batch: Batch, log_probs: Floats, frames: Integers) -> None:
         """Decode the output of a batch, log-probabilities (N, T, K) and lengths (N,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def readings(self) -> Iterator[Recognition]:
         """Yield the reading of each image, once the outputs of all batches have been added."""
-        raise NotImplementedError
 
 
 class SingleViewBatches(ViewBatches):
