@@ -1,9 +1,9 @@
-"""Dataclasses from plain data such as JSON, whose names and types are checked before use."""
+"""Dataclasses from plain data such as JSON, checked before use, and short forms for messages."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,13 @@ _brief = reprlib.Repr()
 _brief.maxlevel = 2
 # A short form of any value for messages, as a file may nest lists without end.
 short = _brief.repr
+
+
+def first_few(
+    texts: Sequence[str], limit: int = 5, separator: str = ", ", end: str = " ..."
+) -> str:
+    """Join the first texts for a message, with `end` where there are more than `limit`."""
+    return separator.join(texts[:limit]) + (end if len(texts) > limit else "")
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], noun: str) -> T:

@@ -14,13 +14,12 @@ from crnn_cli import console
 from crnn_cli.commands import options
 from crnn_cli.commands.grouped import is_given
 from crnn_cli.config import DecodeOptions, DecodingMethod
+from crnn_cli.plain import first_few
 from crnn_cli.reading.options import ReadOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import LexiconRemark
     from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
-
-_MAX_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -272,8 +271,7 @@ class LexiconRemarks:
             )
         if self._unused_lists:
             names = list(self._unused_lists)
-            shown = ", ".join(names[:_MAX_NAMES_SHOWN])
-            more = " ..." if len(names) > _MAX_NAMES_SHOWN else ""
             console.warn(
-                f"{len(names):,} lists of --lexicons are of no image that was read: {shown}{more}"
+                f"{len(names):,} lists of --lexicons are of no image that was read:"
+                f" {first_few(names)}"
             )

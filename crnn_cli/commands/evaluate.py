@@ -18,6 +18,7 @@ from crnn_cli.commands.grouped import grouped
 from crnn_cli.config import DataConfig
 from crnn_cli.core import tsv
 from crnn_cli.errors import UsageFault
+from crnn_cli.plain import first_few
 from crnn_cli.reading.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ FIGURES = {
     "wer": "WER",
     "one_minus_ned": "1-NED",
 }
-_MAX_CHARACTERS_SHOWN = 10
-_MAX_NAMES_SHOWN = 5
 
 
 @grouped
@@ -201,19 +200,15 @@ def _warn_of_figures(report: SetReport) -> None:
         )
     unknown, count = report.unknown
     if count:
-        characters = ", ".join(map(show, unknown[:_MAX_CHARACTERS_SHOWN]))
-        more = " ..." if len(unknown) > _MAX_CHARACTERS_SHOWN else ""
         console.warn(
             f"{report.name}: {count:,} labels have characters that the model's alphabet lacks:"
-            f" {characters}{more}"
+            f" {first_few([show(character) for character in unknown], limit=10)}"
         )
     if unscored := report.without_alphanumerics:
-        names = ", ".join(unscored[:_MAX_NAMES_SHOWN])
-        more = " ..." if len(unscored) > _MAX_NAMES_SHOWN else ""
         console.note(
             f"{report.name}: {len(unscored):,} labels have nothing of 0-9 and a-z; alnum counts"
             " them, and as right where the reading has nothing of it either:"
-            f" {names}{more}"
+            f" {first_few(unscored)}"
         )
 
 

@@ -15,13 +15,11 @@ from crnn_cli.commands.decode_options import DecodingOptions
 from crnn_cli.commands.grouped import grouped
 from crnn_cli.config import DecodeOptions
 from crnn_cli.errors import UsageFault
+from crnn_cli.plain import first_few
 
 if TYPE_CHECKING:
     from crnn_cli.export.comparison import PrecisionResult
     from crnn_cli.export.quantize import Precision
-
-
-_MAX_REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,7 @@ def _show_comparison(results: Sequence[PrecisionResult]) -> None:
     files.write_stdout("\n".join(columns(rows, right=range(1, 5))))
     unreadable = results[0].unreadable
     if unreadable:
-        reasons = "; ".join(reason for _, reason in unreadable[:_MAX_REASONS_SHOWN])
-        more = "; ..." if len(unreadable) > _MAX_REASONS_SHOWN else ""
+        reasons = first_few([reason for _, reason in unreadable], separator="; ", end="; ...")
         console.warn(
-            f"{len(unreadable):,} images cannot be read, and count as read empty: {reasons}{more}"
+            f"{len(unreadable):,} images cannot be read, and count as read empty: {reasons}"
         )

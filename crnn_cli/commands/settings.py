@@ -14,6 +14,7 @@ from crnn_cli.commands.grouped import is_given
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.errors import ConfigError, TrainingError, UsageFault
 from crnn_cli.files import write_atomic
+from crnn_cli.plain import first_few
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +31,6 @@ _NO_SETTINGS = {"output", "overwrite", "resume", "config"}  # what to do with a 
 _NOT_IN_FILES = {"overwrite", "resume"}  # they belong to one call of crnn
 _MAX_FILE_SIZE = 2**20  # bytes, far more than any settings file has
 _FREE_ON_RESUME = {"device", "workers"}  # a resumed run may have others
-_MAX_NAMED_KEYS = 5
 
 
 def take(context: typer.Context, path: Path | None) -> Path | None:
@@ -61,8 +61,8 @@ def read(path: Path, context: typer.Context) -> dict[str, Any]:
     }
     unknown = [key for key in table if key.replace("-", "_") not in parameters]
     if unknown:
-        shown = [key if key.isprintable() else ascii(key) for key in unknown[:_MAX_NAMED_KEYS]]
-        names = ", ".join(shown) + (", ..." if len(unknown) > _MAX_NAMED_KEYS else "")
+        keys = [key if key.isprintable() else ascii(key) for key in unknown]
+        names = first_few(keys, end=", ...")
         raise ConfigError(f"{path}: {names}: no option of crnn {context.info_name} (see --help)")
     if forbidden := sorted(_NOT_IN_FILES.intersection(table)):
         raise ConfigError(
