@@ -19,7 +19,8 @@ from crnn_cli.reading.options import ReadOptions
 
 if TYPE_CHECKING:
     from crnn_cli.core.decoding import LexiconRemark
-    from crnn_cli.reading.recognizer import DecodingAssets, LoadedModel, Recognizer
+    from crnn_cli.reading.decoders import DecodingAssets
+    from crnn_cli.reading.recognizer import LoadedModel, Recognizer
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class LexiconOptions:
 
     def assets(self, names: Mapping[str, Sequence[str]] | None = None) -> DecodingAssets:
         """Return the lexicons; `names` are the names of images by the paths in `--lexicons`."""
-        from crnn_cli.reading.recognizer import DecodingAssets
+        from crnn_cli.reading.decoders import DecodingAssets
 
         return DecodingAssets(self.lexicon, self.lexicons, names or {})
 

@@ -24,9 +24,10 @@ from crnn_cli.reading.options import EvaluateOptions
 if TYPE_CHECKING:
     from crnn_cli.core.metrics import Scores
     from crnn_cli.data.store import LmdbReader
+    from crnn_cli.reading.decoders import DecodingAssets
     from crnn_cli.reading.evaluation import Report, Sample, SetReport
     from crnn_cli.reading.options import ReadOptions
-    from crnn_cli.reading.recognizer import DecodingAssets, Recognizer
+    from crnn_cli.reading.recognizer import Recognizer
     from crnn_cli.runners import Runner
 
 TUNED_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the language model, for --tune
@@ -153,8 +154,9 @@ def _tune(
     from crnn_cli import console
     from crnn_cli.core import metrics
     from crnn_cli.reading import evaluation
+    from crnn_cli.reading.decoders import build_decoders
     from crnn_cli.reading.models import ModelWithDecoder
-    from crnn_cli.reading.recognizer import Recognizer, build_decoders
+    from crnn_cli.reading.recognizer import Recognizer
 
     searches = [
         {**decode, "lm_weight": weight, "lm_bonus": bonus}

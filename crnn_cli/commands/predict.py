@@ -25,9 +25,10 @@ from crnn_cli.config import DecodeOptions, Engine
 from crnn_cli.errors import ImageError, UsageFault
 
 if TYPE_CHECKING:
+    from crnn_cli.reading.decoders import DecodingAssets
     from crnn_cli.reading.inputs import Shard
     from crnn_cli.reading.options import ReadOptions
-    from crnn_cli.reading.recognizer import DecodingAssets, Recognizer
+    from crnn_cli.reading.recognizer import Recognizer
     from crnn_cli.reading.results import Recognition
 
 

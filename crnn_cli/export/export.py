@@ -35,7 +35,7 @@ from crnn_cli.export import proof, quantize, trace
 from crnn_cli.export.comparison import PrecisionResult, compare
 from crnn_cli.export.quantize import Batch, Precision
 from crnn_cli.files import check_output, write_atomic
-from crnn_cli.reading.recognizer import DecodingAssets, build_decoders
+from crnn_cli.reading.decoders import DecodingAssets, build_decoders
 from crnn_cli.runners import Runner
 
 
