@@ -106,6 +106,9 @@ def make_labels(folder):
         "line": "0.png\tab\n1.png\n",
         "tie": "0.png x\t1\n1.png y\t2\n",
         "astray": "0.png\tab\nnone.png\tx\nnor.png\tx\n",
+        "suffix": "0.jpg\tab\n1.jpg\tba\n",
+        "boxes": '0.png\t[{"transcription": "ab", "points": [[1, 2]]}]\n',
+        "commas": "0.png,ab, ba\n1.png,ba, ab\n",
         "void": "",
         "useless": "broken.png\tx\n",
         "good": "0.png\tab\n1.png\tba\n",
@@ -193,6 +196,25 @@ CASES = [
     ),
     Case(
         "a label file that two formats", f"{BUILD} astray.tsv -o no.lmdb", 1, "1 of 3 images found"
+    ),
+    Case(
+        "a label file whose images",
+        f"{BUILD} suffix.tsv -o no.lmdb",
+        1,
+        "0 of 2 images found ... no '0.jpg', but there is ... write .png for .jpg",
+    ),
+    Case(
+        "a label file of text detection",
+        f"{BUILD} boxes.tsv -o no.lmdb",
+        1,
+        "a label file of text detection",
+    ),
+    Case("texts with commas", f"{BUILD} commas.tsv -o no.lmdb", 1, "or give --format easyocr"),
+    Case(
+        "`--min-confidence`",
+        f"{BUILD} good.tsv -o no.lmdb --min-confidence 0.5",
+        1,
+        "read as tab, have no confidence",
     ),
     Case(
         "an empty folder or label file",
@@ -571,6 +593,7 @@ TESTS = {
     "a pipe, a socket or a device": "inputs.test_pipes_sockets_and_devices_are_refused",
     "a label of over 65,536": "build.test_a_label_too_long_for_a_line_of_text_is_rejected",
     "half a surrogate pair": "hostile_datasets.test_any_label_file_gives_rows_or_a_message",
+    "a `.gt.txt` or `.txt`": "label_formats.test_a_build_counts_rows_that_the_labels_exclude",
     "blanks before a text": "labels.test_blanks_before_a_csv_text_count_within_quotes_alone",
     "a folder that cannot be read": "inputs.test_a_folder_that_cannot_be_read_keeps_its_place",
     "a dataset with flipped bits":

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crnn_cli.data import label_formats
+from crnn_cli.data import label_records
 from crnn_cli.data.labels import read
 from crnn_cli.errors import LabelError, UsageFault
 
@@ -24,7 +24,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_s
 
 def folder_of(parent: Path, names) -> Path:
     images = parent / "my images"
-    images.mkdir(exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     for name in names:
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         (images / name).touch()
@@ -106,8 +106,12 @@ def test_pairs(tmp_path):
     assert reading.rows[3].where == f"{images / 'sub' / 'c.gt.txt'}:1"
     assert reading == read(None, images, "pairs")
     (images / "a.gt.txt").write_text("two\nlines\n")
-    with pytest.raises(LabelError, match=r"a\.gt\.txt:2: expected one line"):
-        read(None, images)
+    (images / "b.gt.txt").unlink()
+    reading = read(None, images)
+    assert [row.path for row in reading.rows] == ["d.jpg", str(Path("sub", "c.bin.png"))]
+    assert [(row.path, row.where, cause) for row, cause in reading.skipped] == [
+        ("a.png", f"{images / 'a.gt.txt'}:2", "several lines")
+    ]
 
 
 def test_pairs_name_images_and_texts_without_a_partner(tmp_path):
@@ -235,7 +239,7 @@ def test_a_reading_without_two_rows_shows_its_complaint(tmp_path):
     labels = tmp_path / "labels"
     labels.write_text("a.png,Hello, world\nb.png,x\n")
     with pytest.raises(LabelError) as fault:
-        read(labels, folder_of(tmp_path, ["a.png"]))
+        read(labels, folder_of(tmp_path, ["c.png"]))
     assert "b.png', text 'x'" in str(fault.value)
     assert f"{labels}:1: expected 2 fields, got 3" in str(fault.value)
 
@@ -370,5 +374,5 @@ def test_empty_inputs_are_refused(tmp_path):
 
 def test_the_names_of_columns_and_keys_are_the_documented_ones():
     page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    for kind, names in (("path", label_formats._PATH_NAMES), ("text", label_formats._TEXT_NAMES)):
+    for kind, names in (("path", label_records._PATH_NAMES), ("text", label_records._TEXT_NAMES)):
         assert f"- {kind}: {', '.join(f'`{name}`' for name in names)}\n" in page

@@ -11,10 +11,14 @@ import typer
 from crnn_cli import console
 from crnn_cli.config import Backbone, DataConfig, ModelConfig
 from crnn_cli.data.label_formats import Format
+from crnn_cli.data.label_selection import select
 from crnn_cli.data.labels import read
+from crnn_cli.data.missing_images import explain
+from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli.data.build import Build, Infeasible
+    from crnn_cli.data.labels import ParsedLabels
 
 _OUTPUT = Path(DataConfig.sources[0][0])
 _MAX_ROWS_SHOWN = 3  # infeasible rows named on stderr
@@ -27,7 +31,7 @@ def build_lmdb(
     labels: Annotated[
         Path | None,
         typer.Argument(
-            help="Label file; left out where a .gt.txt stands beside each image.",
+            help="Label file; left out where the labels are beside the images or in their names.",
             show_default=False,
         ),
     ] = None,
@@ -41,6 +45,25 @@ def build_lmdb(
         ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the label file.")] = "utf-8",
+    name_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Labels are in the images' names, without suffix: {text} is the label, {number}"
+            " digits, * anything.",
+            show_default="{text} with --format name",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Take rows of `crnn predict` from this confidence on.", show_default=False
+        ),
+    ] = None,
+    max_confidence: Annotated[
+        float | None,
+        typer.Option(help="Take rows of `crnn predict` up to this confidence.", show_default=False),
+    ] = None,
     height: Annotated[
         int, typer.Option(help="Model height for which labels are checked.")
     ] = ModelConfig.height,
@@ -71,6 +94,8 @@ def build_lmdb(
         crnn build-lmdb words/ labels.tsv
 
         crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
+
+        crnn build-lmdb . out.tsv --min-confidence 0.95   # what crnn predict wrote
     """
     from crnn_cli.data import build
 
@@ -82,11 +107,15 @@ def build_lmdb(
         append=append,
         workers=workers,
     )
-    parsed = read(labels, images, format, encoding)
+    parsed = read(labels, images, format, encoding, name_pattern)
     console.note(
         f"{labels or images}: read as {parsed.format}, {parsed.found:,} of {len(parsed.rows):,}"
         " images found"
     )
+    if labels and (cause := explain(parsed.missing(), [str(images), str(labels.parent)])):
+        console.warn(f"{len(parsed.missing()):,} images are not found: {cause}")
+    if min_confidence is not None or max_confidence is not None:
+        parsed = _select(parsed, min_confidence, max_confidence)
     if parsed.trimmed:
         console.warn(
             f"{labels}: {parsed.trimmed:,} texts lost the blanks before them: "
@@ -98,6 +127,30 @@ def build_lmdb(
     for leftover in building.leftovers:
         console.note(f"{leftover}: left by a build that was killed: removed")
     _summarize(building, output)
+
+
+def _select(
+    parsed: ParsedLabels, min_confidence: float | None, max_confidence: float | None
+) -> ParsedLabels:
+    """Return the rows whose confidence is in the range, and tell how many are left out.
+
+    Raises:
+        UsageFault: A bound is not from 0 to 1, or the range is empty.
+    """
+    minimum = 0.0 if min_confidence is None else min_confidence
+    maximum = 1.0 if max_confidence is None else max_confidence
+    if not 0 <= minimum <= maximum <= 1:
+        raise UsageFault(
+            f"confidence from {minimum} to {maximum}: take numbers from 0 to 1, the lower one as "
+            "--min-confidence"
+        )
+    selected = select(parsed, minimum, maximum)
+    count = len(parsed.rows) - len(selected.rows)
+    console.note(
+        f"{len(selected.rows):,} rows have a confidence from {minimum} to {maximum}, "
+        f"{count:,} are left out"
+    )
+    return selected
 
 
 def _summarize(building: Build, output: Path) -> None:

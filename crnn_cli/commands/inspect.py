@@ -69,7 +69,7 @@ def inspect(
     dataset = inspection.summarize_dataset(reader)
     _write(dataset.to_dict() if as_json else _dataset_lines(dataset), path)
     if sheet is not None:
-        from crnn_cli.data.label_formats import shortened
+        from crnn_cli.data.label_records import shortened
 
         png, shown = inspection.contact_sheet(reader)
         files.write_atomic(sheet, png)

@@ -25,7 +25,7 @@ from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames, minimum_width
 from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import natural_width, scaled, scaled_width
 from crnn_cli.data import images, limits
-from crnn_cli.data.label_formats import shortened
+from crnn_cli.data.label_records import shortened
 from crnn_cli.data.labels import CONTROL, ParsedLabels, Row
 from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter, content_hash
 from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
@@ -42,6 +42,8 @@ Cause = Literal[
     "control character",
     "label too long",
     "duplicate path",
+    "marked err",
+    "several lines",
 ]
 
 # Rows that one task verifies: enough to cost little, few enough to keep few images in memory.
@@ -164,10 +166,11 @@ class Build:
         return self._writer.leftovers
 
     def __len__(self) -> int:
-        return len(self._labels.rows) + len(self._labels.unlabelled)
+        labels = self._labels
+        return len(labels.rows) + len(labels.unlabelled) + len(labels.skipped)
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield each row once it is stored or rejected, in order; then images without a label."""
+        """Yield each row once it is stored or rejected, in order; then rows without use."""
         workers = self._options.workers or devices.cores()
         with self._writer:
             for row, outcome in _verify(self._candidates(), workers):
@@ -206,6 +209,8 @@ class Build:
                 yield row, file
         for row in self._labels.unlabelled:
             yield row, Rejected(row, "missing label")
+        for row, cause in self._labels.skipped:
+            yield row, Rejected(row, cause)
 
     def _rejection(self, row: Row, image: _VerifiedImage) -> Rejected | None:
         """Return the rejection of an image that can be decoded, or None if it is stored."""

@@ -1,14 +1,15 @@
-"""Parquet files with a column of images, which are read one row group at a time."""
+"""Parquet files: of images, which are read one row group at a time, and of labels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crnn_cli.errors import StoreError, UsageFault, reason
+from crnn_cli.data.label_records import Fields, Place, Record, find_columns, shortened
+from crnn_cli.errors import LabelError, StoreError, UsageFault, reason
 from crnn_cli.sources import stat_regular
 
 # Names of columns; the first that exists is used.
@@ -82,6 +83,48 @@ class Table:
                         image = image["bytes"]
                     name = next(filter(None, names), f"{self.name}:{number}")
                     yield os.fsdecode(name), image
+
+
+def label_records(path: str) -> Iterator[tuple[Place, Record]]:
+    """Yield the path, the text and the confidence of each row, as `crnn predict` writes them.
+
+    Raises:
+        LabelError: There are no columns of paths and texts, or the images are in the table.
+        StoreError: The file is missing, damaged or not Parquet.
+        UsageFault: pyarrow is not installed.
+    """
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        images = [name for name in _IMAGE_COLUMNS if name in schema.names]
+        if any(_holds_bytes(schema.field(name).type) for name in images):
+            raise LabelError(
+                f"{path}: the table holds the images themselves: write them to files, and their "
+                "texts to a label file"
+            )
+        found = find_columns(schema.names)
+        if found is None:
+            names = shortened(", ".join(schema.names))
+            raise LabelError(f"{path}: expected columns `path` and `text`, there are: {names}")
+        columns = [schema.names[index] for index in found]
+        if "confidence" in schema.names:
+            columns.append("confidence")
+        number = 0
+        texts: dict[str, str] = {}  # equal texts share their memory
+        for batch in file.iter_batches(_MAX_ROWS, columns=columns, use_threads=False):
+            for name, text, *confidence in zip(*(batch[key] for key in columns), strict=True):
+                number += 1
+                yield f" row {number}", _label_record(name, text, confidence, texts)
+
+
+def _label_record(name: Any, text: Any, confidence: Sequence[Any], texts: dict[str, str]) -> Record:
+    """Return the record of the values of a row; a missing text is empty."""
+    path = name.as_py()
+    label = text.as_py() or ""
+    if not isinstance(path, str) or not isinstance(label, str):
+        return f"expected path and text to be strings, got {name.type} and {text.type}"
+    number = confidence[0].as_py() if confidence and label else None
+    certainty = float(number) if isinstance(number, (int, float)) else None
+    return Fields(path, texts.setdefault(label, label), confidence=certainty)
 
 
 @contextmanager
