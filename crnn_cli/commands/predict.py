@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crnn_cli.reading.options import ReadOptions
     from crnn_cli.reading.recognizer import Recognizer
     from crnn_cli.reading.results import Recognition
+    from crnn_cli.reading.review_sheet import ReviewSheet
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class OutputOptions:
         ),
     ] = None
     overwrite: options.Overwrite = False
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HTML",
+            help="Also write a web page with the images, on which readings are corrected.",
+            show_default=False,
+        ),
+    ] = None
     resume: Annotated[
         bool,
         typer.Option(
@@ -110,6 +119,8 @@ def predict(
 
         crnn predict plates/ --pattern AA-999-AA
 
+        crnn predict words/ -o words.tsv --review words.html
+
         crnn predict million.lmdb -o part2.tsv --shard 2/8 --resume
 
         crnn predict a.lmdb b.lmdb tables/ --engine ray -o words.parquet
@@ -127,16 +138,16 @@ def predict(
             "--engine ray reads everything into one file: give -o FILE, and neither --resume nor"
             " --shard"
         )
+    _check_review(rows)
     first, step = _parse_shard(rows.shard)
-    if rows.output is not None:
+    for output in filter(None, (rows.output, rows.review)):
         sources = decode_options.sources(model, decoding, lexicons)
         files.check_output(
-            rows.output,
-            rows.overwrite or rows.resume,
-            chain(_input_paths(inputs, rows.output), sources),
+            output, rows.overwrite or rows.resume, chain(_input_paths(inputs, output), sources)
         )
     skipped: Counter[str] = Counter()
     with (
+        _opened_review(rows) as sheet,
         _opened(rows) as (out, written),
         row_format.writer(out) as write,
     ):
@@ -154,6 +165,8 @@ def predict(
             runners = [loaded_model.runner for loaded_model in loaded]
             recognizer = assemble(runners, decode, lexicons.assets())
             items = written.rest(islice(chain.from_iterable(input_shards), first, None, step))
+            if sheet is not None:
+                items = sheet.watch(items)
             recognitions = recognizer.recognize(items, read_options)
         decode_options.warn_of_remarks(recognizer)
         summary = _Summary(recognizer, written)
@@ -164,6 +177,8 @@ def predict(
             for recognition in shown:
                 summary.add(recognition)
                 write(recognition)
+                if sheet is not None:
+                    sheet.add(recognition)
     summary.show(rows.output)
     if skipped:
         console.note(_left_out(skipped))
@@ -315,6 +330,50 @@ def _opened(rows: OutputOptions) -> Iterator[tuple[files.Output, row_formats.Wri
             )
         with files.open_atomic(output, partial(_warn_of_kept, output), rows.overwrite) as stream:
             yield stream, written
+
+
+def _check_review(rows: OutputOptions) -> None:
+    """Check the options that go with `--review`.
+
+    Raises:
+        UsageFault: The sheet would lack the images, or would be mixed with the rows.
+    """
+    review = rows.review
+    if review is None:
+        return
+    if rows.resume or rows.engine == "ray":
+        raise UsageFault(
+            "--review shows the images that this run reads itself: give neither --resume nor"
+            " --engine ray"
+        )
+    if os.path.realpath(review) == os.path.realpath(rows.output or "-"):
+        raise UsageFault(f"{review}: the rows go there: give --review another name")
+
+
+@contextmanager
+def _opened_review(rows: OutputOptions) -> Iterator[ReviewSheet | None]:
+    """Open the sheet of `--review`, which appears once the run is complete."""
+    review = rows.review
+    if review is None:
+        yield None
+        return
+    from crnn_cli import console
+    from crnn_cli.reading.review_sheet import MAX_BYTES, ReviewSheet
+
+    with files.open_atomic(review, overwrite=rows.overwrite) as output:
+        sheet = ReviewSheet()
+        yield sheet
+        sheet.write(output, review.name)
+    console.note(
+        f"{review}: {sheet.shown:,} readings to check, the least certain first: open it in a"
+        " browser"
+    )
+    if sheet.left_out:
+        console.warn(
+            f"{review}: {sheet.left_out:,} readings, of a confidence of"
+            f" {sheet.lowest_confidence_left_out:.4f} or more, are left out, as a sheet holds"
+            f" {MAX_BYTES // 2**20} MiB: give --shard, or fewer inputs, to make several sheets"
+        )
 
 
 def _warn_of_kept(output: Path, kept: Path) -> None:
