@@ -175,7 +175,8 @@ def test_each_reading_shows_its_image(tmp_path):
 
 @pytest.mark.parametrize(("turned", "shape"), [(0, (20, 10)), (90, (10, 20)), (180, (20, 10))])
 def test_an_image_is_shown_as_it_was_read(tmp_path, turned, shape):
-    read = Recognition("a", "x", 0.5, (1.0), (Character("x", 0.5, 0, shape[1] / 2),), turned)
+    character = Character("x", 0.5, 0, shape[1] / 2)
+    read = Recognition("a", "x", 0.5, characters=(character,), turned=turned)
     (row,) = Page(written(sheet_of([read], [("a", png(flat(20, 10, 0)))]), tmp_path)).readings
     assert shown_image(row).shape[:2] == shape
     assert row["characters"] == [["x", 0.5, 0, 0.5]]
