@@ -10,10 +10,12 @@ import typer
 
 from crnn_cli import console
 from crnn_cli.config import Backbone, DataConfig, ModelConfig
+from crnn_cli.data import page_labels
 from crnn_cli.data.label_formats import Format
 from crnn_cli.data.label_selection import select
-from crnn_cli.data.labels import read
+from crnn_cli.data.labels import ParsedLabels, read
 from crnn_cli.data.missing_images import explain
+from crnn_cli.data.skipped import enumerate_names
 from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -26,12 +28,18 @@ _MAX_ROWS_SHOWN = 3  # infeasible rows named on stderr
 
 def build_lmdb(
     images: Annotated[
-        Path, typer.Argument(help="Folder that the images' paths start from.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder that the images' paths start from; need not be named before files of "
+            "pages that have their images beside them.",
+            show_default=False,
+        ),
     ],
     labels: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Argument(
-            help="Label file; left out where the labels are beside the images or in their names.",
+            help="Label file, or files of pages in PAGE XML or ALTO; left out where the labels are "
+            "beside the images or in their names, or such files are in the folder.",
             show_default=False,
         ),
     ] = None,
@@ -96,6 +104,7 @@ def build_lmdb(
         crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
 
         crnn build-lmdb . out.tsv --min-confidence 0.95   # what crnn predict wrote
+        crnn build-lmdb pages/*.xml   # PAGE XML or ALTO, with the images of the pages beside it
     """
     from crnn_cli.data import build
 
@@ -107,18 +116,19 @@ def build_lmdb(
         append=append,
         workers=workers,
     )
-    parsed = read(labels, images, format, encoding, name_pattern)
+    parsed, source = _read(images, labels or [], format, encoding, name_pattern)
     console.note(
-        f"{labels or images}: read as {parsed.format}, {parsed.found:,} of {len(parsed.rows):,}"
-        " images found"
+        f"{source}: read as {parsed.format}, {parsed.found:,} of {len(parsed.rows):,} images found"
     )
-    if labels and (cause := explain(parsed.missing(), [str(images), str(labels.parent)])):
-        console.warn(f"{len(parsed.missing()):,} images are not found: {cause}")
+    if labels and parsed.format not in ("page", "alto"):
+        missing = parsed.missing()
+        if cause := explain(missing, [str(images), str(labels[0].parent)]):
+            console.warn(f"{len(missing):,} images are not found: {cause}")
     if min_confidence is not None or max_confidence is not None:
         parsed = _select(parsed, min_confidence, max_confidence)
     if parsed.trimmed:
         console.warn(
-            f"{labels}: {parsed.trimmed:,} texts lost the blanks before them: "
+            f"{source}: {parsed.trimmed:,} texts lost the blanks before them: "
             "set quotes around a text to keep them"
         )
     building = build.Build(parsed, output, options)
@@ -151,6 +161,28 @@ def _select(
         f"{count:,} are left out"
     )
     return selected
+
+
+def _read(
+    images: Path,
+    labels: list[Path],
+    format: Format | None,
+    encoding: str,
+    name_pattern: str | None,
+) -> tuple[ParsedLabels, str]:
+    """Return the labels, and the name of the file or folder that has them."""
+    source = str(labels[0] if labels else images)
+    files = page_labels.find_files(images, labels, format)
+    if not files:
+        label_file = labels[0] if labels else None
+        return read(label_file, images, format, encoding, name_pattern), source
+    folder = images if images.is_dir() else None
+    parsed = page_labels.read_pages(files, folder, format)
+    if parsed.foreign:
+        names = enumerate_names(parsed.foreign)
+        wanted = format or "PAGE XML or ALTO"
+        console.note(f"XML that is not {wanted} left out ({len(parsed.foreign):,}): {names}")
+    return parsed, f"{len(files):,} files" if len(files) > 1 else source
 
 
 def _summarize(building: Build, output: Path) -> None:

@@ -11,12 +11,9 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from crnn_cli import devices
 from crnn_cli.config import Backbone, ModelConfig
@@ -24,30 +21,15 @@ from crnn_cli.core import tsv
 from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames, minimum_width
 from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import natural_width, scaled, scaled_width
-from crnn_cli.data import images, limits
+from crnn_cli.data import images
 from crnn_cli.data.label_records import shortened
 from crnn_cli.data.labels import CONTROL, ParsedLabels, Row
-from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter, content_hash
-from crnn_cli.errors import ImageError, LabelError, StoreError, UsageFault
+from crnn_cli.data.page_xml import PageLine, UnusablePage
+from crnn_cli.data.store import MAX_LABEL_BYTES, LmdbWriter
+from crnn_cli.data.verification import Candidate, Cause, Rejected, VerifiedImage, verify
+from crnn_cli.errors import LabelError, StoreError, UsageFault
 from crnn_cli.files import write_atomic
-from crnn_cli.prefetch import in_order
-from crnn_cli.sources import stat_regular
 
-Cause = Literal[
-    "missing image",
-    "missing label",
-    "unreadable image",
-    "image too wide",
-    "empty label",
-    "control character",
-    "label too long",
-    "duplicate path",
-    "marked err",
-    "several lines",
-]
-
-# Rows that one task verifies: enough to cost little, few enough to keep few images in memory.
-_CHUNK = 16
 _MAX_NAMED_ROWS = 5  # in a message
 
 
@@ -83,14 +65,6 @@ class BuildOptions:
         return ModelConfig("0", self.backbone, self.height)
 
 
-class Rejected(NamedTuple):
-    """A row that is not stored, with the cause and, for some causes, a detail."""
-
-    row: Row
-    cause: Cause
-    detail: str = ""
-
-
 class Infeasible(NamedTuple):
     """A stored row whose label needs more frames than its image gives.
 
@@ -107,15 +81,6 @@ class Infeasible(NamedTuple):
     available: int
     height: int
     backbones: tuple[str, ...]
-
-
-class _VerifiedImage(NamedTuple):
-    """The bytes of an image that can be decoded, with their hash and the size in pixels."""
-
-    data: bytes
-    digest: int
-    width: int
-    height: int
 
 
 class Build:
@@ -173,8 +138,8 @@ class Build:
         """Yield each row once it is stored or rejected, in order; then rows without use."""
         workers = self._options.workers or devices.cores()
         with self._writer:
-            for row, outcome in _verify(self._candidates(), workers):
-                if isinstance(outcome, _VerifiedImage):
+            for row, outcome in verify(self._candidates(), workers):
+                if isinstance(outcome, VerifiedImage):
                     outcome = self._rejection(row, outcome) or outcome
                 if isinstance(outcome, Rejected):
                     self.rejected.append(outcome)
@@ -189,12 +154,14 @@ class Build:
         """Return the number of rejected rows for each cause."""
         return Counter(rejected.cause for rejected in self.rejected)
 
-    def _candidates(self) -> Iterator[tuple[Row, str | Rejected]]:
+    def _candidates(self) -> Iterator[Candidate]:
         """Yield each row with the file to verify, or with a rejection that needs no look at it."""
         seen: set[str] = set()
         for row, file in zip(self._labels.rows, self._labels.files, strict=True):
             if file is None:
                 yield row, Rejected(row, "missing image")
+            elif isinstance(file, UnusablePage):
+                yield row, Rejected(row, "unusable page", file.problem)
             elif not row.text or row.text.isspace():
                 yield row, Rejected(row, "empty label")
             elif control := CONTROL.search(row.text):
@@ -202,7 +169,7 @@ class Build:
             elif len(row.text) > MAX_LABEL_BYTES // 4:  # bytes of the longest character
                 detail = f"{len(row.text):,} characters are no line of text"
                 yield row, Rejected(row, "label too long", detail)
-            elif (path := os.path.normpath(file)) in seen:
+            elif (path := _identity(file)) in seen:
                 yield row, Rejected(row, "duplicate path")
             else:
                 seen.add(path)
@@ -212,7 +179,7 @@ class Build:
         for row, cause in self._labels.skipped:
             yield row, Rejected(row, cause)
 
-    def _rejection(self, row: Row, image: _VerifiedImage) -> Rejected | None:
+    def _rejection(self, row: Row, image: VerifiedImage) -> Rejected | None:
         """Return the rejection of an image that can be decoded, or None if it is stored."""
         if scaled(image.width, image.height, self._model)[0] > images.MAX_WIDTH:
             detail = f"{image.width} x {image.height} pixels are no line of text"
@@ -221,7 +188,7 @@ class Build:
             return Rejected(row, "duplicate path")
         return None
 
-    def _store(self, row: Row, image: _VerifiedImage) -> None:
+    def _store(self, row: Row, image: VerifiedImage) -> None:
         text = unicodedata.normalize("NFC", row.text)
         infeasible = self._check_feasibility(row, text, image)
         mark = ""
@@ -234,7 +201,7 @@ class Build:
         self.characters.update(text)
         self.stored += 1
 
-    def _check_feasibility(self, row: Row, text: str, image: _VerifiedImage) -> Infeasible | None:
+    def _check_feasibility(self, row: Row, text: str, image: VerifiedImage) -> Infeasible | None:
         """Return the needs of a label with too few frames, or None if it has enough."""
         model = self._model
         width, available = scaled(image.width, image.height, model)
@@ -244,7 +211,7 @@ class Build:
         backbones = tuple(name for name in BACKBONE_SPECS if frames(width, name) >= needed)
         return Infeasible(row, needed, available, self._sufficient_height(needed, image), backbones)
 
-    def _sufficient_height(self, needed: int, image: _VerifiedImage) -> int:
+    def _sufficient_height(self, needed: int, image: VerifiedImage) -> int:
         """Return the least model height at which an image gives the frames that are needed."""
         model = self._model
         min_width = minimum_width(needed, model.backbone)
@@ -311,38 +278,8 @@ def _infeasible_fields(infeasible: Infeasible) -> tuple[str, str, str, str]:
     return row.path, f"needs {needed} frames, has {available}", row.where, " or ".join(remedies)
 
 
-Candidate = tuple[Row, str | Rejected]  # with the file to verify
-Outcome = tuple[Row, _VerifiedImage | Rejected]
-
-
-def _verify(candidates: Iterator[Candidate], workers: int) -> Iterator[Outcome]:
-    """Verify images on several threads, and yield the outcomes in order with few in memory."""
-    chunks = iter(lambda: list(islice(candidates, _CHUNK)), [])
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        closing(
-            in_order(lambda chunk: pool.submit(_verify_chunk, chunk), chunks, ahead=2 * workers)
-        ) as verified,
-    ):
-        for outcomes in verified:
-            yield from outcomes
-
-
-def _verify_chunk(chunk: Sequence[Candidate]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for row, file in chunk:
-        outcomes.append((row, file if isinstance(file, Rejected) else _verify_image(row, file)))
-    return outcomes
-
-
-def _verify_image(row: Row, file: str) -> _VerifiedImage | Rejected:
-    try:
-        limits.check_file(stat_regular(file).st_size, file)
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - pathlib takes twice as long
-            data = opened.readall()
-        width, height = images.verified_size(data, file)
-    except OSError as fault:
-        return Rejected(row, "unreadable image", fault.strerror or str(fault))
-    except ImageError as fault:
-        return Rejected(row, "unreadable image", str(fault).removeprefix(f"{file}: "))
-    return _VerifiedImage(data, content_hash(data), width, height)
+def _identity(file: str | PageLine) -> str:
+    """Return the path by which an image that is listed twice is known."""
+    if isinstance(file, PageLine):
+        return f"{os.path.normpath(file.file)}#{file.line.id}"
+    return os.path.normpath(file)

@@ -49,9 +49,7 @@ def find_pairs(images: Path, suffix: str = SUFFIXES["pairs"]) -> Iterator[Pair]:
     Raises:
         LabelError: A folder cannot be read.
     """
-    for folder, subfolders, names in os.walk(images, onerror=_refuse_folder):
-        subfolders[:] = _visible(subfolders)
-        files = _visible(names)
+    for folder, files in walk(images):
         partners = _partners(files, suffix)
         for name, text_name in partners.items():
             image = Path(folder, name)
@@ -61,6 +59,17 @@ def find_pairs(images: Path, suffix: str = SUFFIXES["pairs"]) -> Iterator[Pair]:
         for name in sorted(texts.difference(partners.values())):
             text = Path(folder, name)
             yield Pair(str(text.relative_to(images)), None, text)
+
+
+def walk(images: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from `images` on, and the names of its files; hidden ones are left out.
+
+    Raises:
+        LabelError: A folder cannot be read.
+    """
+    for folder, subfolders, names in os.walk(images, onerror=_refuse_folder):
+        subfolders[:] = _visible(subfolders)
+        yield folder, _visible(names)
 
 
 def read_single_line(path: Path, encoding: str) -> str | None:

@@ -20,6 +20,7 @@ imagefolder  CSV with a header that names the path and one column of text under 
 parquet      columns of paths and texts; see `crnn_cli.data.tables`
 
 Without a label file: pairs, txt, trdg and name; see `crnn_cli.data.image_pairs`.
+Transcribed pages, PAGE XML and ALTO: page and alto; see `crnn_cli.data.page_labels`.
 
 To add a format, write its function, and add its name to `Format` and its row to `FORMATS`.
 """
@@ -48,7 +49,7 @@ from crnn_cli.data.label_records import (
 
 Format = Literal[
     "tab", "space", "csv", "icdar", "jsonl", "predict", "mjsynth", "easyocr", "iam", "paddle",
-    "json", "imagefolder", "parquet", "pairs", "txt", "trdg", "name",
+    "json", "imagefolder", "parquet", "pairs", "txt", "trdg", "name", "page", "alto",
 ]  # fmt: skip
 
 _MAX_ICDAR_LINE = 2**20  # characters

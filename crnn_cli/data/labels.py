@@ -11,12 +11,15 @@ from crnn_cli.data import image_pairs, missing_images, tables
 from crnn_cli.data.label_formats import FORMATS, Format, FormatSpec, detection_problem
 from crnn_cli.data.label_records import Place, Record, SkipCause, locate, shortened
 from crnn_cli.data.label_text import read_label_text
+from crnn_cli.data.page_xml import PageLine, UnusablePage
 from crnn_cli.errors import LabelError, UsageFault
 
 # Category Cc: line ends, tabs, NUL; no image shows them.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _FOLDER_FORMATS = (*image_pairs.SUFFIXES, *image_pairs.PATTERNS)
 _HEAD_LINES = 50  # lines that show whether a format is possible
+
+ImageSource = str | PageLine | UnusablePage  # a file, or a line of a page that is in one
 
 
 class Row(NamedTuple):
@@ -41,21 +44,23 @@ class ParsedLabels(NamedTuple):
     Attributes:
         format: The format.
         rows: The lines that have this format.
-        files: The file of each row's image, or None where it does not exist.
+        files: The file of each row's image, or the line of a page, or None where it does not exist.
         faults: Complaints about the other lines.
         unlabelled: Images without a text, in the formats without a label file; `where` is the file
             that would hold it.
         trimmed: The number of texts that lost their leading blanks, as in CSV without quotes.
         skipped: Lines or files that are not to be used, each with the cause.
+        foreign: XML files that are left out, because they are no transcribed pages.
     """
 
     format: Format
     rows: list[Row]
-    files: list[str | None]
+    files: Sequence[ImageSource | None]
     faults: list[str]
     unlabelled: Sequence[Row] = ()
     trimmed: int = 0
     skipped: Sequence[tuple[Row, SkipCause]] = ()
+    foreign: Sequence[str] = ()
 
     @property
     def found(self) -> int:
@@ -67,9 +72,9 @@ class ParsedLabels(NamedTuple):
         pairs = zip(self.rows, self.files, strict=True)
         return [row.path for row, file in pairs if file is None]
 
-    def labelled(self) -> list[tuple[str | None, str]]:
+    def labelled(self) -> list[tuple[ImageSource, str]]:
         """Return (file, text) for the rows that have an image."""
-        labelled: list[tuple[str | None, str]] = []
+        labelled: list[tuple[ImageSource, str]] = []
         for row, file in zip(self.rows, self.files, strict=True):
             if file is not None:
                 labelled.append((file, row.text))
