@@ -150,7 +150,7 @@ def turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=25)
-@given(degrees=st.floats(-80, 80), is_reversed=st.booleans())
+@given(degrees=st.floats(-130, 130), is_reversed=st.booleans())
 def test_a_turned_line_is_levelled(degrees, is_reversed):
     page = np.full((HEIGHT, WIDTH), PAPER, np.uint8)
     page[140:160, 110:290] = 30  # a stroke, thicker at its right end
@@ -164,7 +164,7 @@ def test_a_turned_line_is_levelled(degrees, is_reversed):
     if is_reversed and abs(degrees) < 44:  # lying text is upright, however its baseline runs
         baseline = baseline[::-1]
     line = cut(page, place(box(100, 120, 300, 170)), points(baseline))
-    assert abs(line.shape[0] - 50) <= 3 and abs(line.shape[1] - 200) <= 3
+    assert abs(line.shape[0] - 50) <= 5 and abs(line.shape[1] - 200) <= 5
     ink = line < 130
     assert abs(ink[:, 20:100].sum(axis=0) - 20).max() <= 3
     assert abs(ink[:, 160:180].sum(axis=0) - 30).max() <= 3
@@ -458,3 +458,11 @@ def test_the_order_does_not_depend_on_the_workers(crnn, tmp_path):
         crnn("build-lmdb", folder, "-o", tmp_path / f"{workers}.lmdb", "--workers", workers)
     assert len(rows(tmp_path / "1.lmdb")) == 50
     assert rows(tmp_path / "1.lmdb") == rows(tmp_path / "5.lmdb")
+    for path, _, image in rows(tmp_path / "1.lmdb"):
+        number, name = path.split(".png#")
+        if number != "page":
+            top = (20, 60)[int(name) % 2]
+            line = images.decode(image, 1, path)
+            assert np.array_equal(
+                line, drawn_page(int(number))[top : top + 30, 20:][:, : line.shape[1]]
+            )
