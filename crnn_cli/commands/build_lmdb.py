@@ -182,7 +182,8 @@ def _read(
         names = enumerate_names(parsed.foreign)
         wanted = format or "PAGE XML or ALTO"
         console.note(f"XML that is not {wanted} left out ({len(parsed.foreign):,}): {names}")
-    return parsed, f"{len(files):,} files" if len(files) > 1 else source
+    count = len(files) - len(parsed.foreign)
+    return parsed, source if len(files) == 1 else f"{count:,} pages"
 
 
 def _summarize(building: Build, output: Path) -> None:

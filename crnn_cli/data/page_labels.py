@@ -153,7 +153,9 @@ def _with_images(
             sources.append(PageLine(image, page, line) if image else None)
     if missing and not describing:
         folder = images or "the folder of this file"
-        raise LabelError(f"{missing[0]} under {folder}: give the folder of the images before it")
+        raise LabelError(
+            f"{missing[0]} under {folder}: give the folder of the images, then the files"
+        )
     formats = {page.format for _, page in pages if isinstance(page, TranscribedPage)}
     format: Format = "alto" if formats == {"alto"} else "page"
     return ParsedLabels(format, rows, sources, [], unlabelled, foreign=foreign)
