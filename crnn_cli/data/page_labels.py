@@ -37,7 +37,8 @@ def find_files(images: Path, labels: Sequence[Path], format: Format | None) -> l
         format: The format of the labels. None: any.
 
     Raises:
-        UsageFault: Several files of labels are not all of pages, or the format is.
+        UsageFault: A file is not named as a page, though several files are given, or a format of
+            pages.
         LabelError: A folder cannot be read, or has no pages though the format is of pages.
     """
     may_be_pages = format is None or format in get_args(PageFormat)
