@@ -208,7 +208,7 @@ ANGLES = st.lists(st.integers(0, 6280), min_size=4, max_size=60, unique=True).ma
 
 
 @given(ANGLES, st.data())
-def test_only_outlines_that_cross_themselves_are_told(angles, data):
+def test_only_outlines_that_cross_themselves_are_found(angles, data):
     outline = circle(angles)
     assert not crosses_itself(outline)
     assert not crosses_itself(np.repeat(outline, 2, axis=0))  # points that are written twice
@@ -241,7 +241,7 @@ def test_crossings_are_found_among_many_points():
         ("1," + "9" * 1_000_000, "more than 10,000 points"),
     ],
 )
-def test_outlines_that_cannot_be_used_are_told_by_name(outline, problem):
+def test_unusable_outlines_are_named(outline, problem):
     error = cut(drawn_page(), outline)
     assert isinstance(error, line_cut.PolygonError)
     assert problem in str(error) and len(str(error)) < 300
@@ -253,7 +253,7 @@ def test_an_outline_that_leaves_the_page_by_a_pixel_is_cut_at_its_edge():
 
 
 @pytest.mark.parametrize("baseline", ["a,b", "0,0 inf,1", "1,2 3"])
-def test_a_baseline_that_is_no_list_of_points_is_told(baseline):
+def test_a_baseline_that_is_no_list_of_points_is_reported(baseline):
     error = cut(drawn_page(), box(10, 10, 90, 40), baseline)
     assert "baseline" in str(error)
 
@@ -363,7 +363,7 @@ def test_what_is_left_out_is_counted_and_named(crnn, tmp_path):
         ("", "no element found"),
     ],
 )
-def test_a_file_that_is_no_page_is_told(crnn, tmp_path, monkeypatch, xml, problem):
+def test_a_file_that_is_no_page_is_reported(crnn, tmp_path, monkeypatch, xml, problem):
     monkeypatch.setattr(page_xml, "_MAX_ELEMENTS", 2_000)
     make(tmp_path / "p", xml)
     (tmp_path / "p" / "secret.txt").write_text("secret")
