@@ -79,7 +79,7 @@ def build_lmdb(
         Backbone, typer.Option(help="Model backbone for which labels are checked.")
     ] = ModelConfig.backbone,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write nothing if a row cannot be used.")
+        bool, typer.Option("--strict", help="Write nothing if a row or a label is faulty.")
     ] = False,
     overwrite: Annotated[
         bool,
@@ -89,6 +89,17 @@ def build_lmdb(
     ] = False,
     append: Annotated[
         bool, typer.Option("--append", help="Add to the dataset that is there.")
+    ] = False,
+    fold_invisible: Annotated[
+        bool,
+        typer.Option(
+            "--fold-invisible",
+            help="Fold invisible and compatibility characters of labels, and blanks at their ends.",
+        ),
+    ] = False,
+    skip_placeholders: Annotated[
+        bool,
+        typer.Option("--skip-placeholders", help="Leave out labels such as ###, not transcribed."),
     ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Threads that verify images.", show_default="one a core")
@@ -115,6 +126,8 @@ def build_lmdb(
         overwrite=overwrite,
         append=append,
         workers=workers,
+        fold_invisible=fold_invisible,
+        skip_placeholders=skip_placeholders,
     )
     parsed, source = _read(images, labels or [], format, encoding, name_pattern)
     console.note(
@@ -132,8 +145,15 @@ def build_lmdb(
             "set quotes around a text to keep them"
         )
     building = build.Build(parsed, output, options)
+    if building.folded:
+        console.note(f"{building.folded:,} labels changed by --fold-invisible")
+    before = len(building.findings)
+    for finding in building.findings:
+        console.warn(finding.message())
     for _ in console.progress(building, "building", len(building)):
         pass
+    for finding in building.findings[before:]:
+        console.warn(finding.message())
     for leftover in building.leftovers:
         console.note(f"{leftover}: left by a build that was killed: removed")
     _summarize(building, output)
@@ -222,14 +242,23 @@ def _infeasible(rows: list[Infeasible], path: Path) -> str:
 
 def _remedy(rows: list[Infeasible]) -> str:
     """Return the heights that suffice for half of the rows and for all, and the best backbone."""
-    heights = sorted(row.height for row in rows)
-    median = heights[(len(rows) - 1) // 2]
-    highest = heights[-1]
+    from crnn_cli.data.build import MAX_REMEDY_HEIGHT
+
+    heights = sorted(row.height for row in rows if row.height <= MAX_REMEDY_HEIGHT)
+    hopeless = sum(row.height > MAX_REMEDY_HEIGHT and not row.backbones for row in rows)
     remedies = []
-    if median < highest:
-        remedies.append(f"--height {median} for {sum(height <= median for height in heights):,}")
-    remedies.append(f"--height {highest} for all of them")
+    if heights:
+        median = heights[(len(heights) - 1) // 2]
+        highest = heights[-1]
+        if median < highest:
+            helped = sum(height <= median for height in heights)
+            remedies.append(f"--height {median} for {helped:,}")
+        helped_by_highest = "all of them" if len(heights) == len(rows) else f"{len(heights):,}"
+        remedies.append(f"--height {highest} for {helped_by_highest}")
     backbones = Counter(name for row in rows for name in row.backbones)
     for name, count in backbones.most_common(1):
         remedies.append(f"--backbone {name} for {count:,}")
+    if hopeless:
+        which = "the label" if hopeless == len(rows) else f"the label of the other {hopeless:,}"
+        remedies.append(f"check that {which} belongs to the image")
     return ", ".join(remedies)

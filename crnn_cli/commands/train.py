@@ -78,6 +78,8 @@ def _train(
             folder.create()
             settings.write(folder.config, settings.resolved(values, run.model.config, run.config))
         if world.is_main:
+            for finding in prepared.findings:
+                console.warn(finding.message())
             for message in prepared.notes:
                 console.note(message)
             console.note(_outlook(run))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from crnn_cli.core import tsv
 from crnn_cli.core.backbone_specs import BACKBONE_SPECS, frames, minimum_width
 from crnn_cli.core.codec import minimum_frames
 from crnn_cli.core.scaling import natural_width, scaled, scaled_width
-from crnn_cli.data import images
+from crnn_cli.data import image_label_checks, images, label_checks
+from crnn_cli.data.label_characters import fold
+from crnn_cli.data.label_findings import refuse
 from crnn_cli.data.label_records import shortened
 from crnn_cli.data.labels import CONTROL, ParsedLabels, Row
 from crnn_cli.data.page_xml import PageLine, UnusablePage
@@ -30,6 +33,7 @@ from crnn_cli.data.verification import Candidate, Cause, Rejected, VerifiedImage
 from crnn_cli.errors import LabelError, StoreError, UsageFault
 from crnn_cli.files import write_atomic
 
+MAX_REMEDY_HEIGHT = 128  # pixels; a label that needs more does not belong to its image
 _MAX_NAMED_ROWS = 5  # in a message
 
 
@@ -40,10 +44,12 @@ class BuildOptions:
     Attributes:
         height: The height of the model to be trained; its frames decide which labels are feasible.
         backbone: The backbone of the model to be trained.
-        strict: Whether a rejected row is an error, and nothing is written.
+        strict: Whether a rejected row or a finding is an error, and nothing is written.
         overwrite: Whether to replace an existing dataset.
         append: Whether to append to an existing dataset.
         workers: The number of threads that read and verify images. None: one for each core.
+        fold_invisible: Whether to fold the invisible and compatibility characters of labels.
+        skip_placeholders: Whether to reject labels that stand for text that was not transcribed.
     """
 
     height: int = ModelConfig.height
@@ -52,6 +58,8 @@ class BuildOptions:
     overwrite: bool = False
     append: bool = False
     workers: int | None = None
+    fold_invisible: bool = False
+    skip_placeholders: bool = False
 
     def __post_init__(self) -> None:
         self.model()  # to raise an error for values that no model can have
@@ -101,11 +109,15 @@ class Build:
         characters: The distinct characters of the stored labels (NFC).
         rejected: The rows left out.
         infeasible: The rows stored that training will skip.
+        findings: What is suspicious about the labels; the iteration adds what only the images tell.
+        folded: The number of labels that were changed by folding.
 
     Raises:
         UsageFault: The output is not the name of a dataset; see `LmdbWriter`.
+        LabelError: The labels are no texts, or there is a finding and the build is strict.
         StoreError: The dataset cannot be written, or, during the iteration, no row can be used.
-        LabelError: During the iteration, a row was rejected and the build is strict.
+        LabelError: During the iteration, a row was rejected, or there is a finding, and the build
+            is strict.
     """
 
     def __init__(self, labels: ParsedLabels, output: Path, options: BuildOptions) -> None:
@@ -113,6 +125,16 @@ class Build:
         self.characters: set[str] = set()
         self.rejected: list[Rejected] = []
         self.infeasible: list[Infeasible] = []
+        self.folded = 0
+        if options.fold_invisible:
+            labels = self._fold(labels)
+        rows = labels.rows
+        if options.skip_placeholders:
+            rows = [row for row in rows if not label_checks.is_placeholder(row.text)]
+        self.findings = label_checks.examine(rows)
+        refuse(self.findings, options.strict)
+        self._stored_rows: list[Row] = []
+        self._digests = array("Q")
         self._labels = labels
         self._output = output
         self._options = options
@@ -147,12 +169,27 @@ class Build:
                     self._store(row, outcome)
                 yield row
             self._check_result()
+            findings = image_label_checks.examine(
+                self._stored_rows,
+                self._digests,
+                [entry.row for entry in self.infeasible if entry.needed > 2 * entry.available],
+            )
+            refuse(findings, self._options.strict)
+            self.findings += findings
         self._write_list(rejected_path(self._output), map(_rejected_fields, self.rejected))
         self._write_list(infeasible_path(self._output), map(_infeasible_fields, self.infeasible))
 
     def causes(self) -> Counter[Cause]:
         """Return the number of rejected rows for each cause."""
         return Counter(rejected.cause for rejected in self.rejected)
+
+    def _fold(self, labels: ParsedLabels) -> ParsedLabels:
+        """Return labels without invisible and compatibility characters, and count the changed."""
+        rows = [row._replace(text=fold(row.text)) for row in labels.rows]
+        self.folded = sum(
+            folded.text != row.text for folded, row in zip(rows, labels.rows, strict=True)
+        )
+        return labels._replace(rows=rows)
 
     def _candidates(self) -> Iterator[Candidate]:
         """Yield each row with the file to verify, or with a rejection that needs no look at it."""
@@ -169,6 +206,8 @@ class Build:
             elif len(row.text) > MAX_LABEL_BYTES // 4:  # bytes of the longest character
                 detail = f"{len(row.text):,} characters are no line of text"
                 yield row, Rejected(row, "label too long", detail)
+            elif self._options.skip_placeholders and label_checks.is_placeholder(row.text):
+                yield row, Rejected(row, "placeholder")
             elif (path := _identity(file)) in seen:
                 yield row, Rejected(row, "duplicate path")
             else:
@@ -199,6 +238,8 @@ class Build:
             image.data, row.text, image.width, image.height, row.path, mark, image.digest
         )
         self.characters.update(text)
+        self._stored_rows.append(row)
+        self._digests.append(image.digest)
         self.stored += 1
 
     def _check_feasibility(self, row: Row, text: str, image: VerifiedImage) -> Infeasible | None:
@@ -225,7 +266,8 @@ class Build:
 
     def _check_result(self) -> None:
         """Raise an error if nothing is to be stored, so that the writer leaves nothing."""
-        if not self.rejected or (self.stored and not self._options.strict):
+        is_refused = self._options.strict and set(self.causes()) != {"placeholder"}
+        if not self.rejected or (self.stored and not is_refused):
             return
         counts = ", ".join(f"{count:,} {cause}" for cause, count in self.causes().most_common())
         named = ""
@@ -273,8 +315,10 @@ def _rejected_fields(rejected: Rejected) -> tuple[str, str, str]:
 
 def _infeasible_fields(infeasible: Infeasible) -> tuple[str, str, str, str]:
     row, needed, available, height, backbones = infeasible
-    remedies = [f"--height {height}"]
+    remedies = [f"--height {height}"] if height <= MAX_REMEDY_HEIGHT else []
     remedies += [f"--backbone {name}" for name in backbones]
+    if not remedies:
+        remedies.append("check that the label belongs to the image")
     return row.path, f"needs {needed} frames, has {available}", row.where, " or ".join(remedies)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from crnn_cli.config import DataConfig, ModelConfig
 from crnn_cli.core.codec import Alphabet, Codec, minimum_frames, normalize, show, visual_order
 from crnn_cli.core.scaling import scaled
 from crnn_cli.data import images
-from crnn_cli.data.labels import CONTROL
+from crnn_cli.data.label_checks import examine
+from crnn_cli.data.label_findings import Finding
+from crnn_cli.data.labels import CONTROL, Row
 from crnn_cli.data.skipped import Skipped, enumerate_names
 from crnn_cli.data.store import LmdbReader
 from crnn_cli.errors import AlphabetError, StoreError, UsageFault
@@ -24,6 +27,7 @@ from crnn_cli.errors import AlphabetError, StoreError, UsageFault
 _CACHE_BYTES = 2 * 1024**3
 # More images would cost time and tell little more.
 _MAX_VALIDATION_SAMPLES = 5000
+_MAX_CHECKED_LABELS = 200_000  # of a store; the first ones show what it is
 
 
 class _Cache:
@@ -191,6 +195,26 @@ def derive_alphabet(stores: Sequence[LmdbReader], config: ModelConfig) -> Alphab
         raise StoreError(
             f"{names}: every label is empty or has control characters, so there is no alphabet"
         ) from None
+
+
+def check_labels(samples: Samples) -> list[Finding]:
+    """Return what is suspicious about the labels of each store, as the model would learn them.
+
+    Labels that were rendered are left out.
+    """
+    config = samples.config
+    findings: list[Finding] = []
+    for store, rendered in zip(samples.stores, samples.rendered, strict=True):
+        if rendered:
+            continue
+        rows = [
+            Row("", normalize(label, config.normalization), f"{store.name}:{number}")
+            for number, label in enumerate(islice(store.labels(), _MAX_CHECKED_LABELS), start=1)
+        ]
+        findings += examine(rows)
+    if config.direction == "rtl":
+        findings = [finding for finding in findings if finding.name != "direction"]
+    return findings
 
 
 def _learned_texts(stores: Sequence[LmdbReader], config: ModelConfig) -> Iterable[str]:

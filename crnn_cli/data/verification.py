@@ -28,6 +28,7 @@ Cause = Literal[
     "several lines",
     "unusable page",
     "unusable outline",
+    "placeholder",
 ]
 
 # Rows that one task verifies: enough to cost little, few enough to keep few images in memory.

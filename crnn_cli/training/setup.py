@@ -14,7 +14,8 @@ from crnn_cli import checkpoint, weights
 from crnn_cli.config import DataConfig, ModelConfig, TrainConfig
 from crnn_cli.core.codec import BLANK
 from crnn_cli.core.model import CRNN
-from crnn_cli.data.dataset import Samples, derive_alphabet, open_stores, prepare
+from crnn_cli.data.dataset import Samples, check_labels, derive_alphabet, open_stores, prepare
+from crnn_cli.data.label_findings import Finding
 from crnn_cli.errors import TrainingError, UsageFault
 
 
@@ -60,12 +61,14 @@ class PreparedRun:
         train: The samples to train on.
         val: The samples to validate on.
         notes: Sentences about the data and the weights that the user should see.
+        findings: What is suspicious about the labels of a new run.
     """
 
     model: CRNN
     train: Samples
     val: Samples
     notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 @contextmanager
@@ -123,7 +126,8 @@ def prepare_run(settings: RunSettings, state: Mapping[str, Any] | None = None) -
         notes.append(_copy_weights(model, initial, str(settings.init)))
     if settings.train.freeze == "backbone":
         model.backbone.requires_grad_(False)
-    return PreparedRun(model, train, val, notes)
+    findings = check_labels(train) if state is None else []
+    return PreparedRun(model, train, val, notes, findings)
 
 
 def _choose_alphabet(settings: RunSettings, initial: CRNN | None, notes: list[str]) -> str:
