@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_cli.config import ModelConfig, Normalization
-from crnn_cli.core.codec import BLANK, PRESETS, Alphabet, Codec, normalize
+from crnn_cli.core.codec import BLANK, PRESETS, Alphabet, Codec, normalize, visual_order
 from crnn_cli.errors import AlphabetError, UsageFault
 
 # The letters beyond a to z of each language: those of its alphabet and those of its common loans
@@ -136,6 +136,19 @@ def test_an_alphabet_with_a_repeat_or_without_characters_is_refused():
         Alphabet("abcb")
     with pytest.raises(UsageFault, match="empty"):
         Alphabet("")
+
+
+@given(st.lists(st.text("بگمین", min_size=1), min_size=1), st.sampled_from("\u200c\u200d"))
+def test_joiners_between_right_to_left_letters_come_back(parts, joiner):
+    text = joiner.join(parts)
+    codec = Codec(Alphabet.derived([text]), direction="rtl")
+    assert codec.round_trips(text)
+    assert codec.decode(codec.encode(text)) == text
+    assert visual_order(text) == text[::-1]
+
+
+def test_lower_case_follows_unicode_in_every_language():
+    assert normalize("I İ ẞ ß", "NFC", "lower") == "i i\u0307 ß ß"
 
 
 @given(texts=st.lists(st.text(MIXED)))

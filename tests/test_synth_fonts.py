@@ -20,12 +20,12 @@ pytest.importorskip("PIL")
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib.tables._g_l_y_f import Glyph as Outline
-from PIL import ImageFont
+from PIL import ImageFont, features
 
 from crnn_cli.errors import UsageFault
 from crnn_cli.synth import fonts
 from crnn_cli.synth.fonts import Face, examine, find_faces
-from crnn_cli.synth.glyphs import EM, draw_glyph
+from crnn_cli.synth.glyphs import EM, JOINERS, draw_glyph, draw_glyphs
 
 ALPHABET = string.ascii_letters + string.digits + " .!"
 Box = tuple[int, int, int, int]
@@ -269,3 +269,10 @@ def test_installed_faces_are_those_of_the_usual_folders_without_fontconfig(
     monkeypatch.setattr(fonts.sys, "platform", "linux")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert (fonts_folder / "user.ttf") in set(fonts._installed())
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="Pillow shapes no text here")
+def test_a_font_with_joiners_can_draw_them(tmp_path):
+    path = build(tmp_path / "joining.ttf", "abc " + JOINERS)
+    glyphs = draw_glyphs(ImageFont.truetype(path, EM), "ab" + JOINERS, "\ue000")
+    assert set(glyphs) == {*"ab", *JOINERS}

@@ -279,6 +279,16 @@ def test_punctuation_is_attached_with_its_probability(tmp_path):
     assert all("word" in text for text in texts)
 
 
+def test_joiners_stand_within_words_that_have_them(tmp_path):
+    words = written(tmp_path, "می\u200cروم\nخانه\u200cها\nکتاب\n")
+    source = TextSource(TextConfig(alphabet="می\u200cروخانهکتب", words=(words,)))
+    texts = drawn(source, 300)
+    assert any("\u200c" in text for text in texts)
+    for text in texts:
+        assert "\u200c" not in (text[0], text[-1])
+        assert "\u200c\u200c" not in text
+
+
 def test_running_text_is_cut_at_word_boundaries(tmp_path):
     paragraphs = [f" {' '.join(paragraph.split())} " for paragraph in TEXT.split("\n\n")]
     source = TextSource(only("line", texts=(written(tmp_path, TEXT),), running=1, max_length=30))

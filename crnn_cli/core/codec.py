@@ -20,6 +20,10 @@ BLANK = 0
 
 _MIRRORED = dict(zip("()[]{}<>«»", ")(][}{><»«", strict=True))
 
+# UAX #9 removes joiners, so that marks of the same effect on the order take their place meanwhile.
+_JOINER_MARKS = {0x200C: "\U000e01ee", 0x200D: "\U000e01ef"}
+_MARK_JOINERS = {ord(mark): joiner for joiner, mark in _JOINER_MARKS.items()}
+
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
 
 _LATIN_LETTERS = [*range(0xA1, 0xAD), *range(0xAE, 0x180), *range(0x218, 0x21C), 0x1E9E]
@@ -205,11 +209,15 @@ def normalize(text: str, normalization: Normalization, case: Case = "keep") -> s
 
 
 def visual_order(text: str) -> str:
-    """Return a right-to-left line in the order in which it is drawn from left to right (UAX #9)."""
+    """Return a right-to-left line in the order in which it is drawn from left to right (UAX #9).
+
+    The joiners U+200C and U+200D, which Persian spelling needs, are kept.
+    """
     # The import is late because only right-to-left models need it. This function mirrors brackets.
     from bidi.algorithm import get_display
 
-    return cast(str, get_display(text, base_dir="R"))
+    marked = text.translate(_JOINER_MARKS)
+    return cast(str, get_display(marked, base_dir="R")).translate(_MARK_JOINERS)
 
 
 def _logical_order(visual: str) -> str:

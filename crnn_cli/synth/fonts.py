@@ -39,7 +39,7 @@ from crnn_cli.synth.workers import Workers
 
 SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 
-_CACHE_FORMAT = 2  # to be raised with any change of the rules by which fonts are judged
+_CACHE_FORMAT = 3  # to be raised with any change of the rules by which fonts are judged
 _MIN_CHARACTERS = 20  # letters and digits of the alphabet that a font must have, or all if fewer
 _ACCENTED = "éüñç"
 _MIN_FILES_FOR_PROCESSES = 64

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 EM = 64  # pixels at which glyphs are measured
 LATIN = string.ascii_letters + string.digits
 
+JOINERS = "\u200c\u200d"  # they shape their neighbours, and have no ink
 _CANVAS_SIZE = 3 * EM, 3 * EM
 _ORIGIN = EM, 2 * EM  # the position of a glyph's origin on its canvas
 _THUMBNAIL_SIZE = 16, 16
@@ -118,7 +119,7 @@ def draw_glyphs(
     """Draw the glyph of each character that the font really has.
 
     Such a glyph has ink and is not the one that the font draws for characters that it lacks. A
-    space has a width in place of ink.
+    space has a width in place of ink, and a joiner neither.
 
     Args:
         font: A font of `EM` pixels.
@@ -137,4 +138,6 @@ def draw_glyphs(
 def _is_real(character: str, glyph: Glyph, missing: Glyph) -> bool:
     if character.isspace():
         return 0.1 * EM < glyph.advance < EM
+    if character in JOINERS:
+        return glyph.image.size == 0 and glyph.advance == 0
     return glyph.image.size > 0 and not (missing.image.size and glyph.is_same(missing))

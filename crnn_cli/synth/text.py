@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from collections import Counter
@@ -46,6 +47,8 @@ _PATTERNS: dict[Kind, TextGenerator] = {
 _SHORT_FORMS = WeightedChoice({"a": 35, "0": 15, "aa": 24, "00": 6, "a0": 4, "0a": 3, "": 13})
 # The kinds in which printers set the quotes.
 _TYPOGRAPHIC_KINDS: set[Kind] = {"word", "joined", "phrase", "line", "entry", "name"}
+# U+200C and U+200D shape the letters of some scripts, and are invisible anywhere else.
+_STRAY_JOINER = re.compile("(?<![^\x00-\u024f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d]$")
 _COMMON_SHARE = 0.0005  # share of the letters of words above which a letter is a common one
 _MAX_MEANINGLESS_LENGTH = 12  # characters of a meaningless string, unless the bounds want more
 _MIN_LINE_LENGTH = 8  # characters, unless the bounds want fewer
@@ -127,7 +130,7 @@ class TextSource:
             and self._alphabet.has(text)
             and " " not in (text[0], text[-1])
             and "  " not in text
-            and (text.isascii() or _is_composed(text))
+            and (text.isascii() or (_is_composed(text) and not _STRAY_JOINER.search(text)))
         )
 
     def _read(self) -> tuple[RunningText | None, list[Counter[str]]]:
