@@ -227,7 +227,7 @@ def test_options_fold_characters_and_skip_placeholders(crnn, tmp_path: Path) -> 
 
 
 def test_boxes_are_refused_and_a_direction_is_not(crnn, tmp_path: Path) -> None:
-    data = build_input(tmp_path, ['[{"points": [[1, 2]]}]', '[{"points": [[3, 4]]}]'])
+    data = build_input(tmp_path, ["1,2,30,2,30,9,1,9,word", "3,4,40,4,40,9,3,9,text"])
     result = crnn("build-lmdb", *data, "-o", tmp_path / "d.lmdb")
     assert (result.code, "cut the boxes out" in result.err) == (1, True)
     assert not (tmp_path / "d.lmdb").exists()
