@@ -591,6 +591,9 @@ TESTS = {
     "an image that is no line": "hostile_images.test_small_files_do_not_become_gigabytes",
     "a GIF": "hostile_images.test_other_kinds_are_named_whatever_their_suffix",
     "a pipe, a socket or a device": "inputs.test_pipes_sockets_and_devices_are_refused",
+    "labels that look like no text":
+        "label_checks.test_build_warns_once_for_each_finding_or_refuses_them_all",
+    "labels that are boxes": "label_checks.test_boxes_are_refused_and_a_direction_is_not",
     "an XML file of pages": "pages.test_a_file_that_is_no_page_is_reported",
     "an outline of a line": "pages.test_unusable_outlines_are_named",
     "an image path in XML": "pages.test_images_outside_of_the_folder_are_not_read",
