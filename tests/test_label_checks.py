@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import unicodedata
@@ -23,7 +24,8 @@ from crnn_cli.data.store import LmdbReader
 
 from .conftest import png, render
 
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+# a folder of sets of real images, each with label files in .tsv, where there is one
+REAL_DATA = Path(os.environ.get("CRNN_REAL_DATA", "none"))
 PLAIN = ["Good morning", "dear reader", "well met", "Grüße", "7.50", "A & B", "(sic)", "x < y"]
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=8)
 
@@ -268,7 +270,7 @@ def test_no_remedy_is_a_height_of_thousands_of_pixels() -> None:
     assert build_lmdb._remedy([hopeless]) == "check that the label belongs to the image"
 
 
-@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="no real data here")
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="$CRNN_REAL_DATA names no folder of real sets")
 def test_the_real_sets_have_no_finding() -> None:
     found: dict[str, list[Finding]] = {}
     for path in REAL_DATA.glob("*/*.tsv"):
