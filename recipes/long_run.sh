@@ -64,7 +64,9 @@ save() {
         local name=continue.safetensors path
         [ $model = base ] || name=continue-$model.safetensors
         path=$(newest $model)
-        [ "$path" = $model ] || [ "$path" = "$HERE/$name" ] || crnn export "$path" -o "$HERE/$name" --overwrite
+        [ "$path" = $model ] || [ "$path" = "$HERE/$name" ] ||
+            # the exporter of the repository, which may be newer than the code of the run
+            PYTHONPATH=$HERE/.. crnn export "$path" -o "$HERE/$name" --overwrite
     done
 }
 
