@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crnn_cli import console
+from crnn_cli.commands.grouped import grouped
 from crnn_cli.config import Backbone, DataConfig, ModelConfig
 from crnn_cli.data import page_labels
 from crnn_cli.data.label_formats import Format
@@ -20,13 +22,84 @@ from crnn_cli.errors import UsageFault
 
 if TYPE_CHECKING:
     from crnn_cli.data.build import Build, Infeasible
-    from crnn_cli.data.labels import ParsedLabels
 
 _OUTPUT = Path(DataConfig.sources[0][0])
 _MAX_ROWS_SHOWN = 3  # infeasible rows named on stderr
 
 
+@dataclass(frozen=True)
+class LabelOptions:
+    """The way in which labels are read, and the rows that are taken."""
+
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="Format of the label file.", show_default="the one that finds most images"
+        ),
+    ] = None
+    encoding: Annotated[str, typer.Option(help="Encoding of the label file.")] = "utf-8"
+    name_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Labels are in the images' names, without suffix: {text} is the label, {number}"
+            " digits, * anything.",
+            show_default="{text} with --format name",
+        ),
+    ] = None
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Take rows of `crnn predict` from this confidence on.", show_default=False
+        ),
+    ] = None
+    max_confidence: Annotated[
+        float | None,
+        typer.Option(help="Take rows of `crnn predict` up to this confidence.", show_default=False),
+    ] = None
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """The way in which a dataset is built: the fields of `crnn_cli.data.build.BuildOptions`."""
+
+    height: Annotated[int, typer.Option(help="Model height for which labels are checked.")] = (
+        ModelConfig.height
+    )
+    backbone: Annotated[
+        Backbone, typer.Option(help="Model backbone for which labels are checked.")
+    ] = ModelConfig.backbone
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if a row or a label is faulty.")
+    ] = False
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the dataset if it exists, once the new one is whole."
+        ),
+    ] = False
+    append: Annotated[bool, typer.Option("--append", help="Add to the dataset that is there.")] = (
+        False
+    )
+    fold_invisible: Annotated[
+        bool,
+        typer.Option(
+            "--fold-invisible",
+            help="Fold invisible and compatibility characters of labels, and blanks at their ends.",
+        ),
+    ] = False
+    skip_placeholders: Annotated[
+        bool,
+        typer.Option("--skip-placeholders", help="Leave out labels such as ###, not transcribed."),
+    ] = False
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that verify images.", show_default="one a core")
+    ] = None
+
+
+@grouped
 def build_lmdb(
+    *,
     images: Annotated[
         Path,
         typer.Argument(
@@ -46,64 +119,8 @@ def build_lmdb(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="LMDB", help="The dataset to make.")
     ] = _OUTPUT,
-    format: Annotated[
-        Format | None,
-        typer.Option(
-            help="Format of the label file.", show_default="the one that finds most images"
-        ),
-    ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of the label file.")] = "utf-8",
-    name_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Labels are in the images' names, without suffix: {text} is the label, {number}"
-            " digits, * anything.",
-            show_default="{text} with --format name",
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            help="Take rows of `crnn predict` from this confidence on.", show_default=False
-        ),
-    ] = None,
-    max_confidence: Annotated[
-        float | None,
-        typer.Option(help="Take rows of `crnn predict` up to this confidence.", show_default=False),
-    ] = None,
-    height: Annotated[
-        int, typer.Option(help="Model height for which labels are checked.")
-    ] = ModelConfig.height,
-    backbone: Annotated[
-        Backbone, typer.Option(help="Model backbone for which labels are checked.")
-    ] = ModelConfig.backbone,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Write nothing if a row or a label is faulty.")
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace the dataset if it exists, once the new one is whole."
-        ),
-    ] = False,
-    append: Annotated[
-        bool, typer.Option("--append", help="Add to the dataset that is there.")
-    ] = False,
-    fold_invisible: Annotated[
-        bool,
-        typer.Option(
-            "--fold-invisible",
-            help="Fold invisible and compatibility characters of labels, and blanks at their ends.",
-        ),
-    ] = False,
-    skip_placeholders: Annotated[
-        bool,
-        typer.Option("--skip-placeholders", help="Leave out labels such as ###, not transcribed."),
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that verify images.", show_default="one a core")
-    ] = None,
+    reading: LabelOptions,
+    building: DatasetOptions,
 ) -> None:
     """Build a dataset (LMDB) from images and their labels.
 
@@ -115,21 +132,13 @@ def build_lmdb(
         crnn build-lmdb lines/ -o lines.lmdb   # lines/001.png with lines/001.gt.txt, and so on
 
         crnn build-lmdb . out.tsv --min-confidence 0.95   # what crnn predict wrote
+
         crnn build-lmdb pages/*.xml   # PAGE XML or ALTO, with the images of the pages beside it
     """
     from crnn_cli.data import build
 
-    options = build.BuildOptions(
-        height=height,
-        backbone=backbone,
-        strict=strict,
-        overwrite=overwrite,
-        append=append,
-        workers=workers,
-        fold_invisible=fold_invisible,
-        skip_placeholders=skip_placeholders,
-    )
-    parsed, source = _read(images, labels or [], format, encoding, name_pattern)
+    options = build.BuildOptions(**vars(building))
+    parsed, source = _read(images, labels or [], reading)
     console.note(
         f"{source}: read as {parsed.format}, {parsed.found:,} of {len(parsed.rows):,} images found"
     )
@@ -137,26 +146,26 @@ def build_lmdb(
         missing = parsed.missing()
         if cause := explain(missing, [str(images), str(labels[0].parent)]):
             console.warn(f"{len(missing):,} images are not found: {cause}")
-    if min_confidence is not None or max_confidence is not None:
-        parsed = _select(parsed, min_confidence, max_confidence)
+    if reading.min_confidence is not None or reading.max_confidence is not None:
+        parsed = _select(parsed, reading.min_confidence, reading.max_confidence)
     if parsed.trimmed:
         console.warn(
             f"{source}: {parsed.trimmed:,} texts lost the blanks before them: "
             "set quotes around a text to keep them"
         )
-    building = build.Build(parsed, output, options)
-    if building.folded:
-        console.note(f"{building.folded:,} labels changed by --fold-invisible")
-    before = len(building.findings)
-    for finding in building.findings:
+    work = build.Build(parsed, output, options)
+    if work.folded:
+        console.note(f"{work.folded:,} labels changed by --fold-invisible")
+    before = len(work.findings)
+    for finding in work.findings:
         console.warn(finding.message())
-    for _ in console.progress(building, "building", len(building)):
+    for _ in console.progress(work, "building", len(work)):
         pass
-    for finding in building.findings[before:]:
+    for finding in work.findings[before:]:
         console.warn(finding.message())
-    for leftover in building.leftovers:
+    for leftover in work.leftovers:
         console.note(f"{leftover}: left by a build that was killed: removed")
-    _summarize(building, output)
+    _summarize(work, output)
 
 
 def _select(
@@ -183,24 +192,19 @@ def _select(
     return selected
 
 
-def _read(
-    images: Path,
-    labels: list[Path],
-    format: Format | None,
-    encoding: str,
-    name_pattern: str | None,
-) -> tuple[ParsedLabels, str]:
+def _read(images: Path, labels: list[Path], reading: LabelOptions) -> tuple[ParsedLabels, str]:
     """Return the labels, and the name of the file or folder that has them."""
     source = str(labels[0] if labels else images)
-    files = page_labels.find_files(images, labels, format)
+    files = page_labels.find_files(images, labels, reading.format)
     if not files:
         label_file = labels[0] if labels else None
-        return read(label_file, images, format, encoding, name_pattern), source
+        parsed = read(label_file, images, reading.format, reading.encoding, reading.name_pattern)
+        return parsed, source
     folder = images if images.is_dir() else None
-    parsed = page_labels.read_pages(files, folder, format)
+    parsed = page_labels.read_pages(files, folder, reading.format)
     if parsed.foreign:
         names = enumerate_names(parsed.foreign)
-        wanted = format or "PAGE XML or ALTO"
+        wanted = reading.format or "PAGE XML or ALTO"
         console.note(f"XML that is not {wanted} left out ({len(parsed.foreign):,}): {names}")
     count = len(files) - len(parsed.foreign)
     return parsed, source if len(files) == 1 else f"{count:,} pages"
